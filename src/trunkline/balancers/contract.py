@@ -1,0 +1,85 @@
+"""What a balancer is. `trunkline.testing.check_balancer` holds any implementation to this.
+
+Two kinds, by what they read. A loss balancer makes one total from the losses; it is differentiated as the paper
+writes it, heads included. A Gramian balancer makes weights from the tasks' inner products; they act on the shared
+part, and each head gets its own task's plain gradient. Either sees only the tasks present in the step: an absent
+task has no entry, never a zero.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class LossBalancer(nn.Module, ABC):
+    """Losses → one total."""
+
+    def start(self, tasks: Sequence[str]) -> None:
+        """Make whatever is kept per task; called once, with every task's name. Keeps nothing by default."""
+
+    @abstractmethod
+    def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Combine the losses of the present tasks.
+
+        Args:
+            losses: `[T']`, differentiable.
+            tasks: names, in the order of `losses`.
+
+        Returns:
+            `(terms, weights)`: `terms [T']`, whose sum is the total to differentiate, and the effective weight of
+            each loss `[T']`, detached, for the log.
+        """
+
+
+class GramianBalancer(nn.Module, ABC):
+    """Inner products of the tasks' gradients → weights."""
+
+    def start(self, tasks: Sequence[str]) -> None:
+        """Make whatever is kept per task; called once, with every task's name. Keeps nothing by default."""
+
+    @abstractmethod
+    def weigh(self, gramian: Tensor, tasks: Sequence[str]) -> Tensor:
+        """Weights `[T']` such that the shared update is the weighted sum of the tasks' gradients.
+
+        Args:
+            gramian: `[T', T']`, symmetric positive semi-definite, float64, without NaN: pairs that the engine could
+                not see hold 0 here, and the engine reports them as unknown.
+            tasks: names, in the order of `gramian`.
+        """
+
+
+Balancer = LossBalancer | GramianBalancer
+
+
+class TaskVector(nn.Module):
+    """One learned number per task, saved and restored by task *name*.
+
+    A checkpoint with other tasks, or the same in another order, gives each task its own number back; a task it does
+    not know keeps its first value.
+    """
+
+    def __init__(self, tasks: Sequence[str], value: float) -> None:
+        super().__init__()
+        self.tasks = tuple(tasks)
+        self.values = nn.Parameter(torch.full((len(self.tasks),), value))
+
+    def forward(self, tasks: Sequence[str]) -> Tensor:
+        """`[len(tasks)]`, differentiable."""
+        if tuple(tasks) == self.tasks:
+            return self.values
+        return self.values[[self.tasks.index(t) for t in tasks]]
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):  # type: ignore[no-untyped-def]
+        for i, task in enumerate(self.tasks):
+            value = self.values[i] if keep_vars else self.values[i].detach().clone()
+            destination[f"{prefix}{task}"] = value
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):  # type: ignore[no-untyped-def]
+        with torch.no_grad():
+            for i, task in enumerate(self.tasks):
+                if (saved := state_dict.get(f"{prefix}{task}")) is not None:
+                    self.values[i] = saved

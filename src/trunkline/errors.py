@@ -1,0 +1,43 @@
+"""What can go wrong, as a tree.
+
+    TrunklineError
+    ├── ConfigError   the config (or the way components were put together) cannot work
+    ├── DataError     a table, a row or a cell cannot be used
+    └── RunError      a run folder is not one, is incomplete, or a run cannot go on
+
+Arguments of Python functions that are out of range raise `ValueError`; a broken invariant of trunkline's own
+is an `assert`. Every message says where, what was given, and what would work.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TrunklineError(Exception):
+    """Base of everything trunkline raises on purpose."""
+
+
+class ConfigError(TrunklineError):
+    """The config, or the way components were put together, cannot work."""
+
+
+class DataError(TrunklineError):
+    """A table, a row or a cell cannot be used."""
+
+    def at(self, source: str, row: int | None, column: str) -> DataError:
+        """The same error with its place in front: `train.csv, row 17, column 'photo': …`."""
+        where = f"{source}, column {column!r}" if row is None else f"{source}, row {row}, column {column!r}"
+        return DataError(f"{where}: {self}")
+
+
+class RunError(TrunklineError):
+    """A run folder is not one, is incomplete, or a run cannot go on."""
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """` Did you mean 'category'?` where a known word is near, else the list of what is known."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."

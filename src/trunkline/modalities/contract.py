@@ -1,0 +1,87 @@
+"""What a modality is: everything trunkline must know about one kind of input.
+
+`trunkline.testing.check_modality` holds any implementation to this.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from trunkline.types import Axis, Context, State, Tokens
+
+
+class Encoder(nn.Module, ABC):
+    """Collated values of the rows that have the input → tokens. It never sees an absent row."""
+
+    @abstractmethod
+    def forward(self, values: dict[str, Tensor]) -> Tokens:
+        """`{name: [n, …]}` → tokens `[n, L, D]`. A row's tokens must not depend on the rows beside it."""
+
+
+class Block(nn.Module, ABC):
+    """One module that encodes many inputs at once (a table's numbers and categories).
+
+    Args:
+        inputs: for each input its modality and its state.
+        width: `D`.
+    """
+
+    @classmethod
+    @abstractmethod
+    def pack(cls, inputs: Mapping[str, tuple[Modality, State]], items: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
+        """Prepared items of each input (`None` where absent) → `{name: [n, …]}`; a filler stands where absent."""
+
+    @abstractmethod
+    def __init__(self, inputs: Mapping[str, tuple[Modality, State]], width: int) -> None: ...
+
+    @abstractmethod
+    def forward(self, values: dict[str, Tensor], flags: Tensor) -> Tokens:
+        """Values and `flags [n, inputs]` → tokens. What stands behind a `False` flag must not be read."""
+
+
+class Modality(ABC):
+    """A kind of input, bound to no column yet. The constructor only stores; its signature is the config schema.
+
+    Attributes:
+        axis: what this modality's tokens run over.
+        block: the module that encodes all inputs of this kind together, or `None` for an encoder an input.
+        reads_files: cells are paths; they reach `read` absolute.
+    """
+
+    axis: ClassVar[Axis]
+    block: ClassVar[type[Block] | None] = None
+    reads_files: ClassVar[bool] = False
+
+    @property
+    def is_random(self) -> bool:
+        """Whether `prepare` draws from `rng` in training (augmentation). If not, prepared items are kept."""
+        return False
+
+    @abstractmethod
+    def read(self, cell: Any) -> Any:
+        """One cell, decoded.
+
+        Raises:
+            DataError: the cell cannot be used; the message says why (the caller adds source, row and column).
+        """
+
+    def fit(self, values: Iterable[Any]) -> State:
+        """Vocabularies and scaling from the present values of the training split, as plain JSON."""
+        return {}
+
+    @abstractmethod
+    def prepare(self, value: Any, state: State, rng: np.random.Generator | None) -> tuple[Any, Context | None]:
+        """One value → what `collate` takes, and what was done to it. `rng` is given in training only."""
+
+    @abstractmethod
+    def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
+        """Prepared items of `n` rows → `{name: [n, …]}`. Not called for a block."""
+
+    @abstractmethod
+    def build(self, state: State, width: int) -> nn.Module:
+        """The layers: an `Encoder` (any module of that signature does). Not called for a block."""

@@ -1,0 +1,185 @@
+"""What a task is: everything trunkline must know about one kind of target.
+
+Tasks of one kind with equal options are *stacked*: one head, one metric, one matrix product for all of them, each
+keeping its own name, loss and weight. Everything built here therefore serves `G >= 1` tasks; a kind that cannot be
+stacked always sees `G = 1`. `trunkline.testing.check_task` holds any implementation to this.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+import torchmetrics
+from torch import Tensor, nn
+
+from trunkline.types import Context, State, Tokens
+
+Target = dict[str, Tensor]
+Output = Any  # whatever the head says: a tensor, or a dict of tensors, first dimension rows
+Scores = dict[str, float]
+
+
+class Head(nn.Module, ABC):
+    """One task's view → its output, and the loss of that output. It sees labelled rows only.
+
+    What it is given depends on the task's `reads`: a row head gets `x [V, n, D]`, where `V` is 1 when all its tasks
+    share one view and else `G`; any other head gets Tokens.
+    """
+
+    @abstractmethod
+    def predict_output(self, view: Any) -> Output:
+        """What the task says without looking at the target."""
+
+    def train_output(self, view: Any, target: Target) -> Output:
+        """What the loss takes; teacher forcing and alignment go here."""
+        return self.predict_output(view)
+
+    @abstractmethod
+    def loss(self, output: Output, target: Target) -> tuple[Tensor, Tensor]:
+        """`(sum [G], weight [G])` over what is labelled: the task says whether that counts rows, words or pixels.
+
+        The engine divides. Whatever stands behind a `False` in `target["flags"]` must not be read.
+        """
+
+
+class Task(ABC):
+    """A kind of thing to learn, bound to no column yet. The constructor only stores; its signature is the schema.
+
+    Attributes:
+        reads: `row` for one vector a row; an axis for the tokens of the input named in `of:`; `tokens` for all of
+            them.
+        primary: the metric that counts when one number is wanted.
+        best: the value of `primary` for perfect predictions.
+        reads_files: cells are paths; they reach `read` absolute.
+    """
+
+    reads: ClassVar[Literal["row", "grid", "time", "words", "nodes", "tokens"]] = "row"
+    primary: ClassVar[str]
+    best: ClassVar[float] = 1.0
+    reads_files: ClassVar[bool] = False
+
+    @abstractmethod
+    def read(self, cell: Any) -> Any:
+        """One target cell, decoded.
+
+        Raises:
+            DataError: the cell cannot be used; the message says why.
+        """
+
+    @abstractmethod
+    def fit(self, values: Iterable[Any]) -> State:
+        """Class names, scales and priors from the labels of the training split, as plain JSON.
+
+        Raises:
+            DataError: nothing can be learned from these values.
+        """
+
+    @abstractmethod
+    def prepare(self, value: Any, state: State, context: Context | None) -> Any:
+        """One value → what `collate` takes; follows what was done to the input (`context`) where it is bound to one.
+
+        Raises:
+            DataError: the label does not fit the state (a class unseen in training) or the input.
+        """
+
+    @abstractmethod
+    def collate(self, items: Sequence[Sequence[Any]]) -> Target:
+        """`items[row][task]`, `None` where a task has no label → `{name: [n, …]}`.
+
+        A stacked kind puts `flags [n, G]` beside its values.
+        """
+
+    def stack_key(self, state: State) -> Hashable | None:
+        """Tasks with equal keys (and class) share one head; `None` for never."""
+        return None
+
+    @abstractmethod
+    def build(self, states: Sequence[State], width: int) -> nn.Module:
+        """The layers: a `Head` for these tasks (one state each)."""
+
+    @abstractmethod
+    def metric(self, states: Sequence[State]) -> torchmetrics.Metric:
+        """A metric with `update(output, target)` (labelled rows only) and `compute() -> [scores or None] * G`.
+
+        `None` says "no data"; it is never 0.
+        """
+
+    @abstractmethod
+    def decode(self, output: Output, states: Sequence[State], contexts: Sequence[Context | None]) -> list[list[Any]]:
+        """Plain values a person reads: one list per task, one entry per row."""
+
+    @abstractmethod
+    def baseline(self, states: Sequence[State], target: Target) -> Output:
+        """The output of a predictor that knows the training labels' distribution and no input."""
+
+
+class CollectedMetric(torchmetrics.Metric):
+    """A metric that keeps all outputs and targets and scores each task at the end (exact over ranks).
+
+    Args:
+        score: `(output [m, …], target [m, …], state) -> scores`, called per task with its labelled rows.
+        states: one a task.
+    """
+
+    full_state_update = False
+    values: list[Tensor]
+    outputs: list[Tensor]
+    flags: list[Tensor]
+
+    def __init__(self, score: Any, states: Sequence[State]) -> None:
+        super().__init__()
+        self.score = score
+        self.states = tuple(states)
+        for name in ("outputs", "values", "flags"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, output: Tensor, target: Mapping[str, Tensor]) -> None:
+        """`output [n, G, …]`, `target["values"] [n, G, …]`, `target["flags"] [n, G]`."""
+        self.outputs.append(output.detach().float())
+        self.values.append(target["values"])
+        self.flags.append(target["flags"])
+
+    def compute(self) -> list[Scores | None]:
+        if len(self.outputs) == 0:
+            return [None] * len(self.states)
+        outputs, values, flags = (
+            torch.cat(s) if isinstance(s, list) else s for s in (self.outputs, self.values, self.flags)
+        )
+        scores: list[Scores | None] = []
+        for g, state in enumerate(self.states):
+            rows = flags[:, g]
+            scores.append(self.score(outputs[rows, g], values[rows, g], state) if bool(rows.any()) else None)
+        return scores
+
+
+def stack_items(items: Sequence[Sequence[Any]], dtype: torch.dtype) -> Target:
+    """`items[row][task]` of numbers or equally long lists → `{"values", "flags"}`, 0 where there is no label."""
+    filler = next((0 if not isinstance(c, (list, tuple)) else [0] * len(c) for r in items for c in r if c is not None), 0)
+    flags = torch.tensor([[cell is not None for cell in row] for row in items], dtype=torch.bool)
+    values = torch.tensor([[filler if cell is None else cell for cell in row] for row in items], dtype=dtype)
+    return {"values": values, "flags": flags}
+
+
+def masked_sum(loss: Tensor, flags: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss per cell and flags, both `[n, G]` → `(sum [G], weight [G])`; nothing flows through a `False`."""
+    return loss.masked_fill(~flags, 0.0).sum(0), flags.sum(0).to(loss.dtype)
+
+
+class StackedLinear(nn.Module):
+    """`G` linear layers in one product: `x [V, n, D]` (`V` is 1 or `G`) → `[n, G, K]`."""
+
+    def __init__(self, tasks: int, width: int, outputs: int) -> None:
+        super().__init__()
+        self.tasks, self.outputs = tasks, outputs
+        bound = width**-0.5
+        self.weight = nn.Parameter(torch.empty(tasks, outputs, width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(tasks, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] == 1:
+            flat = nn.functional.linear(x[0], self.weight.flatten(0, 1), self.bias.flatten())
+            return flat.unflatten(1, (self.tasks, self.outputs))
+        return torch.einsum("gnd,gkd->ngk", x, self.weight) + self.bias

@@ -1,0 +1,52 @@
+"""What a trunk is: the shared part, and how tasks read it.
+
+A trunk knows nothing of balancers. It says which tensors the tasks read (`share` → taps) and how one task makes its
+view of them (`view`); the model puts the boundary in between. `trunkline.testing.check_trunk` holds any
+implementation to this.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import nn
+
+from trunkline.types import Tokens
+
+Taps = tuple[Tokens, ...]
+
+
+class TrunkModule(nn.Module, ABC):
+    """Shared layers and the private layers of each task's view.
+
+    Attributes:
+        one_view: every task sees the same view and no private layer takes part (hard sharing), so the model may
+            make it once for all.
+    """
+
+    one_view: ClassVar[bool] = False
+
+    @abstractmethod
+    def share(self, tokens: Tokens) -> Taps:
+        """Everything shared: fused tokens → every tensor through which a task reads the shared part.
+
+        That includes what only steers a private part, such as the input of a task's gate.
+        """
+
+    @abstractmethod
+    def view(self, task: str, taps: Taps) -> Tokens:
+        """Everything private to one task: (its copies of) the taps → its tokens `[B, L, D]`."""
+
+    @abstractmethod
+    def last_shared(self) -> Sequence[nn.Linear]:
+        """The last shared layers, for engine levels that look at their weights."""
+
+
+class Trunk(ABC):
+    """A sharing architecture. The constructor only stores; its signature is the config schema."""
+
+    @abstractmethod
+    def build(self, tasks: Sequence[str], width: int) -> TrunkModule:
+        """The layers, for these tasks, on tokens of this width."""

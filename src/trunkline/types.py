@@ -1,0 +1,247 @@
+"""The words every room shares: tokens, flags, contexts, batches.
+
+Shape legend: `B` rows of a batch, `n` rows that have something (`n <= B`), `L` tokens, `D` width, `T` tasks,
+`G` tasks of one stacked head, `K` numbers a head says about one task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Axis = Literal["grid", "time", "words", "nodes", "set"]
+State = dict[str, Any]  # preprocessing state of one input or task: plain JSON
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where the tokens of one input lie, and how they are laid out.
+
+    Attributes:
+        input: name of the input; `None` for the one `set` token that stands for the whole row after fusion.
+        start: first token.
+        stop: one past the last token.
+        axis: what the tokens run over.
+        shape: `(height, width)` of a grid, else `(length,)`.
+        stride: input units (pixels, frames, …) per token, one number an axis.
+    """
+
+    input: str | None
+    start: int
+    stop: int
+    axis: Axis
+    shape: tuple[int, ...]
+    stride: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The common currency of encoders, fusion, trunks and heads.
+
+    Attributes:
+        values: `[B, L, D]`.
+        mask: `[B, L]` bool, `False` where a row has no such token (padding, or an absent input).
+        spans: whose tokens lie where, in order.
+    """
+
+    values: Tensor
+    mask: Tensor
+    spans: tuple[Span, ...]
+
+    @classmethod
+    def of_rows(cls, values: Tensor, input: str | None = None) -> Tokens:
+        """One `set` token a row, from `[B, D]`."""
+        mask = torch.ones(values.shape[0], 1, dtype=torch.bool, device=values.device)
+        return cls(values.unsqueeze(1), mask, (Span(input, 0, 1, "set", (1,)),))
+
+    @classmethod
+    def cat(cls, parts: Sequence[Tokens]) -> Tokens:
+        """Several tokens side by side; spans move along."""
+        if len(parts) == 1:
+            return parts[0]
+        spans: list[Span] = []
+        offset = 0
+        for part in parts:
+            spans += [replace(s, start=s.start + offset, stop=s.stop + offset) for s in part.spans]
+            offset = offset + part.values.shape[1]
+        return cls(torch.cat([p.values for p in parts], 1), torch.cat([p.mask for p in parts], 1), tuple(spans))
+
+    def with_values(self, values: Tensor) -> Tokens:
+        """The same layout with other values (of any width)."""
+        return replace(self, values=values)
+
+    def named(self, input: str) -> Tokens:
+        """The same tokens, every span under this input's name."""
+        return replace(self, spans=tuple(replace(s, input=input) for s in self.spans))
+
+    def take(self, rows: Tensor | None) -> Tokens:
+        """Only these rows (`None`: all of them)."""
+        if rows is None:
+            return self
+        return replace(self, values=self.values.index_select(0, rows), mask=self.mask.index_select(0, rows))
+
+    def of(self, input: str | None) -> Tokens:
+        """Only the tokens of one input; `None` gives the row token that a pooling fusion appends.
+
+        Raises:
+            KeyError: there are no tokens of that input (the fusion did not keep them).
+        """
+        spans = [s for s in self.spans if s.input == input]
+        if not spans:
+            raise KeyError(f"no tokens of {input!r} here: {[s.input for s in self.spans]}")
+        if len(spans) == len(self.spans):
+            return self
+        parts = [
+            Tokens(self.values[:, s.start : s.stop], self.mask[:, s.start : s.stop],
+                   (replace(s, start=0, stop=s.stop - s.start),))
+            for s in spans
+        ]  # fmt: skip
+        return Tokens.cat(parts)
+
+    def row(self) -> Tensor:
+        """One vector a row, `[B, D]`: the row token where there is one, else the mean over present tokens."""
+        if any(s.input is None for s in self.spans):
+            return self.of(None).values[:, 0]
+        if self.values.shape[1] == 1:
+            return self.values[:, 0]
+        weight = self.mask.to(self.values.dtype).unsqueeze(-1)
+        return (self.values * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Named yes/no columns: which inputs are present, or which tasks are labelled, `values [B, len(names)]`."""
+
+    names: tuple[str, ...]
+    values: Tensor
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.values[:, self.names.index(name)]
+
+
+@dataclass(frozen=True)
+class GridContext:
+    """What was done to a picture: cut out `crop`, scaled it to `size`, turned it left to right if `flipped`.
+
+    Attributes:
+        original: `(height, width)` of the picture in the cell, in pixels.
+        crop: `(top, left, height, width)` of what was kept, in original pixels.
+        size: `(height, width)` the encoder saw.
+        flipped: left and right were exchanged.
+    """
+
+    original: tuple[int, int]
+    crop: tuple[int, int, int, int]
+    size: tuple[int, int]
+    flipped: bool = False
+
+    def apply(self, picture: Tensor, *, mode: Literal["bilinear", "nearest"]) -> Tensor:
+        """Do the same to another picture of the original's size, `[C, H, W]` → `[C, *size]`.
+
+        This is how the targets bound to an input (masks, depth maps) follow its augmentation.
+        """
+        top, left, height, width = self.crop
+        cut = picture[None, :, top : top + height, left : left + width]
+        if mode == "nearest":
+            out = F.interpolate(cut.float(), self.size, mode="nearest-exact").to(picture.dtype)
+        else:
+            out = F.interpolate(cut.float(), self.size, mode="bilinear", align_corners=False, antialias=True)
+        return out[0].flip(-1) if self.flipped else out[0]
+
+    def restore(self, grid: Tensor) -> Tensor:
+        """From what a head says, `[C, h, w]`, back to the original picture, `[C, *original]`.
+
+        What the crop left out is NaN.
+        """
+        grid = grid.flip(-1) if self.flipped else grid
+        top, left, height, width = self.crop
+        inside = F.interpolate(grid[None].float(), (height, width), mode="bilinear", align_corners=False)[0]
+        if (height, width) == self.original:
+            return inside
+        out = grid.new_full((grid.shape[0], *self.original), float("nan"), dtype=torch.float32)
+        out[:, top : top + height, left : left + width] = inside
+        return out
+
+
+@dataclass(frozen=True)
+class WordsContext:
+    """The words of a text and the tokens each became: `spans[i] = (start, stop)`, equal where a word was cut off."""
+
+    words: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class TimeContext:
+    """A sound as it lay in the cell: sample rate in Hz, length in samples, and seconds per frame of the features."""
+
+    rate: int
+    samples: int
+    hop_seconds: float
+
+
+Context = GridContext | WordsContext | TimeContext
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one encoder reads, or one head learns from: dense values over the rows that have something.
+
+    Attributes:
+        values: `{name: tensor [n, …]}`.
+        rows: `[n]`, which rows of the batch these are; `None` when it is every row, in order.
+        flags: `[n, k]` bool, one column for each input or task that lies in this part.
+            Whatever stands behind a `False` is never read.
+    """
+
+    values: dict[str, Tensor]
+    rows: Tensor | None
+    flags: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Part:
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        rows = None if self.rows is None else move(self.rows)
+        return Part({k: move(v) for k, v in self.values.items()}, rows, move(self.flags))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows on their way into the network. What is absent is not stored: the flags say so.
+
+    Attributes:
+        size: number of rows `B`.
+        inputs: by encoder name. An encoder none of whose inputs is present in these rows has no key.
+        present: which row has which input, `[B, inputs]`.
+        targets: by head name. A head none of whose tasks is labelled in these rows has no key.
+        labelled: which row has a label for which task, `[B, tasks]`.
+        counts: labelled rows of each task in this batch. On the host, so that nobody waits for a device to learn
+            which tasks are absent.
+        context: by input name, what was done to that row's input; `None` where it is absent.
+        rows: row numbers in the table.
+    """
+
+    size: int
+    inputs: dict[str, Part]
+    present: Flags
+    targets: dict[str, Part]
+    labelled: Flags
+    counts: tuple[int, ...]
+    context: Mapping[str, Sequence[Context | None]] = field(default_factory=dict)
+    rows: tuple[int, ...] = ()
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on another device (Lightning calls this)."""
+        return replace(
+            self,
+            inputs={k: p.to(device, non_blocking) for k, p in self.inputs.items()},
+            targets={k: p.to(device, non_blocking) for k, p in self.targets.items()},
+            present=Flags(self.present.names, self.present.values.to(device, non_blocking=non_blocking)),
+            labelled=Flags(self.labelled.names, self.labelled.values.to(device, non_blocking=non_blocking)),
+        )
