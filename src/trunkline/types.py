@@ -195,20 +195,22 @@ class Part:
     Attributes:
         values: `{name: tensor [n, …]}`.
         rows: `[n]`, which rows of the batch these are; `None` when it is every row, in order.
-        flags: `[n, k]` bool, one column for each input or task that lies in this part.
+        flags: `[n, k]` bool, one column for each of the `k` inputs of a block; `None` when all are there.
             Whatever stands behind a `False` is never read.
     """
 
     values: dict[str, Tensor]
-    rows: Tensor | None
-    flags: Tensor
+    rows: Tensor | None = None
+    flags: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Part:
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=non_blocking)
+        """The same on another device."""
 
-        rows = None if self.rows is None else move(self.rows)
-        return Part({k: move(v) for k, v in self.values.items()}, rows, move(self.flags))
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
+
+        values = {k: v.to(device, non_blocking=non_blocking) for k, v in self.values.items()}
+        return Part(values, move(self.rows), move(self.flags))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ task has no entry, never a zero.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +47,8 @@ class GramianBalancer(nn.Module, ABC):
         """Weights `[T']` such that the shared update is the weighted sum of the tasks' gradients.
 
         Args:
-            gramian: `[T', T']`, symmetric positive semi-definite, float64, without NaN: pairs that the engine could
-                not see hold 0 here, and the engine reports them as unknown.
+            gramian: `[T', T']`, symmetric positive semi-definite, float64, on the CPU, finite: pairs that the engine
+                could not see hold 0 here, and the engine reports them as unknown.
             tasks: names, in the order of `gramian`.
         """
 
@@ -58,8 +59,8 @@ Balancer = LossBalancer | GramianBalancer
 class TaskVector(nn.Module):
     """One learned number per task, saved and restored by task *name*.
 
-    A checkpoint with other tasks, or the same in another order, gives each task its own number back; a task it does
-    not know keeps its first value.
+    A checkpoint with other tasks, or the same in another order, gives each task its own number back, under strict
+    loading too; a task it does not know keeps its first value. One that knows none of them lacks the key of each.
     """
 
     def __init__(self, tasks: Sequence[str], value: float) -> None:
@@ -73,13 +74,26 @@ class TaskVector(nn.Module):
             return self.values
         return self.values[[self.tasks.index(t) for t in tasks]]
 
-    def _save_to_state_dict(self, destination, prefix, keep_vars):  # type: ignore[no-untyped-def]
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         for i, task in enumerate(self.tasks):
-            value = self.values[i] if keep_vars else self.values[i].detach().clone()
-            destination[f"{prefix}{task}"] = value
+            destination[f"{prefix}{task}"] = self.values[i] if keep_vars else self.values[i].detach().clone()
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):  # type: ignore[no-untyped-def]
-        with torch.no_grad():
-            for i, task in enumerate(self.tasks):
-                if (saved := state_dict.get(f"{prefix}{task}")) is not None:
-                    self.values[i] = saved
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        saved = {task: state_dict[f"{prefix}{task}"] for task in self.tasks if f"{prefix}{task}" in state_dict}
+        if not saved:
+            missing_keys += [f"{prefix}{task}" for task in self.tasks]
+        for task, value in saved.items():
+            if value.numel() == 1:
+                with torch.no_grad():
+                    self.values[self.tasks.index(task)] = value.reshape(())
+            else:
+                error_msgs.append(f"{prefix}{task}: one number is wanted, the checkpoint has {tuple(value.shape)}")

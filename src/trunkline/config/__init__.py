@@ -1,0 +1,20 @@
+"""YAML → a validated config → components. Every fault of a config is found in one go and told in one error."""
+
+from trunkline.config.components import BalancerConfig, Catalogs, ComponentConfig, InputConfig, TaskConfig
+from trunkline.config.dump import as_plain, to_yaml
+from trunkline.config.load import load_config
+from trunkline.config.sections import Config, DataConfig, Training
+
+__all__ = [
+    "BalancerConfig",
+    "Catalogs",
+    "ComponentConfig",
+    "Config",
+    "DataConfig",
+    "InputConfig",
+    "TaskConfig",
+    "Training",
+    "as_plain",
+    "load_config",
+    "to_yaml",
+]

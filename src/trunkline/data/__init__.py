@@ -1,0 +1,22 @@
+"""Sources → rows: tables with holes in them, how they are split, and in what order rows are drawn."""
+
+from trunkline.data.read import read_table
+from trunkline.data.sampling import Draw, EpochSampler, EveryRowSampler
+from trunkline.data.splits import Split, Splits, make_splits, split_by_column, split_by_share, stratify_labels
+from trunkline.data.table import Table
+from trunkline.data.write import write_rows
+
+__all__ = [
+    "Draw",
+    "EpochSampler",
+    "EveryRowSampler",
+    "Split",
+    "Splits",
+    "Table",
+    "make_splits",
+    "read_table",
+    "split_by_column",
+    "split_by_share",
+    "stratify_labels",
+    "write_rows",
+]

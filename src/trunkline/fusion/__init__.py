@@ -1,0 +1,9 @@
+"""Ways to bring inputs together, one file each. To add one: a file here, and a line in `CATALOG`."""
+
+from trunkline.fusion.attention import Attention
+from trunkline.fusion.concat import Concat
+from trunkline.fusion.contract import Fusion, FusionModule
+
+CATALOG: dict[str, type[Fusion]] = {"concat": Concat, "attention": Attention}
+
+__all__ = ["CATALOG", "Attention", "Concat", "Fusion", "FusionModule"]

@@ -1,0 +1,18 @@
+"""Kinds of input, one file each. To add one: a file here, and a line in `CATALOG`."""
+
+from trunkline.modalities.audio import Audio
+from trunkline.modalities.category import Category
+from trunkline.modalities.contract import Block, Encoder, Modality
+from trunkline.modalities.image import Image
+from trunkline.modalities.number import Number
+from trunkline.modalities.text import Text
+
+CATALOG: dict[str, type[Modality]] = {
+    "image": Image,
+    "audio": Audio,
+    "text": Text,
+    "number": Number,
+    "category": Category,
+}
+
+__all__ = ["CATALOG", "Audio", "Block", "Category", "Encoder", "Image", "Modality", "Number", "Text"]

@@ -40,8 +40,8 @@ class Block(nn.Module, ABC):
     def __init__(self, inputs: Mapping[str, tuple[Modality, State]], width: int) -> None: ...
 
     @abstractmethod
-    def forward(self, values: dict[str, Tensor], flags: Tensor) -> Tokens:
-        """Values and `flags [n, inputs]` → tokens. What stands behind a `False` flag must not be read."""
+    def forward(self, values: dict[str, Tensor], flags: Tensor | None) -> Tokens:
+        """Values and `flags [n, inputs]` (`None`: all there) → tokens. What stands behind a `False` is not read."""
 
 
 class Modality(ABC):
@@ -78,10 +78,10 @@ class Modality(ABC):
     def prepare(self, value: Any, state: State, rng: np.random.Generator | None) -> tuple[Any, Context | None]:
         """One value → what `collate` takes, and what was done to it. `rng` is given in training only."""
 
-    @abstractmethod
     def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
-        """Prepared items of `n` rows → `{name: [n, …]}`. Not called for a block."""
+        """Prepared items of `n` rows → `{name: [n, …]}`. A kind without a block must have it."""
+        raise NotImplementedError(f"{type(self).__name__} has neither a block nor `collate`")
 
-    @abstractmethod
     def build(self, state: State, width: int) -> nn.Module:
-        """The layers: an `Encoder` (any module of that signature does). Not called for a block."""
+        """The layers: an `Encoder` (any module of that signature does). A kind without a block must have it."""
+        raise NotImplementedError(f"{type(self).__name__} has neither a block nor `build`")

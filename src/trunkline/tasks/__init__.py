@@ -1,0 +1,22 @@
+"""Kinds of task, one file each. To add one: a file here, and a line in `CATALOG`."""
+
+from trunkline.tasks.binary import Binary
+from trunkline.tasks.category import Category
+from trunkline.tasks.contract import Head, Task
+from trunkline.tasks.labels import Labels
+from trunkline.tasks.mask import Mask
+from trunkline.tasks.number import Number
+from trunkline.tasks.tags import Tags
+from trunkline.tasks.text import Text
+
+CATALOG: dict[str, type[Task]] = {
+    "category": Category,
+    "binary": Binary,
+    "labels": Labels,
+    "number": Number,
+    "mask": Mask,
+    "tags": Tags,
+    "text": Text,
+}
+
+__all__ = ["CATALOG", "Binary", "Category", "Head", "Labels", "Mask", "Number", "Tags", "Task", "Text"]

@@ -19,7 +19,7 @@ from trunkline.types import Context, State, Tokens
 
 Target = dict[str, Tensor]
 Output = Any  # whatever the head says: a tensor, or a dict of tensors, first dimension rows
-Scores = dict[str, float]
+Scores = dict[str, float | None]  # None where a metric is not defined (one class only)
 
 
 class Head(nn.Module, ABC):

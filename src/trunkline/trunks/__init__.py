@@ -1,0 +1,10 @@
+"""Sharing architectures, one file each. To add one: a file here, and a line in `CATALOG`."""
+
+from trunkline.trunks.contract import Taps, Trunk, TrunkModule
+from trunkline.trunks.hard import Hard
+from trunkline.trunks.mmoe import MMoE
+from trunkline.trunks.mtan import MTAN
+
+CATALOG: dict[str, type[Trunk]] = {"hard": Hard, "mmoe": MMoE, "mtan": MTAN}
+
+__all__ = ["CATALOG", "MMoE", "MTAN", "Hard", "Taps", "Trunk", "TrunkModule"]

@@ -1,0 +1,68 @@
+"""`type:` and options → a component that can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trunkline.balancers import CATALOG as BALANCERS
+from trunkline.fusion import CATALOG as FUSION
+from trunkline.modalities import CATALOG as MODALITIES
+from trunkline.tasks import CATALOG as TASKS
+from trunkline.trunks import CATALOG as TRUNKS
+
+Level = Literal["auto", "losses", "features", "last", "sketch", "trunk"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentConfig:
+    """A type and its options, both known to be good.
+
+    Attributes:
+        type: a name in the catalog, or `my_package.my_module:MyClass`.
+        options: what the config says to its constructor.
+        component: the class; `None` only while a config with an unknown type is searched for further faults.
+    """
+
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    component: Any
+
+    def make(self) -> Any:
+        """The component: a modality, task, fusion, trunk or balancer."""
+        return self.component(**self.options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig(ComponentConfig):
+    """An input: a modality and the column it reads."""
+
+    column: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig(ComponentConfig):
+    """A task: its kind, its target column, the input it is bound to, and how much it is preferred."""
+
+    column: str
+    of: str | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalancerConfig(ComponentConfig):
+    """A balancer, and where the engine takes the gradients for it (`None`: chosen later)."""
+
+    level: Level | None = None
+
+
+@dataclass(frozen=True)
+class Catalogs:
+    """The names that `type:` may have, by section."""
+
+    modalities: Mapping[str, type[Any]] = field(default_factory=lambda: MODALITIES)
+    tasks: Mapping[str, type[Any]] = field(default_factory=lambda: TASKS)
+    fusion: Mapping[str, type[Any]] = field(default_factory=lambda: FUSION)
+    trunks: Mapping[str, type[Any]] = field(default_factory=lambda: TRUNKS)
+    balancers: Mapping[str, type[Any]] = field(default_factory=lambda: BALANCERS)

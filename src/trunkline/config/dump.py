@@ -1,0 +1,61 @@
+"""`Config` → YAML that reads back to the same config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from trunkline.config.components import BalancerConfig, ComponentConfig, InputConfig, TaskConfig
+from trunkline.config.dialect import write_yaml
+from trunkline.config.sections import Config
+
+
+def to_yaml(config: Config, *, reasons: Mapping[str, str] | None = None) -> str:
+    """The config as a file.
+
+    Args:
+        config: what to write.
+        reasons: why a value was chosen, by its dotted path (`training.lr`), as comments above its section.
+    """
+    parts = []
+    for section, value in as_plain(config).items():
+        told = {path: why for path, why in (reasons or {}).items() if path.partition(".")[0] == section}
+        comments = [f"# {path}: {' '.join(why.split())}\n" for path, why in told.items()]
+        parts.append("".join(comments) + write_yaml({section: value}))
+    return "".join(parts)
+
+
+def as_plain(config: Config) -> dict[str, Any]:
+    """The config as `load_config` takes it, without what is left to be chosen."""
+    plain: dict[str, Any] = {
+        "data": None if config.data is None else _given(config.data),
+        "inputs": {name: _component(value, name) for name, value in config.inputs.items()},
+        "tasks": {name: _component(value, name) for name, value in config.tasks.items()},
+        "fusion": None if config.fusion is None else _component(config.fusion),
+        "trunk": None if config.trunk is None else _component(config.trunk),
+        "balancer": None if config.balancer is None else _component(config.balancer),
+        "width": config.width,
+        "training": _given(config.training),
+    }
+    return {section: value for section, value in plain.items() if value is not None}
+
+
+def _component(config: ComponentConfig, name: str | None = None) -> Any:
+    plain: dict[str, Any] = {"type": config.type}
+    if isinstance(config, InputConfig | TaskConfig) and config.column != name:
+        plain["column"] = config.column
+    if isinstance(config, TaskConfig):
+        plain |= {
+            key: value for key, value in (("of", config.of), ("weight", config.weight)) if value not in (None, 1.0)
+        }
+    if isinstance(config, BalancerConfig) and config.level is not None:
+        plain["level"] = config.level
+    plain |= config.options
+    return plain["type"] if len(plain) == 1 else plain
+
+
+def _given(section: Any) -> dict[str, Any]:
+    values = {field.name: getattr(section, field.name) for field in fields(section)}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items() if v is not None and v != ()}

@@ -1,0 +1,134 @@
+"""A file or a dict → `Config`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from trunkline.config.components import Catalogs
+from trunkline.config.dialect import parse_yaml
+from trunkline.config.options import signature_of
+from trunkline.config.overrides import override
+from trunkline.config.problems import Problems
+from trunkline.config.reader import Entry, Reader
+from trunkline.config.sections import Config, DataConfig
+from trunkline.config.settings import read_data, read_training, read_width
+from trunkline.config.spread import bind, check_columns, check_leaks, spread
+from trunkline.errors import ConfigError, DataError, suggest
+
+Columns = Sequence[str] | Callable[[DataConfig], Sequence[str]]
+
+
+def load_config(
+    source: str | Path | Mapping[str, Any],
+    *,
+    columns: Columns | None,
+    overrides: Iterable[str] = (),
+    catalogs: Catalogs | None = None,
+    trust_code: bool = False,
+) -> Config:
+    """Read a config, check all of it, and write its patterns out.
+
+    Args:
+        source: path of a YAML file, or what it would hold. Paths in it are relative to the file (of a dict: to the
+            working directory).
+        columns: the table's, or a function that reads them once `data:` is known. `None` where there is no table to
+            hold the config against: it must be a resolved one, which has no patterns.
+        overrides: `key=value`, as on the command line.
+        catalogs: the names that `type:` may have; trunkline's own by default.
+        trust_code: import what `type: my_package.my_module:MyClass` names.
+
+    Raises:
+        ConfigError: everything that is wrong, one line each.
+        DataError: the config is good as far as it can be seen, but its table cannot be read.
+    """
+    problems = Problems()
+    raw, folder = _read_source(source)
+    raw = override(raw, overrides, problems)
+    for key in raw.keys() - {field.name for field in fields(Config)}:
+        problems.add(key, f"there is no such section.{suggest(key, [field.name for field in fields(Config)])}")
+    data = read_data(raw.get("data"), folder, problems, is_needed=callable(columns))
+    reader = Reader(problems, catalogs or Catalogs(), trust_code=trust_code)
+    entries = {"inputs": reader.read_inputs(raw.get("inputs")), "tasks": reader.read_tasks(raw.get("tasks"))}
+    rest = Config(
+        inputs={},
+        tasks={},
+        data=data,
+        fusion=reader.read_fusion(raw.get("fusion")),
+        trunk=reader.read_trunk(raw.get("trunk")),
+        balancer=reader.read_balancer(raw.get("balancer")),
+        width=read_width(raw.get("width"), problems),
+        training=read_training(raw.get("training"), problems),
+    )
+    names = _read_columns(columns, data, problems)
+    config = _with_entries(rest, entries, names, problems)
+    problems.raise_any()
+    return config if data is None else _with_separator(config, data.separator)
+
+
+def _read_source(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], Path]:
+    if isinstance(source, Mapping):
+        return source, Path.cwd()
+    path = Path(source)
+    try:
+        raw = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: is no config. It begins with a section such as `inputs:`, not with {raw!r}")
+    return raw, path.absolute().parent
+
+
+def _read_columns(columns: Columns | None, data: DataConfig | None, problems: Problems) -> Sequence[str] | None:
+    if not callable(columns):
+        return columns
+    if data is None:
+        return None
+    try:
+        return columns(data)
+    except DataError as error:
+        if not problems.lines:
+            raise
+        problems.add("data", str(error))
+        return None
+
+
+def _with_entries(
+    rest: Config, entries: Mapping[str, Mapping[str, Entry]], columns: Sequence[str] | None, problems: Problems
+) -> Config:
+    """The config with its inputs and tasks: written out, held against the table, bound to each other."""
+    if columns is None:
+        _refuse_groups(entries, problems)
+        written = {s: {name: entry.config for name, entry in by_name.items()} for s, by_name in entries.items()}
+    else:
+        reserved = [rest.data.split] if rest.data is not None and rest.data.split is not None else []
+        written = spread(entries, columns, reserved=reserved, problems=problems)
+        check_columns(written, columns, problems)
+        for split in (column for column in reserved if column not in columns):
+            problems.add("data.split", f"the table has no column {split!r}.{suggest(split, columns)}")
+    check_leaks(written["inputs"], written["tasks"], problems)
+    written["tasks"] = bind(written["inputs"], written["tasks"], problems)
+    return replace(rest, inputs=written["inputs"], tasks=written["tasks"])
+
+
+def _refuse_groups(entries: Mapping[str, Mapping[str, Entry]], problems: Problems) -> None:
+    for section, by_name in entries.items():
+        for name in (name for name, entry in by_name.items() if entry.columns is not None):
+            problems.add(f"{section}.{name}.columns", "can only be written out with a table at hand.")
+
+
+def _with_separator(config: Config, separator: str) -> Config:
+    """`data.separator` reaches everything that reads lists and does not say otherwise."""
+
+    def pass_on(component: Any) -> Any:
+        own = signature_of(component.component).get("separator")
+        if own is None or own.default == separator or "separator" in component.options:
+            return component
+        return replace(component, options={**component.options, "separator": separator})
+
+    inputs = {name: pass_on(component) for name, component in config.inputs.items()}
+    return replace(config, inputs=inputs, tasks={name: pass_on(component) for name, component in config.tasks.items()})

@@ -1,0 +1,55 @@
+"""`key=value` from a command line → a place in a config."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trunkline.config.dialect import parse_yaml
+from trunkline.config.problems import Problems
+from trunkline.errors import ConfigError
+
+
+def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Problems) -> dict[str, Any]:
+    """The config with other values in some places.
+
+    A key is a dotted path. Where a name has dots itself, the longest key that is there already is taken. The value is
+    YAML. Below a short form (`trunk: mmoe`) options can be set (`trunk.experts=8`).
+
+    Example:
+        >>> override({"tasks": {"a.b": "binary"}}, ["tasks.a.b.weight=2"], Problems())
+        {'tasks': {'a.b': {'type': 'binary', 'weight': 2}}}
+    """
+    changed = copy.deepcopy(dict(config))
+    for text in overrides:
+        path, is_assignment, value = text.partition("=")
+        if not (path and is_assignment):
+            problems.add(text, "an override is written `key=value`, as in `training.epochs=5`.")
+            continue
+        try:
+            _put(changed, path, parse_yaml(value, path))
+        except ConfigError as error:
+            problems.lines.append(str(error))
+    return changed
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Set a value, making mappings on the way."""
+    key = _next_key(tree, path)
+    if key == path:
+        tree[key] = value
+        return
+    below = tree.get(key)
+    if isinstance(below, str):
+        below = {"type": below}
+    if not (below is None or isinstance(below, dict)):
+        raise ConfigError(f"{path}: {key!r} is {below!r}, which has nothing below it.")
+    tree[key] = {} if below is None else below
+    _put(tree[key], path[len(key) + 1 :], value)
+
+
+def _next_key(tree: Mapping[str, Any], path: str) -> str:
+    """The longest key of `tree` that the path starts with; else its first word."""
+    there = [key for key in tree if path == key or path.startswith(f"{key}.")]
+    return max(there, key=len) if there else path.partition(".")[0]

@@ -1,0 +1,97 @@
+"""What a config says, once it is known to be good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from trunkline.config.components import BalancerConfig, ComponentConfig, InputConfig, TaskConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the rows come from. Paths are absolute.
+
+    Attributes:
+        train: the table to learn from, or the one table of all splits.
+        validation: another table, or a share of `train`; `None`: chosen later.
+        test: likewise; `None`: there is none.
+        split: the column that says which split a row belongs to.
+        na: values that mean absent, besides the empty cell and `null`.
+        separator: between the parts of a list in one cell.
+    """
+
+    train: Path
+    validation: Path | float | None = None
+    test: Path | float | None = None
+    split: str | None = None
+    na: tuple[str | int | float, ...] = ()
+    separator: str = "|"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How it is learned. `None`: chosen later, from the data and the machine.
+
+    Attributes:
+        steps: optimiser steps.
+        epochs: passes over the training rows, where `steps` does not say.
+        minutes: time to train for, turned into `steps` after some timed ones.
+        batch_size: rows a step takes on each device, over all its micro-batches.
+        accumulate: micro-batches a step is computed in.
+        lr: peak learning rate.
+        weight_decay: of AdamW.
+        warmup: share of the steps in which the learning rate rises.
+        clip: largest norm of a step's gradient.
+        precision: of Lightning's.
+        devices: how many, or `auto`.
+        seed: of weights, order and augmentation.
+        input_dropout: how often an input that is present is hidden from the network in training.
+        normalise: what a task's summed loss is divided by: this batch's weight, or the expected one.
+        workers: processes that load rows.
+        threads: CPU threads of PyTorch.
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    minutes: float | None = None
+    batch_size: int | None = None
+    accumulate: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    warmup: float | None = None
+    clip: float | None = None
+    precision: Literal["32", "64", "bf16-mixed", "16-mixed"] | None = None
+    devices: int | Literal["auto"] | None = None
+    seed: int = 0
+    input_dropout: float | None = None
+    normalise: Literal["batch", "expected"] | None = None
+    workers: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole config: every name resolved, every pattern written out.
+
+    Attributes:
+        inputs: by name, in order.
+        tasks: by name, in order.
+        data: `None` where rows are handed over in Python.
+        fusion: `None`: chosen later.
+        trunk: `None`: chosen later.
+        balancer: `None`: chosen later.
+        width: of a token; `None`: chosen later.
+        training: how it is learned.
+    """
+
+    inputs: Mapping[str, InputConfig]
+    tasks: Mapping[str, TaskConfig]
+    data: DataConfig | None = None
+    fusion: ComponentConfig | None = None
+    trunk: ComponentConfig | None = None
+    balancer: BalancerConfig | None = None
+    width: int | None = None
+    training: Training = field(default_factory=Training)

@@ -1,0 +1,86 @@
+"""`data:`, `training:` and `width:` → what they say, or what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trunkline.config.annotations import MisfitError, as_annotated
+from trunkline.config.options import read_options
+from trunkline.config.problems import Problems
+from trunkline.config.sections import DataConfig, Training
+
+_AT_LEAST_1 = ("steps", "batch_size", "accumulate", "devices", "threads")
+_POSITIVE = ("epochs", "minutes", "lr", "clip")
+_NOT_NEGATIVE = ("weight_decay", "seed", "workers")
+_SHARES = ("warmup", "input_dropout")
+
+
+@dataclass(frozen=True)
+class _DataSection:
+    """`data:` as it is written."""
+
+    train: str | None = None
+    table: str | None = None
+    validation: float | str | None = None
+    test: float | str | None = None
+    split: str | None = None
+    na: tuple[str | int | float, ...] = ()
+    separator: str = "|"
+
+
+def read_data(raw: Any, folder: Path, problems: Problems, *, is_needed: bool) -> DataConfig | None:
+    """`data:`, its paths relative to `folder`; `None` where it is absent or names no table."""
+    section = _read_section("data", raw, _DataSection, problems)
+    train = section.train or section.table
+    if section.train and section.table:
+        problems.add("data", "`train` and `table` are two names for one thing. Give one of them.")
+    if not train:
+        if is_needed or raw is not None:
+            problems.add("data", "names a table, as in `data: {train: train.csv}`.")
+        return None
+    if section.split is not None and not (section.validation is None and section.test is None):
+        problems.add("data.split", "divides the one table. Leave `validation` and `test` out, or `split`.")
+    shares = [s for s in (section.validation, section.test) if isinstance(s, float)]
+    if any(not 0 < share < 1 for share in shares) or sum(shares) >= 1:
+        problems.add("data", f"shares lie between 0 and 1 and leave rows to train on, unlike {shares}.")
+    held = [folder / h if isinstance(h, str) else h for h in (section.validation, section.test)]
+    return DataConfig(folder / train, held[0], held[1], section.split, section.na, section.separator)
+
+
+def read_training(raw: Any, problems: Problems) -> Training:
+    """`training:`."""
+    training = _read_section("training", raw, Training, problems)
+    bounds: list[tuple[Sequence[str], Callable[[float], bool], str]] = [
+        (_AT_LEAST_1, lambda value: value >= 1, "must be at least 1"),
+        (_POSITIVE, lambda value: value > 0, "must be greater than 0"),
+        (_NOT_NEGATIVE, lambda value: value >= 0, "must not be negative"),
+        (_SHARES, lambda value: 0 <= value < 1, "must be at least 0 and less than 1"),
+    ]
+    for names, is_good, rule in bounds:
+        for name in names:
+            value = getattr(training, name)
+            if isinstance(value, int | float) and not is_good(value):
+                problems.add(f"training.{name}", f"{rule}, not {value}.")
+    return training
+
+
+def read_width(raw: Any, problems: Problems) -> int | None:
+    """`width:`."""
+    try:
+        width = as_annotated(raw, int | None)
+    except MisfitError as misfit:
+        problems.add("width", str(misfit))
+        return None
+    if width is not None and width < 1:
+        problems.add("width", f"must be at least 1, not {width}.")
+    return width
+
+
+def _read_section(where: str, raw: Any, cls: type[Any], problems: Problems) -> Any:
+    if raw is not None and not isinstance(raw, Mapping):
+        problems.add(where, f"is a mapping of options, not {raw!r}.")
+        raw = None
+    return cls(**read_options(where, raw or {}, cls, problems))

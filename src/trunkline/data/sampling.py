@@ -1,0 +1,128 @@
+"""In what order rows are drawn, and by what seed each batch is augmented.
+
+Nothing here has a state that must be saved: what a batch holds follows from the seed, the epoch and the batch's
+number. An interrupted run goes on with `itertools.islice(sampler, done, None)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One batch to be made: its rows, and the seed of whatever is random about it; `None` where nothing is."""
+
+    rows: tuple[int, ...]
+    seed: int | None
+
+
+class EpochSampler:
+    """Shuffled batches of one epoch, for training.
+
+    Every rank gets the same number of batches, none of them empty, and no row is drawn twice in an epoch. Step `b` of
+    all ranks together holds the rows that one process would draw as batch `b` with `batch_size * world`. Of the rows
+    that are left for the last batch, fewer than `world` cannot be shared out and sit out this epoch.
+
+    Args:
+        rows: row numbers to draw from.
+        batch_size: rows per batch and rank.
+        seed: the same seed gives the same epochs.
+        drop_last: leave out a last batch that is not full, unless it is the only one.
+        rank: which of the processes this is.
+        world: how many processes there are.
+
+    Raises:
+        ValueError: there are fewer rows than processes, or an argument is out of range.
+
+    Example:
+        >>> sampler = EpochSampler(range(5), 2, seed=0)
+        >>> sampler.set_epoch(3)
+        >>> sorted(row for draw in sampler for row in draw.rows)
+        [0, 1, 2, 3, 4]
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[int] | np.ndarray,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        _check_share(batch_size, rank, world)
+        if len(rows) < world:
+            raise ValueError(f"{len(rows)} rows are too few for {world} processes")
+        self.rows = np.asarray(rows)
+        self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
+        self.rank, self.world = rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose which epoch the next iteration draws."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        full, left = divmod(len(self.rows), self.batch_size * self.world)
+        return full + (left >= self.world and not (self.drop_last and full > 0))
+
+    def __iter__(self) -> Iterator[Draw]:
+        order = np.random.default_rng(_seeds(self.seed, self.epoch)).permutation(self.rows)
+        size = self.batch_size * self.world
+        for step in range(len(self)):
+            together = order[step * size : (step + 1) * size]
+            mine = np.array_split(together, self.world)[self.rank]
+            yield Draw(tuple(mine.tolist()), draw_seed(self.seed, self.epoch, step * self.world + self.rank))
+
+
+class EveryRowSampler:
+    """Every row exactly once over all ranks, in order, for evaluation. A rank may have a batch less than another.
+
+    Args:
+        rows: row numbers to go through.
+        batch_size: rows per batch.
+        rank: which of the processes this is.
+        world: how many processes there are.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, rows: Sequence[int] | np.ndarray, batch_size: int, *, rank: int = 0, world: int = 1) -> None:
+        _check_share(batch_size, rank, world)
+        self.rows = np.asarray(rows)
+        self.batch_size, self.rank, self.world = batch_size, rank, world
+
+    def __len__(self) -> int:
+        return len(self._numbers())
+
+    def __iter__(self) -> Iterator[Draw]:
+        for number in self._numbers():
+            mine = self.rows[number * self.batch_size : (number + 1) * self.batch_size]
+            yield Draw(tuple(mine.tolist()), None)
+
+    def _numbers(self) -> range:
+        num_batches = -(-len(self.rows) // self.batch_size)
+        return range(self.rank, num_batches, self.world)
+
+
+def draw_seed(seed: int, epoch: int, number: int) -> int:
+    """A seed for one batch, unrelated to that of any other: 63 bits from `(seed, epoch, number)`."""
+    return int(_seeds(seed, epoch, number).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _seeds(seed: int, *path: int) -> np.random.SeedSequence:
+    # Not `SeedSequence([seed, *path])`, which takes [7, 1] and [7, 1, 0] for the same.
+    return np.random.SeedSequence(seed, spawn_key=path)
+
+
+def _check_share(batch_size: int, rank: int, world: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    if not 0 <= rank < world:
+        raise ValueError(f"rank must be in 0 … {world - 1}, not {rank}")

@@ -1,0 +1,112 @@
+"""Data → settings, each with its reason. What a config says stands; only what it leaves out is chosen here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from trunkline.balancers import CATALOG as BALANCERS
+from trunkline.balancers import GramianBalancer
+from trunkline.config import BalancerConfig, ComponentConfig, Config
+from trunkline.engine import choose_level
+from trunkline.fusion import CATALOG as FUSION
+from trunkline.trunks import CATALOG as TRUNKS
+
+Reasons = dict[str, str]
+
+MIN_STEPS, MAX_STEPS, EPOCHS = 300, 5000, 30
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the choices follow from.
+
+    Attributes:
+        rows: training rows with at least one label.
+        encoders: of the model; a table block is one.
+        tasks: names.
+        overlap: `[T, T]`, training rows that carry both labels.
+        counts: `[T]`, training rows that carry each label.
+    """
+
+    rows: int
+    encoders: int
+    tasks: Sequence[str]
+    overlap: Tensor
+    counts: Tensor
+
+
+def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
+    """The config with nothing left open, and why each choice was made, by dotted path."""
+    reasons: Reasons = {}
+
+    def pick(path: str, given: Any, make: Callable[[], tuple[Any, str]]) -> Any:
+        if given is not None:
+            return given
+        value, reasons[path] = make()
+        return value
+
+    t = config.training
+    batch_size = pick("training.batch_size", t.batch_size, lambda: _batch_size(facts.rows))
+    per_epoch = math.ceil(facts.rows / batch_size)
+    training = replace(
+        t,
+        batch_size=batch_size,
+        steps=pick("training.steps", t.steps, lambda: _steps(t.epochs, per_epoch)),
+        epochs=None,
+        lr=pick("training.lr", t.lr, lambda: (1e-3, "a safe rate for AdamW on networks trained from scratch")),
+        weight_decay=pick("training.weight_decay", t.weight_decay, lambda: (0.05, "of AdamW, on matrices only")),
+        warmup=pick("training.warmup", t.warmup, lambda: (0.1, "the first tenth of the steps, then a cosine to zero")),
+        clip=pick("training.clip", t.clip, lambda: (1.0, "one wild batch cannot undo the ones before")),
+        precision=pick("training.precision", t.precision, lambda: ("32", "safe everywhere")),
+        devices=pick("training.devices", t.devices, lambda: (1, "one process")),
+        input_dropout=pick("training.input_dropout", t.input_dropout, lambda: _input_dropout(facts.encoders)),
+    )
+    chosen = replace(
+        config,
+        fusion=pick("fusion", config.fusion, lambda: _component("concat", FUSION, "every input keeps its own place")),
+        trunk=pick("trunk", config.trunk, lambda: _component("hard", TRUNKS, "the cheapest way to share, hard to beat")),
+        balancer=_with_level(pick("balancer", config.balancer, _equal), facts, reasons),
+        width=pick("width", config.width, lambda: (128, "enough for small data, cheap on a CPU")),
+        training=training,
+    )
+    return chosen, reasons
+
+
+def _batch_size(rows: int) -> tuple[int, str]:
+    size = min(64, max(8, 2 ** int(math.log2(max(rows, 1) / 10 + 1))))
+    return size, f"up to 64, with at least about ten batches in the {rows} labelled rows"
+
+
+def _steps(epochs: float | None, per_epoch: int) -> tuple[int, str]:
+    if epochs is not None:
+        return max(1, round(epochs * per_epoch)), f"{epochs:g} epochs of {per_epoch} batches"
+    steps = min(MAX_STEPS, max(MIN_STEPS, EPOCHS * per_epoch))
+    return steps, f"{EPOCHS} epochs of {per_epoch} batches, but at least {MIN_STEPS} and at most {MAX_STEPS} steps"
+
+
+def _input_dropout(encoders: int) -> tuple[float, str]:
+    if encoders > 1:
+        return 0.1, f"{encoders} inputs: the network must learn to do without any of them"
+    return 0.0, "a single input cannot be left out"
+
+
+def _component(name: str, catalog: dict[str, Any], reason: str) -> tuple[ComponentConfig, str]:
+    return ComponentConfig(type=name, component=catalog[name]), reason
+
+
+def _equal() -> tuple[BalancerConfig, str]:
+    return BalancerConfig(type="equal", component=BALANCERS["equal"]), "the plain sum, which careful tuning rarely beats"
+
+
+def _with_level(balancer: BalancerConfig, facts: Facts, reasons: Reasons) -> BalancerConfig:
+    if balancer.level not in (None, "auto"):
+        return balancer
+    if issubclass(balancer.component, GramianBalancer):
+        level, reasons["balancer.level"] = choose_level(facts.overlap, facts.counts, facts.tasks)
+        return replace(balancer, level=level)
+    return replace(balancer, level="losses")

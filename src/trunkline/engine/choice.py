@@ -1,0 +1,56 @@
+"""Settings of the engine that follow from the labels of the training split. `T` tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from trunkline.engine.levels import Level
+
+ENOUGH = 0.5  # of the rarer task's rows
+
+
+def unseen_pairs(label_overlap: Tensor, counts: Tensor, *, enough: float = ENOUGH) -> list[tuple[int, int]]:
+    """Pairs of tasks that share too few rows to be compared at level `features`.
+
+    Args:
+        label_overlap: `[T, T]`, rows that carry both labels.
+        counts: `[T]`, rows that carry each label.
+        enough: share of the rarer task's rows that must carry the other's label too.
+    """
+    overlap, rows = label_overlap.tolist(), counts.tolist()
+    pairs = ((i, j) for i in range(len(rows)) for j in range(i + 1, len(rows)))
+    return [(i, j) for i, j in pairs if overlap[i][j] < max(1.0, enough * min(rows[i], rows[j]))]
+
+
+def choose_level(label_overlap: Tensor, counts: Tensor, tasks: Sequence[str] | None = None) -> tuple[Level, str]:
+    """The cheapest level that can compare all tasks, and why: what `level: auto` means for a Gramian balancer.
+
+    Gradients at the features meet only on rows that carry both labels; at the last shared layer's weights they meet
+    always.
+
+    Args:
+        label_overlap: `[T, T]`, rows of the training split that carry both labels.
+        counts: `[T]`, rows that carry each label.
+        tasks: names for the reason.
+    """
+    unseen = unseen_pairs(label_overlap, counts)
+    if not unseen:
+        return "features", "every pair of tasks shares enough labelled rows"
+    i, j = min(unseen, key=lambda pair: float(label_overlap[pair]))
+    first, second = (tasks[i], tasks[j]) if tasks else (i, j)
+    shared, rarer = int(label_overlap[i, j]), int(min(counts[i], counts[j]))
+    return "last", (
+        f"{len(unseen)} of {len(counts) * (len(counts) - 1) // 2} pairs of tasks share too few labelled rows to be "
+        f"compared at the features; {first!r} and {second!r} share {shared} of {rarer}"
+    )
+
+
+def expected_rates(labelled: Mapping[str, int], rows: int) -> dict[str, float]:
+    """The tasks with labels on under half of the rows, and on which share: `rates` of the `Engine`.
+
+    A mean over the one labelled row of a batch makes a rare task huge and noisy; these are divided by the label
+    weight a batch is expected to have instead.
+    """
+    return {task: count / rows for task, count in labelled.items() if 0 < count < rows / 2}

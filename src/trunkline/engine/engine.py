@@ -1,0 +1,257 @@
+"""The engine: from the tasks' losses to one update of what they share.
+
+Shape legend: `T'` tasks present in a step, `B` rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
+from trunkline.engine.boundary import Crossing, cross
+from trunkline.engine.distributed import num_ranks, sum_counts
+from trunkline.engine.levels import CallRecorder, Comparison, Features, Gradients, Last, Level, precise
+from trunkline.engine.report import Record
+from trunkline.engine.settings import checked_level, checked_names, checked_rates, mean_one
+from trunkline.engine.step import Step
+
+
+class Engine(nn.Module):
+    """Combines the tasks of a step as a balancer says.
+
+    With a loss balancer the total is differentiated as it stands. With a Gramian balancer a boundary between the
+    shared part and the heads scales each task's gradient by its weight during the one ordinary backward pass: the
+    shared part gets `Σ wₖ gₖ`, each head its own task's plain gradient.
+
+    Args:
+        balancer: what decides.
+        tasks: every task's name; their order is the order of all counts.
+        level: where gradients are compared: `losses` (not at all), `features` (at the boundary: sees only rows that
+            two tasks share) or `last` (at the weights of `last_shared`: sees all pairs). By default the cheapest
+            that the balancer works with.
+        preferences: weights by task that multiply the balancer's, scaled to mean 1. A task left out counts 1.
+        rates: share of rows that carry a label, for the tasks whose losses are divided by the label weight expected
+            in a step instead of the step's own (see `expected_rates`).
+        last_shared: the last shared layers, for level `last`.
+
+    Raises:
+        ConfigError: the parts do not fit.
+
+    Example:
+        >>> trunk, heads = nn.Linear(3, 4), {"a": nn.Linear(4, 1), "b": nn.Linear(4, 1)}
+        >>> engine = Engine(UPGrad(), ["a", "b"])
+        >>> views = engine.split(trunk(torch.randn(8, 3)))
+        >>> engine.total({task: head(views[task]).square().mean() for task, head in heads.items()}).backward()
+        >>> list(engine.report()["weights"])
+        ['a', 'b']
+    """
+
+    def __init__(
+        self,
+        balancer: Balancer,
+        tasks: Sequence[str],
+        *,
+        level: Level | None = None,
+        preferences: Mapping[str, float] | None = None,
+        rates: Mapping[str, float] | None = None,
+        last_shared: Sequence[nn.Linear] = (),
+    ) -> None:
+        super().__init__()
+        self.tasks = tuple(tasks)
+        self.level = checked_level(level, balancer, last_shared)
+        self.preferences = mean_one(preferences or {}, self.tasks)
+        self.rates = checked_rates(rates or {}, self.tasks)
+        self.balancer = balancer
+        self.balancer.start(self.tasks)
+        self._recorder = CallRecorder(last_shared if self.level == "last" else ())
+        self._step: Step | None = None
+        self._anchor: Tensor | None = None
+        self._record: Record | None = None
+
+    def begin(self, counts: Mapping[str, int] | Sequence[int], size: int) -> tuple[str, ...]:
+        """Start a step, before its forward pass, and agree with all ranks on the tasks that are present in it.
+
+        Args:
+            counts: labelled rows of each task on this rank, by name or in task order.
+            size: rows on this rank.
+
+        Returns:
+            The tasks with a labelled row on any rank, in task order.
+        """
+        if isinstance(counts, Mapping):
+            checked_names(counts, self.tasks)
+            counts = [counts.get(task, 0) for task in self.tasks]
+        self._recorder.take()
+        self._anchor = self._record = None
+        self._step = Step.agreed(self.tasks, counts, size)
+        return self._step.present
+
+    @overload
+    def split(
+        self, taps: Tensor, present: Sequence[str] | None = None, labelled: Tensor | None = None
+    ) -> dict[str, Tensor]: ...
+
+    @overload
+    def split(
+        self, taps: Sequence[Tensor], present: Sequence[str] | None = None, labelled: Tensor | None = None
+    ) -> dict[str, tuple[Tensor, ...]]: ...
+
+    def split(
+        self, taps: Tensor | Sequence[Tensor], present: Sequence[str] | None = None, labelled: Tensor | None = None
+    ) -> dict[str, Tensor] | dict[str, tuple[Tensor, ...]]:
+        """The boundary: a copy of every tap for each task. A loss balancer's tasks get the taps themselves.
+
+        Once a step; everything the tasks share must lie before it.
+
+        Args:
+            taps: every tensor through which the tasks read the shared part, of any shape with rows first; or one
+                tensor alone.
+            present: whose copies are wanted, as `begin` returned them; by default all tasks (one that turns out to
+                have no loss takes no part).
+            labelled: `[B, T']` bool in the order of `present`, which row has a label for which task; by default
+                seen from the gradients.
+
+        Returns:
+            By task, as many tensors as went in.
+        """
+        tasks = self.tasks if present is None else tuple(present)
+        checked_names(tasks, self.tasks)
+        if isinstance(taps, Tensor):
+            return {task: copies[0] for task, copies in self._split((taps,), tasks, labelled).items()}
+        return self._split(tuple(taps), tasks, labelled)
+
+    def combine(self, sums: Tensor, weights: Tensor, present: Sequence[str]) -> Tensor:
+        """One total to call `.backward()` on.
+
+        Under torch.distributed every rank's gradients, averaged over ranks, are those of one process with all rows.
+
+        Args:
+            sums: `[T']`, each task's summed loss over what is labelled on this rank; 0 where nothing is.
+            weights: `[T']`, how much is labelled (rows, words, pixels, as the task counts); 0 where nothing is.
+            present: names, in the order of both: what `begin` returned.
+
+        Raises:
+            ValueError: `begin` was not called for this step, or said otherwise.
+        """
+        step, self._step = self._step, None
+        if step is None or step.present != tuple(present):
+            raise ValueError(f"combine() got tasks {tuple(present)}; begin() said {step and step.present}")
+        losses = step.losses(sums, weights, self.rates)
+        total = self._total(losses, step.present)
+        anchor, self._anchor = self._anchor, None
+        return total if anchor is None else total + anchor.to(total)
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """One total to call `.backward()` on, from mean losses: the plain way to `combine`.
+
+        Args:
+            losses: by task, scalars. A task with nothing labelled has no key.
+
+        Raises:
+            ValueError: a task is unknown, none has a loss, a loss is not a scalar, or `begin` is missing though some
+                task is divided by its expected weight.
+        """
+        checked_names(losses, self.tasks)
+        if any(loss.dim() > 0 for loss in losses.values()):
+            shapes = {task: tuple(loss.shape) for task, loss in losses.items()}
+            raise ValueError(f"losses must be scalars, got shapes {shapes}")
+        if self._step is None:
+            if self.rates:
+                raise ValueError("rates are given, so begin(counts, size) must be called before each step")
+            self._step = Step.agreed(self.tasks, [int(task in losses) for task in self.tasks], 1)
+        present = self._step.present
+        if not present:
+            raise ValueError("no task has a loss in this step")
+        nothing = torch.zeros(()) if self._anchor is None else self._anchor.detach()
+        sums = torch.stack([precise(losses.get(task, nothing)) for task in present])
+        return self.combine(sums, torch.tensor([float(task in losses) for task in present]).to(sums), present)
+
+    def report(self) -> dict[str, Any]:
+        """What the last step did, for the log: to be called after `backward`. Only this waits for the device.
+
+        Returns:
+            `level`; `losses` and `weights` by task; `cosines` by task and task, `None` for a pair that cannot be
+            compared at this level; `conflicts`, the share of the known pairs with a negative cosine. The last two are
+            `None` for a loss balancer, a weight is `None` where the task has no gradient in the shared part.
+            Empty before the first step.
+        """
+        return {} if self._record is None else {"level": self.level, **self._record.describe()}
+
+    def extra_repr(self) -> str:
+        """Shown in the model's print-out."""
+        return f"tasks={list(self.tasks)}, level={self.level!r}"
+
+    def _split(
+        self, taps: tuple[Tensor, ...], tasks: tuple[str, ...], labelled: Tensor | None
+    ) -> dict[str, tuple[Tensor, ...]]:
+        # What depends on no shared parameter needs no boundary, and must not count in the Gramian.
+        shared = [tap for tap in taps if tap.requires_grad] if torch.is_grad_enabled() else []
+        if not shared or not (self._balances_gradients or num_ranks() > 1):
+            return dict.fromkeys(tasks, taps)
+        if not self._balances_gradients:
+            self._anchor, _ = cross(Crossing((), lambda gradients, kept: {}), shared)
+            return dict.fromkeys(tasks, taps)
+        comparison = self._comparison(shared, labelled)
+        weigh = partial(self._weigh, comparison, _blank(shared))
+        self._anchor, copies = cross(Crossing(tasks, weigh, comparison.kept), shared)
+        own = {task: iter(its) for task, its in copies.items()}
+        return {task: tuple(next(own[task]) if tap.requires_grad else tap for tap in taps) for task in tasks}
+
+    @property
+    def _balances_gradients(self) -> bool:
+        return isinstance(self.balancer, GramianBalancer)
+
+    def _comparison(self, taps: Sequence[Tensor], labelled: Tensor | None) -> Comparison:
+        calls = self._recorder.take()
+        return Last(self._recorder.layers, calls, taps) if self.level == "last" else Features(labelled)
+
+    def _total(self, losses: Tensor, present: tuple[str, ...]) -> Tensor:
+        self._record = Record(present, losses.detach())
+        if not isinstance(self.balancer, LossBalancer):
+            return losses.sum()  # the weights act at the boundary
+        preferences = self._preferences_of(present).to(losses)
+        terms, weights = self.balancer.weigh(losses, present)
+        self._record.weights = weights * preferences
+        return (terms * preferences).sum()
+
+    def _weigh(
+        self, comparison: Comparison, blank: Tensor, gradients: Mapping[str, Gradients], kept: Sequence[Tensor]
+    ) -> dict[str, float]:
+        """Weights of the tasks' gradients at the boundary; called by it, in the backward pass."""
+        reads = sum_counts([any(g is not None for g in own) for own in gradients.values()])
+        index = [k for k, ranks in enumerate(reads) if ranks > 0]
+        tasks = tuple(task for task, ranks in zip(gradients, reads) if ranks > 0)
+        if not tasks:
+            return dict.fromkeys(gradients, 1.0)
+        with torch.autocast(blank.device.type, enabled=False):
+            gramian = comparison.gramian(
+                [gradients[task] for task in tasks],
+                torch.tensor(index, device=blank.device),
+                kept,
+                blank.new_zeros(len(tasks), len(tasks)),
+            )
+        gramian = gramian.to("cpu", torch.float64)  # the one wait for the device
+        weights = dict(zip(tasks, (self._balance(gramian, tasks) * self._preferences_of(tasks)).tolist()))
+        if self._record is not None:
+            self._record.weights, self._record.compared, self._record.gramian = weights, tasks, gramian
+        return {task: weights.get(task, 0.0) for task in gradients}
+
+    def _balance(self, gramian: Tensor, tasks: tuple[str, ...]) -> Tensor:
+        if not gramian.diagonal().isfinite().all():
+            # Overflow: it must show in the gradients, where a gradient scaler or the user looks for it.
+            return torch.full((len(tasks),), 1 / len(tasks), dtype=gramian.dtype)
+        assert isinstance(self.balancer, GramianBalancer)
+        return self.balancer.weigh(gramian.nan_to_num(nan=0.0), tasks).detach().to(gramian)
+
+    def _preferences_of(self, tasks: Sequence[str]) -> Tensor:
+        return torch.tensor([self.preferences[task] for task in tasks], dtype=torch.float64)
+
+
+def _blank(taps: Sequence[Tensor]) -> Tensor:
+    """A zero where the taps are, in the precision in which their gradients are compared."""
+    return precise(torch.zeros((), dtype=taps[0].dtype, device=taps[0].device))

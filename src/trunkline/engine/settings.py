@@ -1,0 +1,71 @@
+"""The settings of an engine, checked where they enter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import nn
+
+from trunkline.balancers import Balancer, LossBalancer
+from trunkline.engine.levels import LEVELS, Level
+from trunkline.errors import ConfigError, suggest
+
+
+def checked_level(level: Level | None, balancer: Balancer, last_shared: Sequence[nn.Linear]) -> Level:
+    """The level to use; by default the cheapest that the balancer works with.
+
+    Raises:
+        ConfigError: there is no such level, or it cannot serve this balancer.
+    """
+    name = type(balancer).__name__
+    if level is None:
+        return "losses" if isinstance(balancer, LossBalancer) else "features"
+    if level not in LEVELS:
+        raise ConfigError(f"level: there is no level {level!r}.{suggest(level, LEVELS)}")
+    if isinstance(balancer, LossBalancer) != (level == "losses"):
+        reads, works = ("losses", "'losses'") if level != "losses" else ("gradients", "'features' or 'last'")
+        raise ConfigError(f"level: {level!r} cannot serve {name}, which reads {reads}; level {works} can")
+    if level == "last" and not last_shared:
+        raise ConfigError("level: 'last' compares gradients at the last shared layers; name them in last_shared")
+    return level
+
+
+def checked_names(given: Iterable[str], tasks: Sequence[str]) -> None:
+    """Every name is a task's.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name in given:
+        if name not in tasks:
+            raise ValueError(f"there is no task {name!r}.{suggest(name, tasks)}")
+
+
+def mean_one(preferences: Mapping[str, float], tasks: Sequence[str]) -> dict[str, float]:
+    """Preferences of all tasks, scaled to mean 1; a task left out counts 1.
+
+    Raises:
+        ConfigError: a preference is negative, or all are 0.
+    """
+    checked_names(preferences, tasks)
+    weights = {task: float(preferences.get(task, 1.0)) for task in tasks}
+    for task, weight in weights.items():
+        if not 0 <= weight < float("inf"):
+            raise ConfigError(f"tasks.{task}.weight: {weight} cannot be a weight; 0 or a positive number can")
+    total = sum(weights.values())
+    if total == 0:
+        raise ConfigError("tasks.*.weight: all weights are 0; at least one task must count")
+    return {task: weight * len(tasks) / total for task, weight in weights.items()}
+
+
+def checked_rates(rates: Mapping[str, float], tasks: Sequence[str]) -> dict[str, float]:
+    """Label rates of the tasks that are divided by their expected weight.
+
+    Raises:
+        ConfigError: a rate is not a share above 0.
+    """
+    checked_names(rates, tasks)
+    for task, rate in rates.items():
+        if not 0 < rate <= 1:
+            raise ConfigError(f"rates: {rate} of task {task!r} cannot be a share of labelled rows; above 0 up to 1 can")
+    return dict(rates)

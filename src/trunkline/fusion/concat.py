@@ -1,0 +1,44 @@
+"""Concatenation: one vector an input, side by side, mixed by one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.fusion.contract import Fusion, FusionModule
+from trunkline.types import Tokens
+
+
+class ConcatModule(FusionModule):
+    """Layers of `Concat`; see there."""
+
+    def __init__(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> None:
+        super().__init__()
+        self.encoders, self.keep = tuple(encoders), tuple(keep)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in encoders)
+        self.mix = nn.Linear(len(encoders) * width, width)
+        self.context = nn.Linear(width, width) if keep else None
+
+    def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
+        rows = [norm(tokens[name].row()) for name, norm in zip(self.encoders, self.norms)]
+        row = nn.functional.gelu(self.mix(torch.cat(rows, -1)))
+        parts = [Tokens.of_rows(row)]
+        if self.context is not None:
+            context = self.context(row).unsqueeze(1)
+            for part in (t for t in tokens.values() if any(s.input in self.keep for s in t.spans)):
+                parts.append(part.with_values(part.values + context))
+        return Tokens.cat(parts)
+
+
+class Concat(Fusion):
+    """Each input's tokens are averaged to one vector; the vectors are joined and mixed by a linear layer.
+
+    An absent input takes part with its learned token. Spans that a task reads follow behind, with a projection of the
+    row added to each token, so that every position knows of the other inputs.
+    """
+
+    def build(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> ConcatModule:
+        """The layers."""
+        return ConcatModule(encoders, keep, width)

@@ -1,0 +1,51 @@
+"""Tensor maths on Gramians: the inner products of the tasks' gradients.
+
+`gramian [T, T]` throughout. A pair of tasks that nobody could compare (no row carries both labels) is *unknown* and
+holds NaN: it is neither a conflict nor the absence of one, and never 0. `B` rows, `T` tasks.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def known_pairs(labelled: Tensor) -> Tensor:
+    """Which pairs of tasks share at least one row, `[T, T]` bool; a task always shares with itself.
+
+    Args:
+        labelled: `[B, T]` bool, which row has a label for which task.
+    """
+    # float, since matrix products of integers are missing on GPUs; counts up to 2**24 are exact.
+    counts = labelled.float()
+    return (counts.T @ counts > 0) | torch.eye(labelled.shape[1], dtype=torch.bool, device=labelled.device)
+
+
+def cosines(gramian: Tensor) -> Tensor:
+    """Cosines between the tasks' gradients, `[T, T]`: NaN where a pair is unknown or a gradient is zero."""
+    norms = gramian.diagonal().sqrt()
+    return (gramian / norms / norms.unsqueeze(1)).clamp(-1.0, 1.0)
+
+
+def conflicts(gramian: Tensor, known: Tensor | None = None) -> Tensor:
+    """Which pairs of tasks pull against each other, `[T, T]` bool: known, and a negative inner product.
+
+    Args:
+        gramian: `[T, T]`.
+        known: `[T, T]` bool; by default every entry that is not NaN.
+    """
+    known = ~gramian.isnan() if known is None else known
+    return known & (gramian < 0)
+
+
+def conflict_share(gramian: Tensor, known: Tensor | None = None) -> Tensor:
+    """Share of the known pairs of different tasks that conflict, a scalar; NaN where no pair is known."""
+    known = ~gramian.isnan() if known is None else known
+    above = torch.ones_like(known).triu(diagonal=1)
+    return (conflicts(gramian, known) & above).sum() / (known & above).sum()
+
+
+def normalise(gramian: Tensor) -> Tensor:
+    """The same Gramian with unit mean on its diagonal; one of zeros stays as it is."""
+    mean = gramian.diagonal().mean()
+    return gramian / torch.where(mean > 0, mean, torch.ones_like(mean))

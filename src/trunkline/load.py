@@ -1,0 +1,50 @@
+"""A run folder → a predictor. Nothing pickled is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import load_model
+
+from trunkline.config import Config, load_config
+from trunkline.errors import RunError
+from trunkline.model import MultiTaskModel
+from trunkline.predictor import Predictor
+from trunkline.schema import InputColumn, Preprocessing, TaskColumn
+
+FILES = ("config.yaml", "preprocessing.json", "model.safetensors")
+
+
+def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
+    """The predictor of a finished run.
+
+    Args:
+        folder: what `fit` wrote.
+        trust_code: import classes of your own that the run's config names.
+
+    Raises:
+        RunError: it is no run folder, or the run did not finish.
+    """
+    folder = Path(folder)
+    if missing := [name for name in FILES if not (folder / name).is_file()]:
+        what = "is not there" if not folder.exists() else f"has no {', '.join(missing)}"
+        raise RunError(f"{folder} is no finished run: it {what}")
+    config = load_config(folder / "config.yaml", columns=None, trust_code=trust_code)
+    model = as_model(config)
+    preprocessing = Preprocessing(model.schema(), json.loads((folder / "preprocessing.json").read_text()))
+    network = model.build(preprocessing)
+    load_model(network, str(folder / "model.safetensors"))
+    return Predictor(network)
+
+
+def as_model(config: Config) -> MultiTaskModel:
+    """The model a resolved config describes."""
+    assert config.fusion is not None and config.trunk is not None and config.width is not None, "not resolved"
+    return MultiTaskModel(
+        inputs={name: InputColumn(c.make(), c.column) for name, c in config.inputs.items()},
+        tasks={name: TaskColumn(c.make(), c.column, c.of, c.weight) for name, c in config.tasks.items()},
+        fusion=config.fusion.make(),
+        trunk=config.trunk.make(),
+        width=config.width,
+    )

@@ -1,0 +1,248 @@
+"""Sound: a path or samples → log-mel frames → tokens over time, by a small convolutional network.
+
+Shape legend: `n` rows, `S` samples, `T` frames, `M` mel bands, `L` tokens, `C` channels, `D` width.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trunkline.errors import DataError
+from trunkline.modalities.contract import Encoder, Modality
+from trunkline.types import Span, State, TimeContext, Tokens
+
+SAMPLE = 512  # sounds that `fit` looks at
+FLOOR = 1e-10  # least power of a band
+RANGE = 8.0  # powers of ten kept below a sound's loudest band (80 dB)
+LOCAL = 16  # channels of the convolution over time and frequency
+QUIET = -3.0  # log10 power under which the loudest band is noise (about -65 dB of full scale), not to be amplified
+
+
+class Sound(NamedTuple):
+    """One channel of sound: `wave [S]`, float32, at the modality's rate; rate and length as they were in the cell."""
+
+    wave: np.ndarray
+    rate: int
+    samples: int
+
+
+class Audio(Modality):
+    """A sound, as log-mel frames relative to its own loudest band: how loud it was recorded does not matter.
+
+    Args:
+        rate: samples a second; sounds of other rates are resampled.
+        mels: frequency bands.
+        hop_ms: from frame to frame, in milliseconds.
+        window_ms: what one frame looks at.
+        max_seconds: what comes later is not read.
+        channels: of the network's layers.
+        depth: residual blocks.
+        stride: frames a token.
+    """
+
+    axis = "time"
+    reads_files = True
+
+    def __init__(
+        self,
+        rate: int = 16000,
+        *,
+        mels: int = 40,
+        hop_ms: float = 20.0,
+        window_ms: float = 40.0,
+        max_seconds: float = 30.0,
+        channels: int = 64,
+        depth: int = 3,
+        stride: int = 2,
+    ) -> None:
+        self.rate = rate
+        self.mels = mels
+        self.hop_ms = hop_ms
+        self.window_ms = window_ms
+        self.max_seconds = max_seconds
+        self.channels = channels
+        self.depth = depth
+        self.stride = stride
+
+    def read(self, cell: Any) -> Sound:
+        """All channels mixed to one, resampled.
+
+        Args:
+            cell: a path (wav, flac, ogg, mp3 …), or `(samples [S] or [S, channels], rate)`.
+
+        Raises:
+            DataError: the file or the samples are no sound, or are damaged.
+        """
+        if isinstance(cell, str):
+            wave, rate, samples = read_file(cell, self.max_seconds)
+        elif isinstance(cell, (tuple, list)) and len(cell) == 2:
+            wave, rate, samples = read_samples(cell[0], cell[1], self.max_seconds)
+        else:
+            raise DataError(f"{cell!r} is not a sound; give a path, or samples and their rate")
+        if len(wave) == 0:
+            raise DataError("the sound is empty: it has no samples")
+        if not np.isfinite(wave).all():
+            raise DataError("the sound has samples that are NaN or infinite")
+        mono = wave.mean(1)
+        return Sound(mono if rate == self.rate else soxr.resample(mono, rate, self.rate), rate, samples)
+
+    def fit(self, values: Iterable[Sound]) -> State:
+        """`{"mean", "std"}` of each mel band over the frames of the first sounds."""
+        frames = [self.prepare(value, {}, None)[0].double() for value in itertools.islice(values, SAMPLE)]
+        if len(frames) == 0:
+            return {"mean": [-RANGE / 2] * self.mels, "std": [RANGE / 4] * self.mels}
+        std, mean = torch.std_mean(torch.cat(frames), dim=0, correction=0)
+        return {"mean": mean.tolist(), "std": torch.where(std > 0, std, 1.0).tolist()}
+
+    def prepare(self, value: Sound, state: State, rng: np.random.Generator | None) -> tuple[Tensor, TimeContext]:
+        """Log-mel frames `[T, M]`, float32, `T = 1 + S // hop`."""
+        hop, window = (round(self.rate * ms / 1000) for ms in (self.hop_ms, self.window_ms))
+        mel = log_mel(torch.from_numpy(value.wave), rate=self.rate, mels=self.mels, hop=hop, window=window)
+        return relative(mel), TimeContext(value.rate, value.samples, hop / self.rate)
+
+    def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
+        """`{"mel": [n, T, M], "length": [n]}`, padded to the longest with zeros that nobody reads."""
+        length = torch.tensor([len(item) for item in items])
+        return {"mel": nn.utils.rnn.pad_sequence(list(items), batch_first=True), "length": length}
+
+    def build(self, state: State, width: int) -> ConvNet:
+        """The convolutional network."""
+        return ConvNet(state, width, channels=self.channels, depth=self.depth, stride=self.stride)
+
+
+class ConvNet(Encoder):
+    """Convolutions over time and frequency, then over time, normalised frame by frame.
+
+    What lies behind a sound's end is set to zero before every convolution, as if the sound stood alone: its tokens do
+    not depend on how far it is padded.
+
+    Args:
+        state: of the audio.
+        width: `D`.
+        channels: `C`.
+        depth: residual blocks.
+        stride: frames a token.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, state: State, width: int, *, channels: int, depth: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.register_buffer("mean", torch.tensor(state["mean"]), persistent=False)
+        self.register_buffer("std", torch.tensor(state["std"]), persistent=False)
+        # A kernel of 2·stride + 1 frames makes ⌈T / stride⌉ tokens, and every frame is seen by at least two of them.
+        self.local = nn.Conv2d(1, LOCAL, (2 * stride + 1, 5), stride=(stride, 2), padding=(stride, 2))
+        self.mix = nn.Linear(LOCAL * math.ceil(len(state["mean"]) / 2), channels)
+        self.blocks = nn.ModuleList(TimeBlock(channels) for _ in range(depth))
+        self.project = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, width))
+
+    def forward(self, values: dict[str, Tensor]) -> Tokens:
+        """`{"mel": [n, T, M], "length": [n]}` → tokens `[n, L, D]` in one `time` span, `L = ⌈T / stride⌉`."""
+        mel, length = values["mel"], values["length"].unsqueeze(1)
+        frames = torch.arange(mel.shape[1], device=mel.device) < length  # [n, T]
+        mel = ((mel - self.mean) / self.std).masked_fill(~frames.unsqueeze(-1), 0.0)
+        x = F.gelu(self.local(mel.unsqueeze(1)))  # [n, LOCAL, L, M / 2]
+        x = self.mix(x.transpose(1, 2).flatten(2))  # [n, L, C]
+        mask = torch.arange(x.shape[1], device=x.device) * self.stride < length  # [n, L]
+        for block in self.blocks:
+            x = block(x, mask)
+        tokens = self.project(x).masked_fill(~mask.unsqueeze(-1), 0.0)
+        span = Span("", 0, x.shape[1], "time", (x.shape[1],), (float(self.stride),))
+        return Tokens(tokens, mask, (span,))
+
+
+class TimeBlock(nn.Module):
+    """One channel at a time over time, then all channels of one frame: `x [n, L, C]`, `mask [n, L]` → `[n, L, C]`.
+
+    The block of Liu et al., "A ConvNet for the 2020s" (2022), along one axis.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.along = nn.Conv1d(channels, channels, 9, padding=4, groups=channels)
+        self.across = nn.Sequential(
+            nn.LayerNorm(channels), nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """What stands behind a `False` is not read."""
+        alone = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+        return x + self.across(self.along(alone.transpose(1, 2)).transpose(1, 2))
+
+
+def read_file(path: str, max_seconds: float) -> tuple[np.ndarray, int, int]:
+    """A sound file's first seconds, `[S, channels]` float32, its rate and its whole length in samples.
+
+    Raises:
+        DataError: there is no such file, or it is no sound, or damaged.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"there is no file {path}")
+    try:
+        with soundfile.SoundFile(path) as file:
+            wave = file.read(math.ceil(max_seconds * file.samplerate), dtype="float32", always_2d=True)
+            return wave, file.samplerate, file.frames
+    except soundfile.SoundFileError as error:
+        raise DataError(f"{path} cannot be read as a sound: {error}") from error
+
+
+def read_samples(samples: Any, rate: Any, max_seconds: float) -> tuple[np.ndarray, int, int]:
+    """The same from samples in memory; integers are scaled to ±1.
+
+    Raises:
+        DataError: they have no shape or type of sound.
+    """
+    wave = np.asarray(samples)
+    wave = wave[:, None] if wave.ndim == 1 else wave
+    if wave.ndim != 2 or wave.dtype.kind not in "if":
+        raise DataError(
+            f"samples of {wave.dtype}, shape {list(wave.shape)}; give numbers [samples] or [samples, channels]"
+        )
+    if not rate > 0:
+        raise DataError(f"{rate!r} is not a sample rate; give samples a second")
+    scale = np.float32(-np.iinfo(wave.dtype).min if wave.dtype.kind == "i" else 1)
+    return wave[: math.ceil(max_seconds * rate)].astype(np.float32) / scale, int(rate), len(wave)
+
+
+@functools.cache
+def mel_filters(mels: int, bins: int, rate: int) -> Tensor:
+    """Triangles of height 1, evenly spaced from 0 Hz to half the rate on the mel scale, `[bins, M]`.
+
+    The scale is O'Shaughnessy's (1987), as in HTK: `mel(f) = 2595 log10(1 + f / 700)`.
+    """
+    edges = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), mels + 2)
+    hertz = 700 * (10 ** (edges / 2595) - 1)
+    distance = hertz[None] - np.linspace(0, rate / 2, bins)[:, None]  # [bins, M + 2]
+    rising = -distance[:, :-2] / np.diff(hertz)[:-1]
+    falling = distance[:, 2:] / np.diff(hertz)[1:]
+    return torch.from_numpy(np.maximum(0, np.minimum(rising, falling))).float()
+
+
+def log_mel(wave: Tensor, *, rate: int, mels: int, hop: int, window: int) -> Tensor:
+    """`log10` of the power in each mel band, `[S]` → `[1 + S // hop, M]`.
+
+    Frame `t` looks at the `window` samples around sample `t·hop` through a Hann window; beyond the ends is silence.
+    """
+    hann = torch.hann_window(window, dtype=wave.dtype, device=wave.device)
+    spectrum = torch.stft(wave, window, hop, window=hann, pad_mode="constant", return_complex=True)  # [bins, T]
+    power = spectrum.real.square() + spectrum.imag.square()
+    return (power.T @ mel_filters(mels, power.shape[0], rate).to(power)).clamp(min=FLOOR).log10()
+
+
+def relative(mel: Tensor) -> Tensor:
+    """Log-mel frames relative to the loudest band of the sound: from `-RANGE` to 0; silence is all `-RANGE`."""
+    return (mel - mel.max().clamp(min=QUIET)).clamp(min=-RANGE)

@@ -1,0 +1,41 @@
+"""Categories: one column of a table with few values, each with its embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from trunkline.cells import as_name
+from trunkline.modalities.contract import Modality
+from trunkline.modalities.table import TableBlock
+from trunkline.types import Context, State
+
+
+class Category(Modality):
+    """A name out of a few. Encoded in the table block; a name that training never saw is known as unknown.
+
+    Args:
+        max_values: the most frequent this many names get an embedding of their own.
+    """
+
+    axis = "set"
+    block = TableBlock
+
+    def __init__(self, max_values: int = 10_000) -> None:
+        self.max_values = max_values
+
+    def read(self, cell: Any) -> str:
+        """The name as text; 3.0 and 3 are the same name."""
+        return as_name(cell)
+
+    def fit(self, values: Iterable[str]) -> State:
+        """`{"values": {name: number}}`, numbered from 1, most frequent first, equal counts by name."""
+        names, counts = np.unique(np.array(list(values), dtype=object), return_counts=True)
+        order = sorted(range(len(names)), key=lambda i: (-counts[i], names[i]))
+        return {"values": {names[i]: number for number, i in enumerate(order[: self.max_values], 1)}}
+
+    def prepare(self, value: str, state: State, rng: np.random.Generator | None) -> tuple[int, Context | None]:
+        """Its number, from 1; 0 is unknown."""
+        return state["values"].get(value, 0), None

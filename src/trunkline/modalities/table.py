@@ -1,0 +1,85 @@
+"""The table block: all numbers and categories of a row, encoded together in a few matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.modalities.contract import Block, Modality
+from trunkline.types import Span, State, Tokens
+
+MAX_TOKENS = 32
+
+
+class TableBlock(Block):
+    """Numbers and categories → one token an input, or one in all when there are more than `MAX_TOKENS` inputs.
+
+    The token of a number `x` is `x·w + b`, that of a category its embedding. An absent cell has a learned token that
+    starts where a number equals its mean, so that an input which training never missed can still be missed later.
+    """
+
+    def __init__(self, inputs: Mapping[str, tuple[Modality, State]], width: int) -> None:
+        super().__init__()
+        self.inputs = tuple(inputs)
+        sizes = [len(state["values"]) + 1 if "values" in state else 0 for _, state in inputs.values()]
+        numbers = [i for i, size in enumerate(sizes) if size == 0]
+        categories = [i for i, size in enumerate(sizes) if size > 0]
+        offsets = torch.tensor([0, *(sizes[i] for i in categories)]).cumsum(0)
+        self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.long), persistent=False)
+        self.register_buffer("categories", torch.tensor(categories, dtype=torch.long), persistent=False)
+        self.register_buffer("offsets", offsets[:-1], persistent=False)
+        self.weight = nn.Parameter(torch.randn(len(numbers), width) * max(len(inputs), 1) ** -0.5)
+        self.bias = nn.Parameter(torch.zeros(len(inputs), width))
+        self.missing = nn.Parameter(torch.zeros(len(inputs), width))
+        self.embedding = nn.Embedding(int(offsets[-1]), width) if categories else None
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding.weight, std=max(len(inputs), 1) ** -0.5)
+
+    @classmethod
+    def pack(cls, inputs: Mapping[str, tuple[Modality, State]], items: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
+        """`{"numbers": [n, P] float, "categories": [n, C] long}`, 0 where absent."""
+
+        def columns(is_category: bool, dtype: torch.dtype) -> Tensor:
+            names = [n for n, (_, state) in inputs.items() if ("values" in state) == is_category]
+            filled = [torch.tensor([0 if v is None else v for v in items[n]], dtype=dtype) for n in names]
+            rows = len(next(iter(items.values())))
+            return torch.stack(filled, 1) if filled else torch.zeros(rows, 0, dtype=dtype)
+
+        return {"numbers": columns(False, torch.float32), "categories": columns(True, torch.long)}
+
+    def forward(self, values: dict[str, Tensor], flags: Tensor | None) -> Tokens:
+        numbers, categories = values["numbers"], values["categories"]
+        if flags is not None:
+            numbers = numbers.masked_fill(~flags[:, self.numbers], 0.0)
+            categories = categories.masked_fill(~flags[:, self.categories], 0)
+        if len(self.inputs) <= MAX_TOKENS:
+            return self._one_each(numbers, categories, flags)
+        return self._pooled(numbers, categories, flags)
+
+    def _one_each(self, numbers: Tensor, categories: Tensor, flags: Tensor | None) -> Tokens:
+        """Tokens `[n, k, D]`."""
+        parts = [numbers.unsqueeze(-1) * self.weight]
+        if self.embedding is not None:
+            parts.append(self.embedding(categories + self.offsets))
+        order = torch.cat([self.numbers, self.categories]).argsort()
+        tokens = torch.cat(parts, 1)[:, order] + self.bias
+        if flags is not None:
+            tokens = torch.where(flags.unsqueeze(-1), tokens, (self.bias + self.missing).to(tokens.dtype))
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        spans = tuple(Span(name, i, i + 1, "set", (1,)) for i, name in enumerate(self.inputs))
+        return Tokens(tokens, mask, spans)
+
+    def _pooled(self, numbers: Tensor, categories: Tensor, flags: Tensor | None) -> Tokens:
+        """One token `[n, 1, D]`: the sum over inputs, as one matrix product each for numbers and absences."""
+        total = torch.addmm(self.bias.sum(0), numbers, self.weight)
+        if self.embedding is not None:
+            embedded = self.embedding(categories + self.offsets)
+            if flags is not None:
+                embedded = embedded.masked_fill(~flags[:, self.categories].unsqueeze(-1), 0.0)
+            total = total + embedded.sum(1)
+        if flags is not None:
+            total = total + (~flags).to(total.dtype) @ self.missing
+        return Tokens.of_rows(total, self.inputs[0])

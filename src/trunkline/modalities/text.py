@@ -1,0 +1,191 @@
+"""Text: a vocabulary of words from the training split, and a small Transformer from scratch.
+
+Shape legend: `n` rows, `L` tokens, `D` width, `H` attention heads.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trunkline.errors import ConfigError, DataError
+from trunkline.modalities.contract import Encoder, Modality
+from trunkline.types import Span, State, Tokens, WordsContext
+
+PIECE = re.compile(r"\w+|[^\w\s]")
+PADDING, EMPTY = 0, 1  # ids; the buckets of unknown pieces follow, then the vocabulary
+
+
+class Text(Modality):
+    """A sentence or a document, encoded by a Transformer that starts from nothing.
+
+    Words stand between white space. A word becomes one token for each of its pieces: runs of letters and digits, and
+    single punctuation marks (`isn't.` → `isn ' t .`). A piece that the vocabulary lacks falls into one of a few
+    buckets by its ending, so that unseen words with a familiar ending are not all the same; the rare pieces of the
+    training split, which `min_count` keeps out of the vocabulary, are what trains those buckets.
+
+    Args:
+        vocabulary: the most frequent this many pieces get an embedding of their own.
+        min_count: pieces seen less often than this in the training split are left to the buckets.
+        buckets: number of buckets.
+        max_length: tokens read of one text; what comes later is cut.
+        lower: ignore case.
+        layers: Transformer layers.
+        heads: attention heads; must divide the model's width.
+        dropout: probability.
+    """
+
+    axis = "words"
+
+    def __init__(
+        self,
+        vocabulary: int = 20_000,
+        *,
+        min_count: int = 2,
+        buckets: int = 64,
+        max_length: int = 256,
+        lower: bool = True,
+        layers: int = 2,
+        heads: int = 4,
+        dropout: float = 0.1,
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.min_count = min_count
+        self.buckets = buckets
+        self.max_length = max_length
+        self.lower = lower
+        self.layers = layers
+        self.heads = heads
+        self.dropout = dropout
+
+    def read(self, cell: Any) -> str:
+        """The text itself; a number is read as it is written. The empty text is a text.
+
+        Raises:
+            DataError: neither text nor number.
+        """
+        if not isinstance(cell, (str, Real)):
+            raise DataError(f"a text is a string, not {type(cell).__name__} ({cell!r:.60})")
+        return str(cell)
+
+    def fit(self, values: Iterable[str]) -> State:
+        """`{"ids": {piece: id}}`, most frequent first, equal counts in alphabetical order."""
+        counts: Counter[str] = Counter()
+        rows = cut = 0
+        for text in values:
+            pieces = [piece for word in text.split() for piece in self._pieces(word)]
+            counts.update(pieces)
+            rows += 1
+            cut += len(pieces) > self.max_length
+        if cut:
+            warnings.warn(
+                f"{cut} of {rows} texts have more than max_length={self.max_length} tokens; the rest is not read",
+                stacklevel=2,
+            )
+        known = sorted((p for p, c in counts.items() if c >= self.min_count), key=lambda p: (-counts[p], p))
+        first = EMPTY + 1 + self.buckets
+        return {"ids": {piece: first + rank for rank, piece in enumerate(known[: self.vocabulary])}}
+
+    def prepare(self, value: str, state: State, rng: np.random.Generator | None) -> tuple[Tensor, WordsContext]:
+        """Ids `[L]`, `1 <= L <= max_length`, and which tokens each word became. An empty text has one token."""
+        words = tuple(value.split())
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for word in words:
+            start = len(ids)
+            ids += [self._id(piece, state) for piece in self._pieces(word)]
+            spans.append((min(start, self.max_length), min(len(ids), self.max_length)))
+        return torch.tensor(ids[: self.max_length] or [EMPTY]), WordsContext(words, tuple(spans))
+
+    def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
+        """`{"ids": [n, L], "mask": [n, L] bool}`, padded to the longest."""
+        ids = nn.utils.rnn.pad_sequence(list(items), batch_first=True, padding_value=PADDING)
+        return {"ids": ids, "mask": ids != PADDING}
+
+    def build(self, state: State, width: int) -> TextEncoder:
+        """The Transformer.
+
+        Raises:
+            ConfigError: `heads` does not divide the width.
+        """
+        if width % self.heads:
+            raise ConfigError(f"heads={self.heads} of a text encoder does not divide the model's width {width}")
+        size = EMPTY + 1 + self.buckets + len(state["ids"])
+        return TextEncoder(size, width, layers=self.layers, heads=self.heads, dropout=self.dropout)
+
+    def _pieces(self, word: str) -> list[str]:
+        pieces = PIECE.findall(word)
+        return [p.lower() for p in pieces] if self.lower else pieces
+
+    def _id(self, piece: str, state: State) -> int:
+        known = state["ids"].get(piece)
+        return EMPTY + 1 + ending_bucket(piece, self.buckets) if known is None else known
+
+
+def ending_bucket(piece: str, buckets: int) -> int:
+    """The bucket of an unknown piece: its last two characters, hashed; all digits are the same digit."""
+    ending = re.sub(r"\d", "0", piece[-2:])
+    return zlib.crc32(ending.encode("utf-8", "surrogatepass")) % buckets  # `hash` differs from process to process
+
+
+class TextEncoder(Encoder):
+    """Ids → tokens: embedding, sinusoidal positions, pre-norm Transformer layers."""
+
+    def __init__(self, size: int, width: int, *, layers: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(size, width, padding_idx=PADDING)
+        self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values: dict[str, Tensor]) -> Tokens:
+        """`ids [n, L]` and `mask [n, L]` → tokens `[n, L, D]`; padding changes no token."""
+        ids, mask = values["ids"], values["mask"]
+        x = self.embedding(ids)  # [n, L, D]
+        x = self.dropout(x + sinusoids(ids.shape[1], x.shape[2], x.device).to(x.dtype))
+        for layer in self.layers:
+            x = layer(x, mask)
+        return Tokens(self.norm(x), mask, (Span("", 0, ids.shape[1], "words", (ids.shape[1],)),))
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and a feed-forward net, each normalised before and added to what came in (Xiong et al., 2020)."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.to_query_key_value = nn.Linear(width, 3 * width)
+        self.to_out = nn.Linear(width, width)
+        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`x [n, L, D]`, `mask [n, L]` → `[n, L, D]`."""
+        x = x + self.dropout(self.attend(self.attention_norm(x), mask))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+    def attend(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Every token looks at the tokens its row has."""
+        parts = self.to_query_key_value(x).unflatten(2, (3, self.heads, -1))  # [n, L, 3, H, D / H]
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
+        return self.to_out(seen.transpose(1, 2).flatten(2))
+
+
+def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
+    """Positions as sines and cosines of falling frequency, `[L, D]` (Vaswani et al., 2017, section 3.5)."""
+    position = torch.arange(length, device=device).unsqueeze(1)
+    rate = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
+    return torch.cat([torch.sin(position * rate), torch.cos(position * rate)], 1)[:, :width]

@@ -1,0 +1,77 @@
+"""Metrics of every task, updated with labelled rows only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from torch import nn
+
+from trunkline.model.network import Network
+from trunkline.schema import Preprocessing
+from trunkline.tasks.contract import Scores
+from trunkline.trunks import Taps
+from trunkline.types import Batch
+
+TaskScores = dict[str, Scores | None]  # by task name; None where a task has no labelled row
+
+
+class Evaluation(nn.Module):
+    """One metric a head. `update` with batches, then `compute`; `reset` starts anew.
+
+    Args:
+        preprocessing: fitted states.
+    """
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.preprocessing = preprocessing
+        self.metrics = nn.ModuleList(
+            preprocessing.schema.tasks[unit.name].task.metric(preprocessing.task_states(unit))
+            for unit in preprocessing.heads
+        )
+
+    def update(self, network: Network, taps: Taps, batch: Batch) -> None:
+        """Predict the labelled rows of a batch and count them."""
+        for unit, head, metric in zip(self.preprocessing.heads, network.heads, self.metrics):
+            if (part := batch.targets.get(unit.name)) is not None:
+                metric.update(head.predict_output(network.view(unit, taps, part.rows)), part.values)
+
+    def update_baseline(self, batch: Batch) -> None:
+        """Count what one would say knowing the training labels and no input."""
+        for unit, metric in zip(self.preprocessing.heads, self.metrics):
+            if (part := batch.targets.get(unit.name)) is not None:
+                task = self.preprocessing.schema.tasks[unit.name].task
+                metric.update(task.baseline(self.preprocessing.task_states(unit), part.values), part.values)
+
+    def compute(self) -> TaskScores:
+        """Scores of every task, in the schema's order; `None` where nothing was labelled."""
+        found: TaskScores = {}
+        for unit, metric in zip(self.preprocessing.heads, self.metrics):
+            found.update(zip(unit.tasks, metric.compute()))
+        return {task: found[task] for task in self.preprocessing.schema.tasks}
+
+    def reset(self) -> None:
+        """Forget all updates."""
+        for metric in self.metrics:
+            metric.reset()
+
+
+def aggregate(scores: TaskScores, majority: TaskScores, preprocessing: Preprocessing) -> float | None:
+    """One number for all tasks: the mean of `(primary − majority) / (best − majority)`.
+
+    0 is no better than knowing no input, 1 is perfect. Tasks without data, or whose majority is already perfect, are
+    left out; `None` when none is left.
+    """
+    gains = [g for name in scores if (g := gain(name, scores, majority, preprocessing)) is not None]
+    return sum(gains) / len(gains) if gains else None
+
+
+def gain(task: str, scores: Mapping, majority: Mapping, preprocessing: Preprocessing) -> float | None:
+    """One task's share of the way from majority to perfect; `None` where it is not defined."""
+    kind = preprocessing.schema.tasks[task].task
+    ours, theirs = scores[task], majority[task]
+    if ours is None or theirs is None or ours[kind.primary] is None or theirs[kind.primary] is None:
+        return None
+    room = kind.best - theirs[kind.primary]
+    return None if math.isclose(room, 0.0) else (ours[kind.primary] - theirs[kind.primary]) / room

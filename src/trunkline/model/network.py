@@ -1,0 +1,191 @@
+"""The layers, put together. The only place where present rows are gathered and scattered.
+
+Shape legend: `B` rows, `n` rows that have something, `L` tokens, `D` width, `V` views (1 or `G`), `G` tasks of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.engine import Engine
+from trunkline.fusion import Fusion
+from trunkline.schema import EncoderUnit, HeadUnit, Preprocessing
+from trunkline.trunks import Taps, Trunk
+from trunkline.types import Batch, Flags, Part, Tokens
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What one head says, about which rows of the batch (`None`: all of them, in order)."""
+
+    output: Any
+    rows: Tensor | None
+
+
+class Network(nn.Module):
+    """Encoders → fusion → trunk → boundary → heads.
+
+    Args:
+        preprocessing: fitted states; they fix widths, vocabularies and task names.
+        fusion: how inputs come together.
+        trunk: what tasks share.
+        width: `D`.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, fusion: Fusion, trunk: Trunk, width: int) -> None:
+        super().__init__()
+        schema = preprocessing.schema
+        self.preprocessing = preprocessing
+        self.encoders = nn.ModuleList(_build_encoder(preprocessing, unit, width) for unit in preprocessing.encoders)
+        self.missing = nn.Parameter(torch.randn(len(self.encoders), width) * 0.02)
+        self.fusion = fusion.build([unit.name for unit in preprocessing.encoders], schema.kept_inputs, width)
+        self.trunk = trunk.build(preprocessing.tasks, width)
+        self.heads = nn.ModuleList(
+            schema.tasks[unit.name].task.build(preprocessing.task_states(unit), width) for unit in preprocessing.heads
+        )
+
+    # --- inputs to taps ---
+
+    def share(self, batch: Batch) -> Taps:
+        """Everything shared: encode the rows that have each input, fill the others, fuse, share."""
+        tokens, present = {}, {}
+        for unit, encoder, missing in zip(self.preprocessing.encoders, self.encoders, self.missing):
+            part = batch.inputs.get(unit.name)
+            encoded = None if part is None else _encode(unit, encoder, part.values, part.flags)
+            tokens[unit.name] = _scatter(unit, encoded, part, missing, batch.size)
+            present[unit.name] = _any_present(unit, batch.present)
+        return self.trunk.share(self.fusion(tokens, present))
+
+    def share_dense(self, values: Mapping[str, dict[str, Tensor]], present: Flags) -> Taps:
+        """The same as `share` without gather and scatter, for export: every row is encoded, and absent ones replaced.
+
+        Args:
+            values: by encoder name, values of all `B` rows; anything may stand where an input is absent.
+            present: `[B, inputs]`.
+        """
+        tokens, flags = {}, {}
+        for unit, encoder, missing in zip(self.preprocessing.encoders, self.encoders, self.missing):
+            encoded = _encode(unit, encoder, values[unit.name], present.values[:, unit.columns])
+            flags[unit.name] = _any_present(unit, present)
+            tokens[unit.name] = encoded if unit.is_block else _replace(encoded, present[unit.name], missing)
+        return self.trunk.share(self.fusion(tokens, flags))
+
+    # --- taps to outputs ---
+
+    def predict(self, batch: Batch) -> dict[str, HeadOutput]:
+        """What each head says, by head name: about every row, or for tasks bound to an input about rows that have it."""
+        taps = self.share(batch)
+        outputs = {}
+        for unit, head in zip(self.preprocessing.heads, self.heads):
+            of = self.preprocessing.schema.tasks[unit.name].of
+            part = None if of is None else batch.inputs.get(of)
+            if of is None or part is not None:
+                rows = None if part is None else part.rows
+                outputs[unit.name] = HeadOutput(head.predict_output(self.view(unit, taps, rows)), rows)
+        return outputs
+
+    def view(self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None) -> Any:
+        """What one head reads, about these rows.
+
+        Args:
+            unit: the head.
+            taps: one for all tasks, or each task's own copies.
+            rows: `[n]`, or `None` for all.
+
+        Returns:
+            `[V, n, D]` for a row head; Tokens for any other.
+        """
+        column = self.preprocessing.schema.tasks[unit.name]
+        if column.task.reads == "row":
+            return torch.stack([view.row() for view in self._views(unit, taps, rows)])
+        (view,) = self._views(unit, taps, rows)
+        return view if column.of is None else view.of(column.of)
+
+    def _views(self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None) -> list[Tokens]:
+        if not isinstance(taps, Mapping):
+            taken = tuple(tap.take(rows) for tap in taps)
+            tasks = unit.tasks[:1] if self.trunk.one_view else unit.tasks
+            return [self.trunk.view(task, taken) for task in tasks]
+        return [self.trunk.view(task, tuple(tap.take(rows) for tap in taps[task])) for task in unit.tasks]
+
+    # --- outputs to the total ---
+
+    def training_loss(self, batch: Batch, engine: Engine) -> Tensor:
+        """One scalar to call `backward` on; balancing happens on the way (see `Engine`).
+
+        Heads run on labelled rows only; a task that is labelled nowhere in the step takes no part.
+        """
+        present = engine.begin(batch.counts, batch.size)
+        copies = self._split(self.share(batch), present, batch, engine)
+        sums, weights = self.losses(batch, copies)
+        index = [self.preprocessing.tasks.index(task) for task in present]
+        if len(index) < len(sums):
+            sums, weights = sums[index], weights[index]
+        return engine.combine(sums, weights, present)
+
+    def losses(self, batch: Batch, taps: Taps | Mapping[str, Taps]) -> tuple[Tensor, Tensor]:
+        """`(sum [T], weight [T])` of all tasks in order; both 0 where a task is not labelled in these rows."""
+        sums, weights = [], []
+        for unit, head in zip(self.preprocessing.heads, self.heads):
+            part = batch.targets.get(unit.name)
+            if part is None:
+                total = count = batch.labelled.values.new_zeros(len(unit.tasks), dtype=torch.float32)
+            else:
+                view = self.view(unit, taps, part.rows)
+                total, count = head.loss(head.train_output(view, part.values), part.values)
+            sums.append(total.reshape(-1).float())
+            weights.append(count.reshape(-1).float())
+        return torch.cat(sums), torch.cat(weights)
+
+    def _split(self, taps: Taps, present: Sequence[str], batch: Batch, engine: Engine) -> Taps | dict[str, Taps]:
+        """One copy of every tap per task where the balancer looks at gradients, else the taps themselves."""
+        labelled = batch.labelled.values[:, [self.preprocessing.tasks.index(task) for task in present]]
+        copies = engine.split([tap.values for tap in taps], present, labelled)
+        if engine.level == "losses":
+            return taps
+        apart = {task: tuple(tap.with_values(v) for tap, v in zip(taps, values)) for task, values in copies.items()}
+        cut_off = tuple(tap.with_values(tap.values.detach()) for tap in taps)  # for the absent members of a stack
+        return {task: apart.get(task, cut_off) for task in self.preprocessing.tasks}
+
+
+def _build_encoder(preprocessing: Preprocessing, unit: EncoderUnit, width: int) -> nn.Module:
+    bound = {n: (preprocessing.schema.inputs[n].modality, preprocessing.input_state(n)) for n in unit.inputs}
+    modality, state = bound[unit.name]
+    return modality.block(bound, width) if modality.block is not None else modality.build(state, width)
+
+
+def _encode(unit: EncoderUnit, encoder: nn.Module, values: dict[str, Tensor], flags: Tensor | None) -> Tokens:
+    return encoder(values, flags) if unit.is_block else encoder(values).named(unit.name)
+
+
+def _scatter(unit: EncoderUnit, tokens: Tokens | None, part: Part | None, missing: Tensor, size: int) -> Tokens:
+    """Tokens of the rows that have the input `[n, L, D]` → of all rows `[B, L, D]`."""
+    if tokens is None or part is None:
+        return Tokens.of_rows(missing.expand(size, -1), unit.name)
+    if part.rows is None:
+        return tokens
+    length = tokens.values.shape[1]
+    values = missing.to(tokens.values.dtype).expand(size, length, -1).index_copy(0, part.rows, tokens.values)
+    mask = _first_only(size, length, tokens.mask).index_copy(0, part.rows, tokens.mask)
+    return Tokens(values, mask, tokens.spans)
+
+
+def _replace(tokens: Tokens, present: Tensor, missing: Tensor) -> Tokens:
+    """The same by `where`: tokens of all rows, those of absent ones replaced."""
+    values = torch.where(present[:, None, None], tokens.values, missing.to(tokens.values.dtype))
+    mask = torch.where(present[:, None], tokens.mask, _first_only(*tokens.mask.shape, tokens.mask))
+    return Tokens(values, mask, tokens.spans)
+
+
+def _first_only(size: int, length: int, like: Tensor) -> Tensor:
+    """The mask of an absent input: one learned token, nothing behind it. `[size, length]`."""
+    return (torch.arange(length, device=like.device) == 0).expand(size, -1)
+
+
+def _any_present(unit: EncoderUnit, present: Flags) -> Tensor:
+    return present.values[:, unit.columns].any(1)

@@ -1,0 +1,239 @@
+"""Rows of a table → batches. Everything that is read, augmented or left out happens here, on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from trunkline.data import Draw, Table
+from trunkline.errors import DataError
+from trunkline.schema.columns import present_cells, read_cell
+from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags
+from trunkline.types import Batch, Context, Flags, Part
+
+CACHE_BYTES = 2 << 30
+
+
+class RowBatches(Dataset[Batch]):
+    """A table as a source of batches: `batches[Draw(rows, seed)]`.
+
+    A draw with a seed is a training batch: inputs are augmented, and left out at random; the same draw gives the same
+    batch anywhere. A draw without one is plain.
+
+    Numbers, categories and row targets are prepared once and indexed; pictures, sounds and texts are read when they
+    are first needed and kept while there is room.
+
+    Args:
+        preprocessing: fitted states.
+        table: the rows.
+        input_dropout: probability of leaving out each input that a row has, in training batches.
+        with_targets: read the target columns too.
+
+    Raises:
+        DataError: a row has none of the inputs, or a cell of a table-like column cannot be read.
+    """
+
+    def __init__(
+        self, preprocessing: Preprocessing, table: Table, *, input_dropout: float = 0.0, with_targets: bool = True
+    ) -> None:
+        schema = preprocessing.schema
+        schema.check_columns(table, with_targets=with_targets)
+        self.preprocessing = preprocessing
+        self.table = table
+        self.input_dropout = input_dropout
+        columns = [schema.inputs[n].column for n in preprocessing.inputs]
+        self._cells = present_cells(table, columns)
+        self.present = np.array([[c is not None for c in self._cells[column]] for column in columns]).T
+        if len(empty := np.flatnonzero(~self.present.any(1))):
+            names = ", ".join(map(repr, preprocessing.inputs[:5]))
+            raise DataError(f"{table.source}, row {empty[0] + 1}: none of the inputs ({names}) is present"
+                            + (f", nor in {len(empty) - 1} more rows" if len(empty) > 1 else "")
+                            + "; a row needs at least one")  # fmt: skip
+        tasks = preprocessing.tasks if with_targets else ()
+        self.labelled = label_flags(schema, table, tasks)
+        self._of = {j: preprocessing.inputs.index(of) for j, t in enumerate(tasks) if (of := schema.tasks[t].of)}
+        self._kept = _Kept(CACHE_BYTES)
+        self._blocks = {u.name: self._pack(u) for u in preprocessing.encoders if u.is_block}
+        heads = preprocessing.heads if with_targets else ()
+        self._row_targets = {u.name: self._collate_rows(u) for u in heads if self._task(u).reads == "row"}
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        """The batch of a draw."""
+        rows = np.asarray(draw.rows, dtype=np.int64)
+        rng = None if draw.seed is None else np.random.default_rng(draw.seed)
+        present, labelled = self.present[rows], self.labelled[rows]
+        if rng is not None and self.input_dropout > 0:
+            present = drop_inputs(present, [u.columns for u in self.preprocessing.encoders], self.input_dropout, rng)
+            for task, of in self._of.items():
+                labelled[:, task] &= present[:, of]
+        context: dict[str, list[Context | None]] = {}
+        inputs = {
+            unit.name: part
+            for unit in self.preprocessing.encoders
+            if (part := self._input(unit, rows, present[:, unit.columns], context, rng)) is not None
+        }
+        return Batch(
+            size=len(rows),
+            inputs=inputs,
+            present=Flags(self.preprocessing.inputs, torch.from_numpy(present)),
+            targets=self._targets(rows, labelled, context) if labelled.shape[1] else {},
+            labelled=Flags(self.preprocessing.tasks[: labelled.shape[1]], torch.from_numpy(labelled)),
+            counts=tuple(labelled.sum(0).tolist()),
+            context=context,
+            rows=tuple(rows.tolist()),
+        )
+
+    def _input(
+        self,
+        unit: EncoderUnit,
+        rows: np.ndarray,
+        present: np.ndarray,
+        context: dict[str, list[Context | None]],
+        rng: np.random.Generator | None,
+    ) -> Part | None:
+        """One encoder's part; a block always has one, since it knows absence itself."""
+        if unit.is_block:
+            index = torch.from_numpy(rows)
+            flags = None if present.all() else torch.from_numpy(present)
+            return Part({k: v[index] for k, v in self._blocks[unit.name].items()}, flags=flags)
+        name = unit.name
+        context[name] = [None] * len(rows)
+        where = np.flatnonzero(present[:, 0])
+        if len(where) == 0:
+            return None
+        items = []
+        for i in where:
+            item, context[name][i] = self._item(name, int(rows[i]), rng)
+            items.append(item)
+        values = self.preprocessing.schema.inputs[name].modality.collate(items)
+        return Part(values, _as_rows(where, len(rows)))
+
+    def _targets(
+        self, rows: np.ndarray, labelled: np.ndarray, context: dict[str, list[Context | None]]
+    ) -> dict[str, Part]:
+        parts = {}
+        for unit in self.preprocessing.heads:
+            if len(where := np.flatnonzero(labelled[:, unit.columns].any(1))):
+                values = self._target(unit, rows[where], [_pick(context, self._task_of(unit), i) for i in where])
+                parts[unit.name] = Part(values, _as_rows(where, len(rows)))
+        return parts
+
+    def _target(self, unit: HeadUnit, rows: np.ndarray, contexts: Sequence[Context | None]) -> dict[str, Tensor]:
+        if unit.name in self._row_targets:
+            index = torch.from_numpy(rows)
+            return {k: v[index] for k, v in self._row_targets[unit.name].items()}
+        prepare = self.preprocessing.prepare_target
+        items = [
+            [prepare(unit.name, self.table, int(row), self._target_value(unit.name, int(row)), context)]
+            for row, context in zip(rows, contexts)
+        ]
+        return self._task(unit).collate(items)
+
+    def _pack(self, unit: EncoderUnit) -> dict[str, Tensor]:
+        """All rows of a block, prepared."""
+        columns = {n: (self.preprocessing.schema.inputs[n].modality, self.preprocessing.input_state(n)) for n in unit.inputs}
+        items = {n: [self._item(n, row, None)[0] for row in range(len(self.table))] for n in unit.inputs}
+        block = next(iter(columns.values()))[0].block
+        assert block is not None
+        return block.pack(columns, items)
+
+    def _collate_rows(self, unit: HeadUnit) -> dict[str, Tensor]:
+        """All rows of a row head's targets, prepared."""
+        columns = []
+        for name in unit.tasks:
+            column: list[Any] = [None] * len(self.table)
+            for row, value in self.preprocessing.schema.tasks[name].values(self.table, range(len(self.table))):
+                column[row] = self.preprocessing.prepare_target(name, self.table, row, value, None)
+            columns.append(column)
+        return self._task(unit).collate(list(zip(*columns)))
+
+    def _item(self, name: str, row: int, rng: np.random.Generator | None) -> tuple[Any, Context | None]:
+        """One input of one row, prepared; `(None, None)` where it is absent."""
+        column = self.preprocessing.schema.inputs[name]
+        cell = self._cells[column.column][row]
+        if cell is None:
+            return None, None
+        modality, state = column.modality, self.preprocessing.input_state(name)
+        if modality.block is not None:  # packed once, nothing to keep
+            return modality.prepare(read_cell(modality, self.table, column.column, row, cell), state, None)
+
+        def read() -> Any:
+            return read_cell(modality, self.table, column.column, row, cell)
+
+        if modality.is_random:
+            return modality.prepare(self._kept.get((name, row), read), state, rng)
+        return self._kept.get((name, row), lambda: modality.prepare(read(), state, None))
+
+    def _target_value(self, name: str, row: int) -> Any:
+        column = self.preprocessing.schema.tasks[name]
+        cell = self.table.cell(row, column.column)
+        return self._kept.get(("", name, row), lambda: read_cell(column.task, self.table, column.column, row, cell))
+
+    def _task(self, unit: HeadUnit) -> Any:
+        return self.preprocessing.schema.tasks[unit.name].task
+
+    def _task_of(self, unit: HeadUnit) -> str | None:
+        return self.preprocessing.schema.tasks[unit.name].of
+
+
+def drop_inputs(present: np.ndarray, groups: Sequence[slice], rate: float, rng: np.random.Generator) -> np.ndarray:
+    """Leave out inputs at random, never all that a row has.
+
+    Args:
+        present: `[B, inputs]` bool.
+        groups: columns that go together (a block counts as one input).
+        rate: probability of leaving out each group that is there.
+        rng: where the draws come from.
+
+    Returns:
+        A new `[B, inputs]` bool. A row that would have lost everything keeps one of its inputs, each equally likely.
+    """
+    there = np.stack([present[:, g].any(1) for g in groups], 1)  # [B, groups]
+    keep = there & (rng.random(there.shape) >= rate)
+    rescue = np.where(there, rng.random(there.shape), -1.0).argmax(1)
+    lost = ~keep.any(1)
+    keep[lost, rescue[lost]] = True
+    out = present.copy()
+    for j, group in enumerate(groups):
+        out[:, group] &= keep[:, j : j + 1]
+    return out
+
+
+def _as_rows(where: np.ndarray, size: int) -> Tensor | None:
+    return None if len(where) == size else torch.from_numpy(where)
+
+
+def _pick(context: dict[str, list[Context | None]], of: str | None, row: int) -> Context | None:
+    return None if of is None else context[of][row]
+
+
+class _Kept:
+    """Values that are kept while there is room; what comes later is made anew each time."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.values: dict[Any, Any] = {}
+
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key in self.values:
+            return self.values[key]
+        value = make()
+        if (size := _size(value)) <= self.room:
+            self.room -= size
+            self.values[key] = value
+        return value
+
+
+def _size(value: Any) -> int:
+    """Bytes, roughly: what arrays and tensors hold, and a little for each object."""
+    if isinstance(value, (tuple, list)):
+        return 64 + sum(_size(v) for v in value)
+    return 64 + int(getattr(value, "nbytes", 0))

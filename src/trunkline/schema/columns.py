@@ -1,0 +1,131 @@
+"""Which column is which input or task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trunkline.data import Table
+from trunkline.errors import ConfigError, DataError, suggest
+from trunkline.modalities import Modality
+from trunkline.tasks import Task
+
+
+@dataclass(frozen=True)
+class InputColumn:
+    """A column that is an input.
+
+    Attributes:
+        modality: its kind.
+        column: its name in the table.
+    """
+
+    modality: Modality
+    column: str
+
+    def values(self, table: Table, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        """Row numbers and decoded values, where present."""
+        return _values(self.modality, table, self.column, rows)
+
+
+@dataclass(frozen=True)
+class TaskColumn:
+    """A column that is a target.
+
+    Attributes:
+        task: its kind.
+        column: its name in the table.
+        of: the input whose tokens the task reads, for kinds that read an axis.
+        weight: preference, 1 by default; multiplies the task's weight after balancing.
+    """
+
+    task: Task
+    column: str
+    of: str | None = None
+    weight: float = 1.0
+
+    def values(self, table: Table, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        """Row numbers and decoded values, where labelled."""
+        return _values(self.task, table, self.column, rows)
+
+
+def _values(reader: Modality | Task, table: Table, column: str, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
+    cells = table.column(column)
+    for row in rows:
+        if cells[row] is not None:
+            yield row, read_cell(reader, table, column, row, cells[row])
+
+
+def read_cell(reader: Modality | Task, table: Table, column: str, row: int, cell: Any) -> Any:
+    """Decode one cell.
+
+    Raises:
+        DataError: with source, row (from 1) and column in front.
+    """
+    if reader.reads_files and isinstance(cell, str) and table.base is not None:
+        cell = str(table.base / cell)
+    try:
+        return reader.read(cell)
+    except DataError as error:
+        raise error.at(table.source, row + 1, column) from None
+
+
+class Schema:
+    """Inputs and tasks by name, each bound to a column.
+
+    Args:
+        inputs: by name; a bare modality is bound to the column of that name.
+        tasks: by name; a bare task is bound to the column of that name.
+
+    Raises:
+        ConfigError: no input, no task, or a task whose `of` does not fit; all faults at once.
+    """
+
+    def __init__(self, inputs: Mapping[str, InputColumn | Modality], tasks: Mapping[str, TaskColumn | Task]) -> None:
+        self.inputs = {n: i if isinstance(i, InputColumn) else InputColumn(i, n) for n, i in inputs.items()}
+        self.tasks = {n: t if isinstance(t, TaskColumn) else TaskColumn(t, n) for n, t in tasks.items()}
+        faults = [] if self.inputs else ["inputs: a model needs at least one"]
+        faults += [] if self.tasks else ["tasks: a model needs at least one"]
+        faults += [f"tasks.{name}.{fault}" for name, task in self.tasks.items() if (fault := self._unfit(task))]
+        if faults:
+            raise ConfigError("\n".join(faults))
+
+    @property
+    def kept_inputs(self) -> tuple[str, ...]:
+        """Inputs whose tokens some task reads, in order."""
+        bound = {task.of for task in self.tasks.values() if task.of is not None}
+        reads_all = any(task.task.reads == "tokens" and task.of is None for task in self.tasks.values())
+        return tuple(name for name in self.inputs if reads_all or name in bound)
+
+    def check_columns(self, table: Table, *, with_targets: bool) -> None:
+        """Every column there?
+
+        Raises:
+            DataError: all missing columns, at once. For inputs it is enough that one is there: the others are absent.
+        """
+        wanted = [t.column for t in self.tasks.values()] if with_targets else []
+        inputs = [i.column for i in self.inputs.values()]
+        if with_targets or not any(c in table.columns for c in inputs):
+            wanted += inputs
+        if missing := [c for c in dict.fromkeys(wanted) if c not in table.columns]:
+            hints = [f"{table.source}: no column {c!r}.{suggest(c, table.columns)}" for c in missing]
+            raise DataError("\n".join(hints))
+
+    def _unfit(self, task: TaskColumn) -> str | None:
+        reads = task.task.reads
+        if task.of is None:
+            return None if reads in ("row", "tokens") else f"of: names the input whose {reads} this task reads"
+        if task.of not in self.inputs:
+            return f"of: {task.of!r} is not an input.{suggest(task.of, self.inputs)}"
+        axis = self.inputs[task.of].modality.axis
+        if reads == "row":
+            return "of: this kind of task reads the whole row; leave `of` out"
+        if reads != "tokens" and axis != reads:
+            return f"of: {task.of!r} has {axis} tokens, this kind of task reads {reads}"
+        return None
+
+
+def present_cells(table: Table, columns: Sequence[str]) -> dict[str, list[Any]]:
+    """Cells of each column; a column the table lacks is absent in every row."""
+    return {c: table.column(c) if c in table.columns else [None] * len(table) for c in dict.fromkeys(columns)}

@@ -1,0 +1,156 @@
+"""The preprocessing state of a schema, and what follows from it: which encoders and heads there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from trunkline.data import Table
+from trunkline.errors import DataError
+from trunkline.schema.columns import Schema
+from trunkline.types import State
+
+
+@dataclass(frozen=True)
+class EncoderUnit:
+    """One encoder and the inputs it reads: one, or all inputs of a block. Named after the first.
+
+    Attributes:
+        inputs: names.
+        is_block: whether its encoder is a block, which knows absence itself.
+        start: the first input's place among all inputs of the preprocessing.
+    """
+
+    inputs: tuple[str, ...]
+    is_block: bool
+    start: int
+
+    @property
+    def columns(self) -> slice:
+        """Its inputs' places among all inputs."""
+        return slice(self.start, self.start + len(self.inputs))
+
+    @property
+    def name(self) -> str:
+        """The first input's name."""
+        return self.inputs[0]
+
+
+@dataclass(frozen=True)
+class HeadUnit:
+    """One head and the tasks it serves: one, or a stack of equal ones. Named after the first.
+
+    Attributes:
+        tasks: names.
+        start: the first task's place among all tasks of the preprocessing.
+    """
+
+    tasks: tuple[str, ...]
+    start: int
+
+    @property
+    def columns(self) -> slice:
+        """Its tasks' places among all tasks."""
+        return slice(self.start, self.start + len(self.tasks))
+
+    @property
+    def name(self) -> str:
+        """The first task's name."""
+        return self.tasks[0]
+
+
+class Preprocessing:
+    """A schema with its states: vocabularies, scales, class names, label rates.
+
+    Args:
+        schema: what is bound to what.
+        states: `{"inputs": {name: state}, "tasks": {name: state}, "rates": {task: share of rows labelled}}`, plain
+            JSON.
+    """
+
+    def __init__(self, schema: Schema, states: State) -> None:
+        self.schema = schema
+        self.states = states
+        self.encoders = _encoder_units(schema)
+        self.heads = _head_units(schema, states["tasks"])
+        self.inputs = tuple(name for unit in self.encoders for name in unit.inputs)
+        self.tasks = tuple(name for unit in self.heads for name in unit.tasks)
+
+    @classmethod
+    def fit(cls, schema: Schema, table: Table, rows: Sequence[int]) -> Preprocessing:
+        """Learn every state from these rows (the training split) and no other.
+
+        Raises:
+            DataError: a cell cannot be read, or a task has nothing to learn from.
+        """
+        schema.check_columns(table, with_targets=True)
+        inputs = {n: i.modality.fit(v for _, v in i.values(table, rows)) for n, i in schema.inputs.items()}
+        tasks = {}
+        for name, task in schema.tasks.items():
+            try:
+                tasks[name] = task.task.fit(v for _, v in task.values(table, rows))
+            except DataError as error:
+                raise error if str(error).startswith(table.source) else error.at(table.source, None, task.column)
+        labelled = label_flags(schema, table, tuple(schema.tasks))[np.asarray(rows, dtype=np.int64)]
+        useful = max(int(labelled.any(1).sum()), 1)
+        rates = dict(zip(schema.tasks, (labelled.sum(0) / useful).tolist()))
+        return cls(schema, {"inputs": inputs, "tasks": tasks, "rates": rates})
+
+    def input_state(self, name: str) -> State:
+        """State of one input."""
+        return self.states["inputs"][name]
+
+    def task_states(self, unit: HeadUnit) -> list[State]:
+        """States of the tasks of one head, in order."""
+        return [self.states["tasks"][name] for name in unit.tasks]
+
+    def prepare_target(self, name: str, table: Table, row: int, value: Any, context: Any) -> Any:
+        """One target value, prepared; a label that does not fit is a `DataError` with its place."""
+        column = self.schema.tasks[name]
+        try:
+            return column.task.prepare(value, self.states["tasks"][name], context)
+        except DataError as error:
+            raise error.at(table.source, row + 1, column.column) from None
+
+
+def label_flags(schema: Schema, table: Table, tasks: Sequence[str]) -> np.ndarray:
+    """Which row can teach which task, `[rows, tasks]`: labelled, and the input the task is bound to present."""
+    flags = np.zeros((len(table), len(tasks)), dtype=bool)
+    for j, name in enumerate(tasks):
+        task = schema.tasks[name]
+        flags[:, j] = [cell is not None for cell in table.column(task.column)]
+        if task.of is not None:
+            flags[:, j] &= [cell is not None for cell in table.column(schema.inputs[task.of].column)]
+    return flags
+
+
+def _encoder_units(schema: Schema) -> tuple[EncoderUnit, ...]:
+    """One unit an input, but one for all inputs that share a block."""
+    blocks: dict[type, list[str]] = {}
+    units: list[tuple[list[str], bool]] = []
+    for name, column in schema.inputs.items():
+        block = column.modality.block
+        if block is None:
+            units.append(([name], False))
+        elif block in blocks:
+            blocks[block].append(name)
+        else:
+            blocks[block] = [name]
+            units.append((blocks[block], True))
+    starts = accumulate((len(names) for names, _ in units), initial=0)
+    return tuple(EncoderUnit(tuple(names), is_block, start) for (names, is_block), start in zip(units, starts))
+
+
+def _head_units(schema: Schema, states: dict[str, State]) -> tuple[HeadUnit, ...]:
+    """One unit a task, but one for all of one kind with equal options that may be stacked."""
+    stacks: dict[Any, list[str]] = {}
+    for name, column in schema.tasks.items():
+        key = column.task.stack_key(states[name])
+        options = (type(column.task), repr(sorted(vars(column.task).items())), key)
+        stacks.setdefault(name if key is None else options, []).append(name)
+    starts = accumulate((len(names) for names in stacks.values()), initial=0)
+    return tuple(HeadUnit(tuple(names), start) for names, start in zip(stacks.values(), starts))

@@ -1,0 +1,234 @@
+"""Semantic segmentation: a class for every pixel of a picture.
+
+Shape legend: `n` rows, `K` classes, `h, w` the token grid, `H, W` pixels as the encoder sees them, `D` width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import torch
+import torchmetrics
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trunkline.errors import DataError
+from trunkline.tasks.contract import Head, Scores, Target, Task
+from trunkline.types import Context, GridContext, State, Tokens
+
+VOID = 255  # stands in targets and predictions where there is no class
+DETAIL = 4  # each token says its classes on a grid of 4 × 4 cells of its own
+
+
+class Mask(Task):
+    """A class for every pixel of the picture named in `of:`.
+
+    Args:
+        classes: names; class `i` is the index `i` in the masks. `None`: the indices found in training, named by
+            themselves (0 and 255 are two classes).
+        ignore: the index that means "not labelled".
+    """
+
+    reads = "grid"
+    primary = "miou"
+    reads_files = True
+
+    def __init__(self, classes: Sequence[str] | None = None, *, ignore: int | None = None) -> None:
+        self.classes = classes
+        self.ignore = ignore
+
+    def read(self, cell: Any) -> np.ndarray:
+        """Class indices `[H, W]`, uint16. A palette's colours do not matter.
+
+        Args:
+            cell: a path to a grey or palette PNG, a PIL image, or an array of integers.
+
+        Raises:
+            DataError: it holds no class indices, or is damaged.
+        """
+        if isinstance(cell, PIL.Image.Image):
+            return as_indices(index_image(cell))
+        if not isinstance(cell, str):
+            return as_indices(np.asarray(cell))
+        try:
+            with PIL.Image.open(cell) as picture:
+                return as_indices(index_image(picture))
+        except FileNotFoundError:
+            raise DataError(f"there is no file {cell}") from None
+        # Pillow's decoders report damage as any of these.
+        except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
+            raise DataError(f"{cell} cannot be read as a mask: {error}") from error
+
+    def fit(self, values: Iterable[np.ndarray]) -> State:
+        """`{"indices", "names", "prior"}`: of each class its index in the masks, its name, its share of the pixels."""
+        counts = np.zeros(2**16, dtype=np.int64)
+        for value in values:
+            counts += np.bincount(value.ravel(), minlength=2**16)
+        if self.ignore is not None:
+            counts[self.ignore] = 0
+        if counts.sum() == 0:
+            raise DataError("no pixel of the training masks is labelled")
+        indices = np.flatnonzero(counts) if self.classes is None else np.arange(len(self.classes))
+        if len(indices) > VOID:
+            raise DataError(f"the training masks hold {len(indices)} different indices; at most {VOID} classes work")
+        names = [str(i) for i in indices] if self.classes is None else list(self.classes)
+        prior = counts[indices] / max(1, counts[indices].sum())
+        return {"indices": indices.tolist(), "names": names, "prior": prior.tolist()}
+
+    def prepare(self, value: np.ndarray, state: State, context: Context | None) -> Tensor:
+        """`[H, W]` uint8: positions in the state's classes, `VOID` where not labelled; cut as the picture was."""
+        assert isinstance(context, GridContext), "a mask is bound to a picture"
+        if value.shape != context.original:
+            raise DataError(f"the mask is {value.shape[0]} × {value.shape[1]} pixels high and wide, "
+                            f"its picture {context.original[0]} × {context.original[1]}")  # fmt: skip
+        positions = np.full(2**16, -1, dtype=np.int16)
+        positions[state["indices"]] = np.arange(len(state["indices"]))
+        if self.ignore is not None:
+            positions[self.ignore] = VOID
+        mask = positions[value]
+        if (mask < 0).any():
+            raise DataError(self._unknown(int(value[mask < 0][0]), state))
+        return context.apply(torch.from_numpy(mask.astype(np.uint8))[None], mode="nearest")[0]
+
+    def _unknown(self, index: int, state: State) -> str:
+        """What to say about an index that is no class."""
+        known = ", ".join(map(str, state["indices"]))
+        where = "in the training masks" if self.classes is None else "named in `classes`"
+        return f"the mask holds index {index}, which is not {where} ({known}); `ignore: {index}` leaves it out"
+
+    def collate(self, items: Sequence[Sequence[Tensor]]) -> Target:
+        """`{"values": [n, H, W]}`, uint8."""
+        return {"values": torch.stack([row[0] for row in items])}
+
+    def build(self, states: Sequence[State], width: int) -> MaskHead:
+        """The decoder."""
+        return MaskHead(states[0]["prior"], width)
+
+    def metric(self, states: Sequence[State]) -> Confusion:
+        """Mean intersection over union, and the share of pixels that are right, at the encoder's resolution."""
+        return Confusion(len(states[0]["indices"]))
+
+    def decode(
+        self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
+    ) -> list[list[np.ndarray]]:
+        """The picture's own pixels, `[H, W]`: indices as in the masks, `VOID` where the crop cut off."""
+        indices = np.array(states[0]["indices"])
+        return [[restore_indices(logits, context, indices) for logits, context in zip(output, contexts)]]
+
+    def baseline(self, states: Sequence[State], target: Target) -> Tensor:
+        """The most frequent class everywhere, `[n, K, H, W]`."""
+        n, height, width = target["values"].shape
+        prior = torch.tensor(states[0]["prior"], device=target["values"].device)
+        return prior.clamp(min=1e-6).log().view(1, -1, 1, 1).expand(n, -1, height, width)
+
+
+class MaskHead(Head):
+    """Tokens on a grid → class logits for every pixel the encoder saw.
+
+    A convolution lets neighbours agree; each token then says its classes on a finer grid of its own (Shi et al.,
+    "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network",
+    2016); between those cells the logits are interpolated.
+
+    Args:
+        prior: share of the pixels of each class; where the logits start.
+        width: `D`.
+    """
+
+    def __init__(self, prior: Sequence[float], width: int) -> None:
+        super().__init__()
+        self.near = nn.Conv2d(width, width, 3, padding=1)
+        self.cells = nn.Conv2d(width, len(prior) * DETAIL**2, 1)
+        start = torch.tensor(prior).clamp(min=1e-4).log()
+        self.cells.bias = nn.Parameter(start.repeat_interleave(DETAIL**2))
+
+    def predict_output(self, view: Tokens) -> Tensor:
+        """Logits `[n, K, H, W]`."""
+        span = view.spans[0]
+        height, width = span.shape
+        grid = view.values[:, span.start : span.stop].transpose(1, 2).unflatten(2, (height, width))
+        cells = F.pixel_shuffle(self.cells(F.gelu(self.near(grid))), DETAIL)  # [n, K, 4h, 4w]
+        size = (round(height * span.stride[0]), round(width * span.stride[1]))
+        return F.interpolate(cells, size, mode="bilinear", align_corners=False)
+
+    def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """Cross entropy, summed over labelled pixels, and their number: `(sum [1], weight [1])`."""
+        labels = target["values"].long()
+        total = F.cross_entropy(output.float(), labels, ignore_index=VOID, reduction="sum")
+        return total.unsqueeze(0), (labels != VOID).sum().to(total.dtype).unsqueeze(0)
+
+
+class Confusion(torchmetrics.Metric):
+    """How often class `i` was taken for class `j`, pixel by pixel.
+
+    Args:
+        classes: `K`.
+    """
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.add_state("counts", torch.zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, output: Tensor, target: Target) -> None:
+        """`output [n, K, H, W]`, `target["values"] [n, H, W]`."""
+        labelled = target["values"] != VOID
+        pairs = target["values"][labelled].long() * self.classes + output.argmax(1)[labelled]
+        self.counts += torch.bincount(pairs, minlength=self.classes**2).view(self.classes, self.classes)
+
+    def compute(self) -> list[Scores | None]:
+        """`miou` and `pixel_accuracy`, or `None` where no pixel was labelled."""
+        return [confusion_scores(self.counts)] if bool(self.counts.any()) else [None]
+
+
+def confusion_scores(counts: Tensor) -> Scores:
+    """From `counts [K, K]` (true, predicted); the mean is over classes that occur in truth or prediction."""
+    right = counts.diagonal().double()
+    union = counts.sum(0) + counts.sum(1) - counts.diagonal()
+    occurs = union > 0
+    miou = (right[occurs] / union[occurs]).mean()
+    return {"miou": float(miou), "pixel_accuracy": float(right.sum() / counts.sum())}
+
+
+def restore_indices(logits: Tensor, context: Context | None, indices: np.ndarray) -> np.ndarray:
+    """`logits [K, H, W]` → the most likely class's index for each pixel of the original picture."""
+    assert isinstance(context, GridContext), "a mask is bound to a picture"
+    restored = context.restore(logits.cpu())
+    mask = indices[restored.argmax(0).numpy()]
+    mask = np.where(restored[0].isnan().numpy(), VOID, mask)
+    return mask.astype(np.uint8 if mask.max() <= VOID else np.uint16)
+
+
+def index_image(picture: PIL.Image.Image) -> np.ndarray:
+    """Indices of a grey or palette image.
+
+    Raises:
+        DataError: it is in colour, or of a format that loses precision.
+    """
+    if picture.format == "JPEG":
+        raise DataError("the mask is a JPEG, which changes class indices; save it as PNG")
+    if picture.mode not in ("1", "L", "P", "I") and not picture.mode.startswith("I;16"):
+        raise DataError(f"the mask is in colour ({picture.mode}); save class indices as a grey or palette PNG")
+    return np.array(PIL.ImageOps.exif_transpose(picture))
+
+
+def as_indices(array: np.ndarray) -> np.ndarray:
+    """`[H, W]` or `[H, W, 1]` of integers or booleans → uint16.
+
+    Raises:
+        DataError: its shape, its type or a value is none of a mask's.
+    """
+    array = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if array.ndim != 2 or array.size == 0:
+        raise DataError(f"an array of shape {list(array.shape)} is not a mask; give [height, width]")
+    if array.dtype.kind not in "bui":
+        raise DataError(f"a mask of {array.dtype} has no class indices; give integers")
+    if array.min() < 0 or array.max() >= 2**16:
+        raise DataError(f"class indices run from 0 to 65535; the mask holds {array.min()} to {array.max()}")
+    return array.astype(np.uint16)

@@ -1,0 +1,90 @@
+"""Number: regression on one value."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trunkline.cells import as_number
+from trunkline.errors import DataError
+from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
+from trunkline.tasks.row import RowHead, repeat_rows
+from trunkline.types import Context, State
+
+
+class NumberHead(RowHead):
+    """Standardised values `[n, G, 1]`."""
+
+    def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """Squared error of standardised values; one row, one count."""
+        flags = target["flags"]
+        values = target["values"].masked_fill(~flags, 0.0)
+        return masked_sum((output[..., 0].to(values.dtype) - values).square(), flags)
+
+
+class Number(Task):
+    """A number, learned on the scale of the training split's standard deviation and reported in its own units.
+
+    State: `{"mean", "std"}`.
+    """
+
+    primary = "r2"
+
+    def read(self, cell: Any) -> float:
+        """A finite number."""
+        return as_number(cell)
+
+    def fit(self, values: Iterable[float]) -> State:
+        """Mean and standard deviation (1 for a constant)."""
+        column = np.fromiter(values, dtype=np.float64)
+        if len(column) == 0:
+            raise DataError("a number task needs labels in the training rows, found none")
+        return {"mean": float(column.mean()), "std": float(column.std()) or 1.0}
+
+    def prepare(self, value: float, state: State, context: Context | None) -> float:
+        """Standardised."""
+        return (value - state["mean"]) / state["std"]
+
+    def collate(self, items: Sequence[Sequence[float | None]]) -> Target:
+        """`values [n, G] float, flags [n, G]`."""
+        return stack_items(items, torch.float32)
+
+    def stack_key(self, state: State) -> Hashable:
+        """All alike."""
+        return "number"
+
+    def build(self, states: Sequence[State], width: int) -> NumberHead:
+        """One linear layer; starts at the mean."""
+        return NumberHead(torch.zeros(len(states), 1), width)
+
+    def metric(self, states: Sequence[State]) -> CollectedMetric:
+        """`mae`, `rmse` in the column's units; `r2` (`None` where the targets are all equal)."""
+        return CollectedMetric(_score, states)
+
+    def decode(
+        self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
+    ) -> list[list[dict[str, Any]]]:
+        """`{"value": number}` in the column's units."""
+        columns = output[..., 0].double().T
+        return [
+            [{"value": value} for value in (column * state["std"] + state["mean"]).tolist()]
+            for column, state in zip(columns, states)
+        ]
+
+    def baseline(self, states: Sequence[State], target: Target) -> Tensor:
+        """The training mean, for every row."""
+        return repeat_rows([[0.0]] * len(states), len(target["flags"]), target["flags"])
+
+
+def _score(output: Tensor, target: Tensor, state: State) -> Scores:
+    error = (output[:, 0].double() - target.double()) * state["std"]
+    spread = (target.double() - target.double().mean()).square().sum() * state["std"] ** 2
+    return {
+        "mae": float(error.abs().mean()),
+        "rmse": float(error.square().mean().sqrt()),
+        "r2": float(1 - error.square().sum() / spread) if float(spread) > 0 else None,
+    }

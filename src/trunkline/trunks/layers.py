@@ -1,0 +1,21 @@
+"""The layer that trunks are made of."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class ResidualMLP(nn.Module):
+    """`x + W₂ gelu(W₁ norm(x))` on each token, pre-norm; `[…, D]` → `[…, D]`."""
+
+    def __init__(self, width: int, *, expansion: float, dropout: float) -> None:
+        super().__init__()
+        hidden = max(1, round(width * expansion))
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.outer = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply."""
+        return x + self.outer(self.dropout(nn.functional.gelu(self.inner(self.norm(x)))))

@@ -1,0 +1,88 @@
+import itertools
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.data import EpochSampler, EveryRowSampler
+
+counts = {"n": st.integers(1, 60), "batch_size": st.integers(1, 9), "world": st.integers(1, 5)}
+
+
+def ranks_of(sampler, n, batch_size, world, **options):
+    rows = [7 * i + 1 for i in range(n)]
+    return [sampler(rows, batch_size, rank=rank, world=world, **options) for rank in range(world)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(**counts, drop_last=st.booleans(), epoch=st.integers(0, 3))
+def test_ranks_have_equal_batches_and_share_no_row(n, batch_size, world, drop_last, epoch):
+    n = max(n, world)
+    samplers = ranks_of(EpochSampler, n, batch_size, world, drop_last=drop_last)
+    for sampler in samplers:
+        sampler.set_epoch(epoch)
+    epochs = [list(sampler) for sampler in samplers]
+    assert {len(draws) for draws in epochs} == {len(samplers[0])}
+    assert len(samplers[0]) >= 1
+    drawn = Counter(row for draws in epochs for draw in draws for row in draw.rows)
+    assert set(drawn.values()) == {1}
+    assert all(1 <= len(draw.rows) <= batch_size for draws in epochs for draw in draws)
+    left = n - len(drawn)
+    assert left < (batch_size * world if drop_last else world)
+    seeds = [draw.seed for draws in epochs for draw in draws]
+    assert len(set(seeds)) == len(seeds)
+
+
+@settings(max_examples=50, deadline=None)
+@given(**counts)
+def test_a_step_of_all_ranks_is_a_batch_of_one_process(n, batch_size, world):
+    n = max(n, world)
+    steps = zip(*ranks_of(EpochSampler, n, batch_size, world, seed=5))
+    alone = ranks_of(EpochSampler, n, batch_size * world, 1, seed=5)[0]
+    for step, whole in zip(steps, alone):
+        assert sorted(row for draw in step for row in draw.rows) == sorted(whole.rows)
+
+
+@settings(max_examples=100, deadline=None)
+@given(**counts)
+def test_evaluation_sees_every_row_once(n, batch_size, world):
+    samplers = ranks_of(EveryRowSampler, n, batch_size, world)
+    draws = [list(sampler) for sampler in samplers]
+    assert [len(d) for d in draws] == [len(s) for s in samplers]
+    assert sorted(row for rank in draws for draw in rank for row in draw.rows) == [7 * i + 1 for i in range(n)]
+
+
+def test_evaluation_is_in_order():
+    assert [d.rows for d in EveryRowSampler([4, 2, 9], 2)] == [(4, 2), (9,)]
+
+
+def test_a_draw_follows_from_seed_epoch_and_number():
+    def epoch(seed, number):
+        sampler = EpochSampler(range(100), 8, seed=seed)
+        sampler.set_epoch(number)
+        return list(sampler)
+
+    assert epoch(0, 3) == epoch(0, 3)
+    for other in (epoch(1, 3), epoch(0, 4)):
+        assert other != epoch(0, 3)
+        assert not {d.seed for d in other} & {d.seed for d in epoch(0, 3)}
+
+
+def test_an_interrupted_epoch_goes_on():
+    sampler = EpochSampler(range(20), 3, seed=1)
+    whole = list(sampler)
+    assert list(itertools.islice(sampler, 4, None)) == whole[4:]
+
+
+@pytest.mark.parametrize("sampler", [EpochSampler, EveryRowSampler])
+def test_arguments_out_of_range(sampler):
+    with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
+        sampler(range(5), 0)
+    with pytest.raises(ValueError, match=r"rank must be in 0 … 1, not 2"):
+        sampler(range(5), 1, rank=2, world=2)
+
+
+def test_more_processes_than_rows():
+    with pytest.raises(ValueError, match="2 rows are too few for 3 processes"):
+        EpochSampler(range(2), 1, rank=0, world=3)

@@ -1,0 +1,196 @@
+"""Text: what a vocabulary knows, which tokens a word becomes, and that padding and neighbours change nothing."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.errors import ConfigError, DataError
+from trunkline.modalities.text import EMPTY, PADDING, Text, TextEncoder, ending_bucket
+from trunkline.types import WordsContext
+
+torch.set_num_threads(1)
+
+TEXTS = ["The cat isn't here.", "the dog is here", "A cat, a dog: the end"]
+texts = st.text(st.characters(codec="utf-8"), max_size=40)
+
+
+def build(text: Text, rows: list[str] = TEXTS, width: int = 16) -> tuple[dict, TextEncoder]:
+    torch.manual_seed(0)
+    state = text.fit(rows)
+    return state, text.build(state, width).double().eval()
+
+
+def encode(text: Text, state: dict, encoder: TextEncoder, rows: list[str]):
+    return encoder(text.collate([text.prepare(row, state, None)[0] for row in rows]))
+
+
+class TestRead:
+    def test_text_is_kept_and_numbers_are_written_out(self):
+        assert [Text().read(cell) for cell in ("Hi there ", "", 3, 2.5)] == ["Hi there ", "", "3", "2.5"]
+
+    @pytest.mark.parametrize("cell", [["a", "b"], {"a": 1}, b"bytes", None])
+    def test_anything_else_is_refused(self, cell):
+        with pytest.raises(DataError, match=f"a text is a string, not {type(cell).__name__}"):
+            Text().read(cell)
+
+
+class TestVocabulary:
+    def test_most_frequent_first_then_alphabetical(self):
+        state = Text(min_count=2, buckets=4).fit(TEXTS)
+        assert list(state["ids"]) == ["the", "a", "cat", "dog", "here", "is"] or "isn" not in state["ids"]
+        assert list(state["ids"])[:4] == ["the", "a", "cat", "dog"]
+        assert list(state["ids"].values()) == [6 + rank for rank in range(len(state["ids"]))]
+
+    def test_size_and_count_limit_it(self):
+        assert len(Text(2).fit(TEXTS)["ids"]) == 2
+        assert "end" not in Text(min_count=2).fit(TEXTS)["ids"]
+        assert "end" in Text(min_count=1).fit(TEXTS)["ids"]
+
+    def test_case(self):
+        assert "The" not in Text().fit(TEXTS)["ids"]
+        assert {"The", "the"} <= set(Text(lower=False, min_count=1).fit(TEXTS)["ids"])
+
+    def test_state_survives_json(self):
+        text = Text(min_count=1)
+        state = text.fit([*TEXTS, "naïve 東京 🙂"])
+        again = json.loads(json.dumps(state))
+        for row in [*TEXTS, "naïve 東京 🙂", "never seen"]:
+            assert torch.equal(text.prepare(row, state, None)[0], text.prepare(row, again, None)[0])
+
+    def test_unknown_pieces_share_a_bucket_by_their_ending(self):
+        assert ending_bucket("walking", 64) == ending_bucket("singing", 64)
+        assert ending_bucket("1987", 64) == ending_bucket("2024", 64)
+        text = Text(buckets=8)
+        ids, _ = text.prepare("zork", {"ids": {}}, None)
+        assert EMPTY < int(ids) < EMPTY + 1 + 8
+
+    def test_buckets_are_equal_in_every_process(self):
+        code = "from trunkline.modalities.text import ending_bucket; print(ending_bucket('walking', 64))"
+        out = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, check=True
+        )
+        assert int(out.stdout) == ending_bucket("walking", 64)
+
+    def test_long_training_texts_are_counted_in_one_warning(self):
+        with pytest.warns(UserWarning, match=r"2 of 3 texts have more than max_length=5 tokens") as caught:
+            Text(max_length=5).fit(TEXTS)
+        assert len(caught) == 1
+
+
+class TestWords:
+    def test_punctuation_is_split_off(self):
+        text = Text(min_count=1)
+        state = text.fit(["isn ' t ( end ) ."])
+        ids, context = text.prepare("Isn't (end).", state, None)
+        assert context == WordsContext(("Isn't", "(end)."), ((0, 3), (3, 7)))
+        names = {number: piece for piece, number in state["ids"].items()}
+        assert [names[i] for i in ids.tolist()] == ["isn", "'", "t", "(", "end", ")", "."]
+
+    @given(texts)
+    @settings(max_examples=200, deadline=None)
+    def test_spans_tile_the_tokens_word_by_word(self, row):
+        ids, context = Text(max_length=1000).prepare(row, {"ids": {}}, None)
+        assert list(context.words) == row.split()
+        stops = [0, *(stop for _, stop in context.spans)]
+        assert [start for start, _ in context.spans] == stops[:-1]
+        assert all(start < stop for start, stop in context.spans)
+        assert len(ids) == max(stops[-1], 1)
+        for word, (start, stop) in zip(context.words, context.spans, strict=True):
+            alone, _ = Text().prepare(word, {"ids": {}}, None)
+            assert torch.equal(ids[start:stop], alone)
+
+    @given(texts, st.integers(1, 6))
+    @settings(max_examples=200, deadline=None)
+    def test_cutting_keeps_the_beginning(self, row, limit):
+        whole, all_words = Text(max_length=1000).prepare(row, {"ids": {}}, None)
+        ids, context = Text(max_length=limit).prepare(row, {"ids": {}}, None)
+        assert torch.equal(ids, whole[:limit])
+        assert context.words == all_words.words
+        assert context.spans == tuple((min(a, limit), min(b, limit)) for a, b in all_words.spans)
+
+    def test_words_behind_the_cut_have_empty_spans(self):
+        _, context = Text(max_length=2).prepare("a b c d", {"ids": {}}, None)
+        assert [start == stop for start, stop in context.spans] == [False, False, True, True]
+
+    @pytest.mark.parametrize("row", ["", "   ", "\n"])
+    def test_empty_text_is_one_token_and_no_word(self, row):
+        ids, context = Text().prepare(row, {"ids": {}}, None)
+        assert ids.tolist() == [EMPTY]
+        assert context == WordsContext((), ())
+
+
+class TestEncoder:
+    def test_collate_pads_and_masks(self):
+        values = Text().collate([torch.tensor([5, 6, 7]), torch.tensor([8])])
+        assert values["ids"].tolist() == [[5, 6, 7], [8, PADDING, PADDING]]
+        assert values["mask"].tolist() == [[True, True, True], [True, False, False]]
+
+    def test_layout(self):
+        text = Text()
+        state, encoder = build(text)
+        tokens = encode(text, state, encoder, TEXTS)
+        (span,) = tokens.spans
+        length = tokens.values.shape[1]
+        assert tokens.values.shape == (3, length, 16)
+        assert (span.start, span.stop, span.axis, span.shape) == (0, length, "words", (length,))
+
+    def test_neighbours_and_padding_change_nothing(self):
+        text = Text(dropout=0.0)
+        state, encoder = build(text)
+        rows = ["cat", *TEXTS, ""]
+        together = encode(text, state, encoder, rows)
+        for i, row in enumerate(rows):
+            alone = encode(text, state, encoder, [row])
+            torch.testing.assert_close(together.values[i][together.mask[i]], alone.values[0], atol=1e-12, rtol=0)
+
+    def test_order_of_words_matters(self):
+        text = Text()
+        state, encoder = build(text)
+        one, other = encode(text, state, encoder, ["the cat dog", "the dog cat"]).row()
+        assert (one - other).abs().max() > 1e-3
+
+    def test_every_parameter_learns(self):
+        text = Text()
+        state, encoder = build(text)
+        encode(text, state, encoder, TEXTS).values.square().sum().backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters() if p.requires_grad)
+
+    def test_heads_must_divide_the_width(self):
+        with pytest.raises(ConfigError, match="heads=4 of a text encoder does not divide the model's width 18"):
+            Text().build({"ids": {}}, 18)
+
+
+class Exported(torch.nn.Module):
+    def __init__(self, encoder: TextEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, ids, mask):
+        return self.encoder({"ids": ids, "mask": mask}).values
+
+
+def test_onnx_with_any_number_of_rows_and_tokens(tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    text = Text(max_length=32)
+    state, encoder = build(text)
+    module = Exported(encoder.float())
+    values = text.collate([text.prepare(row, state, None)[0] for row in TEXTS])
+    rows, length = torch.export.Dim("rows", min=1, max=64), torch.export.Dim("length", min=1, max=32)
+    shape = {0: rows, 1: length}
+    file = tmp_path / "text.onnx"
+    torch.onnx.export(
+        module, (values["ids"], values["mask"]), file, dynamo=True, verbose=False, dynamic_shapes=(shape, shape)
+    )
+    session = runtime.InferenceSession(file)
+    for batch in (TEXTS, ["cat"], ["the cat and the dog. and the end", ""]):
+        values = text.collate([text.prepare(row, state, None)[0] for row in batch])
+        feed = {i.name: v.numpy() for i, v in zip(session.get_inputs(), values.values(), strict=True)}
+        ours = module(**values)[values["mask"]]
+        theirs = torch.from_numpy(session.run(None, feed)[0])[values["mask"]]
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)

@@ -1,0 +1,292 @@
+"""Tags: alignment of words with tokens, spans as conlleval counts them, honest scores for words that were cut."""
+
+import json
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.errors import DataError
+from trunkline.modalities.text import Text
+from trunkline.tasks.tags import IGNORED, Tags, TagsMetric, bio_spans, is_bio
+from trunkline.types import Span, Tokens, WordsContext
+
+torch.set_num_threads(1)
+
+BIO_TAGS = ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"]
+STATE = {"tags": BIO_TAGS, "counts": [1, 1, 1, 1, 6]}
+
+
+def context(*sizes: int) -> WordsContext:
+    """Words of so many tokens each; 0 for a word that was cut off."""
+    stops = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    return WordsContext(("w",) * len(sizes), tuple((b - a, b) for a, b in zip(sizes, stops, strict=True)))
+
+
+def as_tokens(values: torch.Tensor) -> Tokens:
+    mask = torch.ones(values.shape[:2], dtype=torch.bool)
+    return Tokens(values, mask, (Span("text", 0, values.shape[1], "words", (values.shape[1],)),))
+
+
+def logits_of(rows: list[list[str]], tags: list[str] = BIO_TAGS, length: int | None = None) -> torch.Tensor:
+    """Logits that say these tags, one token a word."""
+    length = length or max(len(row) for row in rows)
+    numbers = torch.tensor([[tags.index(t) for t in row] + [0] * (length - len(row)) for row in rows])
+    return torch.nn.functional.one_hot(numbers, len(tags)).float()
+
+
+def scores(true: list[list[str]], said: list[list[str]], tags: list[str] = BIO_TAGS) -> dict[str, float | None]:
+    task, state = Tags(), {"tags": tags, "counts": [1] * len(tags)}
+    target = task.collate([[task.prepare(row, state, context(*[1] * len(row)))] for row in true])
+    metric = task.metric([state])
+    metric.update(logits_of(said, tags), target)
+    (result,) = metric.compute()
+    return result
+
+
+class TestCells:
+    @pytest.mark.parametrize("cell", [["O", "B-LOC"], ("O", "B-LOC"), "O B-LOC", " O\tB-LOC\n", '["O", "B-LOC"]'])
+    def test_lists_and_strings(self, cell):
+        assert Tags().read(cell) == ["O", "B-LOC"]
+
+    @pytest.mark.parametrize(
+        ("cell", "says"),
+        [(3, "tags are a list, or a string"), (["O", 1], "a tag is a string, not 1"), ("[O", "like a JSON list")],
+    )
+    def test_bad_cells(self, cell, says):
+        with pytest.raises(DataError, match=says):
+            Tags().read(cell)
+
+    def test_one_tag_a_word(self):
+        with pytest.raises(DataError, match="3 tags for 2 words; there must be one tag a word"):
+            Tags().prepare(["O", "O", "O"], STATE, context(1, 1))
+
+    def test_unseen_tag(self):
+        with pytest.raises(DataError, match=r"has the tag 'B-LOK'\. Did you mean 'B-LOC'\?"):
+            Tags().prepare(["B-LOK"], STATE, context(1))
+
+    def test_tags_without_text(self):
+        with pytest.raises(DataError, match="no text whose words they name"):
+            Tags().prepare(["O"], STATE, None)
+
+    def test_nothing_to_learn(self):
+        with pytest.raises(DataError, match="no word of the training split has a tag"):
+            Tags().fit([[], []])
+
+    def test_state_survives_json(self):
+        state = Tags().fit([["O", "B-PER"], ["O"]])
+        assert state == json.loads(json.dumps(state)) == {"tags": ["B-PER", "O"], "counts": [1, 2]}
+
+
+class TestAlignment:
+    def test_the_label_sits_at_the_first_token(self):
+        labels, cut = Tags().prepare(["O", "B-PER", "I-PER", "O"], STATE, context(2, 1, 3, 0))
+        assert labels == [4, IGNORED, 1, 3, IGNORED, IGNORED]
+        assert cut == [4]
+
+    @given(st.text("ab.,' ", max_size=30), st.integers(1, 8), st.randoms(use_true_random=False))
+    @settings(max_examples=100, deadline=None)
+    def test_decoding_the_target_gives_the_tags_back(self, row, limit, rng):
+        ids, words = Text(max_length=limit).prepare(row, {"ids": {}}, None)
+        tags = [rng.choice(BIO_TAGS) for _ in words.words]
+        labels, cut = Tags().prepare(tags, STATE, words)
+        assert len(labels) == (len(ids) if words.words else 0)
+        output = torch.nn.functional.one_hot(torch.tensor([labels or [0]]).clamp(min=0), len(BIO_TAGS)).float()
+        (said,) = Tags().decode(output, [STATE], [words])
+        assert said[0][: len(tags) - len(cut)] == tags[: len(tags) - len(cut)]
+        assert said[0][len(tags) - len(cut) :] == ["O"] * len(cut)
+        assert [STATE["tags"][i] for i in cut] == tags[len(tags) - len(cut) :]
+
+    def test_a_row_without_text_has_no_tags(self):
+        assert Tags().decode(torch.zeros(2, 1, 5), [STATE], [None, context()]) == [[None, []]]
+
+    def test_collate_marks_what_is_absent(self):
+        target = Tags().collate([[([4, IGNORED, 1], [])], [None], [([0], [2])]])
+        assert target["values"].tolist() == [[4, IGNORED, 1], [IGNORED] * 3, [0, IGNORED, IGNORED]]
+        assert target["cut"].tolist() == [[IGNORED], [IGNORED], [2]]
+        assert target["flags"].tolist() == [[True], [False], [True]]
+
+
+class TestHead:
+    def head(self):
+        torch.manual_seed(0)
+        return Tags().build([STATE], 8).double()
+
+    @pytest.mark.parametrize("length", [3, 5])
+    def test_loss_is_cross_entropy_over_words_at_any_padding(self, length):
+        head = self.head()
+        view = as_tokens(torch.randn(2, length, 8, dtype=torch.double))
+        target = Tags().collate([[([4, IGNORED, 1], [])], [([0], [])]])
+        output = head.train_output(view, target)
+        total, weight = head.loss(output, target)
+        log = output.log_softmax(2)
+        torch.testing.assert_close(total, -(log[0, 0, 4] + log[0, 2, 1] + log[1, 0, 0]).reshape(1))
+        assert weight.tolist() == [3.0]
+
+    def test_target_padded_further_than_the_tokens(self):
+        head, task = self.head(), Tags()
+        target = task.collate([[([4], [])], [([0, 1], [])]])
+        wider = {**target, "values": torch.nn.functional.pad(target["values"], (0, 4), value=IGNORED)}
+        output = head.predict_output(as_tokens(torch.randn(2, 2, 8, dtype=torch.double)))
+        assert head.loss(output, target) == head.loss(output, wider)
+
+    def test_what_is_not_labelled_is_not_read(self):
+        head = self.head()
+        target = Tags().collate([[([4], [])], [([2], [])]])
+        target["flags"][1] = False
+        values = torch.randn(2, 1, 8, dtype=torch.double, requires_grad=True)
+        total, weight = head.loss(head.predict_output(as_tokens(values)), target)
+        total.sum().backward()
+        assert weight.tolist() == [1.0]
+        assert values.grad[1].abs().max() == 0
+
+
+def conlleval_spans(tags: list[str]) -> set[tuple[int, int, str]]:
+    """The state machine of conlleval.pl (CoNLL-2000): startOfChunk and endOfChunk."""
+
+    def split(tag: str) -> tuple[str, str]:
+        return (tag[0], tag[2:]) if tag != "O" else ("O", "")
+
+    spans, start, previous = set(), 0, ("O", "")
+    for i, tag in enumerate([*tags, "O"]):
+        (p, p_kind), (t, t_kind) = previous, split(tag)
+        ends = (p in "BI" and t in "BO") or (p != "O" and p_kind != t_kind)
+        starts = (t == "B") or (p == "O" and t == "I") or (t != "O" and p_kind != t_kind)
+        if ends:
+            spans.add((start, i, p_kind))
+        if starts:
+            start = i
+        previous = (t, t_kind)
+    return spans
+
+
+class TestScores:
+    @given(st.lists(st.sampled_from(BIO_TAGS), max_size=12))
+    @settings(max_examples=300, deadline=None)
+    def test_spans_are_those_of_conlleval(self, tags):
+        assert bio_spans(tags) == conlleval_spans(tags)
+
+    @pytest.mark.parametrize(
+        ("tags", "spans"),
+        [
+            ("O O", set()),
+            ("B-PER I-PER O", {(0, 2, "PER")}),
+            ("O I-PER I-PER", {(1, 3, "PER")}),
+            ("B-PER B-PER", {(0, 1, "PER"), (1, 2, "PER")}),
+            ("B-PER I-LOC", {(0, 1, "PER"), (1, 2, "LOC")}),
+            ("B I I O B", {(0, 3, ""), (4, 5, "")}),
+            ("B-X-Y I-X-Y", {(0, 2, "X-Y")}),
+        ],
+    )
+    def test_spans_by_hand(self, tags, spans):
+        assert bio_spans(tags.split()) == spans
+
+    def test_f1_by_hand(self):
+        true = ["B-PER I-PER O B-LOC".split(), "B-LOC O".split()]
+        said = ["B-PER I-PER O B-PER".split(), "O B-LOC".split()]
+        assert scores(true, said) == {"span_f1": pytest.approx(2 * 1 / (3 + 3)), "accuracy": pytest.approx(3 / 6)}
+
+    def test_perfect_is_one_whatever_the_padding(self):
+        rows = ["O B-LOC I-LOC".split(), ["B-PER"], []]
+        assert scores(rows, rows) == {"span_f1": 1.0, "accuracy": 1.0}
+
+    def test_without_any_span_f1_is_not_defined(self):
+        assert scores([["O"]], [["O"]]) == {"span_f1": None, "accuracy": 1.0}
+
+    def test_plain_tags_are_spans_of_one_word(self):
+        tags = ["ADJ", "NOUN", "O", "VERB"]
+        assert not is_bio(tags)
+        result = scores([["ADJ", "NOUN", "NOUN", "O"]], [["ADJ", "VERB", "NOUN", "O"]], tags)
+        assert result == {"span_f1": pytest.approx(2 / 3), "accuracy": 0.75}
+
+    def test_words_that_were_cut_count(self):
+        task = Tags()
+        target = task.collate([[task.prepare(["B-PER", "B-LOC", "O"], STATE, context(1, 0, 0))]])
+        metric = task.metric([STATE])
+        metric.update(logits_of([["B-PER"]]), target)
+        assert metric.compute() == [{"span_f1": pytest.approx(2 / 3), "accuracy": pytest.approx(2 / 3)}]
+
+    def test_batches_and_ranks_add_up(self):
+        rng = random.Random(0)
+        rows = [[rng.choice(BIO_TAGS) for _ in range(rng.randint(1, 6))] for _ in range(20)]
+        said = [[rng.choice(BIO_TAGS) for _ in row] for row in rows]
+        task, whole = Tags(), scores(rows, said)
+        ranks = [task.metric([STATE]) for _ in range(2)]
+        for i, (row, say) in enumerate(zip(rows, said, strict=True)):
+            target = task.collate([[task.prepare(row, STATE, context(*[1] * len(row)))]])
+            ranks[i % 2].update(logits_of([say], length=9), target)
+        ranks[0].merge_state(ranks[1])
+        assert ranks[0].compute() == [whole]
+
+    def test_no_data_is_none(self):
+        metric = TagsMetric(BIO_TAGS, 4)
+        assert metric.compute() == [None]
+        metric.update(torch.zeros(1, 1, 5), Tags().collate([[None]]))
+        assert metric.compute() == [None]
+
+    def test_baseline_says_the_most_frequent_tag(self):
+        target = Tags().collate([[([4, 1, 4], [])]])
+        output = Tags().baseline([STATE], target)
+        assert output.shape == (1, 3, 5)
+        metric = Tags().metric([STATE])
+        metric.update(output, target)
+        assert metric.compute() == [{"span_f1": 0.0, "accuracy": pytest.approx(2 / 3)}]
+
+
+NAMES = [f"name{i}" for i in range(40)]
+FILLERS = "the a big red runs sees very often cat dog".split()
+
+
+def sentence(rng: random.Random, names: list[str]) -> tuple[str, list[str]]:
+    """A name after `Mr.` is a person (both its words), after `in` a place, else nothing: only context tells."""
+    words: list[str] = []
+    tags: list[str] = []
+    for _ in range(rng.randint(2, 4)):
+        kind = rng.choice(["person", "place", "plain", "filler"])
+        first, second = rng.sample(names, 2)
+        if kind == "person":
+            words += ["Mr.", first, f"{second},"]
+            tags += ["O", "B-PER", "I-PER"]
+        elif kind == "place":
+            words += ["in", f"({first})"]
+            tags += ["O", "B-LOC"]
+        elif kind == "plain":
+            words += ["by", first]
+            tags += ["O", "O"]
+        else:
+            words += rng.choices(FILLERS, k=2)
+            tags += ["O", "O"]
+    return " ".join(words), tags
+
+
+def test_a_text_encoder_and_a_tags_head_learn_a_grammar():
+    """In a bare loop; the names of the test sentences never occurred in training."""
+    torch.manual_seed(0)
+    rng = random.Random(0)
+    train = [sentence(rng, NAMES[:30]) for _ in range(500)]
+    test = [sentence(rng, NAMES[30:]) for _ in range(100)]
+    text, task = Text(layers=1, dropout=0.0, max_length=24), Tags()
+    text_state, tag_state = text.fit([row for row, _ in train]), task.fit([tags for _, tags in train])
+    encoder, head = text.build(text_state, 32), task.build([tag_state], 32)
+
+    def batch(rows):
+        items = [text.prepare(row, text_state, None) for row, _ in rows]
+        labels = [[task.prepare(tags, tag_state, words)] for (_, tags), (_, words) in zip(rows, items, strict=True)]
+        return text.collate([ids for ids, _ in items]), task.collate(labels)
+
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=5e-3)
+    for _ in range(150):
+        values, target = batch(rng.sample(train, 32))
+        total, weight = head.loss(head.train_output(encoder(values), target), target)
+        optimiser.zero_grad()
+        (total / weight).sum().backward()
+        optimiser.step()
+
+    values, target = batch(test)
+    metric = task.metric([tag_state])
+    metric.update(head.predict_output(encoder(values)), target)
+    (result,) = metric.compute()
+    assert result["span_f1"] > 0.9
+    assert result["accuracy"] > 0.9
