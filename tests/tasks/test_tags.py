@@ -276,7 +276,7 @@ def test_a_text_encoder_and_a_tags_head_learn_a_grammar():
         labels = [[task.prepare(tags, tag_state, words)] for (_, tags), (_, words) in zip(rows, items, strict=True)]
         return text.collate([ids for ids, _ in items]), task.collate(labels)
 
-    optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=5e-3)
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=3e-3)
     for _ in range(150):
         values, target = batch(rng.sample(train, 32))
         total, weight = head.loss(head.train_output(encoder(values), target), target)
@@ -284,6 +284,7 @@ def test_a_text_encoder_and_a_tags_head_learn_a_grammar():
         (total / weight).sum().backward()
         optimiser.step()
 
+    encoder.eval()
     values, target = batch(test)
     metric = task.metric([tag_state])
     metric.update(head.predict_output(encoder(values)), target)

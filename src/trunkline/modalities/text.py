@@ -32,8 +32,9 @@ class Text(Modality):
 
     Words stand between white space. A word becomes one token for each of its pieces: runs of letters and digits, and
     single punctuation marks (`isn't.` → `isn ' t .`). A piece that the vocabulary lacks falls into one of a few
-    buckets by its ending, so that unseen words with a familiar ending are not all the same; the rare pieces of the
-    training split, which `min_count` keeps out of the vocabulary, are what trains those buckets.
+    buckets by its ending, so that unseen words with a familiar ending are not all the same. What trains the buckets:
+    the rare pieces of the training split, which `min_count` keeps out of the vocabulary, and known pieces that
+    `word_dropout` takes for unknown.
 
     Args:
         vocabulary: the most frequent this many pieces get an embedding of their own.
@@ -44,6 +45,7 @@ class Text(Modality):
         layers: Transformer layers.
         heads: attention heads; must divide the model's width.
         dropout: probability.
+        word_dropout: probability that training takes a known piece for unknown.
     """
 
     axis = "words"
@@ -59,6 +61,7 @@ class Text(Modality):
         layers: int = 2,
         heads: int = 4,
         dropout: float = 0.1,
+        word_dropout: float = 0.05,
     ) -> None:
         self.vocabulary = vocabulary
         self.min_count = min_count
@@ -68,6 +71,7 @@ class Text(Modality):
         self.layers = layers
         self.heads = heads
         self.dropout = dropout
+        self.word_dropout = word_dropout
 
     def read(self, cell: Any) -> str:
         """The text itself; a number is read as it is written. The empty text is a text.
@@ -104,7 +108,7 @@ class Text(Modality):
         spans: list[tuple[int, int]] = []
         for word in words:
             start = len(ids)
-            ids += [self._id(piece, state) for piece in self._pieces(word)]
+            ids += [state["ids"].get(piece) or bucket_id(piece, self.buckets) for piece in self._pieces(word)]
             spans.append((min(start, self.max_length), min(len(ids), self.max_length)))
         return torch.tensor(ids[: self.max_length] or [EMPTY]), WordsContext(words, tuple(spans))
 
@@ -121,30 +125,53 @@ class Text(Modality):
         """
         if width % self.heads:
             raise ConfigError(f"heads={self.heads} of a text encoder does not divide the model's width {width}")
-        size = EMPTY + 1 + self.buckets + len(state["ids"])
-        return TextEncoder(size, width, layers=self.layers, heads=self.heads, dropout=self.dropout)
+        unknown = [*range(EMPTY + 1 + self.buckets), *(bucket_id(piece, self.buckets) for piece in state["ids"])]
+        return TextEncoder(
+            torch.tensor(unknown),
+            width,
+            layers=self.layers,
+            heads=self.heads,
+            dropout=self.dropout,
+            word_dropout=self.word_dropout,
+        )
 
     def _pieces(self, word: str) -> list[str]:
         pieces = PIECE.findall(word)
         return [p.lower() for p in pieces] if self.lower else pieces
 
-    def _id(self, piece: str, state: State) -> int:
-        known = state["ids"].get(piece)
-        return EMPTY + 1 + ending_bucket(piece, self.buckets) if known is None else known
 
-
-def ending_bucket(piece: str, buckets: int) -> int:
-    """The bucket of an unknown piece: its last two characters, hashed; all digits are the same digit."""
-    ending = re.sub(r"\d", "0", piece[-2:])
-    return zlib.crc32(ending.encode("utf-8", "surrogatepass")) % buckets  # `hash` differs from process to process
+def bucket_id(piece: str, buckets: int) -> int:
+    """The id of an unknown piece: its last two characters, hashed; all digits are the same digit."""
+    ending = re.sub(r"\d", "0", piece[-2:]).encode("utf-8", "surrogatepass")
+    return EMPTY + 1 + zlib.crc32(ending) % buckets  # `hash` differs from process to process
 
 
 class TextEncoder(Encoder):
-    """Ids → tokens: embedding, sinusoidal positions, pre-norm Transformer layers."""
+    """Ids → tokens: embedding, a look at both neighbours, sinusoidal positions, pre-norm Transformer layers.
 
-    def __init__(self, size: int, width: int, *, layers: int, heads: int, dropout: float) -> None:
+    The look at the neighbours is a convolution of width 3 in every channel. Attention alone takes many examples to
+    learn what stands next to a word; with it, small tables are enough.
+
+    Args:
+        unknown: `[ids]`, for each id the one it has where it is taken for unknown.
+        width: `D`.
+        layers: Transformer layers.
+        heads: attention heads.
+        dropout: probability.
+        word_dropout: probability that training takes an id for unknown.
+    """
+
+    unknown: Tensor
+
+    def __init__(
+        self, unknown: Tensor, width: int, *, layers: int, heads: int, dropout: float, word_dropout: float
+    ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(size, width, padding_idx=PADDING)
+        self.register_buffer("unknown", unknown, persistent=False)
+        self.word_dropout = word_dropout
+        self.embedding = nn.Embedding(len(unknown), width)
+        nn.init.normal_(self.embedding.weight, std=0.1)  # small beside the positions, or order is learned late
+        self.neighbours = nn.Conv1d(width, width, 3, padding=1, groups=width)
         self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
@@ -152,7 +179,10 @@ class TextEncoder(Encoder):
     def forward(self, values: dict[str, Tensor]) -> Tokens:
         """`ids [n, L]` and `mask [n, L]` → tokens `[n, L, D]`; padding changes no token."""
         ids, mask = values["ids"], values["mask"]
-        x = self.embedding(ids)  # [n, L, D]
+        if self.training and self.word_dropout:
+            ids = torch.where(torch.rand(ids.shape, device=ids.device) < self.word_dropout, self.unknown[ids], ids)
+        x = self.embedding(ids).masked_fill(~mask.unsqueeze(2), 0.0)  # [n, L, D]
+        x = x + self.neighbours(x.transpose(1, 2)).transpose(1, 2)
         x = self.dropout(x + sinusoids(ids.shape[1], x.shape[2], x.device).to(x.dtype))
         for layer in self.layers:
             x = layer(x, mask)

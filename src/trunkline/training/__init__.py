@@ -1,5 +1,5 @@
 """Training a network, with Lightning. The only room that knows it."""
 
-from trunkline.training.loop import Fitted, Settings, train
+from trunkline.training.loop import Fitted, Rows, Settings, train
 
-__all__ = ["Fitted", "Settings", "train"]
+__all__ = ["Fitted", "Rows", "Settings", "train"]
