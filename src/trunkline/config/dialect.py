@@ -53,6 +53,13 @@ _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.v
 _Loader.add_constructor(
     "tag:yaml.org,2002:float", lambda loader, node: float(re.sub(r"\.(?=[in])", "", node.value.lower()))
 )
+# PyYAML writes these line breaks bare and reads them as spaces; escaped, they come back.
+_Dumper.add_representer(
+    str,
+    lambda dumper, value: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", value, style='"' if re.search("[\x85\u2028\u2029]", value) else None
+    ),
+)
 _Dumper.add_representer(tuple, lambda dumper, value: dumper.represent_list(value))
 
 

@@ -47,8 +47,9 @@ def load_config(
     problems = Problems()
     raw, folder = _read_source(source)
     raw = override(raw, overrides, problems)
-    for key in raw.keys() - {field.name for field in fields(Config)}:
-        problems.add(key, f"there is no such section.{suggest(key, [field.name for field in fields(Config)])}")
+    sections = [field.name for field in fields(Config)]
+    for key in (key for key in raw if key not in sections):
+        problems.add(key, f"there is no such section.{suggest(key, sections)}")
     data = read_data(raw.get("data"), folder, problems, is_needed=callable(columns))
     reader = Reader(problems, catalogs or Catalogs(), trust_code=trust_code)
     entries = {"inputs": reader.read_inputs(raw.get("inputs")), "tasks": reader.read_tasks(raw.get("tasks"))}

@@ -106,6 +106,10 @@ class Reader:
             if not name:
                 self.problems.add(where, "a name must not be empty.")
             columns, names_column = read.pop("columns", None), "column" in read
+            if names_column and columns is not None:
+                self.problems.add(
+                    f"{where}.{name}", "`column` is for one column, `columns` for several. Give one of them."
+                )
             entries[name] = Entry(cls(**{"column": name, **read}), names_column, columns)
         return entries
 
@@ -126,7 +130,7 @@ class Reader:
 
     def _read_own(self, where: str, section: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         read: dict[str, Any] = {}
-        for key in own.keys() & section.keys():
+        for key in (key for key in own if key in section):
             try:
                 read[key] = as_annotated(section[key], own[key])
             except MisfitError as misfit:

@@ -153,7 +153,8 @@ def _parquet_cells(path: Path, na: Na) -> Mapping[str, Cells]:
     try:
         with _open(path) as file:
             # A gzip stream cannot be read from its end, where Parquet keeps its index.
-            table = pyarrow.parquet.read_table(io.BytesIO(file.read()) if path.suffix.lower() == ".gz" else file)
+            whole = io.BytesIO(file.read()) if path.suffix.lower() == ".gz" else file
+            table = pyarrow.parquet.ParquetFile(whole).read()
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path.name} is not a Parquet file: {error}") from error
     return _arrow_cells(path.name, table, na)
@@ -225,7 +226,9 @@ def _frame_cells(frame: Any, na: Na) -> Mapping[str, Cells]:
 def _series_cells(series: Any, na: Na) -> list[Any]:
     # pandas has its own absent values (NaN, NA, NaT) and its own way to find them.
     absent: Sequence[bool] = series.isna() if hasattr(series, "isna") else [False] * len(series)
-    return [None if gone else _value(value, na) for value, gone in zip(series, absent)]
+    # Its own list has plain values where iterating gives NumPy's (pandas) or columns of a frame (polars).
+    values = series.to_list() if hasattr(series, "to_list") else series
+    return [None if gone else _value(value, na) for value, gone in zip(values, absent)]
 
 
 def _value(value: Any, na: Na) -> Any:

@@ -26,6 +26,7 @@ class Table:
         base: the folder that relative paths in cells start from; `None` for the working directory.
 
     Example:
+        >>> from trunkline.data import read_table
         >>> table = read_table([{"note": "red", "kind": "a"}, {"note": None, "kind": "b"}])
         >>> len(table), table.columns, table.row(1)
         (2, ('note', 'kind'), {'note': None, 'kind': 'b'})

@@ -39,7 +39,7 @@ class Text(Modality):
     Args:
         vocabulary: the most frequent this many pieces get an embedding of their own.
         min_count: pieces seen less often than this in the training split are left to the buckets.
-        buckets: number of buckets.
+        buckets: number of buckets, at least 1.
         max_length: tokens read of one text; what comes later is cut.
         lower: ignore case.
         layers: Transformer layers.

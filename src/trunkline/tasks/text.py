@@ -159,6 +159,7 @@ class Text(Task):
             decoder_ffn_dim=4 * decoder_width,
             dropout=self.dropout,
             tie_word_embeddings=False,
+            forced_eos_token_id=None,  # by default MBart writes `<end>` where the length runs out
             pad_token_id=PAD,
             bos_token_id=BEGIN,
             eos_token_id=END,

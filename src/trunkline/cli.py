@@ -1,0 +1,224 @@
+"""The command line. The only room that prints; everything heavy is imported where it is used."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from trunkline.errors import TrunklineError
+
+app = typer.Typer(
+    name="trunkline",
+    help="One network for many kinds of input and many tasks, trained on tables with holes in them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console()
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML config.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Other values, as in training.steps=500.")
+]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="Import classes of your own that the config names.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Entry point: known errors are said in plain words, without a trace."""
+    try:
+        app()
+    except TrunklineError as error:
+        Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]", highlight=False)
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def fit(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="The run folder; it must be new or empty.")] = None,
+    trust_code: TrustCode = False,
+) -> None:
+    """Train one network for all tasks and write a run folder."""
+    from trunkline.run import fit
+
+    run = fit(config, overrides=overrides or [], out=folder, trust_code=trust_code)
+    judged = "test" if run.metrics["test"] else "validation"
+    out.print(_scores_table(f"{judged} rows", run.metrics[judged] or {}, run.metrics["majority"] or {}))
+    out.print(
+        f"{run.metrics['steps']} steps in {run.metrics['training_seconds']:.0f} s, "
+        f"best at step {run.metrics['best_step']}. Run folder: {run.folder}",
+        highlight=False,
+    )
+
+
+@app.command()
+def check(config: ConfigPath, overrides: Overrides = None, trust_code: TrustCode = False) -> None:
+    """Validate a config and its data; show the model, one batch, and how long training will take."""
+    from trunkline.run import check
+
+    report = check(config, overrides=overrides or [], trust_code=trust_code)
+    settings = report.plan.config.training
+    out.print(_columns_table("inputs", report.plan.config.inputs, "present", report.presence))
+    out.print(_columns_table("tasks", report.plan.config.tasks, "labelled", report.labels))
+    out.print("rows: " + ", ".join(f"{count} {name}" for name, count in report.rows.items()))
+    out.print(f"parameters: {report.shared:,} shared, {report.private:,} private")
+    out.print("one batch:")
+    for line in _describe_batch(report.batch):
+        out.print(f"  {line}", highlight=False)
+    for path, why in report.plan.reasons.items():
+        out.print(f"  {path}: {_chosen(report.plan.config, path)} ({why})", highlight=False)
+    minutes = report.seconds_per_step * (settings.steps or 0) / 60
+    out.print(f"{settings.steps} steps of {report.seconds_per_step * 1e3:.0f} ms here: about {minutes:.1f} minutes")
+
+
+@app.command()
+def evaluate(
+    folder: RunFolder,
+    table: Annotated[Path | None, typer.Argument(help="By default the run's own test rows.")] = None,
+    as_json: AsJson = False,
+    trust_code: TrustCode = False,
+) -> None:
+    """Metrics of every task on the test rows or another table."""
+    from trunkline.run import evaluate
+
+    found = evaluate(folder, table, trust_code=trust_code)
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        out.print(_scores_table("scores", found["scores"], found["majority"]))
+
+
+@app.command()
+def predict(
+    folder: RunFolder,
+    table: Annotated[Path, typer.Argument(help="Rows with any inputs missing; it needs no label columns.")],
+    to: Annotated[Path, typer.Option("--out", help="A .jsonl, .csv, .tsv or .parquet file to write.")],
+    trust_code: TrustCode = False,
+) -> None:
+    """Predictions for the rows of a table."""
+    from trunkline.run import predict
+
+    rows = predict(folder, table, to, trust_code=trust_code)
+    out.print(f"{len(rows)} rows written to {to}", highlight=False)
+
+
+@app.command()
+def export(
+    folder: RunFolder,
+    to: Annotated[Path | None, typer.Option("--out", help="By default model.onnx in the run folder.")] = None,
+    trust_code: TrustCode = False,
+) -> None:
+    """Write the whole network as one ONNX file, and compare it with the original."""
+    from trunkline.export import export_onnx
+    from trunkline.load import load
+
+    written = export_onnx(load(folder, trust_code=trust_code), to or folder / "model.onnx")
+    out.print(f"{written.path}: {written.megabytes:.1f} MB", highlight=False)
+    for name, difference in written.differences.items():
+        out.print(f"  {name}: differs from PyTorch by at most {difference:.1e}", highlight=False)
+
+
+@app.command(name="list")
+def list_(
+    room: Annotated[str | None, typer.Argument(help="modalities, tasks, fusion, trunks or balancers.")] = None,
+) -> None:
+    """What there is to choose from."""
+    from trunkline import balancers, fusion, modalities, tasks, trunks
+    from trunkline.errors import ConfigError, suggest
+
+    rooms = {
+        "modalities": modalities.CATALOG,
+        "tasks": tasks.CATALOG,
+        "fusion": fusion.CATALOG,
+        "trunks": trunks.CATALOG,
+        "balancers": balancers.CATALOG,
+    }
+    if room is not None and room not in rooms:
+        raise ConfigError(f"{room!r} is not a room.{suggest(room, rooms)}")
+    for name in rooms if room is None else [room]:
+        table = Table(title=name, title_justify="left", show_header=False, box=None, padding=(0, 2))
+        for entry, component in rooms[name].items():
+            table.add_row(entry, (component.__doc__ or "").splitlines()[0])
+        out.print(table)
+
+
+@app.command()
+def demo(
+    name: Annotated[str, typer.Argument(help="Which demo.")] = "digits",
+    keep: Annotated[Path | None, typer.Option("--keep", help="Leave the demo's table here, with its config.")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="The run folder; it must be new or empty.")] = None,
+) -> None:
+    """A multi-task, multi-modal run on data made offline, beside single-task twins."""
+    from trunkline.demos import CATALOG
+    from trunkline.demos.play import find, play
+
+    def say(text: str) -> None:
+        out.print(text, highlight=False)
+
+    shown = play(find(CATALOG, name), keep=keep, folder=folder, say=say)
+    table = Table(title=shown.title, title_justify="left")
+    for heading in ("task", "metric", "majority", "alone", "together", "together − alone"):
+        table.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
+    for row in shown.rows:
+        figures = (row.majority, row.alone, row.together)
+        table.add_row(row.task, row.metric, *map(_number, figures), f"{row.together - row.alone:+.3f}")
+    out.print(table)
+    say(shown.closing)
+
+
+def _scores_table(title: str, scores: dict[str, Any], majority: dict[str, Any]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("task")
+    table.add_column("metric")
+    table.add_column("model", justify="right")
+    table.add_column("majority", justify="right")
+    for task, found in scores.items():
+        if found is None:
+            table.add_row(task, "no labelled row", "", "")
+            continue
+        for metric, value in found.items():
+            table.add_row(task, metric, _number(value), _number((majority.get(task) or {}).get(metric)))
+            task = ""
+    return table
+
+
+def _columns_table(title: str, configs: Any, share: str, shares: dict[str, float]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in ("name", "type", "column", share):
+        table.add_column(heading, justify="right" if heading == share else "left")
+    for name, config in list(configs.items())[:40]:
+        table.add_row(name, config.type, config.column, f"{shares[name]:.0%}")
+    if len(configs) > 40:
+        table.add_row(f"… and {len(configs) - 40} more", "", "", "")
+    return table
+
+
+def _describe_batch(batch: Any) -> list[str]:
+    lines = []
+    for title, parts in (("input", batch.inputs), ("target", batch.targets)):
+        for name, part in parts.items():
+            rows = batch.size if part.rows is None else len(part.rows)
+            shapes = ", ".join(f"{key} {list(value.shape)}" for key, value in part.values.items())
+            lines.append(f"{title} {name}: {rows} of {batch.size} rows; {shapes}")
+    return lines
+
+
+def _chosen(config: Any, path: str) -> Any:
+    for part in path.split("."):
+        config = getattr(config, part)
+    return getattr(config, "type", config)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,148 @@
+"""A config and its rows → everything that is known before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from trunkline.balancers import CATALOG as BALANCERS
+from trunkline.balancers import Balancer
+from trunkline.config import BalancerConfig, ComponentConfig, Config, DataConfig, InputConfig, TaskConfig, Training
+from trunkline.config.objects import as_type_and_options
+from trunkline.data import Split, Splits, Table, make_splits, read_table
+from trunkline.defaults import Facts, Reasons, choose
+from trunkline.engine import Engine, expected_rates
+from trunkline.fusion import CATALOG as FUSION
+from trunkline.load import as_model
+from trunkline.modalities import CATALOG as MODALITIES
+from trunkline.model import MultiTaskModel, Network
+from trunkline.schema import InputColumn, Preprocessing, RowBatches, Schema, TaskColumn
+from trunkline.tasks import CATALOG as TASKS
+from trunkline.trunks import CATALOG as TRUNKS
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is known before the first step.
+
+    Attributes:
+        config: resolved.
+        reasons: of the choices.
+        splits: rows.
+        batches: by table identity, the source of batches.
+        network: untrained.
+        engine: with its balancer.
+    """
+
+    config: Config
+    reasons: Reasons
+    splits: Splits
+    batches: Mapping[int, RowBatches]
+    network: Network
+    engine: Engine
+
+    def source(self, split: Split) -> RowBatches:
+        """Where a split's batches come from."""
+        return self.batches[id(split.table)]
+
+
+def make_plan(config: Config, splits: Splits) -> Plan:
+    """Fit preprocessing, choose what the config leaves open, build the network."""
+    schema = Schema(
+        {name: InputColumn(c.make(), c.column) for name, c in config.inputs.items()},
+        {name: TaskColumn(c.make(), c.column, c.of, c.weight) for name, c in config.tasks.items()},
+    )
+    preprocessing = Preprocessing.fit(schema, splits.train.table, splits.train.rows)
+    tables = {id(s.table): s.table for s in (splits.train, splits.validation, splits.test) if s is not None}
+    batches = {key: RowBatches(preprocessing, table) for key, table in tables.items()}
+    labelled = batches[id(splits.train.table)].labelled[splits.train.rows]
+    config, reasons = choose(config, _facts(preprocessing, labelled))
+    assert config.training.input_dropout is not None and config.balancer is not None
+    for source in batches.values():
+        source.input_dropout = config.training.input_dropout
+    if config.training.threads is not None:
+        torch.set_num_threads(config.training.threads)
+    torch.manual_seed(config.training.seed)
+    network = as_model(config).build(preprocessing)
+    engine = Engine(
+        config.balancer.make(),
+        preprocessing.tasks,
+        level=config.balancer.level,  # type: ignore[arg-type]
+        preferences={name: column.weight for name, column in schema.tasks.items()},
+        rates=_rates(config, preprocessing, labelled),
+        last_shared=network.trunk.last_shared(),
+    )
+    return Plan(config, reasons, splits, batches, network, engine)
+
+
+def config_of(model: MultiTaskModel, balancer: Balancer | None, level: Any, training: Training) -> Config:
+    """What a config would say to make this model."""
+    schema = model.schema()
+    inputs = {
+        name: InputConfig(column=c.column, **as_type_and_options(c.modality, MODALITIES))
+        for name, c in schema.inputs.items()
+    }
+    tasks = {
+        name: TaskConfig(column=c.column, of=c.of, weight=c.weight, **as_type_and_options(c.task, TASKS))
+        for name, c in schema.tasks.items()
+    }
+    return Config(
+        inputs=inputs,
+        tasks=tasks,
+        fusion=ComponentConfig(**as_type_and_options(model.fusion, FUSION)),
+        trunk=ComponentConfig(**as_type_and_options(model.trunk, TRUNKS)),
+        balancer=None if balancer is None else BalancerConfig(level=level, **as_type_and_options(balancer, BALANCERS)),
+        width=model.width,
+        training=training,
+    )
+
+
+def columns_of(data: DataConfig) -> Sequence[str]:
+    return read_table(data.train, na=data.na).columns
+
+
+def read_splits(config: Config) -> Splits:
+    data = config.data
+    assert data is not None
+    train_table = read_table(data.train, na=data.na)
+    return split_rows(config, train_table, table_or_share(data.validation, data.na), table_or_share(data.test, data.na))
+
+
+def table_or_share(given: Any, na: Any) -> Table | float | None:
+    return given if given is None or isinstance(given, float) else read_table(given, na=na)
+
+
+def split_rows(config: Config, table: Table, validation: Any, test: Any) -> Splits:
+    split = None if config.data is None else config.data.split
+    if split is None and validation is None:
+        validation = 0.1
+    targets = [task.column for task in config.tasks.values()]
+    return make_splits(
+        table, validation=validation, test=test, split=split, stratify=targets, seed=config.training.seed
+    )
+
+
+def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray) -> dict[str, float]:
+    """Label rates of the tasks that are divided by the expected label weight."""
+    useful = int(labelled.any(1).sum())
+    counts = dict(zip(preprocessing.tasks, labelled.sum(0).tolist()))
+    if config.training.normalise == "batch":
+        return {}
+    if config.training.normalise == "expected":
+        return {task: count / useful for task, count in counts.items()}
+    return expected_rates(counts, useful)
+
+
+def _facts(preprocessing: Preprocessing, labelled: np.ndarray) -> Facts:
+    flags = torch.from_numpy(labelled).double()
+    return Facts(
+        rows=int(labelled.any(1).sum()),
+        encoders=len(preprocessing.encoders),
+        tasks=preprocessing.tasks,
+        overlap=flags.T @ flags,
+        counts=flags.sum(0),
+    )

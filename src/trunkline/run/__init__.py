@@ -1,0 +1,8 @@
+"""The acts, composed. The command line says the same verbs."""
+
+from trunkline.run.checking import Report, check
+from trunkline.run.fitting import Metrics, Run, fit
+from trunkline.run.twins import single_task_twins
+from trunkline.run.using import evaluate, predict
+
+__all__ = ["Metrics", "Report", "Run", "check", "evaluate", "fit", "predict", "single_task_twins"]

@@ -1,0 +1,172 @@
+"""Train, and write a run folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_model
+
+from trunkline.balancers import Balancer
+from trunkline.config import Config, Training, load_config, to_yaml
+from trunkline.data import Split, read_table
+from trunkline.defaults import Reasons
+from trunkline.errors import RunError
+from trunkline.files import replacing, write_json
+from trunkline.model import MultiTaskModel, TaskScores, aggregate
+from trunkline.plan import Plan, columns_of, config_of, make_plan, read_splits, split_rows, table_or_share
+from trunkline.predictor import Predictor
+from trunkline.training import Fitted, Rows, Settings, train
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where everything lies.
+        predictor: the trained network.
+        metrics: what `metrics.json` says.
+        config: resolved.
+        reasons: why each choice was made that the config had left open.
+    """
+
+    folder: Path
+    predictor: Predictor
+    metrics: Metrics
+    config: Config
+    reasons: Reasons
+
+
+def fit(
+    source: str | Path | Mapping[str, Any] | MultiTaskModel,
+    rows: Any = None,
+    *,
+    validation: Any = None,
+    test: Any = None,
+    balancer: Balancer | None = None,
+    level: Any = None,
+    overrides: Iterable[str] = (),
+    out: str | Path | None = None,
+    trust_code: bool = False,
+    show_progress: bool | None = None,
+    **training: Any,
+) -> Run:
+    """Train one network for all tasks and write a run folder.
+
+    Args:
+        source: path of a config, what it would hold, or a model made of objects.
+        rows: with a model: the table to learn from (a path, a data frame, a list of dicts, …).
+        validation: with a model: another table, or a share of `rows`.
+        test: likewise.
+        balancer: with a model: how tasks are combined; equal weights by default.
+        level: with a model: where the engine takes gradients for a balancer that needs them.
+        overrides: with a config: `key=value`.
+        out: the run folder; it must not hold a run yet. By default a new one under `runs/`.
+        trust_code: import classes of your own that a config names as `my_package.my_module:MyClass`.
+        show_progress: a bar on the terminal; by default where there is one.
+        **training: with a model: what a config says under `training:`.
+
+    Raises:
+        ConfigError: the config or the model cannot work; all faults at once.
+        DataError: the rows cannot be used.
+        RunError: `out` holds something already.
+
+    Example:
+        >>> run = fit(model, "train.csv", balancer=UPGrad(), steps=500)  # doctest: +SKIP
+    """
+    if isinstance(source, MultiTaskModel):
+        config = config_of(source, balancer, level, Training(**training))
+        splits = split_rows(config, read_table(rows), table_or_share(validation, ()), table_or_share(test, ()))
+        name = "model"
+    else:
+        config = load_config(source, columns=columns_of, overrides=overrides, trust_code=trust_code)
+        splits = read_splits(config)
+        name = Path(source).stem if isinstance(source, str | Path) else "config"
+    folder = new_folder(out, name)
+    return train_plan(make_plan(config, splits), folder, show_progress=show_progress)
+
+
+def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None) -> Run:
+    """Train what is planned and write its run folder."""
+    start = time.perf_counter()
+    fitted = train(
+        plan.network,
+        plan.engine,
+        _rows(plan, plan.splits.train),
+        None if plan.splits.validation is None else _rows(plan, plan.splits.validation),
+        _settings(plan.config.training),
+        folder,
+        show_progress=show_progress,
+    )
+    predictor = Predictor(plan.network)
+    metrics = _metrics(plan, predictor, fitted, time.perf_counter() - start)
+    run = Run(folder, predictor, metrics, plan.config, plan.reasons)
+    if _is_first_process():
+        _write(run, plan)
+    return run
+
+
+def _rows(plan: Plan, split: Split) -> Rows:
+    return Rows(plan.source(split), split.rows)
+
+
+def _write(run: Run, plan: Plan) -> None:
+    """The run folder; `metrics.json` last, so that what looks finished is."""
+    write_json(run.folder / "preprocessing.json", plan.network.preprocessing.states)
+    with replacing(run.folder / "config.yaml") as unfinished:
+        unfinished.write_text(to_yaml(plan.config, reasons=plan.reasons))
+    with replacing(run.folder / "model.safetensors") as unfinished:
+        save_model(plan.network, str(unfinished))
+    write_json(run.folder / "metrics.json", run.metrics)
+
+
+def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -> Metrics:
+    scores: dict[str, Any] = {"test": None, "validation": None}
+    majority: TaskScores | None = None
+    for name, split in (("validation", plan.splits.validation), ("test", plan.splits.test)):
+        if split is not None:
+            scores[name], majority = predictor.evaluate(split.table, split.rows.tolist())
+    judged = scores["test"] or scores["validation"]
+    return {
+        **scores,
+        "majority": majority,
+        "aggregate": None if judged is None else aggregate(judged, majority or {}, predictor.preprocessing),
+        "steps": fitted.steps,
+        "best_step": fitted.best_step,
+        "parameters": sum(p.numel() for p in plan.network.parameters()),
+        "seconds": round(seconds, 2),
+        "training_seconds": round(fitted.seconds, 2),
+        "seed": plan.config.training.seed,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+
+
+def _settings(training: Training) -> Settings:
+    """The resolved section, under the names of the training room."""
+    names = {field.name for field in fields(Settings)}
+    given = {k: v for k, v in asdict(training).items() if k in names and v is not None}
+    return Settings(**given)
+
+
+def new_folder(out: str | Path | None, name: str) -> Path:
+    """The run folder: the one asked for, which must be free, or the first free one under `runs/`."""
+    if out is None:
+        candidates = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in range(1, 10**6))
+        return next(folder for folder in candidates if not folder.exists())
+    folder = Path(out)
+    if _is_first_process() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is not empty: a run never writes over another; give a new folder")
+    return folder
+
+
+def _is_first_process() -> bool:
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0"))) == 0

@@ -1,0 +1,90 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trunkline.config.dialect import parse_yaml, write_yaml
+from trunkline.config.overrides import override
+from trunkline.config.problems import Problems
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(plain)
+def test_what_is_written_is_read_back(value):
+    assert parse_yaml(write_yaml(value), "here") == value
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["no", "yes", "on", "off", "y", "n", "007", "1e3", "1_000", "12:30:00", "2024-01-01", "=", "<<", "~", "0x1F"],
+)
+def test_words_that_yaml_1_1_reads_otherwise_are_read_back(word):
+    assert parse_yaml(write_yaml({word: [word]}), "here") == {word: [word]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1.0e-3", 1e-3),
+        ("-2", -2),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+        ("true", True),
+        ("null", None),
+        ("", None),
+        ("no", "no"),
+        ("007", "007"),
+        ("12:30", "12:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("{2020: a, true: b, no: c}", {"2020": "a", "true": "b", "no": "c"}),
+        ("a: &x {b: 1}\nc: {<<: *x, d: 2}", {"a": {"b": 1}, "c": {"b": 1, "d": 2}}),
+    ],
+)
+def test_plain_values(text, value):
+    assert parse_yaml(text, "here") == value
+
+
+@pytest.mark.parametrize(
+    ("config", "text", "changed"),
+    [
+        ({}, "training.lr=1e-3", {"training": {"lr": 1e-3}}),
+        ({"training": None}, "training.lr=1", {"training": {"lr": 1}}),
+        ({"trunk": "mmoe"}, "trunk.experts=8", {"trunk": {"type": "mmoe", "experts": 8}}),
+        ({"trunk": "mmoe"}, "trunk=hard", {"trunk": "hard"}),
+        ({"tasks": {"a": {}, "a.b": {"x": 1}}}, "tasks.a.b.x=2", {"tasks": {"a": {}, "a.b": {"x": 2}}}),
+        ({"tasks": {"a": {}}}, "tasks.a.b=2", {"tasks": {"a": {"b": 2}}}),
+        ({"tasks": {"a b": "x"}}, "tasks.a b=y", {"tasks": {"a b": "y"}}),
+        ({"data": {}}, "data.na=['?', NA]", {"data": {"na": ["?", "NA"]}}),
+        ({"x": {}}, "x.url=a=b", {"x": {"url": "a=b"}}),
+    ],
+)
+def test_overrides(config, text, changed):
+    problems = Problems()
+    assert override(config, [text], problems) == changed
+    assert problems.lines == []
+
+
+def test_overrides_leave_the_config_as_it_was():
+    config = {"training": {"lr": 1}}
+    override(config, ["training.lr=2"], Problems())
+    assert config == {"training": {"lr": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("lr", "lr: an override is written `key=value`, as in `training.epochs=5`."),
+        ("width.x=1", "width.x: 'width' is 3, which has nothing below it."),
+        ("a={", "a, line 1: "),
+    ],
+)
+def test_overrides_that_fail(text, fault):
+    problems = Problems()
+    override({"width": 3}, [text], problems)
+    assert problems.lines[0].startswith(fault)

@@ -1,0 +1,186 @@
+"""Two gloo processes under DistributedDataParallel give the gradients of one process with all rows, in float64."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from engine_oracles import Net, data
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trunkline.balancers import Equal, GramianBalancer, Uncertainty, UPGrad
+from trunkline.engine import Engine
+
+TASKS = ("a", "b", "c")
+ROWS = 12
+SPLIT = 5  # rows of the first process; the second has the others
+
+
+class Damped(GramianBalancer):
+    """Weights that follow every entry of the Gramian and its scale."""
+
+    def weigh(self, gramian, tasks):
+        return 1 / (1 + gramian.diagonal()) + 0.1 * gramian.sum(1)
+
+
+class Way(NamedTuple):
+    balancer: type
+    level: str
+    rates: Mapping[str, float] = {}
+
+
+WAYS = {
+    "equal": Way(Equal, "losses"),
+    "uncertainty": Way(Uncertainty, "losses"),
+    "expected": Way(Uncertainty, "losses", {"a": 0.2, "c": 0.4}),
+    "features": Way(UPGrad, "features"),
+    "last": Way(UPGrad, "last"),
+    "features and scale": Way(Damped, "features"),
+    "last and scale": Way(Damped, "last"),
+}
+
+
+def flags(a: str, b: str, c: str) -> torch.Tensor:
+    return torch.tensor([[cell == "x" for cell in row.replace(" ", "")] for row in (a, b, c)]).T
+
+
+LABELS = {
+    "different counts": flags("x.xx. xxxxx.x", "xxx.. x.....x", "xxxxx x......"),
+    "a task missing on one rank": flags("x.xx. xxxxx.x", "..... xx.x..x", "xx..x x......"),
+    "tasks on different ranks": flags("xxxxx .......", "..... xxxxxxx", "..... ......."),
+    "one rank without any label": flags("..... x.xxx.x", "..... xx.x..x", "..... .xxx..."),
+    "a task absent everywhere": flags("x.xx. xxxxx.x", "..... .......", "xx..x x......"),
+}  # fmt: skip
+
+
+class Learner(nn.Module):
+    """Forward gives the total, as a training step under DistributedDataParallel does."""
+
+    def __init__(self, way: Way) -> None:
+        super().__init__()
+        self.net = Net(TASKS)
+        self.engine = Engine(
+            way.balancer(), TASKS, level=way.level, rates=way.rates, last_shared=[self.net.trunk[0], self.net.trunk[2]]
+        ).double()
+
+    def forward(self, x, y, labelled):
+        present = self.engine.begin(labelled.sum(0).tolist(), len(x))
+        columns = [TASKS.index(t) for t in present]
+        views = self.engine.split(self.net.features(x), present, labelled[:, columns])
+        parts = [self.part(t, views[t], y[:, TASKS.index(t)], labelled[:, TASKS.index(t)]) for t in present]
+        return self.engine.combine(torch.stack(parts), labelled[:, columns].sum(0), present)
+
+    def part(self, task, view, target, rows):
+        if not rows.any():
+            return torch.zeros((), dtype=torch.float64)
+        return (self.net.heads[task](view[rows])[:, 0] - target[rows]).square().sum()
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    x, targets = data(TASKS, ROWS)
+    targets["b"] = -targets["a"]  # opposed
+    return x, torch.cat([targets[t] for t in TASKS], 1)
+
+
+def gradients(module: nn.Module) -> dict[str, torch.Tensor | None]:
+    return {name.removeprefix("module."): p.grad for name, p in module.named_parameters()}
+
+
+def rank_main(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    try:
+        torch.save({key: rank_gradients(rank, *key) for key in cases()}, f"{folder}/{rank}.pt")
+        torch.save(rank_plain(rank), f"{folder}/plain{rank}.pt")
+        torch.save([rank_opposed(rank, level) for level in ("features", "last")], f"{folder}/opposed{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def rank_gradients(rank: int, way: str, labels: str):
+    rows = slice(0, SPLIT) if rank == 0 else slice(SPLIT, ROWS)
+    model = DistributedDataParallel(Learner(WAYS[way]), find_unused_parameters=True)
+    x, y = batch()
+    model(x[rows], y[rows], LABELS[labels][rows]).backward()
+    return gradients(model), model.module.engine.report()
+
+
+def rank_plain(rank: int) -> list[float]:
+    """The plain loop: each rank has another task's loss."""
+    x = torch.ones(2, 1, dtype=torch.float64, requires_grad=True)
+    engine = Engine(UPGrad(), ["a", "b"])
+    views = engine.split(x)
+    losses = {"a": views["a"].mean()} if rank == 0 else {"b": 3 * views["b"].mean()}
+    engine.total(losses).backward()
+    return [*x.grad.flatten().tolist(), *engine.report()["losses"].values()]
+
+
+def rank_opposed(rank: int, level: str) -> tuple[float | None, list[float]]:
+    """Each rank has one task, and the two want the opposite of one layer."""
+    torch.manual_seed(0)
+    layer = nn.Linear(2, 2).double()
+    engine = Engine(UPGrad(), ["a", "b"], level=level, last_shared=[layer])
+    views = engine.split(layer(torch.ones(3, 2, dtype=torch.float64)))
+    engine.total({"a": views["a"].mean()} if rank == 0 else {"b": -views["b"].mean()}).backward()
+    dist.all_reduce(layer.weight.grad)
+    return engine.report()["cosines"]["a"]["b"], layer.weight.grad.flatten().tolist()
+
+
+def cases() -> list[tuple[str, str]]:
+    return [(way, labels) for way in WAYS for labels in LABELS]
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """Both processes run every case once; a hang ends after two minutes."""
+    folder = tmp_path_factory.mktemp("ranks")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    context = mp.spawn(rank_main, (str(folder),), nprocs=2, join=False)
+    assert context.join(timeout=120, grace_period=1) or context.join(timeout=1), "the processes wait for each other"
+    return Path(folder)
+
+
+@pytest.mark.parametrize(("way", "labels"), cases())
+def test_two_processes_equal_one(two_ranks, way, labels):
+    torch.set_num_threads(1)
+    alone = Learner(WAYS[way])
+    alone(*batch(), LABELS[labels]).backward()
+    report = alone.engine.report()
+    for rank in range(2):
+        measured, said = torch.load(two_ranks / f"{rank}.pt")[way, labels]
+        for name, expected in gradients(alone).items():
+            if expected is None:
+                assert measured[name] is None or measured[name].eq(0).all(), name
+            else:
+                torch.testing.assert_close(measured[name], expected, rtol=0, atol=1e-10, msg=name)
+        assert_same(said, report)
+
+
+def assert_same(said, expected):
+    """Both ranks report on the whole batch."""
+    if isinstance(expected, dict):
+        assert said.keys() == expected.keys()
+        for key in expected:
+            assert_same(said[key], expected[key])
+    else:
+        assert said == (pytest.approx(expected, abs=1e-9) if isinstance(expected, float) else expected)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_opposed_tasks_on_different_ranks(two_ranks, rank):
+    """Unknown to `features`; seen by `last`, where nothing is left of two opposite gradients."""
+    features, last = torch.load(two_ranks / f"opposed{rank}.pt")
+    assert features[0] is None
+    assert last[0] == pytest.approx(-1.0)
+    assert last[1] == pytest.approx([0.0] * 4, abs=1e-9)
+
+
+def test_plain_losses_are_averaged_over_the_ranks_that_have_them(two_ranks):
+    """Weights are 1/2 each (no conflict); a loss that one of two ranks has counts twice there."""
+    assert torch.load(two_ranks / "plain0.pt") == pytest.approx([0.5, 0.5, 1.0, 3.0])
+    assert torch.load(two_ranks / "plain1.pt") == pytest.approx([1.5, 1.5, 1.0, 3.0])

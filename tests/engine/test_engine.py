@@ -1,0 +1,219 @@
+"""Presence, denominators, settings, state."""
+
+import io
+
+import pytest
+import torch
+from engine_oracles import Fixed, Net, assert_equal, data, gradient
+from torch import nn
+
+from trunkline.balancers import Equal, Uncertainty, UPGrad
+from trunkline.engine import Engine
+from trunkline.errors import ConfigError
+
+torch.set_num_threads(1)
+
+
+def masked_step(engine, net, x, y, labelled):
+    """As a model does it: `(sum, weight)` a task over labelled rows, an absent task without key."""
+    tasks = engine.tasks
+    present = engine.begin([int(labelled[t].sum()) for t in tasks], len(x))
+    flags = torch.stack([labelled[t] for t in present], 1)
+    views = engine.split(net.features(x), present, flags)
+    parts = [(net.heads[t](views[t]) - y[t])[labelled[t]].square().sum() for t in present]
+    counts = torch.stack([labelled[t].sum() for t in present])
+    total = engine.combine(torch.stack(parts), counts, present)
+    total.backward()
+    return total
+
+
+LABELLED = {
+    "a": torch.tensor([1, 1, 1, 1, 1, 0, 0, 0]).bool(),
+    "b": torch.tensor([0, 0, 1, 1, 1, 1, 1, 1]).bool(),
+    "c": torch.zeros(8).bool(),
+}
+
+
+@pytest.mark.parametrize(
+    ("balancer", "level"), [(Equal, "losses"), (Uncertainty, "losses"), (UPGrad, "features"), (UPGrad, "last")]
+)
+def test_absent_task_leaves_no_trace(balancer, level):
+    """Bit by bit the step of an engine that never knew the task."""
+    nets = Net("abc"), Net("abc")
+    x, y = data("abc")
+    reports = []
+    for net, tasks in zip(nets, ("abc", "ab")):
+        engine = Engine(balancer(), list(tasks), level=level, last_shared=[net.trunk[2]])
+        masked_step(engine, net, x, y, LABELLED)
+        reports.append(engine.report())
+    assert reports[0] == reports[1]
+    assert list(reports[0]["losses"]) == ["a", "b"]
+    for name, parameter in nets[0].named_parameters():
+        other = nets[1].get_parameter(name).grad
+        if name.startswith("heads.c"):
+            assert parameter.grad is None
+        else:
+            assert torch.equal(parameter.grad, other)
+
+
+@pytest.mark.parametrize("level", ["features", "last"])
+def test_absent_task_is_no_row_of_the_gramian_in_a_plain_loop(level):
+    net, (x, y) = Net(), data()
+    balancer = Fixed()
+    engine = Engine(balancer, list("abc"), level=level, last_shared=[net.trunk[2]])
+    losses = net.losses(engine.split(net.features(x)), y)
+    del losses["b"]
+    engine.total(losses).backward()
+    assert balancer.seen_tasks == ("a", "c")
+    assert balancer.seen.shape == (2, 2)
+    assert net.heads["b"].weight.grad is None
+    assert list(engine.report()["weights"]) == ["a", "c"]
+
+
+def test_present_task_that_reads_nothing_shared_is_no_row_of_the_gramian():
+    x, own = torch.ones(3, 2, requires_grad=True), torch.ones((), requires_grad=True)
+    balancer = Fixed()
+    engine = Engine(balancer, ["a", "b"])
+    engine.total({"a": engine.split(x)["a"].sum(), "b": own * 2}).backward()
+    assert balancer.seen_tasks == ("a",)
+    assert engine.report()["weights"] == {"a": 1.0, "b": None}
+    assert own.grad == 2
+
+
+def test_sum_over_weight():
+    engine = Engine(Equal(), ["a", "b"])
+    present = engine.begin({"a": 3, "b": 1}, 4)
+    engine.combine(torch.tensor([6.0, 5.0]), torch.tensor([3.0, 10.0]), present)
+    assert engine.report()["losses"] == {"a": 2.0, "b": 0.5}
+
+
+def test_rare_task_is_divided_by_its_expected_weight():
+    """1 of 4 rows labelled where 1 in 8 was expected: half of a row expected, so its mean loss counts twice."""
+    engine = Engine(Equal(), ["a", "b"], rates={"b": 1 / 8})
+    present = engine.begin({"a": 3, "b": 1}, 4)
+    engine.combine(torch.tensor([6.0, 5.0]), torch.tensor([3.0, 10.0]), present)
+    assert engine.report()["losses"] == {"a": 2.0, "b": 1.0}
+
+
+def test_expected_weight_makes_the_mean_over_batches_the_mean_over_rows():
+    """With `batch` the one labelled row of a batch counts as much as five of another; with `expected` it does not."""
+    rows = torch.tensor([2.0, 4.0, 6.0, 8.0, 10.0, 100.0])
+    engine, seen = Engine(Equal(), ["a"], rates={"a": 0.3}), []
+    for batch in (rows[:5], rows[5:]):  # two batches of 10 rows
+        engine.combine(batch.sum().unsqueeze(0), torch.tensor([float(len(batch))]), engine.begin([len(batch)], 10))
+        seen.append(engine.report()["losses"]["a"])
+    assert sum(seen) / 2 == pytest.approx(rows.mean().item())
+
+
+def test_labelled_rows_that_weigh_nothing_give_zero_and_not_nan():
+    engine = Engine(Equal(), ["a"])
+    total = engine.combine(torch.zeros(1, requires_grad=True) * 1, torch.zeros(1), engine.begin([2], 2))
+    assert total == 0
+
+
+def test_begin_names_present_tasks_in_task_order():
+    engine = Engine(Equal(), ["a", "b", "c"])
+    assert engine.begin({"c": 1, "a": 2}, 2) == ("a", "c")
+    assert engine.begin([0, 0, 0], 2) == ()
+
+
+def test_plain_total_and_combine_agree():
+    x, y = data()
+    nets = Net(), Net()
+    everywhere = dict.fromkeys("abc", torch.ones(8).bool())
+    masked_step(Engine(UPGrad(), list("abc")), nets[0], x, y, everywhere)
+    engine = Engine(UPGrad(), list("abc"))
+    engine.total(nets[1].losses(engine.split(nets[1].features(x)), y)).backward()
+    assert_equal(gradient(nets[0].parameters()), gradient(nets[1].parameters()))
+
+
+def test_evaluation_makes_losses_and_no_graph():
+    net, (x, y) = Net(), data()
+    engine = Engine(UPGrad(), list("abc"), level="last", last_shared=[net.trunk[2]])
+    with torch.no_grad():
+        total = engine.total(net.losses(engine.split(net.features(x)), y))
+    assert not total.requires_grad
+    assert engine.report()["losses"].keys() == set("abc")
+
+
+def test_frozen_trunk_trains_heads():
+    net, (x, y) = Net(), data()
+    for parameter in net.shared():
+        parameter.requires_grad_(False)
+    engine = Engine(UPGrad(), list("abc"))
+    engine.total(net.losses(engine.split(net.features(x)), y)).backward()
+    assert all(p.grad is not None for p in net.heads.parameters())
+
+
+def test_state_is_kept_by_task_name():
+    engine = Engine(Uncertainty(), ["a", "b.c"])
+    engine.balancer.log_variances.values.data = torch.tensor([1.0, 2.0])
+    file = io.BytesIO()
+    torch.save(engine.state_dict(), file)
+    file.seek(0)
+    other = Engine(Uncertainty(), ["b.c", "new", "a"])
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert other.balancer.log_variances.values.tolist() == [2.0, 0.0, 1.0]
+
+
+def test_last_shared_layers_stay_with_the_model():
+    engine = Engine(UPGrad(), ["a"], level="last", last_shared=[nn.Linear(2, 2)])
+    assert list(engine.parameters()) == []
+    assert engine.state_dict() == {}
+
+
+def test_nothing_to_report_before_the_first_step():
+    assert Engine(Equal(), ["a"]).report() == {}
+
+
+def test_report_of_losses():
+    engine = Engine(Uncertainty(), ["a", "b"])
+    engine.total({"a": torch.tensor(1.0), "b": torch.tensor(2.0)})
+    assert engine.report() == {
+        "level": "losses",
+        "losses": {"a": 1.0, "b": 2.0},
+        "weights": {"a": 1.0, "b": 1.0},
+        "cosines": None,
+        "conflicts": None,
+    }
+
+
+LAYER = nn.Linear(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("balancer", "settings", "message"),
+    [
+        (UPGrad, {"level": "losses"}, r"'losses' cannot serve UPGrad, .* level 'features' or 'last' can"),
+        (Equal, {"level": "features"}, r"'features' cannot serve Equal, .* level 'losses' can"),
+        (Equal, {"level": "last", "last_shared": [LAYER]}, r"level 'losses' can"),
+        (UPGrad, {"level": "sketch"}, r"no level 'sketch'\. Known: features, last, losses"),
+        (UPGrad, {"level": "trunk"}, r"no level 'trunk'\. Known"),
+        (UPGrad, {"level": "feature"}, r"Did you mean 'features'"),
+        (UPGrad, {"level": "last"}, r"name them in last_shared"),
+        (Equal, {"preferences": {"a": -1.0}}, r"tasks\.a\.weight: -1\.0 cannot be a weight"),
+        (Equal, {"preferences": {"a": 0.0, "b": 0.0}}, r"all weights are 0"),
+        (Equal, {"rates": {"a": 0.0}}, r"rates: 0\.0 of task 'a'"),
+    ],
+)
+def test_settings_that_cannot_work(balancer, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Engine(balancer(), ["a", "b"], **settings)
+
+
+def test_calls_that_cannot_work():
+    engine = Engine(Equal(), ["kind", "age"])
+    with pytest.raises(ValueError, match=r"no task 'knd'\. Did you mean 'kind'"):
+        engine.total({"knd": torch.tensor(1.0)})
+    with pytest.raises(ValueError, match="no task has a loss"):
+        engine.total({})
+    engine = Engine(Equal(), ["kind", "age"])
+    with pytest.raises(ValueError, match=r"must be scalars, got shapes \{'kind': \(2,\)\}"):
+        engine.total({"kind": torch.ones(2)})
+    with pytest.raises(ValueError, match=r"begin\(\) said None"):
+        engine.combine(torch.ones(1), torch.ones(1), ["kind"])
+    engine.begin([1, 0], 1)
+    with pytest.raises(ValueError, match=r"got tasks \('age',\); begin\(\) said \('kind',\)"):
+        engine.combine(torch.ones(1), torch.ones(1), ["age"])
+    with pytest.raises(ValueError, match="must be called before each step"):
+        Engine(Equal(), ["a"], rates={"a": 0.1}).total({"a": torch.tensor(1.0)})
