@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trunkline.engine import Engine
     from trunkline.errors import ConfigError, DataError, RunError, TrunklineError
     from trunkline.export import export_onnx
-    from trunkline.load import load
+    from trunkline.loading import load
     from trunkline.model import MultiTaskModel
     from trunkline.predictor import Predictor
     from trunkline.run import check, evaluate, fit, predict
@@ -30,7 +30,7 @@ _ROOMS = {
     "engine": ("Engine",),
     "errors": ("ConfigError", "DataError", "RunError", "TrunklineError"),
     "export": ("export_onnx",),
-    "load": ("load",),
+    "loading": ("load",),
     "model": ("MultiTaskModel",),
     "predictor": ("Predictor",),
     "run": ("check", "evaluate", "fit", "predict"),

@@ -121,7 +121,7 @@ def export(
 ) -> None:
     """Write the whole network as one ONNX file, and compare it with the original."""
     from trunkline.export import export_onnx
-    from trunkline.load import load
+    from trunkline.loading import load
 
     written = export_onnx(load(folder, trust_code=trust_code), to or folder / "model.onnx")
     out.print(f"{written.path}: {written.megabytes:.1f} MB", highlight=False)

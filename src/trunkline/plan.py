@@ -17,7 +17,7 @@ from trunkline.data import Split, Splits, Table, make_splits, read_table
 from trunkline.defaults import Facts, Reasons, choose
 from trunkline.engine import Engine, expected_rates
 from trunkline.fusion import CATALOG as FUSION
-from trunkline.load import as_model
+from trunkline.loading import as_model
 from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.model import MultiTaskModel, Network
 from trunkline.schema import InputColumn, Preprocessing, RowBatches, Schema, TaskColumn

@@ -6,6 +6,7 @@ Each raises `AssertionError` with the rule that was broken, and returns nothing.
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -27,8 +28,6 @@ WIDTH = 16
 
 def check_constructor(component: Any) -> None:
     """The constructor only stores: each argument stands under its own name."""
-    import inspect
-
     for name in inspect.signature(type(component)).parameters:
         assert hasattr(component, name), f"{type(component).__name__} does not store its argument {name!r}"
 
@@ -214,7 +213,7 @@ def check_task(task: Task, cells: Sequence[Any], view: Any, contexts: Sequence[C
     assert torch.isfinite(total).all(), "the loss is not finite"
     total.sum().backward()
     assert any(p.grad is not None and bool(p.grad.any()) for p in head.parameters()), "no gradient reaches the head"
-    _check_additive(task, head, items, view, (float(total), float(weight)))
+    _check_additive(task, head, items, view, [float(total.detach()), float(weight)])
     if task.reads == "row":
         _check_garbage(head, view, target)
     metric = task.metric([state])
@@ -231,7 +230,7 @@ def check_task(task: Task, cells: Sequence[Any], view: Any, contexts: Sequence[C
     assert [len(column) for column in decoded] == [len(cells)], "one task and one entry a row must be decoded"
 
 
-def _check_additive(task: Task, head: nn.Module, items: Sequence[Any], view: Any, whole: tuple[float, float]) -> None:
+def _check_additive(task: Task, head: nn.Module, items: Sequence[Any], view: Any, whole: Sequence[float]) -> None:
     """Loss of two halves = loss of the whole."""
     half, parts = len(items) // 2, []
     for rows in (range(half), range(half, len(items))):

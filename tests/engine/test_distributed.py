@@ -1,8 +1,7 @@
 """Two gloo processes under DistributedDataParallel give the gradients of one process with all rows, in float64."""
 
-import os
+import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -139,10 +138,14 @@ def cases() -> list[tuple[str, str]]:
 def two_ranks(tmp_path_factory):
     """Both processes run every case once; a hang ends after two minutes."""
     folder = tmp_path_factory.mktemp("ranks")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    context = mp.spawn(rank_main, (str(folder),), nprocs=2, join=False)
-    assert context.join(timeout=120, grace_period=1) or context.join(timeout=1), "the processes wait for each other"
-    return Path(folder)
+    ranks = mp.spawn(rank_main, (str(folder),), nprocs=2, join=False)
+    deadline = time.monotonic() + 120
+    while not ranks.join(timeout=1):
+        if time.monotonic() > deadline:
+            for process in ranks.processes:
+                process.terminate()
+            pytest.fail("the processes wait for each other")
+    return folder
 
 
 @pytest.mark.parametrize(("way", "labels"), cases())

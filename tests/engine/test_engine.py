@@ -1,5 +1,8 @@
 """Presence, denominators, settings, state."""
 
+import copy
+import doctest
+import importlib
 import io
 
 import pytest
@@ -217,3 +220,24 @@ def test_calls_that_cannot_work():
         engine.combine(torch.ones(1), torch.ones(1), ["age"])
     with pytest.raises(ValueError, match="must be called before each step"):
         Engine(Equal(), ["a"], rates={"a": 0.1}).total({"a": torch.tensor(1.0)})
+
+
+def test_a_copied_model_watches_its_own_layers():
+    net = Net()
+    engine = Engine(Fixed(), list("abc"), level="last", last_shared=[net.trunk[2]])
+    copied = copy.deepcopy(nn.ModuleDict({"net": net, "engine": engine}))
+    x, y = data()
+    for own in (copied, {"net": net, "engine": engine}):
+        losses = own["net"].losses(own["engine"].split(own["net"].features(x)), y)
+        own["engine"].total(losses).backward()
+    assert_equal(copied["engine"].balancer.seen, engine.balancer.seen, 0.0)
+
+
+def test_the_example_in_the_docstring_runs():
+    result = doctest.testmod(importlib.import_module("trunkline.engine.engine"))
+    assert result.failed == 0 < result.attempted
+
+
+def test_what_is_no_balancer_is_refused():
+    with pytest.raises(ConfigError, match="neither a LossBalancer nor a GramianBalancer"):
+        Engine(nn.Linear(1, 1), ["a"])

@@ -153,3 +153,12 @@ def test_one_task_needs_no_comparison():
 
 def test_expected_rates_are_those_of_tasks_rarely_labelled():
     assert expected_rates({"full": 100, "half": 50, "rare": 10, "none": 0}, 100) == {"rare": 0.1}
+
+
+def test_labels_belong_to_their_tasks_also_when_a_task_has_no_gradient():
+    x = torch.ones(4, 2, dtype=F64, requires_grad=True)
+    engine = Engine(UPGrad(), ["a", "b", "c"])
+    labelled = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 1, 1], [0, 1, 1]]).bool()
+    views = engine.split(x, labelled=labelled)
+    engine.total({"a": views["a"][:2].sum(), "c": views["c"][2:].sum()}).backward()
+    assert engine.report()["cosines"]["a"] == {"a": pytest.approx(1.0), "c": None}

@@ -1,9 +1,6 @@
 """Text: what a vocabulary knows, which tokens a word becomes, and that padding and neighbours change nothing."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -68,12 +65,8 @@ class TestVocabulary:
         ids, _ = text.prepare("zork", {"ids": {}}, None)
         assert EMPTY < int(ids) < EMPTY + 1 + 8
 
-    def test_buckets_are_equal_in_every_process(self):
-        code = "from trunkline.modalities.text import bucket_id; print(bucket_id('walking', 64))"
-        out = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, check=True
-        )
-        assert int(out.stdout) == bucket_id("walking", 64)
+    def test_buckets_are_the_same_in_every_process(self):
+        assert bucket_id("walking", 64) == 47
 
     def test_long_training_texts_are_counted_in_one_warning(self):
         with pytest.warns(UserWarning, match=r"2 of 3 texts have more than max_length=5 tokens") as caught:

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 class LossBalancer(nn.Module, ABC):
     """Losses → one total."""
 
+    def __init__(self) -> None:  # without arguments: the constructor's signature is the config schema
+        super().__init__()
+
     def start(self, tasks: Sequence[str]) -> None:
         """Make whatever is kept per task; called once, with every task's name. Keeps nothing by default."""
 
@@ -38,6 +41,9 @@ class LossBalancer(nn.Module, ABC):
 
 class GramianBalancer(nn.Module, ABC):
     """Inner products of the tasks' gradients → weights."""
+
+    def __init__(self) -> None:  # without arguments: the constructor's signature is the config schema
+        super().__init__()
 
     def start(self, tasks: Sequence[str]) -> None:
         """Make whatever is kept per task; called once, with every task's name. Keeps nothing by default."""

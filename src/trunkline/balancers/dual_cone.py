@@ -59,18 +59,18 @@ def _project_many(cosines: Array) -> Array:
 def nnls(system: Array, target: Array, tolerance: float = TOLERANCE) -> Array:
     """`argmin_{y >= 0} ½ yᵀ A y - yᵀ b` for a positive definite `A [T, T]` and `b [T]`.
 
-    Each outer step frees the variable with the steepest descent, so the objective falls strictly and no set of free
-    variables comes back.
+    Lawson and Hanson free one variable at a time. Here every variable along which the objective falls is freed at
+    once: along the way to the new minimum the objective falls, so at least one of them goes up and is kept. The
+    objective falls strictly either way, so no set of free variables comes back.
     """
     solution = np.zeros_like(target)
     free = target > tolerance
     _descend(system, target, solution, free)
     for _ in range(3 * len(target)):
         descent = np.where(free, 0.0, target - system @ solution)
-        steepest = int(descent.argmax())
-        if descent[steepest] <= tolerance:
+        if descent.max() <= tolerance:
             break
-        free[steepest] = True
+        free |= descent > tolerance
         _descend(system, target, solution, free)
     return solution
 

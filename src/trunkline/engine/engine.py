@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
 from trunkline.engine.boundary import Crossing, cross
 from trunkline.engine.distributed import num_ranks, sum_counts
-from trunkline.engine.levels import CallRecorder, Comparison, Features, Gradients, Last, Level, precise
+from trunkline.engine.features import Features
+from trunkline.engine.last import CallRecorder, Last
+from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise
 from trunkline.engine.report import Record
 from trunkline.engine.settings import checked_level, checked_names, checked_rates, mean_one
 from trunkline.engine.step import Step
@@ -43,6 +45,7 @@ class Engine(nn.Module):
         ConfigError: the parts do not fit.
 
     Example:
+        >>> from trunkline.balancers import UPGrad
         >>> trunk, heads = nn.Linear(3, 4), {"a": nn.Linear(4, 1), "b": nn.Linear(4, 1)}
         >>> engine = Engine(UPGrad(), ["a", "b"])
         >>> views = engine.split(trunk(torch.randn(8, 3)))
@@ -169,7 +172,7 @@ class Engine(nn.Module):
             raise ValueError("no task has a loss in this step")
         nothing = torch.zeros(()) if self._anchor is None else self._anchor.detach()
         sums = torch.stack([precise(losses.get(task, nothing)) for task in present])
-        return self.combine(sums, torch.tensor([float(task in losses) for task in present]).to(sums), present)
+        return self.combine(sums, numbers_like([float(task in losses) for task in present], sums), present)
 
     def report(self) -> dict[str, Any]:
         """What the last step did, for the log: to be called after `backward`. Only this waits for the device.
@@ -214,7 +217,7 @@ class Engine(nn.Module):
         self._record = Record(present, losses.detach())
         if not isinstance(self.balancer, LossBalancer):
             return losses.sum()  # the weights act at the boundary
-        preferences = self._preferences_of(present).to(losses)
+        preferences = numbers_like(self._preferences_of(present), losses)
         terms, weights = self.balancer.weigh(losses, present)
         self._record.weights = weights * preferences
         return (terms * preferences).sum()
@@ -225,31 +228,28 @@ class Engine(nn.Module):
         """Weights of the tasks' gradients at the boundary; called by it, in the backward pass."""
         reads = sum_counts([any(g is not None for g in own) for own in gradients.values()])
         index = [k for k, ranks in enumerate(reads) if ranks > 0]
-        tasks = tuple(task for task, ranks in zip(gradients, reads) if ranks > 0)
+        tasks = tuple(list(gradients)[k] for k in index)
         if not tasks:
             return dict.fromkeys(gradients, 1.0)
         with torch.autocast(blank.device.type, enabled=False):
-            gramian = comparison.gramian(
-                [gradients[task] for task in tasks],
-                torch.tensor(index, device=blank.device),
-                kept,
-                blank.new_zeros(len(tasks), len(tasks)),
-            )
+            zeros = blank.new_zeros(len(tasks), len(tasks))
+            gramian = comparison.gramian([gradients[task] for task in tasks], index, kept, zeros)
         gramian = gramian.to("cpu", torch.float64)  # the one wait for the device
-        weights = dict(zip(tasks, (self._balance(gramian, tasks) * self._preferences_of(tasks)).tolist()))
+        weights = dict(zip(tasks, self._balance(gramian, tasks)))
         if self._record is not None:
             self._record.weights, self._record.compared, self._record.gramian = weights, tasks, gramian
         return {task: weights.get(task, 0.0) for task in gradients}
 
-    def _balance(self, gramian: Tensor, tasks: tuple[str, ...]) -> Tensor:
-        if not gramian.diagonal().isfinite().all():
-            # Overflow: it must show in the gradients, where a gradient scaler or the user looks for it.
-            return torch.full((len(tasks),), 1 / len(tasks), dtype=gramian.dtype)
+    def _balance(self, gramian: Tensor, tasks: tuple[str, ...]) -> list[float]:
         assert isinstance(self.balancer, GramianBalancer)
-        return self.balancer.weigh(gramian.nan_to_num(nan=0.0), tasks).detach().to(gramian)
+        if gramian.diagonal().isfinite().all():
+            weights = self.balancer.weigh(gramian.nan_to_num(nan=0.0), tasks).tolist()
+        else:  # overflow: it must show in the gradients, where a gradient scaler or the user looks for it
+            weights = [1 / len(tasks)] * len(tasks)
+        return [weight * preference for weight, preference in zip(weights, self._preferences_of(tasks), strict=True)]
 
-    def _preferences_of(self, tasks: Sequence[str]) -> Tensor:
-        return torch.tensor([self.preferences[task] for task in tasks], dtype=torch.float64)
+    def _preferences_of(self, tasks: Sequence[str]) -> list[float]:
+        return [self.preferences[task] for task in tasks]
 
 
 def _blank(taps: Sequence[Tensor]) -> Tensor:

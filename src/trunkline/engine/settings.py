@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
-from trunkline.balancers import Balancer, LossBalancer
+from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
 from trunkline.engine.levels import LEVELS, Level
 from trunkline.errors import ConfigError, suggest
 
@@ -18,6 +18,8 @@ def checked_level(level: Level | None, balancer: Balancer, last_shared: Sequence
         ConfigError: there is no such level, or it cannot serve this balancer.
     """
     name = type(balancer).__name__
+    if not isinstance(balancer, LossBalancer | GramianBalancer):
+        raise ConfigError(f"balancer: {balancer!r} is neither a LossBalancer nor a GramianBalancer")
     if level is None:
         return "losses" if isinstance(balancer, LossBalancer) else "features"
     if level not in LEVELS:

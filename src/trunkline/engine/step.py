@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trunkline.engine.distributed import num_ranks, sum_counts, sum_over_ranks
-from trunkline.engine.levels import precise
+from trunkline.engine.levels import numbers_like, precise
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Step:
         """
         sums, weights = precise(sums), precise(weights)
         value, weight = sum_over_ranks(torch.stack([sums.detach(), weights.to(sums)]))
-        scale = torch.tensor([self._share_of_expected(task, rates) for task in self.present]).to(sums)
+        scale = numbers_like([self._share_of_expected(task, rates) for task in self.present], sums)
         # A task may be labelled and still weigh nothing in a step: a text without words, a picture without objects.
         scale = scale / torch.where(weight > 0, weight, torch.ones_like(weight))
         if num_ranks() == 1:

@@ -23,7 +23,8 @@ from trunkline.errors import DataError
 from trunkline.modalities.contract import Encoder, Modality
 from trunkline.types import Span, State, TimeContext, Tokens
 
-SAMPLE = 512  # sounds that `fit` looks at
+SAMPLE = 512  # sounds that `fit` looks at …
+FRAMES = 512  # … each thinned to at most this many frames
 FLOOR = 1e-10  # least power of a band
 RANGE = 8.0  # powers of ten kept below a sound's loudest band (80 dB)
 LOCAL = 16  # channels of the convolution over time and frequency
@@ -53,6 +54,7 @@ class Audio(Modality):
     """
 
     axis = "time"
+    varying: ClassVar = {"mel": (1,)}
     reads_files = True
 
     def __init__(
@@ -95,12 +97,11 @@ class Audio(Modality):
             raise DataError("the sound is empty: it has no samples")
         if not np.isfinite(wave).all():
             raise DataError("the sound has samples that are NaN or infinite")
-        mono = wave.mean(1)
-        return Sound(mono if rate == self.rate else soxr.resample(mono, rate, self.rate), rate, samples)
+        return Sound(soxr.resample(wave.mean(1), rate, self.rate), rate, samples)
 
     def fit(self, values: Iterable[Sound]) -> State:
         """`{"mean", "std"}` of each mel band over the frames of the first sounds."""
-        frames = [self.prepare(value, {}, None)[0].double() for value in itertools.islice(values, SAMPLE)]
+        frames = [thin(self.prepare(value, {}, None)[0]).double() for value in itertools.islice(values, SAMPLE)]
         if len(frames) == 0:
             return {"mean": [-RANGE / 2] * self.mels, "std": [RANGE / 4] * self.mels}
         std, mean = torch.std_mean(torch.cat(frames), dim=0, correction=0)
@@ -212,7 +213,7 @@ def read_samples(samples: Any, rate: Any, max_seconds: float) -> tuple[np.ndarra
         raise DataError(
             f"samples of {wave.dtype}, shape {list(wave.shape)}; give numbers [samples] or [samples, channels]"
         )
-    if not rate > 0:
+    if not isinstance(rate, (int, float, np.integer, np.floating)) or not rate > 0:
         raise DataError(f"{rate!r} is not a sample rate; give samples a second")
     scale = np.float32(-np.iinfo(wave.dtype).min if wave.dtype.kind == "i" else 1)
     return wave[: math.ceil(max_seconds * rate)].astype(np.float32) / scale, int(rate), len(wave)
@@ -241,6 +242,11 @@ def log_mel(wave: Tensor, *, rate: int, mels: int, hop: int, window: int) -> Ten
     spectrum = torch.stft(wave, window, hop, window=hann, pad_mode="constant", return_complex=True)  # [bins, T]
     power = spectrum.real.square() + spectrum.imag.square()
     return (power.T @ mel_filters(mels, power.shape[0], rate).to(power)).clamp(min=FLOOR).log10()
+
+
+def thin(mel: Tensor) -> Tensor:
+    """Evenly spaced frames, at most `FRAMES`."""
+    return mel[:: math.ceil(len(mel) / FRAMES)]
 
 
 def relative(mel: Tensor) -> Tensor:

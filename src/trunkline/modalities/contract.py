@@ -36,8 +36,9 @@ class Block(nn.Module, ABC):
     def pack(cls, inputs: Mapping[str, tuple[Modality, State]], items: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
         """Prepared items of each input (`None` where absent) → `{name: [n, …]}`; a filler stands where absent."""
 
-    @abstractmethod
-    def __init__(self, inputs: Mapping[str, tuple[Modality, State]], width: int) -> None: ...
+    def __init__(self, inputs: Mapping[str, tuple[Modality, State]], width: int) -> None:
+        super().__init__()
+        self.inputs = tuple(inputs)
 
     @abstractmethod
     def forward(self, values: dict[str, Tensor], flags: Tensor | None) -> Tokens:
@@ -51,11 +52,13 @@ class Modality(ABC):
         axis: what this modality's tokens run over.
         block: the module that encodes all inputs of this kind together, or `None` for an encoder an input.
         reads_files: cells are paths; they reach `read` absolute.
+        varying: for each collated value, the dimensions whose size differs from batch to batch (lengths).
     """
 
     axis: ClassVar[Axis]
     block: ClassVar[type[Block] | None] = None
     reads_files: ClassVar[bool] = False
+    varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
 
     @property
     def is_random(self) -> bool:

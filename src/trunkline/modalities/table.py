@@ -22,8 +22,7 @@ class TableBlock(Block):
     """
 
     def __init__(self, inputs: Mapping[str, tuple[Modality, State]], width: int) -> None:
-        super().__init__()
-        self.inputs = tuple(inputs)
+        super().__init__(inputs, width)
         sizes = [len(state["values"]) + 1 if "values" in state else 0 for _, state in inputs.values()]
         numbers = [i for i, size in enumerate(sizes) if size == 0]
         categories = [i for i, size in enumerate(sizes) if size > 0]

@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ class Text(Modality):
     """
 
     axis = "words"
+    varying: ClassVar = {"ids": (1,), "mask": (1,)}
 
     def __init__(
         self,
@@ -169,8 +170,7 @@ class TextEncoder(Encoder):
         super().__init__()
         self.register_buffer("unknown", unknown, persistent=False)
         self.word_dropout = word_dropout
-        self.embedding = nn.Embedding(len(unknown), width)
-        nn.init.normal_(self.embedding.weight, std=0.1)  # small beside the positions, or order is learned late
+        self.embedding = nn.Embedding(len(unknown), width)  # as large as the positions: smaller, words drown in them
         self.neighbours = nn.Conv1d(width, width, 3, padding=1, groups=width)
         self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

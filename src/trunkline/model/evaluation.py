@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 
 from torch import nn
@@ -47,8 +48,10 @@ class Evaluation(nn.Module):
     def compute(self) -> TaskScores:
         """Scores of every task, in the schema's order; `None` where nothing was labelled."""
         found: TaskScores = {}
-        for unit, metric in zip(self.preprocessing.heads, self.metrics):
-            found.update(zip(unit.tasks, metric.compute()))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*before the ``update``.*")  # no data: it says None
+            for unit, metric in zip(self.preprocessing.heads, self.metrics):
+                found.update(zip(unit.tasks, metric.compute()))
         return {task: found[task] for task in self.preprocessing.schema.tasks}
 
     def reset(self) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from trunkline.config import load_config
 from trunkline.data import read_table, write_rows
 from trunkline.errors import RunError
-from trunkline.load import load
+from trunkline.loading import load
 from trunkline.model import TaskScores
 from trunkline.plan import read_splits
 from trunkline.predictor import Predictor

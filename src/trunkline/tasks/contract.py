@@ -54,12 +54,14 @@ class Task(ABC):
         primary: the metric that counts when one number is wanted.
         best: the value of `primary` for perfect predictions.
         reads_files: cells are paths; they reach `read` absolute.
+        is_exportable: `predict_output` is one pass of tensor operations.
     """
 
     reads: ClassVar[Literal["row", "grid", "time", "words", "nodes", "tokens"]] = "row"
     primary: ClassVar[str]
     best: ClassVar[float] = 1.0
     reads_files: ClassVar[bool] = False
+    is_exportable: ClassVar[bool] = True
 
     @abstractmethod
     def read(self, cell: Any) -> Any:

@@ -16,7 +16,7 @@ import torchmetrics
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trunkline.errors import DataError
+from trunkline.errors import ConfigError, DataError
 from trunkline.tasks.contract import Head, Scores, Target, Task
 from trunkline.types import Context, GridContext, State, Tokens
 
@@ -65,6 +65,8 @@ class Mask(Task):
 
     def fit(self, values: Iterable[np.ndarray]) -> State:
         """`{"indices", "names", "prior"}`: of each class its index in the masks, its name, its share of the pixels."""
+        if self.ignore is not None and not 0 <= self.ignore < 2**16:
+            raise ConfigError(f"ignore: {self.ignore} is not an index a mask can hold; give 0 to 65535")
         counts = np.zeros(2**16, dtype=np.int64)
         for value in values:
             counts += np.bincount(value.ravel(), minlength=2**16)
@@ -74,7 +76,7 @@ class Mask(Task):
             raise DataError("no pixel of the training masks is labelled")
         indices = np.flatnonzero(counts) if self.classes is None else np.arange(len(self.classes))
         if len(indices) > VOID:
-            raise DataError(f"the training masks hold {len(indices)} different indices; at most {VOID} classes work")
+            raise DataError(f"{len(indices)} classes are too many for a mask; at most {VOID} work")
         names = [str(i) for i in indices] if self.classes is None else list(self.classes)
         prior = counts[indices] / max(1, counts[indices].sum())
         return {"indices": indices.tolist(), "names": names, "prior": prior.tolist()}

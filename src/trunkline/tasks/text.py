@@ -63,6 +63,7 @@ class Text(Task):
     """
 
     reads = "tokens"
+    is_exportable = False
     primary = "chrf"
     best = 100.0
 

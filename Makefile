@@ -1,0 +1,36 @@
+# Everything a newcomer needs: each target does all of its own set-up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+# The library's own CPU work is small; two OpenMP threads on a busy machine are slower than one.
+ENV := OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: demo test lint test-slow bench clean
+
+demo: $(STAMP)
+	$(ENV) $(BIN)/trunkline demo
+
+test: $(STAMP)
+	$(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Quality runs on real data: TRUNKLINE_DATA names the folder that holds it.
+test-slow: $(STAMP)
+	$(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+
+bench: $(STAMP)
+	$(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "trunkline needs Python 3.11 or newer"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,62 @@
+"""The network without gather and scatter: plain tensors in, plain tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.model import Network
+from trunkline.schema import HeadUnit
+from trunkline.types import Batch, Flags
+
+
+class DenseNetwork(nn.Module):
+    """Every encoder runs on every row; `present` says which results count.
+
+    Args:
+        network: trained.
+        heads: which of its heads to keep.
+    """
+
+    def __init__(self, network: Network, heads: Sequence[HeadUnit]) -> None:
+        super().__init__()
+        self.network = network
+        self.heads = tuple(heads)
+
+    def forward(self, present: Tensor, values: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+        """`present [B, inputs]` bool, values by encoder → outputs by head, each `[B, …]`."""
+        names = self.network.preprocessing.inputs
+        taps = self.network.share_dense(values, Flags(names, present))
+        units = self.network.preprocessing.heads
+        return {
+            unit.name: self.network.heads[units.index(unit)].predict_output(self.network.view(unit, taps, None))
+            for unit in self.heads
+        }
+
+
+def dense_values(batch: Batch) -> dict[str, dict[str, Tensor]]:
+    """The batch's values for all rows; zeros where an input is absent."""
+
+    def spread(value: Tensor, rows: Tensor | None) -> Tensor:
+        if rows is None:
+            return value
+        return value.new_zeros(batch.size, *value.shape[1:]).index_copy(0, rows, value)
+
+    return {
+        name: {key: spread(value, part.rows) for key, value in part.values.items()}
+        for name, part in batch.inputs.items()
+    }
+
+
+def flatten(values: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """`{"photo": {"pixels": …}}` → `{"photo.pixels": …}`; the names of the exported graph's inputs."""
+    return {f"{name}.{key}": value for name, its in values.items() for key, value in its.items()}
+
+
+def bound_rows(batch: Batch, of: str | None) -> Tensor:
+    """The rows about which a head that is bound to `of` says something."""
+    part = None if of is None else batch.inputs.get(of)
+    rows = None if part is None else part.rows
+    return torch.arange(batch.size) if rows is None else rows

@@ -1,0 +1,208 @@
+"""The audio modality: log-mel frames as others compute them, and tokens that do not feel the padding."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from trunkline.errors import DataError
+from trunkline.modalities.audio import RANGE, Audio, log_mel, mel_filters
+
+RATE = 16000
+
+
+def tone(hertz: float, seconds: float, rate: int = RATE) -> np.ndarray:
+    return (0.3 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("window", "hop", "mels"), [(640, 320, 40), (400, 160, 80)])
+def test_log_mel_equals_the_one_of_transformers(window: int, hop: int, mels: int) -> None:
+    audio_utils = pytest.importorskip("transformers.audio_utils")
+    wave = np.random.default_rng(0).standard_normal(8000).astype(np.float32) * 0.1
+    bins = window // 2 + 1
+    filters = audio_utils.mel_filter_bank(bins, mels, 0, RATE / 2, RATE, norm=None, mel_scale="htk")
+    expected = audio_utils.spectrogram(
+        wave, audio_utils.window_function(window, "hann"), window, hop, power=2.0, center=True, pad_mode="constant",
+        mel_filters=filters, mel_floor=1e-10, log_mel="log10",
+    ).T  # fmt: skip
+    ours = log_mel(torch.from_numpy(wave), rate=RATE, mels=mels, hop=hop, window=window)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_mel_filters_are_triangles_that_sum_to_one_between_their_centres() -> None:
+    filters = mel_filters(20, 1025, RATE)
+    first, last = filters.argmax(0)[[0, -1]] + torch.tensor([1, -1])  # a peak lies between two bins
+    torch.testing.assert_close(filters.sum(1)[first:last], torch.ones(int(last - first)))
+
+
+def test_a_tone_sounds_in_its_band() -> None:
+    modality = Audio()
+    mel, context = modality.prepare(modality.read((tone(1000, 0.5), RATE)), {}, None)
+    centres = mel_filters(40, 321, RATE).argmax(0) * RATE / 640
+    assert abs(centres[mel[10].argmax()] - 1000) < 60
+    assert (context.rate, context.samples, context.hop_seconds) == (RATE, 8000, 0.02)
+    assert mel.shape == (26, 40)
+
+
+def test_loudness_does_not_matter_but_silence_stays_silent() -> None:
+    modality, wave = Audio(), tone(440, 0.3) + tone(2000, 0.3)
+    loud, soft = (modality.prepare(modality.read((wave * g, RATE)), {}, None)[0] for g in (1.0, 0.05))
+    torch.testing.assert_close(loud, soft, atol=1e-3, rtol=0)
+    silence = modality.prepare(modality.read((np.zeros(4000), RATE)), {}, None)[0]
+    assert (silence <= -RANGE + 1).all()
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
+def test_files_are_mixed_and_resampled(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"sound.{extension}"
+    left = tone(500, 0.5, 8000)
+    soundfile.write(path, np.stack([left, np.zeros_like(left)], 1), 8000)
+    sound = Audio().read(str(path))
+    assert (sound.rate, sound.samples) == (8000, 4000)
+    assert len(sound.wave) == 8000
+    np.testing.assert_allclose(sound.wave[2000:6000], tone(500, 0.5)[2000:6000] / 2, atol=0.02)
+
+
+def test_only_the_first_seconds_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    soundfile.write(path, tone(500, 2), RATE)
+    modality = Audio(max_seconds=0.5)
+    for cell in (str(path), (tone(500, 2), RATE)):
+        sound = modality.read(cell)
+        assert (len(sound.wave), sound.samples) == (8000, 32000)
+
+
+def test_a_very_short_sound_has_frames() -> None:
+    modality = Audio()
+    state = modality.fit([modality.read((tone(500, 0.2), RATE))])
+    for rate in (RATE, 96000):
+        item, _ = modality.prepare(modality.read((np.float32([0.1]), rate)), state, None)
+        assert item.shape == (1, 40)
+        assert modality.build(state, 8)(modality.collate([item])).values.isfinite().all()
+
+
+def test_integer_samples_are_scaled() -> None:
+    sound = Audio().read((np.array([-32768, 16384], dtype=np.int16), RATE))
+    np.testing.assert_array_equal(sound.wave, [-1.0, 0.5])
+
+
+def test_bad_cells_say_why(tmp_path: Path) -> None:
+    text, empty = tmp_path / "text.wav", tmp_path / "empty.wav"
+    text.write_text("no sound")
+    soundfile.write(empty, np.zeros(0), RATE)
+    for cell, message in [
+        (str(tmp_path / "none.wav"), "there is no file"),
+        (str(text), "cannot be read as a sound"),
+        (str(empty), "no samples"),
+        ((np.float32([0.0, np.nan]), RATE), "NaN or infinite"),
+        ((np.zeros(8), 0), "0 is not a sample rate"),
+        ((np.zeros(8), "fast"), "'fast' is not a sample rate"),
+        ((np.zeros((2, 2, 2)), RATE), r"shape \[2, 2, 2\]"),
+        (3.5, "3.5 is not a sound; give a path"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            Audio().read(cell)
+
+
+def test_fit_is_json_and_standardises() -> None:
+    modality, rng = Audio(mels=12), np.random.default_rng(0)
+    values = [modality.read((rng.standard_normal(4000), RATE)) for _ in range(3)]
+    state = modality.fit(values)
+    assert json.loads(json.dumps(state)) == state
+    frames = torch.cat([modality.prepare(v, state, None)[0] for v in values]).double()
+    torch.testing.assert_close(frames.mean(0), torch.tensor(state["mean"], dtype=torch.float64))
+    assert len(modality.fit([])["std"]) == 12
+
+
+def encoder_and_items(stride: int) -> tuple[Audio, torch.nn.Module, list[Tensor]]:
+    modality, rng = Audio(mels=13, stride=stride), np.random.default_rng(0)
+    values = [modality.read((rng.standard_normal(n), RATE)) for n in (3000, 9000, 3300, 700)]
+    state = modality.fit(values)
+    return modality, modality.build(state, 16).double(), [modality.prepare(v, state, None)[0].double() for v in values]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+def test_a_row_feels_neither_padding_nor_neighbours(stride: int) -> None:
+    modality, encoder, items = encoder_and_items(stride)
+    batch = modality.collate(items)
+    batch["mel"] = torch.cat([batch["mel"], batch["mel"].new_zeros(4, 7, 13)], 1)
+    for i, item in enumerate(items):
+        batch["mel"][i, len(item) :] = 1e4  # what stands in the padding is never read
+    together = encoder(batch)
+    for i, item in enumerate(items):
+        alone = encoder(modality.collate([item]))
+        length = alone.values.shape[1]
+        assert alone.mask.all()
+        assert length == -(-len(item) // stride) == int(together.mask[i].sum())
+        torch.testing.assert_close(together.values[i, :length], alone.values[0], atol=1e-12, rtol=0)
+        assert (together.values[i, length:] == 0).all()
+
+
+def test_the_span_counts_in_frames() -> None:
+    modality, encoder, items = encoder_and_items(2)
+    (span,) = encoder(modality.collate(items)).spans
+    assert (span.axis, span.start, span.stop, span.shape, span.stride) == ("time", 0, 15, (15,), (2.0,))
+
+
+def test_it_exports_to_onnx_with_dynamic_rows_and_frames(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    class Values(torch.nn.Module):
+        def __init__(self, encoder: torch.nn.Module) -> None:
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, mel: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+            tokens = self.encoder({"mel": mel, "length": length})
+            return tokens.values, tokens.mask
+
+    modality, encoder, items = encoder_and_items(2)
+    items = [item.float() for item in items]
+    module = Values(encoder.float()).eval()
+    path = tmp_path / "audio.onnx"
+    rows, frames = torch.export.Dim("rows"), torch.export.Dim("frames", max=4000)
+    example = modality.collate(items[:3])
+    torch.onnx.export(
+        module, (example["mel"], example["length"]), path, dynamo=True, verbose=False,
+        dynamic_shapes=({0: rows, 1: frames}, {0: rows}),
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for chosen in (items, items[2:], items[1:2]):
+        batch = modality.collate(chosen)
+        values, mask = session.run(None, {i.name: batch[k].numpy() for i, k in zip(session.get_inputs(), batch)})
+        expected = module(batch["mel"], batch["length"])
+        np.testing.assert_allclose(values, expected[0].detach(), atol=1e-4)
+        np.testing.assert_array_equal(mask, expected[1])
+
+
+def test_it_learns_to_hear_rising_from_falling() -> None:
+    modality, rng = Audio(channels=32, depth=2), np.random.default_rng(0)
+
+    def chirp(rises: bool) -> np.ndarray:
+        time = np.arange(round(rng.uniform(0.2, 0.5) * RATE)) / RATE
+        start, slope = rng.uniform(800, 2000), rng.uniform(500, 1000) * (1 if rises else -1)
+        wave = np.sin(2 * np.pi * (start * time + slope * time**2 / 2))
+        return 0.1 * wave + 0.01 * rng.standard_normal(len(time))
+
+    labels = torch.tensor(rng.integers(0, 2, 240))
+    values = [modality.read((chirp(bool(rises)), RATE)) for rises in labels]
+    state = modality.fit(values[:160])
+    items = [modality.prepare(v, state, None)[0] for v in values]
+    encoder, head = modality.build(state, 32), torch.nn.Linear(32, 2)
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=3e-3)
+    for _ in range(12):
+        for rows in np.array_split(rng.permutation(160), 5):
+            optimizer.zero_grad()
+            logits = head(encoder(modality.collate([items[i] for i in rows])).row())
+            torch.nn.functional.cross_entropy(logits, labels[rows]).backward()
+            optimizer.step()
+    with torch.no_grad():
+        predicted = head(encoder(modality.collate(items[160:])).row()).argmax(1)
+    assert (predicted == labels[160:]).double().mean() > 0.9

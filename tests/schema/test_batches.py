@@ -1,0 +1,153 @@
+"""Rows → batches: leaving out, following, repeating."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from worlds import schema, world
+
+from trunkline import ConfigError, DataError, InputColumn, TaskColumn
+from trunkline.data import Draw, read_table
+from trunkline.modalities import Category, Image, Number
+from trunkline.schema import Preprocessing, RowBatches, Schema, drop_inputs
+from trunkline.tasks import Binary, Mask
+from trunkline.tasks import Category as CategoryTask
+from trunkline.types import GridContext
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.integers(1, 5))
+def test_never_all_inputs_are_dropped(seed: int, rate: float, groups: int) -> None:
+    rng = np.random.default_rng(seed)
+    present = rng.random((64, groups)) < 0.7
+    present[~present.any(1), 0] = True
+    kept = drop_inputs(present, [slice(g, g + 1) for g in range(groups)], rate, rng)
+    assert kept.any(1).all()
+    assert not (kept & ~present).any()
+
+
+def test_inputs_are_dropped_at_the_rate_asked_for() -> None:
+    present = np.ones((20_000, 3), dtype=bool)
+    kept = drop_inputs(present, [slice(g, g + 1) for g in range(3)], 0.2, np.random.default_rng(0))
+    assert kept.mean(0) == pytest.approx(0.8 + 0.2**3 / 3, abs=0.01)
+
+
+def test_a_block_is_dropped_whole() -> None:
+    present = np.ones((1000, 3), dtype=bool)
+    kept = drop_inputs(present, [slice(0, 2), slice(2, 3)], 0.5, np.random.default_rng(0))
+    assert (kept[:, 0] == kept[:, 1]).all()
+    assert 0.3 < kept[:, 0].mean() < 0.9
+
+
+def test_the_target_of_a_dropped_input_is_dropped_too(tmp_path: Path) -> None:
+    table = world(tmp_path, 32, holes=0.0)
+    batches = RowBatches(Preprocessing.fit(schema(), table, range(32)), table, input_dropout=0.7)
+    batch = batches[Draw(tuple(range(32)), 1)]
+    photo = batch.present["photo"]
+    assert 0 < photo.sum() < 32
+    assert torch.equal(batch.labelled["area"], photo)
+    assert len(batch.targets["area"].values["values"]) == int(photo.sum())
+    assert batch.labelled["kind"].all()
+
+
+def test_the_same_draw_gives_the_same_batch(tmp_path: Path) -> None:
+    table = world(tmp_path, 16)
+    first, second = (
+        RowBatches(Preprocessing.fit(schema(), table, range(16)), table, input_dropout=0.3) for _ in range(2)
+    )
+    second[Draw((3, 4), 9)]  # whatever was drawn before
+    for draw in (Draw((0, 5, 7), 11), Draw((0, 5, 7), None)):
+        a, b = first[draw], second[draw]
+        assert torch.equal(a.present.values, b.present.values)
+        for parts, others in ((a.inputs, b.inputs), (a.targets, b.targets)):
+            assert parts.keys() == others.keys()
+            for name, part in parts.items():
+                assert all(torch.equal(v, others[name].values[k]) for k, v in part.values.items())
+
+
+def test_a_mask_follows_its_picture(tmp_path: Path) -> None:
+    """After augmentation, the bright square and its mask still lie on each other."""
+    table = world(tmp_path, 12, holes=0.0)
+    bound = schema(("area",))
+    batches = RowBatches(Preprocessing.fit(bound, table, range(12)), table)
+    moved = 0
+    for seed in range(6):
+        batch = batches[Draw(tuple(range(12)), seed)]
+        contexts = [c for c in batch.context["photo"] if isinstance(c, GridContext)]
+        moved += sum(c.crop != (0, 0, 16, 16) for c in contexts)
+        pixels = next(iter(batch.inputs["photo"].values.values())).float()
+        bright = pixels.amax(1) > 0.6 * pixels.amax()
+        masks = batch.targets["area"].values["values"].reshape(12, 16, 16) > 0
+        overlap = (bright & masks).sum((1, 2)) / (bright | masks).sum((1, 2)).clamp(min=1)
+        assert float(overlap.mean()) > 0.7
+    assert moved > 0, "nothing was augmented"
+
+
+def test_states_come_from_the_training_rows_alone() -> None:
+    rows = [{"x": 0, "y": "a"}, {"x": 2, "y": "b"}, {"x": 1000, "y": "a"}]
+    bound = Schema({"x": Number()}, {"y": CategoryTask()})
+    states = Preprocessing.fit(bound, read_table(rows), [0, 1]).states
+    assert states["inputs"]["x"] == {"mean": 1.0, "std": 1.0}
+    assert states["tasks"]["y"]["prior"] == [0.5, 0.5]
+
+
+def test_states_survive_json() -> None:
+    import json
+
+    rows = [{"x": i, "c": "ab"[i % 2], "y": i % 2} for i in range(6)]
+    bound = Schema({"x": Number(), "c": Category()}, {"y": Binary()})
+    states = Preprocessing.fit(bound, read_table(rows), range(6)).states
+    table = read_table(rows)
+    again = RowBatches(Preprocessing(bound, json.loads(json.dumps(states))), table)
+    first = RowBatches(Preprocessing(bound, states), table)
+    draw = Draw((0, 1, 2), None)
+    assert all(torch.equal(v, again[draw].inputs["x"].values[k]) for k, v in first[draw].inputs["x"].values.items())
+
+
+class TestErrorsSayWhere:
+    def test_bad_cell(self) -> None:
+        rows = [{"x": 1, "y": 0}, {"x": "many", "y": 1}]
+        with pytest.raises(DataError, match=r"rows, row 2, column 'x': 'many' is not a number"):
+            Preprocessing.fit(Schema({"x": Number()}, {"y": Binary()}), read_table(rows), range(2))
+
+    def test_bad_label(self) -> None:
+        rows = [{"x": 1, "y": "maybe"}]
+        with pytest.raises(DataError, match=r"row 1, column 'y': 'maybe' is not a yes or no"):
+            Preprocessing.fit(Schema({"x": Number()}, {"y": Binary()}), read_table(rows), range(1))
+
+    def test_label_unseen_in_training(self) -> None:
+        rows = [{"x": 1, "y": "cat"}, {"x": 1, "y": "dog"}, {"x": 1, "y": "dgo"}]
+        table, bound = read_table(rows), Schema({"x": Number()}, {"y": CategoryTask()})
+        with pytest.raises(DataError, match=r"row 3, column 'y': class 'dgo' does not occur.*Did you mean 'dog'"):
+            RowBatches(Preprocessing.fit(bound, table, [0, 1]), table)
+
+    def test_one_class_only(self) -> None:
+        rows = [{"x": 1, "y": "cat"}] * 3
+        with pytest.raises(DataError, match=r"column 'y': a category task needs at least 2 classes.*\['cat'\]"):
+            Preprocessing.fit(Schema({"x": Number()}, {"y": CategoryTask()}), read_table(rows), range(3))
+
+    def test_missing_columns_all_at_once(self) -> None:
+        bound = Schema({"size": Number(), "z": Number()}, {"y": Binary()})
+        with pytest.raises(DataError) as caught:
+            Preprocessing.fit(bound, read_table([{"sise": 1, "yy": 1}]), [0])
+        assert str(caught.value).count("no column") == 3
+        assert "Did you mean 'sise'?" in str(caught.value)
+
+    def test_bindings_all_at_once(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            Schema(
+                {"photo": Image(), "x": InputColumn(Number(), "x")},
+                {
+                    "a": Mask(),
+                    "b": TaskColumn(Mask(), "b", of="foto"),
+                    "c": TaskColumn(Mask(), "c", of="x"),
+                    "d": TaskColumn(Binary(), "d", of="x"),
+                },
+            )
+        lines = str(caught.value).splitlines()
+        assert [line.split(".")[1].split(":")[0] for line in lines] == ["a", "b", "c", "d"]
+        assert "Did you mean 'photo'?" in lines[1]

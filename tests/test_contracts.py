@@ -1,0 +1,165 @@
+"""The catalogs are the test matrix: every entry passes its public contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from worlds import world
+
+from trunkline import balancers, fusion, modalities, tasks, testing, trunks
+from trunkline.types import GridContext, Span, Tokens, WordsContext
+
+NOTES = ["small red", "a big green", "a big blue", "small blue"]
+
+
+def picture_cells(folder: Path) -> list[Any]:
+    table = world(folder, 4, holes=0.0)
+    return [str(table.base / cell) for cell in table.column("photo")]  # type: ignore[operator]
+
+
+def sound_cells() -> list[Any]:
+    rng = np.random.default_rng(0)
+    return [(0.1 * rng.standard_normal(n), 16000) for n in (5000, 8000, 12000)]
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> dict[str, list[Any]]:
+    return {
+        "image": picture_cells(tmp_path),
+        "audio": sound_cells(),
+        "text": NOTES,
+        "number": [1, "2.5", -3.0],
+        "category": ["red", "blue", "red", 3],
+    }
+
+
+@pytest.mark.parametrize("name", modalities.CATALOG)
+def test_modality(name: str, cells: dict[str, list[Any]]) -> None:
+    testing.check_modality(modalities.CATALOG[name](), cells[name])
+
+
+@pytest.mark.parametrize("name", fusion.CATALOG)
+def test_fusion(name: str) -> None:
+    testing.check_fusion(fusion.CATALOG[name]())
+
+
+@pytest.mark.parametrize("name", trunks.CATALOG)
+def test_trunk(name: str) -> None:
+    testing.check_trunk(trunks.CATALOG[name]())
+
+
+@pytest.mark.parametrize("name", balancers.CATALOG)
+def test_balancer(name: str) -> None:
+    testing.check_balancer(balancers.CATALOG[name]())
+
+
+def rows_view(rows: int) -> torch.Tensor:
+    return torch.randn(1, rows, testing.WIDTH)
+
+
+def grid_view(rows: int) -> Tokens:
+    span = Span("photo", 0, 16, "grid", (4, 4), (4.0, 4.0))
+    return Tokens(torch.randn(rows, 16, testing.WIDTH), torch.ones(rows, 16, dtype=torch.bool), (span,))
+
+
+def words_view(rows: int, length: int) -> Tokens:
+    span = Span("note", 0, length, "words", (length,))
+    return Tokens(torch.randn(rows, length, testing.WIDTH), torch.ones(rows, length, dtype=torch.bool), (span,))
+
+
+def task_case(name: str) -> tuple[list[Any], Any, list[Any] | None]:
+    """Cells, what the head reads, contexts."""
+    rng = np.random.default_rng(0)
+    words = [WordsContext(("a", "b"), ((0, 1), (1, 3)))] * 4
+    masks = [rng.integers(0, 3, (16, 16)).astype(np.uint8) for _ in range(4)]
+    cases: dict[str, tuple[list[Any], Any, list[Any] | None]] = {
+        "category": (["a", "b", "a", "c"], rows_view(4), None),
+        "binary": (["yes", 0, True, "n"], rows_view(4), None),
+        "labels": ([["a"], "a|b", [], '["b"]'], rows_view(4), None),
+        "number": ([1, 2.5, "3", -1], rows_view(4), None),
+        "mask": (masks, grid_view(4), [GridContext((16, 16), (0, 0, 16, 16), (16, 16))] * 4),
+        "tags": (["B-x O", "O O", ["O", "B-x"], "B-x I-x"], words_view(4, 3), words),
+        "text": (["rot", "blau", "rot rot", "gruen"], words_view(4, 3), None),
+    }
+    return cases[name]
+
+
+@pytest.mark.parametrize("name", tasks.CATALOG)
+def test_task(name: str) -> None:
+    cells, view, contexts = task_case(name)
+    testing.check_task(tasks.CATALOG[name](), cells, view, contexts)
+
+
+class TestContractsCatch:
+    """A contract that lets a broken component through is worth nothing."""
+
+    def test_a_trunk_whose_view_reads_past_the_boundary(self) -> None:
+        class Leaky(trunks.Hard):
+            def build(self, tasks: Any, width: int) -> Any:
+                module = super().build(tasks, width)
+                share = module.share
+                kept: list[Any] = []
+
+                def leaky_share(tokens: Tokens) -> Any:
+                    kept[:] = share(tokens)
+                    return tuple(kept)
+
+                module.share = leaky_share  # type: ignore[method-assign]
+                module.view = lambda task, taps: taps[0].with_values(taps[0].values + kept[0].values)  # type: ignore
+                return module
+
+        with pytest.raises(AssertionError, match="exactly one boundary copy"):
+            testing.check_trunk(Leaky())
+
+    def test_a_task_that_reads_behind_a_false_flag(self) -> None:
+        class Curious(tasks.Number):
+            def build(self, states: Any, width: int) -> Any:
+                head = super().build(states, width)
+                head.loss = lambda output, target: (  # type: ignore[method-assign]
+                    ((output[..., 0] - target["values"]).square() * target["flags"]).sum(0),
+                    target["flags"].sum(0).float(),
+                )
+                return head
+
+        with pytest.raises(AssertionError, match="behind a False flag|without label"):
+            testing.check_task(Curious(), [1, 2, 3], rows_view(3))
+
+    def test_an_encoder_that_reads_padding(self, cells: dict[str, list[Any]]) -> None:
+        class Careless(modalities.Text):
+            def collate(self, items: Any) -> Any:
+                values = super().collate(items)
+                return {**values, "mask": torch.ones_like(values["mask"])}
+
+        with pytest.raises(AssertionError, match="rows beside it"):
+            testing.check_modality(Careless(), cells["text"])
+
+    def test_a_fusion_that_reads_masked_tokens(self) -> None:
+        class Careless(fusion.Concat):
+            def build(self, encoders: Any, keep: Any, width: int) -> Any:
+                module = super().build(encoders, keep, width)
+                forward = module.forward
+
+                def careless(tokens: dict[str, Tokens], present: Any) -> Tokens:
+                    seen = {
+                        k: Tokens(t.values, torch.ones_like(t.mask), t.spans) for k, t in tokens.items()
+                    }
+                    return forward(seen, present)
+
+                module.forward = careless  # type: ignore[method-assign]
+                return module
+
+        with pytest.raises(AssertionError, match="masked tokens are read"):
+            testing.check_fusion(Careless())
+
+    def test_a_balancer_that_depends_on_order(self) -> None:
+        class Unfair(balancers.Equal):
+            def weigh(self, losses: torch.Tensor, tasks: Any) -> Any:
+                weights = torch.arange(1.0, len(losses) + 1).to(losses)
+                return losses * weights, weights
+
+        with pytest.raises(AssertionError, match="permut"):
+            testing.check_balancer(Unfair())
