@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from engine_oracles import F64, Fixed, Net, assert_equal, data, gradient, jacobian
+from tests.engine.engine_oracles import F64, Fixed, Net, assert_equal, data, gradient, jacobian
 from torch import nn
 
 from trunkline.balancers import Equal, Uncertainty, UPGrad

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from engine_oracles import Net, data
+from tests.engine.engine_oracles import Net, data
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 

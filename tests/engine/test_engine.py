@@ -1,13 +1,11 @@
 """Presence, denominators, settings, state."""
 
 import copy
-import doctest
-import importlib
 import io
 
 import pytest
 import torch
-from engine_oracles import Fixed, Net, assert_equal, data, gradient
+from tests.engine.engine_oracles import Fixed, Net, assert_equal, data, gradient
 from torch import nn
 
 from trunkline.balancers import Equal, Uncertainty, UPGrad
@@ -231,11 +229,6 @@ def test_a_copied_model_watches_its_own_layers():
         losses = own["net"].losses(own["engine"].split(own["net"].features(x)), y)
         own["engine"].total(losses).backward()
     assert_equal(copied["engine"].balancer.seen, engine.balancer.seen, 0.0)
-
-
-def test_the_example_in_the_docstring_runs():
-    result = doctest.testmod(importlib.import_module("trunkline.engine.engine"))
-    assert result.failed == 0 < result.attempted
 
 
 def test_what_is_no_balancer_is_refused():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from engine_oracles import F64, Fixed, Net, assert_equal, data, jacobian
+from tests.engine.engine_oracles import F64, Fixed, Net, assert_equal, data, jacobian
 from torch import nn
 
 from trunkline.balancers import UPGrad
