@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from worlds import world
 
 from trunkline import balancers, fusion, modalities, tasks, testing, trunks
 from trunkline.types import GridContext, Span, Tokens, WordsContext
+from worlds import world
 
 NOTES = ["small red", "a big green", "a big blue", "small blue"]
 
@@ -125,7 +125,7 @@ class TestContractsCatch:
                 )
                 return head
 
-        with pytest.raises(AssertionError, match="behind a False flag|without label"):
+        with pytest.raises(AssertionError, match=r"behind a False flag|without label"):
             testing.check_task(Curious(), [1, 2, 3], rows_view(3))
 
     def test_an_encoder_that_reads_padding(self, cells: dict[str, list[Any]]) -> None:
@@ -144,9 +144,7 @@ class TestContractsCatch:
                 forward = module.forward
 
                 def careless(tokens: dict[str, Tokens], present: Any) -> Tokens:
-                    seen = {
-                        k: Tokens(t.values, torch.ones_like(t.mask), t.spans) for k, t in tokens.items()
-                    }
+                    seen = {k: Tokens(t.values, torch.ones_like(t.mask), t.spans) for k, t in tokens.items()}
                     return forward(seen, present)
 
                 module.forward = careless  # type: ignore[method-assign]

@@ -82,7 +82,9 @@ def _imported_modules(path: Path, modules: dict[str, Path]) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
-            found |= {m for m in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)) if m in modules}
+            found |= {
+                m for m in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)) if m in modules
+            }
     return found
 
 

@@ -50,7 +50,9 @@ def _row(folder: Path, i: int, rng: np.random.Generator) -> dict[str, Any]:
     Picture.fromarray(pixels).save(folder / f"{i}.png")
     Picture.fromarray(mask).save(folder / f"{i}-mask.png")
     time = np.arange(int(rng.integers(1600, 2400))) / 8000
-    wave = (0.5 if loud else 0.05) * np.sin(2 * np.pi * (300 + 400 * colour) * time) + 0.01 * rng.standard_normal(len(time))
+    wave = (0.5 if loud else 0.05) * np.sin(2 * np.pi * (300 + 400 * colour) * time) + 0.01 * rng.standard_normal(
+        len(time)
+    )
     soundfile.write(folder / f"{i}.wav", wave, 8000)
     words = ["big" if is_big else "small", COLOURS[colour]]
     words = words if rng.random() < 0.5 else ["a", *words]

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from trunkline.balancers import UPGrad
     from trunkline.engine import Engine
     from trunkline.errors import ConfigError, DataError, RunError, TrunklineError
-    from trunkline.export import export_onnx
     from trunkline.loading import load
     from trunkline.model import MultiTaskModel
     from trunkline.predictor import Predictor
@@ -29,7 +28,6 @@ _ROOMS = {
     "balancers": ("UPGrad",),
     "engine": ("Engine",),
     "errors": ("ConfigError", "DataError", "RunError", "TrunklineError"),
-    "export": ("export_onnx",),
     "loading": ("load",),
     "model": ("MultiTaskModel",),
     "predictor": ("Predictor",),
@@ -53,7 +51,6 @@ __all__ = [
     "balancers",
     "check",
     "evaluate",
-    "export_onnx",
     "fit",
     "fusion",
     "load",

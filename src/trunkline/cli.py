@@ -117,13 +117,14 @@ def predict(
 def export(
     folder: RunFolder,
     to: Annotated[Path | None, typer.Option("--out", help="By default model.onnx in the run folder.")] = None,
+    rows: Annotated[Path | None, typer.Option(help="Rows to check with; by default the run's own.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Write the whole network as one ONNX file, and compare it with the original."""
-    from trunkline.export import export_onnx
-    from trunkline.loading import load
+    from trunkline.run import export
 
-    written = export_onnx(load(folder, trust_code=trust_code), to or folder / "model.onnx")
+    written = export(folder, to, rows=rows, tasks=tasks.split(",") if tasks else None, trust_code=trust_code)
     out.print(f"{written.path}: {written.megabytes:.1f} MB", highlight=False)
     for name, difference in written.differences.items():
         out.print(f"  {name}: differs from PyTorch by at most {difference:.1e}", highlight=False)
@@ -137,7 +138,7 @@ def list_(
     from trunkline import balancers, fusion, modalities, tasks, trunks
     from trunkline.errors import ConfigError, suggest
 
-    rooms = {
+    rooms: dict[str, dict[str, Any]] = {
         "modalities": modalities.CATALOG,
         "tasks": tasks.CATALOG,
         "fusion": fusion.CATALOG,
@@ -172,7 +173,8 @@ def demo(
         table.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
     for row in shown.rows:
         figures = (row.majority, row.alone, row.together)
-        table.add_row(row.task, row.metric, *map(_number, figures), f"{row.together - row.alone:+.3f}")
+        difference = "–" if row.difference is None else f"{row.difference:+.3f}"
+        table.add_row(row.task, row.metric, *map(_number, figures), difference)
     out.print(table)
     say(shown.closing)
 

@@ -51,7 +51,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         return value
 
     t = config.training
-    batch_size = pick("training.batch_size", t.batch_size, lambda: _batch_size(facts.rows))
+    batch_size = pick("training.batch_size", t.batch_size, lambda: _batch_size(facts))
     per_epoch = math.ceil(facts.rows / batch_size)
     training = replace(
         t,
@@ -69,7 +69,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
     chosen = replace(
         config,
         fusion=pick("fusion", config.fusion, lambda: _component("concat", FUSION, "every input keeps its own place")),
-        trunk=pick("trunk", config.trunk, lambda: _component("hard", TRUNKS, "the cheapest way to share, hard to beat")),
+        trunk=pick("trunk", config.trunk, lambda: _component("hard", TRUNKS, "the cheapest way to share")),
         balancer=_with_level(pick("balancer", config.balancer, _equal), facts, reasons),
         width=pick("width", config.width, lambda: (128, "enough for small data, cheap on a CPU")),
         training=training,
@@ -77,9 +77,12 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
     return chosen, reasons
 
 
-def _batch_size(rows: int) -> tuple[int, str]:
-    size = min(64, max(8, 2 ** int(math.log2(max(rows, 1) / 10 + 1))))
-    return size, f"up to 64, with at least about ten batches in the {rows} labelled rows"
+def _batch_size(facts: Facts) -> tuple[int, str]:
+    """About 64 labels a task and step, where there are rows enough for ten batches."""
+    rate = float(facts.counts.mean()) / max(facts.rows, 1)
+    wanted = min(256, 2 ** round(math.log2(64 / max(rate, 0.01))))
+    size = min(wanted, max(8, 2 ** int(math.log2(facts.rows / 10 + 1))))
+    return size, f"a task is labelled on {rate:.0%} of the {facts.rows} rows: about {size * rate:.0f} labels a step"
 
 
 def _steps(epochs: float | None, per_epoch: int) -> tuple[int, str]:
@@ -100,7 +103,7 @@ def _component(name: str, catalog: dict[str, Any], reason: str) -> tuple[Compone
 
 
 def _equal() -> tuple[BalancerConfig, str]:
-    return BalancerConfig(type="equal", component=BALANCERS["equal"]), "the plain sum, which careful tuning rarely beats"
+    return BalancerConfig(type="equal", component=BALANCERS["equal"]), "the plain sum, hard to beat"
 
 
 def _with_level(balancer: BalancerConfig, facts: Facts, reasons: Reasons) -> BalancerConfig:

@@ -102,10 +102,12 @@ def config_of(model: MultiTaskModel, balancer: Balancer | None, level: Any, trai
 
 
 def columns_of(data: DataConfig) -> Sequence[str]:
+    """What a config would say to make this model."""
     return read_table(data.train, na=data.na).columns
 
 
 def read_splits(config: Config) -> Splits:
+    """Columns of the table that `data:` names."""
     data = config.data
     assert data is not None
     train_table = read_table(data.train, na=data.na)
@@ -113,10 +115,13 @@ def read_splits(config: Config) -> Splits:
 
 
 def table_or_share(given: Any, na: Any) -> Table | float | None:
+    """The tables that `data:` names, split as it says."""
     return given if given is None or isinstance(given, float) else read_table(given, na=na)
 
 
 def split_rows(config: Config, table: Table, validation: Any, test: Any) -> Splits:
+    """A table that is given by its path, or a share as it is."""
+    """Splits of a table; a tenth of it validates where nothing else is said."""
     split = None if config.data is None else config.data.split
     if split is None and validation is None:
         validation = 0.1

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from worlds import inputs, schema, tasks, world
 
 from trunkline import DataError
 from trunkline.balancers import Equal, UPGrad
@@ -21,6 +20,7 @@ from trunkline.model import MultiTaskModel, Network
 from trunkline.schema import Preprocessing, RowBatches
 from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.types import Batch, Part
+from worlds import inputs, schema, tasks, world
 
 ROWS = tuple(range(24))
 
@@ -93,9 +93,7 @@ def test_garbage_on_the_dense_path_changes_nothing(batches: RowBatches, trunk: s
     spoilt = {}
     for name, values in clean.items():
         here = batch.present[name]
-        spoilt[name] = {
-            key: value if name == "size" else _spoil_rows(value, ~here) for key, value in values.items()
-        }
+        spoilt[name] = {key: value if name == "size" else _spoil_rows(value, ~here) for key, value in values.items()}
     with torch.inference_mode():
         first, second = network.share_dense(clean, batch.present), network.share_dense(spoilt, batch.present)
     assert all(torch.equal(a.values, b.values) and torch.equal(a.mask, b.mask) for a, b in zip(first, second))

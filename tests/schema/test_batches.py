@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import schema, world
 
 from trunkline import ConfigError, DataError, InputColumn, TaskColumn
 from trunkline.data import Draw, read_table
@@ -18,6 +17,7 @@ from trunkline.schema import Preprocessing, RowBatches, Schema, drop_inputs
 from trunkline.tasks import Binary, Mask
 from trunkline.tasks import Category as CategoryTask
 from trunkline.types import GridContext
+from worlds import schema, world
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.integers(1, 5))

@@ -23,9 +23,14 @@ class TaskRow:
 
     task: str
     metric: str
-    majority: float
-    alone: float
-    together: float
+    majority: float | None
+    alone: float | None
+    together: float | None
+
+    @property
+    def difference(self) -> float | None:
+        """Together − alone."""
+        return None if self.together is None or self.alone is None else self.together - self.alone
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,9 @@ def play(
     if steps is None:
         raise ConfigError(f"{path}: a demo says `training.steps`, so that its twins can take as many")
     with single_task_twins(config, steps, folder.with_name(f"{folder.name}-twins")) as twins:
-        say(f"Training one network for {len(config.tasks)} tasks, and {len(twins)} twins for one task each, {steps} steps")
+        say(
+            f"Training one network for {len(config.tasks)} tasks, beside a twin for each task alone; {steps} steps each"
+        )
         run = fit(path, out=folder, overrides=[f"{k}={v}" for k, v in (overrides or {}).items()])
         rows = _compare(run, twins)
     return Shown(f"{len(run.predictor.preprocessing.tasks)} tasks, test rows", rows, _closing(rows, run, start), run)
@@ -87,13 +94,13 @@ def _compare(run: Run, twins: Mapping[str, Future[TaskScores]]) -> list[TaskRow]
     for task, twin in twins.items():
         metric = run.predictor.preprocessing.schema.tasks[task].task.primary
         together, majority, alone = run.metrics["test"][task], run.metrics["majority"][task], twin.result()[task]
-        rows.append(TaskRow(task, metric, majority[metric], alone[metric] if alone else 0.0, together[metric]))
+        rows.append(TaskRow(task, metric, majority[metric], (alone or {}).get(metric), together[metric]))
     return rows
 
 
 def _closing(rows: list[TaskRow], run: Run, start: float) -> str:
-    better = [row.task for row in rows if row.together > row.alone]
-    worse = [row.task for row in rows if row.together < row.alone]
+    better = [row.task for row in rows if (row.difference or 0) > 0]
+    worse = [row.task for row in rows if (row.difference or 0) < 0]
     told = [f"better together: {', '.join(better)}"] if better else []
     told += [f"better alone: {', '.join(worse)}"] if worse else []
     return (

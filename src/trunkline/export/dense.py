@@ -29,10 +29,10 @@ class DenseNetwork(nn.Module):
         """`present [B, inputs]` bool, values by encoder → outputs by head, each `[B, …]`."""
         names = self.network.preprocessing.inputs
         taps = self.network.share_dense(values, Flags(names, present))
-        units = self.network.preprocessing.heads
         return {
-            unit.name: self.network.heads[units.index(unit)].predict_output(self.network.view(unit, taps, None))
-            for unit in self.heads
+            unit.name: head.predict_output(self.network.view(unit, taps, None))
+            for unit, head in self.network.units()
+            if unit in self.heads
         }
 
 

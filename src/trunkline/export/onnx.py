@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.export import Dim
@@ -137,9 +138,9 @@ def _example(states: Preprocessing, table: Table, rows: int) -> Batch:
     batches = RowBatches(states, table, with_targets=False)
     numbers = list(range(min(rows, len(table))))
     for unit in states.encoders:
-        here = batches.present[:, unit.columns].any(1)
+        here = np.asarray(batches.present[:, unit.columns].any(axis=1))
         if not here.any():
-            raise DataError(f"{table.source}: input {unit.name!r} is present in no row; export needs an example of each")
+            raise DataError(f"{table.source}: input {unit.name!r} is present in no row; export needs an example")
         if not here[numbers].any():
             numbers.append(int(here.argmax()))
     return batches[Draw(tuple(numbers), None)]

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from trunkline.types import Axis, Context, State, Tokens
 
+Bound = Mapping[str, tuple["Modality", State]]  # inputs of a block, each with its modality and state
+
 
 class Encoder(nn.Module, ABC):
     """Collated values of the rows that have the input → tokens. It never sees an absent row."""
@@ -33,10 +35,10 @@ class Block(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def pack(cls, inputs: Mapping[str, tuple[Modality, State]], items: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
+    def pack(cls, inputs: Bound, items: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
         """Prepared items of each input (`None` where absent) → `{name: [n, …]}`; a filler stands where absent."""
 
-    def __init__(self, inputs: Mapping[str, tuple[Modality, State]], width: int) -> None:
+    def __init__(self, inputs: Bound, width: int) -> None:
         super().__init__()
         self.inputs = tuple(inputs)
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trunkline.modalities.contract import Block, Modality
-from trunkline.types import Span, State, Tokens
+from trunkline.modalities.contract import Block, Bound
+from trunkline.types import Span, Tokens
 
 MAX_TOKENS = 32
 
@@ -21,7 +21,11 @@ class TableBlock(Block):
     starts where a number equals its mean, so that an input which training never missed can still be missed later.
     """
 
-    def __init__(self, inputs: Mapping[str, tuple[Modality, State]], width: int) -> None:
+    numbers: Tensor
+    categories: Tensor
+    offsets: Tensor
+
+    def __init__(self, inputs: Bound, width: int) -> None:
         super().__init__(inputs, width)
         sizes = [len(state["values"]) + 1 if "values" in state else 0 for _, state in inputs.values()]
         numbers = [i for i, size in enumerate(sizes) if size == 0]
@@ -38,7 +42,7 @@ class TableBlock(Block):
             nn.init.normal_(self.embedding.weight, std=max(len(inputs), 1) ** -0.5)
 
     @classmethod
-    def pack(cls, inputs: Mapping[str, tuple[Modality, State]], items: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
+    def pack(cls, inputs: Bound, items: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
         """`{"numbers": [n, P] float, "categories": [n, C] long}`, 0 where absent."""
 
         def columns(is_category: bool, dtype: torch.dtype) -> Tensor:

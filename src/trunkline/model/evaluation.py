@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import cast
 
+import torchmetrics
 from torch import nn
 
 from trunkline.model.network import Network
@@ -34,13 +36,13 @@ class Evaluation(nn.Module):
 
     def update(self, network: Network, taps: Taps, batch: Batch) -> None:
         """Predict the labelled rows of a batch and count them."""
-        for unit, head, metric in zip(self.preprocessing.heads, network.heads, self.metrics):
+        for (unit, head), metric in zip(network.units(), self._each()):
             if (part := batch.targets.get(unit.name)) is not None:
                 metric.update(head.predict_output(network.view(unit, taps, part.rows)), part.values)
 
     def update_baseline(self, batch: Batch) -> None:
         """Count what one would say knowing the training labels and no input."""
-        for unit, metric in zip(self.preprocessing.heads, self.metrics):
+        for unit, metric in zip(self.preprocessing.heads, self._each()):
             if (part := batch.targets.get(unit.name)) is not None:
                 task = self.preprocessing.schema.tasks[unit.name].task
                 metric.update(task.baseline(self.preprocessing.task_states(unit), part.values), part.values)
@@ -50,14 +52,17 @@ class Evaluation(nn.Module):
         found: TaskScores = {}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*before the ``update``.*")  # no data: it says None
-            for unit, metric in zip(self.preprocessing.heads, self.metrics):
+            for unit, metric in zip(self.preprocessing.heads, self._each()):
                 found.update(zip(unit.tasks, metric.compute()))
         return {task: found[task] for task in self.preprocessing.schema.tasks}
 
     def reset(self) -> None:
         """Forget all updates."""
-        for metric in self.metrics:
+        for metric in self._each():
             metric.reset()
+
+    def _each(self) -> Iterable[torchmetrics.Metric]:
+        return cast(Iterable[torchmetrics.Metric], self.metrics)
 
 
 def aggregate(scores: TaskScores, majority: TaskScores, preprocessing: Preprocessing) -> float | None:

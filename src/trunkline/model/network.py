@@ -5,9 +5,9 @@ Shape legend: `B` rows, `n` rows that have something, `L` tokens, `D` width, `V`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from trunkline.engine import Engine
 from trunkline.fusion import Fusion
 from trunkline.schema import EncoderUnit, HeadUnit, Preprocessing
+from trunkline.tasks import Head
 from trunkline.trunks import Taps, Trunk
 from trunkline.types import Batch, Flags, Part, Tokens
 
@@ -77,11 +78,15 @@ class Network(nn.Module):
 
     # --- taps to outputs ---
 
+    def units(self) -> Iterator[tuple[HeadUnit, Head]]:
+        """Each head with the tasks it serves."""
+        return zip(self.preprocessing.heads, cast(Iterable[Head], self.heads))
+
     def predict(self, batch: Batch) -> dict[str, HeadOutput]:
-        """What each head says, by head name: about every row, or for tasks bound to an input about rows that have it."""
+        """What each head says, by head name: about every row, or about those that have the input it is bound to."""
         taps = self.share(batch)
         outputs = {}
-        for unit, head in zip(self.preprocessing.heads, self.heads):
+        for unit, head in self.units():
             of = self.preprocessing.schema.tasks[unit.name].of
             part = None if of is None else batch.inputs.get(of)
             if of is None or part is not None:
@@ -131,7 +136,7 @@ class Network(nn.Module):
     def losses(self, batch: Batch, taps: Taps | Mapping[str, Taps]) -> tuple[Tensor, Tensor]:
         """`(sum [T], weight [T])` of all tasks in order; both 0 where a task is not labelled in these rows."""
         sums, weights = [], []
-        for unit, head in zip(self.preprocessing.heads, self.heads):
+        for unit, head in self.units():
             part = batch.targets.get(unit.name)
             if part is None:
                 total = count = batch.labelled.values.new_zeros(len(unit.tasks), dtype=torch.float32)
@@ -178,7 +183,9 @@ def _scatter(unit: EncoderUnit, tokens: Tokens | None, part: Part | None, missin
 def _replace(tokens: Tokens, present: Tensor, missing: Tensor) -> Tokens:
     """The same by `where`: tokens of all rows, those of absent ones replaced."""
     values = torch.where(present[:, None, None], tokens.values, missing.to(tokens.values.dtype))
-    mask = torch.where(present[:, None], tokens.mask, _first_only(*tokens.mask.shape, tokens.mask))
+    mask = torch.where(
+        present[:, None], tokens.mask, _first_only(tokens.mask.shape[0], tokens.mask.shape[1], tokens.mask)
+    )
     return Tokens(values, mask, tokens.spans)
 
 

@@ -3,6 +3,6 @@
 from trunkline.run.checking import Report, check
 from trunkline.run.fitting import Metrics, Run, fit
 from trunkline.run.twins import single_task_twins
-from trunkline.run.using import evaluate, predict
+from trunkline.run.using import evaluate, export, predict
 
-__all__ = ["Metrics", "Report", "Run", "check", "evaluate", "fit", "predict", "single_task_twins"]
+__all__ = ["Metrics", "Report", "Run", "check", "evaluate", "export", "fit", "predict", "single_task_twins"]

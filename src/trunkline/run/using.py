@@ -1,4 +1,4 @@
-"""Use a trained run: evaluate, predict."""
+"""Use a trained run: evaluate, predict, export."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from trunkline.config import load_config
-from trunkline.data import read_table, write_rows
+from trunkline.data import Split, read_table, write_rows
 from trunkline.errors import RunError
+from trunkline.export import Exported, export_onnx
 from trunkline.loading import load
 from trunkline.model import TaskScores
 from trunkline.plan import read_splits
@@ -35,20 +36,46 @@ def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool 
     """
     predictor = run if isinstance(run, Predictor) else load(run, trust_code=trust_code)
     if rows is not None:
-        table, numbers = read_table(rows), None
+        scores, majority = predictor.evaluate(read_table(rows))
     else:
-        if isinstance(run, Predictor):
-            raise RunError("a predictor has no rows of its own: give a table")
-        config = load_config(Path(run) / "config.yaml", columns=None, trust_code=trust_code)
-        if config.data is None:
-            raise RunError(f"{run} was trained on rows given in Python: give a table to evaluate")
-        splits = read_splits(config)
-        split = splits.test or splits.validation
-        if split is None:
-            raise RunError(f"{run} has neither test nor validation rows: give a table to evaluate")
-        table, numbers = split.table, split.rows.tolist()
-    scores, majority = predictor.evaluate(table, numbers)
+        split = _own_rows(run, trust_code)
+        scores, majority = predictor.evaluate(split.table, split.rows.tolist())
     return {"scores": scores, "majority": majority}
+
+
+def export(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    rows: Any = None,
+    tasks: Sequence[str] | None = None,
+    trust_code: bool = False,
+) -> Exported:
+    """A trained run as one ONNX file, compared with the original.
+
+    Args:
+        run: its folder.
+        out: of the file; by default `model.onnx` in the folder.
+        rows: a table to trace and to compare with; by default the run's own.
+        tasks: only these.
+        trust_code: import classes of your own that the run's config names.
+    """
+    table = _own_rows(run, trust_code).table if rows is None else read_table(rows)
+    return export_onnx(load(run, trust_code=trust_code), table, out or Path(run) / "model.onnx", tasks=tasks)
+
+
+def _own_rows(run: str | Path | Predictor, trust_code: bool) -> Split:
+    """The rows a run is judged by: its test split, or its validation split without one."""
+    if isinstance(run, Predictor):
+        raise RunError("a predictor has no rows of its own: give a table")
+    config = load_config(Path(run) / "config.yaml", columns=None, trust_code=trust_code)
+    if config.data is None:
+        raise RunError(f"{run} was trained on rows given in Python: give a table")
+    splits = read_splits(config)
+    split = splits.test or splits.validation
+    if split is None:
+        raise RunError(f"{run} has neither test nor validation rows: give a table")
+    return split
 
 
 def predict(run: str | Path | Predictor, rows: Any, out: str | Path | None = None, *, trust_code: bool = False) -> Any:

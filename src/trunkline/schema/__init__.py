@@ -4,4 +4,13 @@ from trunkline.schema.batches import RowBatches, drop_inputs
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing
 
-__all__ = ["EncoderUnit", "HeadUnit", "InputColumn", "Preprocessing", "RowBatches", "Schema", "TaskColumn", "drop_inputs"]
+__all__ = [
+    "EncoderUnit",
+    "HeadUnit",
+    "InputColumn",
+    "Preprocessing",
+    "RowBatches",
+    "Schema",
+    "TaskColumn",
+    "drop_inputs",
+]

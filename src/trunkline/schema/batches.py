@@ -122,7 +122,9 @@ class RowBatches(Dataset[Batch]):
         parts = {}
         for unit in self.preprocessing.heads:
             if len(where := np.flatnonzero(labelled[:, unit.columns].any(1))):
-                values = self._target(unit, rows[where], [_pick(context, self._task_of(unit), i) for i in where])
+                values = self._target(
+                    unit, rows[where], [_pick(context, self._task_of(unit), i) for i in where.tolist()]
+                )
                 parts[unit.name] = Part(values, _as_rows(where, len(rows)))
         return parts
 
@@ -139,7 +141,8 @@ class RowBatches(Dataset[Batch]):
 
     def _pack(self, unit: EncoderUnit) -> dict[str, Tensor]:
         """All rows of a block, prepared."""
-        columns = {n: (self.preprocessing.schema.inputs[n].modality, self.preprocessing.input_state(n)) for n in unit.inputs}
+        states = self.preprocessing
+        columns = {n: (states.schema.inputs[n].modality, states.input_state(n)) for n in unit.inputs}
         items = {n: [self._item(n, row, None)[0] for row in range(len(self.table))] for n in unit.inputs}
         block = next(iter(columns.values()))[0].block
         assert block is not None

@@ -81,21 +81,23 @@ class Preprocessing:
         self.tasks = tuple(name for unit in self.heads for name in unit.tasks)
 
     @classmethod
-    def fit(cls, schema: Schema, table: Table, rows: Sequence[int]) -> Preprocessing:
+    def fit(cls, schema: Schema, table: Table, rows: Sequence[int] | np.ndarray) -> Preprocessing:
         """Learn every state from these rows (the training split) and no other.
 
         Raises:
             DataError: a cell cannot be read, or a task has nothing to learn from.
         """
         schema.check_columns(table, with_targets=True)
-        inputs = {n: i.modality.fit(v for _, v in i.values(table, rows)) for n, i in schema.inputs.items()}
+        rows = np.asarray(rows, dtype=np.int64)
+        inputs = {n: i.modality.fit(v for _, v in i.values(table, rows.tolist())) for n, i in schema.inputs.items()}
         tasks = {}
         for name, task in schema.tasks.items():
             try:
-                tasks[name] = task.task.fit(v for _, v in task.values(table, rows))
+                tasks[name] = task.task.fit(v for _, v in task.values(table, rows.tolist()))
             except DataError as error:
-                raise error if str(error).startswith(table.source) else error.at(table.source, None, task.column)
-        labelled = label_flags(schema, table, tuple(schema.tasks))[np.asarray(rows, dtype=np.int64)]
+                has_place = str(error).startswith(table.source)
+                raise (error if has_place else error.at(table.source, None, task.column)) from None
+        labelled = label_flags(schema, table, tuple(schema.tasks))[rows]
         useful = max(int(labelled.any(1).sum()), 1)
         rates = dict(zip(schema.tasks, (labelled.sum(0) / useful).tolist()))
         return cls(schema, {"inputs": inputs, "tasks": tasks, "rates": rates})

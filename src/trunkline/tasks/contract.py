@@ -15,7 +15,7 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
-from trunkline.types import Context, State, Tokens
+from trunkline.types import Context, State
 
 Target = dict[str, Tensor]
 Output = Any  # whatever the head says: a tensor, or a dict of tensors, first dimension rows
@@ -99,8 +99,8 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def build(self, states: Sequence[State], width: int) -> nn.Module:
-        """The layers: a `Head` for these tasks (one state each)."""
+    def build(self, states: Sequence[State], width: int) -> Head:
+        """The layers for these tasks (one state each); any module with the methods of a `Head` does."""
 
     @abstractmethod
     def metric(self, states: Sequence[State]) -> torchmetrics.Metric:
@@ -159,7 +159,9 @@ class CollectedMetric(torchmetrics.Metric):
 
 def stack_items(items: Sequence[Sequence[Any]], dtype: torch.dtype) -> Target:
     """`items[row][task]` of numbers or equally long lists → `{"values", "flags"}`, 0 where there is no label."""
-    filler = next((0 if not isinstance(c, (list, tuple)) else [0] * len(c) for r in items for c in r if c is not None), 0)
+    filler = next(
+        (0 if not isinstance(c, (list, tuple)) else [0] * len(c) for r in items for c in r if c is not None), 0
+    )
     flags = torch.tensor([[cell is not None for cell in row] for row in items], dtype=torch.bool)
     values = torch.tensor([[filler if cell is None else cell for cell in row] for row in items], dtype=dtype)
     return {"values": values, "flags": flags}

@@ -204,14 +204,14 @@ class _Loaders(L.LightningDataModule):
         sampler = EpochSampler(
             self.training.rows, self.settings.batch_size, seed=self.settings.seed, rank=rank, world=world
         )
-        return DataLoader(self.training.batches, sampler=sampler, batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(self.training.batches, sampler=sampler, batch_size=None)
 
     def val_dataloader(self) -> DataLoader | Sequence[Any]:
         if self.validation is None:
             return []
         rank, world = self._place()
         sampler = EveryRowSampler(self.validation.rows, max(256, self.settings.batch_size), rank=rank, world=world)
-        return DataLoader(self.validation.batches, sampler=sampler, batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(self.validation.batches, sampler=sampler, batch_size=None)
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -7,4 +7,4 @@ from trunkline.trunks.mtan import MTAN
 
 CATALOG: dict[str, type[Trunk]] = {"hard": Hard, "mmoe": MMoE, "mtan": MTAN}
 
-__all__ = ["CATALOG", "MMoE", "MTAN", "Hard", "Taps", "Trunk", "TrunkModule"]
+__all__ = ["CATALOG", "MTAN", "Hard", "MMoE", "Taps", "Trunk", "TrunkModule"]

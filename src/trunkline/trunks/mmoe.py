@@ -29,8 +29,8 @@ class MMoEModule(TrunkModule):
     def view(self, task: str, taps: Taps) -> Tokens:
         *experts, gate_input = taps
         gate = torch.softmax(self.gates[self.tasks.index(task)](gate_input.row()), -1)  # [B, E]
-        values = sum(g[:, None, None] * expert.values for g, expert in zip(gate.unbind(-1), experts))
-        return experts[0].with_values(values)
+        weighted = [g[:, None, None] * expert.values for g, expert in zip(gate.unbind(-1), experts)]
+        return experts[0].with_values(torch.stack(weighted).sum(0))
 
     def last_shared(self) -> Sequence[nn.Linear]:
         return [expert.outer for expert in self.experts]  # type: ignore[misc]

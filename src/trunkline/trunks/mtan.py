@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,8 @@ class MTANModule(TrunkModule):
 
     def view(self, task: str, taps: Taps) -> Tokens:
         attended: Tensor | None = None
-        for module, tap in zip(self.attention[self.tasks.index(task)], taps):  # type: ignore[arg-type]
+        modules = cast(Iterable[nn.Module], self.attention[self.tasks.index(task)])
+        for module, tap in zip(modules, taps):
             attended = module(tap.values, attended)
         assert attended is not None
         return taps[-1].with_values(attended)
