@@ -22,6 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield unfinished
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
+        unfinished.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -31,3 +32,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Readable JSON; NaN is refused, since no other reader would take it."""
     with replacing(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -86,14 +86,15 @@ def _write(
         warnings.simplefilter("ignore")
         torch.onnx.export(
             dense,
-            (present, values),
+            (),
             str(unfinished),
+            kwargs={"present": present, "values": values},  # positional, a last dict would be taken for these
             dynamo=True,
             external_data=False,
             verbose=False,
             input_names=["present", *flatten(values)],
             output_names=[unit.name for unit in dense.heads],
-            dynamic_shapes=({0: batch}, shapes),
+            dynamic_shapes={"present": {0: batch}, "values": shapes},
         )
 
 

@@ -183,9 +183,9 @@ def _scatter(unit: EncoderUnit, tokens: Tokens | None, part: Part | None, missin
 def _replace(tokens: Tokens, present: Tensor, missing: Tensor) -> Tokens:
     """The same by `where`: tokens of all rows, those of absent ones replaced."""
     values = torch.where(present[:, None, None], tokens.values, missing.to(tokens.values.dtype))
-    mask = torch.where(
-        present[:, None], tokens.mask, _first_only(tokens.mask.shape[0], tokens.mask.shape[1], tokens.mask)
-    )
+    first = _first_only(tokens.mask.shape[0], tokens.mask.shape[1], tokens.mask)
+    here = present[:, None]
+    mask = (tokens.mask & here) | (first & ~here)  # `where` on bools is unknown to ONNX Runtime
     return Tokens(values, mask, tokens.spans)
 
 

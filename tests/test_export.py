@@ -1,0 +1,79 @@
+"""The whole network of a run as one ONNX file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from worlds import inputs, schema, tasks, world
+
+from trunkline import ConfigError, DataError, MultiTaskModel, Predictor
+from trunkline.data import Draw, Table, read_table
+from trunkline.export import export_onnx
+from trunkline.export.dense import dense_values, flatten
+from trunkline.fusion import CATALOG as FUSION
+from trunkline.schema import Preprocessing, RowBatches
+from trunkline.trunks import CATALOG as TRUNKS
+
+EXPORTED = tuple(name for name in tasks() if name != "german")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    return world(tmp_path_factory.mktemp("world"), 40)
+
+
+@pytest.fixture(scope="module")
+def preprocessing(table: Table) -> Preprocessing:
+    return Preprocessing.fit(schema(), table, range(40))
+
+
+def predictor(preprocessing: Preprocessing, trunk: str = "hard", fusion: str = "concat") -> Predictor:
+    torch.manual_seed(0)
+    model = MultiTaskModel(inputs(), tasks(), fusion=FUSION[fusion](), trunk=TRUNKS[trunk](), width=32)
+    return Predictor(model.build(preprocessing))
+
+
+@pytest.mark.parametrize(("trunk", "fusion"), [("hard", "concat"), ("mmoe", "attention"), ("mtan", "concat")])
+def test_every_kind_of_input_and_task_but_generation(
+    table: Table, preprocessing: Preprocessing, tmp_path: Path, trunk: str, fusion: str
+) -> None:
+    """All inputs, with holes; stacked tasks; tasks bound to an input. Other rows and lengths than the traced ones."""
+    import onnxruntime
+
+    trained = predictor(preprocessing, trunk, fusion)
+    written = export_onnx(trained, table, tmp_path / "model.onnx", tasks=EXPORTED)
+    assert set(written.differences) == {"kind", "loud", "price", "marks", "area", "slots"}
+    assert max(written.differences.values()) < 1e-4
+    description = json.loads(written.path.with_suffix(".json").read_text())
+    assert description["outputs"]["price"] == {"tasks": ["price", "weight"]}
+    session = onnxruntime.InferenceSession(str(written.path))
+    for rows in ((30,), (17, 3, 25, 38, 21)):
+        batch = RowBatches(preprocessing, table, with_targets=False)[Draw(rows, None)]
+        if any(unit.name not in batch.inputs for unit in preprocessing.encoders):
+            continue
+        given = {"present": batch.present.values, **flatten(dense_values(batch))}
+        said = session.run(["kind"], {k: v.numpy() for k, v in given.items()})[0]
+        with torch.inference_mode():
+            ours = trained.network.predict(batch)["kind"].output
+        np.testing.assert_allclose(said, ours.numpy(), atol=1e-4)
+
+
+def test_generation_is_refused_with_the_reason(table: Table, preprocessing: Preprocessing, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'german': generation is a loop .* export the other tasks with tasks=\['kind'"):
+        export_onnx(predictor(preprocessing), table, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_task(table: Table, preprocessing: Preprocessing, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'kinds' is not a task of this run"):
+        export_onnx(predictor(preprocessing), table, tmp_path / "model.onnx", tasks=["kinds"])
+
+
+def test_an_input_that_is_never_there(preprocessing: Preprocessing, tmp_path: Path) -> None:
+    rows = read_table([{"note": "small red"}])
+    with pytest.raises(DataError, match="input 'photo' is present in no row"):
+        export_onnx(predictor(preprocessing), rows, tmp_path / "model.onnx", tasks=EXPORTED)
