@@ -68,9 +68,13 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
     )
     chosen = replace(
         config,
-        fusion=pick("fusion", config.fusion, lambda: _component("concat", FUSION, "every input keeps its own place")),
-        trunk=pick("trunk", config.trunk, lambda: _component("hard", TRUNKS, "the cheapest way to share")),
-        balancer=_with_level(pick("balancer", config.balancer, _equal), facts, reasons),
+        inputs={name: c.complete() for name, c in config.inputs.items()},
+        tasks={name: c.complete() for name, c in config.tasks.items()},
+        fusion=pick(
+            "fusion", config.fusion, lambda: _component("concat", FUSION, "every input keeps its own place")
+        ).complete(),
+        trunk=pick("trunk", config.trunk, lambda: _component("hard", TRUNKS, "the cheapest way to share")).complete(),
+        balancer=_with_level(pick("balancer", config.balancer, _equal), facts, reasons).complete(),
         width=pick("width", config.width, lambda: (128, "enough for small data, cheap on a CPU")),
         training=training,
     )

@@ -52,6 +52,8 @@ class Plan:
 
 def make_plan(config: Config, splits: Splits) -> Plan:
     """Fit preprocessing, choose what the config leaves open, build the network."""
+    if config.training.threads is not None:  # first of all: means and scales differ in the last bit
+        torch.set_num_threads(config.training.threads)
     schema = Schema(
         {name: InputColumn(c.make(), c.column) for name, c in config.inputs.items()},
         {name: TaskColumn(c.make(), c.column, c.of, c.weight) for name, c in config.tasks.items()},
@@ -64,8 +66,6 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     assert config.training.input_dropout is not None and config.balancer is not None
     for source in batches.values():
         source.input_dropout = config.training.input_dropout
-    if config.training.threads is not None:
-        torch.set_num_threads(config.training.threads)
     torch.manual_seed(config.training.seed)
     network = as_model(config).build(preprocessing)
     engine = Engine(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
 
 from trunkline.balancers import CATALOG as BALANCERS
+from trunkline.config.options import signature_of
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.tasks import CATALOG as TASKS
@@ -28,6 +29,12 @@ class ComponentConfig:
     type: str
     options: Mapping[str, Any] = field(default_factory=dict)
     component: Any
+
+    def complete(self) -> Self:
+        """The same with every option that has a value written out, so that no later default changes its meaning."""
+        schema = signature_of(self.component).items()
+        defaults = {name: p.default for name, p in schema if p.default not in (None, p.empty)}
+        return replace(self, options={**defaults, **self.options})
 
     def make(self) -> Any:
         """The component: a modality, task, fusion, trunk or balancer."""
