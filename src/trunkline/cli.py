@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,10 +75,9 @@ def check(config: ConfigPath, overrides: Overrides = None, trust_code: TrustCode
     out.print("rows: " + ", ".join(f"{count} {name}" for name, count in report.rows.items()))
     out.print(f"parameters: {report.shared:,} shared, {report.private:,} private")
     out.print("one batch:")
-    for line in _describe_batch(report.batch):
+    for line in _describe_batch(report.batch, report.plan.network.preprocessing):
         out.print(f"  {line}", highlight=False)
-    for path, why in report.plan.reasons.items():
-        out.print(f"  {path}: {_chosen(report.plan.config, path)} ({why})", highlight=False)
+    out.print(_choices_table(report.plan.config, report.plan.reasons))
     minutes = report.seconds_per_step * (settings.steps or 0) / 60
     out.print(f"{settings.steps} steps of {report.seconds_per_step * 1e3:.0f} ms here: about {minutes:.1f} minutes")
 
@@ -189,9 +189,18 @@ def _scores_table(title: str, scores: dict[str, Any], majority: dict[str, Any]) 
         if found is None:
             table.add_row(task, "no labelled row", "", "")
             continue
-        for metric, value in found.items():
-            table.add_row(task, metric, _number(value), _number((majority.get(task) or {}).get(metric)))
-            task = ""
+        known = majority.get(task) or {}
+        for number, (metric, value) in enumerate(found.items()):
+            table.add_row("" if number else task, metric, _number(value), _number(known.get(metric)))
+    return table
+
+
+def _choices_table(config: Any, reasons: dict[str, str]) -> Table:
+    table = Table(title="chosen", title_justify="left")
+    for heading in ("setting", "value", "because"):
+        table.add_column(heading)
+    for path, why in reasons.items():
+        table.add_row(path, str(_chosen(config, path)), why)
     return table
 
 
@@ -206,14 +215,20 @@ def _columns_table(title: str, configs: Any, share: str, shares: dict[str, float
     return table
 
 
-def _describe_batch(batch: Any) -> list[str]:
+def _describe_batch(batch: Any, preprocessing: Any) -> list[str]:
+    members = {unit.name: unit.inputs for unit in preprocessing.encoders}
+    tasks = {unit.name: unit.tasks for unit in preprocessing.heads}
     lines = []
-    for title, parts in (("input", batch.inputs), ("target", batch.targets)):
+    for title, parts, names in (("input", batch.inputs, members), ("target", batch.targets, tasks)):
         for name, part in parts.items():
             rows = batch.size if part.rows is None else len(part.rows)
             shapes = ", ".join(f"{key} {list(value.shape)}" for key, value in part.values.items())
-            lines.append(f"{title} {name}: {rows} of {batch.size} rows; {shapes}")
+            lines.append(f"{title} {_listed(names[name])}: {rows} of {batch.size} rows; {shapes}")
     return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
 def _chosen(config: Any, path: str) -> Any:

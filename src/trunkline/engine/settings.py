@@ -38,8 +38,9 @@ def checked_names(given: Iterable[str], tasks: Sequence[str]) -> None:
     Raises:
         ValueError: one is not.
     """
+    known = frozenset(tasks)  # there may be hundreds, and every step asks
     for name in given:
-        if name not in tasks:
+        if name not in known:
             raise ValueError(f"there is no task {name!r}.{suggest(name, tasks)}")
 
 

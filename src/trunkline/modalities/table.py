@@ -35,7 +35,7 @@ class TableBlock(Block):
         self.register_buffer("categories", torch.tensor(categories, dtype=torch.long), persistent=False)
         self.register_buffer("offsets", offsets[:-1], persistent=False)
         self.weight = nn.Parameter(torch.randn(len(numbers), width) * max(len(inputs), 1) ** -0.5)
-        self.bias = nn.Parameter(torch.zeros(len(inputs), width))
+        self.bias = nn.Parameter(torch.zeros(len(inputs) if len(inputs) <= MAX_TOKENS else 1, width))
         self.missing = nn.Parameter(torch.zeros(len(inputs), width))
         self.embedding = nn.Embedding(int(offsets[-1]), width) if categories else None
         if self.embedding is not None:
@@ -77,7 +77,7 @@ class TableBlock(Block):
 
     def _pooled(self, numbers: Tensor, categories: Tensor, flags: Tensor | None) -> Tokens:
         """One token `[n, 1, D]`: the sum over inputs, as one matrix product each for numbers and absences."""
-        total = torch.addmm(self.bias.sum(0), numbers, self.weight)
+        total = torch.addmm(self.bias[0], numbers, self.weight)
         if self.embedding is not None:
             embedded = self.embedding(categories + self.offsets)
             if flags is not None:

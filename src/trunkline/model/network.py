@@ -128,8 +128,8 @@ class Network(nn.Module):
         present = engine.begin(batch.counts, batch.size)
         copies = self._split(self.share(batch), present, batch, engine)
         sums, weights = self.losses(batch, copies)
-        index = [self.preprocessing.tasks.index(task) for task in present]
-        if len(index) < len(sums):
+        if len(present) < len(sums):
+            index = self.preprocessing.places(present)
             sums, weights = sums[index], weights[index]
         return engine.combine(sums, weights, present)
 
@@ -149,10 +149,11 @@ class Network(nn.Module):
 
     def _split(self, taps: Taps, present: Sequence[str], batch: Batch, engine: Engine) -> Taps | dict[str, Taps]:
         """One copy of every tap per task where the balancer looks at gradients, else the taps themselves."""
-        labelled = batch.labelled.values[:, [self.preprocessing.tasks.index(task) for task in present]]
-        copies = engine.split([tap.values for tap in taps], present, labelled)
+        values = [tap.values for tap in taps]
         if engine.level == "losses":
+            engine.split(values, present)
             return taps
+        copies = engine.split(values, present, batch.labelled.values[:, self.preprocessing.places(present)])
         apart = {task: tuple(tap.with_values(v) for tap, v in zip(taps, values)) for task, values in copies.items()}
         cut_off = tuple(tap.with_values(tap.values.detach()) for tap in taps)  # for the absent members of a stack
         return {task: apart.get(task, cut_off) for task in self.preprocessing.tasks}

@@ -79,6 +79,7 @@ class Preprocessing:
         self.heads = _head_units(schema, states["tasks"])
         self.inputs = tuple(name for unit in self.encoders for name in unit.inputs)
         self.tasks = tuple(name for unit in self.heads for name in unit.tasks)
+        self._place = {name: place for place, name in enumerate(self.tasks)}
 
     @classmethod
     def fit(cls, schema: Schema, table: Table, rows: Sequence[int] | np.ndarray) -> Preprocessing:
@@ -101,6 +102,10 @@ class Preprocessing:
         useful = max(int(labelled.any(1).sum()), 1)
         rates = dict(zip(schema.tasks, (labelled.sum(0) / useful).tolist()))
         return cls(schema, {"inputs": inputs, "tasks": tasks, "rates": rates})
+
+    def places(self, tasks: Sequence[str]) -> list[int]:
+        """Where these stand in `tasks`."""
+        return [self._place[name] for name in tasks]
 
     def input_state(self, name: str) -> State:
         """State of one input."""
