@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console()
+out = Console(quiet=os.environ.get("LOCAL_RANK", "0") != "0")  # of processes that train together, the first speaks
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML config.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]

@@ -58,7 +58,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         batch_size=batch_size,
         steps=pick("training.steps", t.steps, lambda: _steps(t.epochs, per_epoch)),
         epochs=None,
-        lr=pick("training.lr", t.lr, lambda: (1e-3, "a safe rate for AdamW on networks trained from scratch")),
+        lr=pick("training.lr", t.lr, lambda: (2e-3, "a good rate for AdamW on small networks trained from scratch")),
         weight_decay=pick("training.weight_decay", t.weight_decay, lambda: (0.05, "of AdamW, on matrices only")),
         warmup=pick("training.warmup", t.warmup, lambda: (0.1, "the first tenth of the steps, then a cosine to zero")),
         clip=pick("training.clip", t.clip, lambda: (1.0, "one wild batch cannot undo the ones before")),
@@ -82,10 +82,10 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
 
 
 def _batch_size(facts: Facts) -> tuple[int, str]:
-    """About 64 labels a task and step, where there are rows enough for ten batches."""
+    """At least 64 labels a task and step, on average, where there are rows enough for five batches."""
     rate = float(facts.counts.mean()) / max(facts.rows, 1)
-    wanted = min(256, 2 ** round(math.log2(64 / max(rate, 0.01))))
-    size = min(wanted, max(8, 2 ** int(math.log2(facts.rows / 10 + 1))))
+    wanted = min(256, 2 ** math.ceil(math.log2(64 / max(rate, 0.01))))
+    size = min(wanted, max(8, 2 ** int(math.log2(facts.rows / 5 + 1))))
     return size, f"a task is labelled on {rate:.0%} of the {facts.rows} rows: about {size * rate:.0f} labels a step"
 
 

@@ -157,12 +157,21 @@ def test_all_faults_at_once(load):
         "width: must be at least 1, not 0.",
         "training.lr: 'fast' is not a number.",
         "training.devices: 'all' is not a whole number or 'auto'.",
-        "training.precision: 31 is not known here. Known: 16-mixed, 32, 64, bf16-mixed.",
+        "training.precision: 31 is not known here. Known: 16-mixed, 32, bf16-mixed.",
         "training.epochs: must be greater than 0, not 0.0.",
         "training.seed: must not be negative, not -1.",
         "inputs.vec: the table has no column 'vec'. Known: SR-1, SR-2, a.b, cells, kind, note, photo, split, what?. "
         "`column:` says which one is meant.",
         "tasks.cells.of: 'foto' is not an input. Did you mean 'photo'?",
+    ]
+
+
+def test_an_option_of_training_that_is_not_there(load):
+    first, *others = faults_of(load, training={"accumulate": 4, "precision": "64", "accelerator": "cpus"})
+    assert first.startswith("training.accumulate: there is no such option. Known: accelerator, batch_size,")
+    assert others == [
+        "training.precision: '64' is not known here. Known: 16-mixed, 32, bf16-mixed.",
+        "training.accelerator: 'cpus' is not known here. Did you mean 'cpu'?",
     ]
 
 
@@ -349,7 +358,7 @@ def test_a_resolved_config_reads_back_the_same(tmp_path, load, catalogs):
         trunk={"type": "mmoe", "mode": "hard"},
         balancer={"type": "equal", "level": "last"},
         width=64,
-        training={"precision": 32, "devices": "auto"},
+        training={"precision": 32, "devices": "auto", "accelerator": "cpu", "workers": 2},
     )
     (tmp_path / "config.yaml").write_text(to_yaml(config, reasons={"training.lr": "it was\nasked for"}))
     for columns in (COLUMNS, None):

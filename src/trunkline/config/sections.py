@@ -38,33 +38,31 @@ class Training:
     Attributes:
         steps: optimiser steps.
         epochs: passes over the training rows, where `steps` does not say.
-        minutes: time to train for, turned into `steps` after some timed ones.
-        batch_size: rows a step takes on each device, over all its micro-batches.
-        accumulate: micro-batches a step is computed in.
+        batch_size: rows a step takes on each device.
         lr: peak learning rate.
         weight_decay: of AdamW.
         warmup: share of the steps in which the learning rate rises.
         clip: largest norm of a step's gradient.
         precision: of Lightning's.
         devices: how many, or `auto`.
+        accelerator: what kind of device, as Lightning names it; the best there is, by default.
         seed: of weights, order and augmentation.
         input_dropout: how often an input that is present is hidden from the network in training.
         normalise: what a task's summed loss is divided by: this batch's weight, or the expected one.
-        workers: processes that load rows.
+        workers: processes that make batches, for each device; by default the one that trains makes them.
         threads: CPU threads of PyTorch.
     """
 
     steps: int | None = None
     epochs: float | None = None
-    minutes: float | None = None
     batch_size: int | None = None
-    accumulate: int | None = None
     lr: float | None = None
     weight_decay: float | None = None
     warmup: float | None = None
     clip: float | None = None
-    precision: Literal["32", "64", "bf16-mixed", "16-mixed"] | None = None
+    precision: Literal["32", "bf16-mixed", "16-mixed"] | None = None
     devices: int | Literal["auto"] | None = None
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] | None = None
     seed: int = 0
     input_dropout: float | None = None
     normalise: Literal["batch", "expected"] | None = None

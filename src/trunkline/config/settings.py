@@ -12,8 +12,8 @@ from trunkline.config.options import read_options
 from trunkline.config.problems import Problems
 from trunkline.config.sections import DataConfig, Training
 
-_AT_LEAST_1 = ("steps", "batch_size", "accumulate", "devices", "threads")
-_POSITIVE = ("epochs", "minutes", "lr", "clip")
+_AT_LEAST_1 = ("steps", "batch_size", "devices", "threads")
+_POSITIVE = ("epochs", "lr", "clip")
 _NOT_NEGATIVE = ("weight_decay", "seed", "workers")
 _SHARES = ("warmup", "input_dropout")
 

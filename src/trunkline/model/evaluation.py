@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 import torchmetrics
-from torch import nn
+from torch import Tensor, nn
 
 from trunkline.model.network import Network
 from trunkline.schema import Preprocessing
@@ -24,15 +24,24 @@ class Evaluation(nn.Module):
 
     Args:
         preprocessing: fitted states.
+        gather: `(tensor, group) -> every rank's tensor`, for processes that count a part of the rows each and are all
+            to `compute` the scores of the whole; by default a process computes what it has counted itself.
     """
 
-    def __init__(self, preprocessing: Preprocessing) -> None:
+    def __init__(
+        self, preprocessing: Preprocessing, gather: Callable[[Tensor, Any], list[Tensor]] | None = None
+    ) -> None:
         super().__init__()
         self.preprocessing = preprocessing
         self.metrics = nn.ModuleList(
             preprocessing.schema.tasks[unit.name].task.metric(preprocessing.task_states(unit))
             for unit in preprocessing.heads
         )
+        for metric in self.metrics.modules():
+            if isinstance(metric, torchmetrics.Metric):  # one may be made of others
+                metric.dist_sync_fn = gather
+                if gather is None:
+                    metric.distributed_available_fn = _alone
 
     def update(self, network: Network, taps: Taps, batch: Batch) -> None:
         """Predict the labelled rows of a batch and count them."""
@@ -63,6 +72,10 @@ class Evaluation(nn.Module):
 
     def _each(self) -> Iterable[torchmetrics.Metric]:
         return cast(Iterable[torchmetrics.Metric], self.metrics)
+
+
+def _alone() -> bool:
+    return False
 
 
 def aggregate(scores: TaskScores, majority: TaskScores, preprocessing: Preprocessing) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -22,7 +21,7 @@ from trunkline.files import replacing, write_json
 from trunkline.model import MultiTaskModel, TaskScores, aggregate
 from trunkline.plan import Plan, columns_of, config_of, make_plan, read_splits, split_rows, table_or_share
 from trunkline.predictor import Predictor
-from trunkline.training import Fitted, Rows, Settings, train
+from trunkline.training import Fitted, Rows, Settings, from_first_process, is_first_process, meeting, train
 
 Metrics = dict[str, Any]
 
@@ -62,6 +61,10 @@ def fit(
 ) -> Run:
     """Train one network for all tasks and write a run folder.
 
+    With more than one device the calling script is started once more for each further one, and `fit` returns in each
+    of them, with the same metrics; the first writes the folder. So a script that ends with `fit` is good as it is, and
+    what it does besides it does in every process. A notebook cannot be started again: use one device there.
+
     Args:
         source: path of a config, what it would hold, or a model made of objects.
         rows: with a model: the table to learn from (a path, a data frame, a list of dicts, …).
@@ -98,20 +101,21 @@ def fit(
 def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None) -> Run:
     """Train what is planned and write its run folder."""
     start = time.perf_counter()
-    fitted = train(
-        plan.network,
-        plan.engine,
-        _rows(plan, plan.splits.train),
-        None if plan.splits.validation is None else _rows(plan, plan.splits.validation),
-        _settings(plan.config.training),
-        folder,
-        show_progress=show_progress,
-    )
-    predictor = Predictor(plan.network)
-    metrics = _metrics(plan, predictor, fitted, time.perf_counter() - start)
-    run = Run(folder, predictor, metrics, plan.config, plan.reasons)
-    if _is_first_process():
-        _write(run, plan)
+    with meeting():
+        fitted = train(
+            plan.network,
+            plan.engine,
+            _rows(plan, plan.splits.train),
+            None if plan.splits.validation is None else _rows(plan, plan.splits.validation),
+            _settings(plan.config.training),
+            folder,
+            show_progress=show_progress,
+        )
+        predictor = Predictor(plan.network)
+        metrics = _metrics(plan, predictor, fitted, time.perf_counter() - start)
+        run = Run(from_first_process(folder), predictor, metrics, plan.config, plan.reasons)
+        if is_first_process():
+            _write(run, plan)
     return run
 
 
@@ -163,10 +167,6 @@ def new_folder(out: str | Path | None, name: str) -> Path:
         candidates = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in range(1, 10**6))
         return next(folder for folder in candidates if not folder.exists())
     folder = Path(out)
-    if _is_first_process() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if is_first_process() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is not empty: a run never writes over another; give a new folder")
     return folder
-
-
-def _is_first_process() -> bool:
-    return int(os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0"))) == 0

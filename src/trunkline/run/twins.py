@@ -20,7 +20,7 @@ from trunkline.run.fitting import new_folder, train_plan
 
 @contextmanager
 def single_task_twins(config: Config, steps: int, folder: Path) -> Iterator[dict[str, Future[TaskScores]]]:
-    """Train every twin in processes of one thread each, as many at a time as there are cores to spare.
+    """Train every twin in processes of one thread each, as many at a time as there are cores.
 
     A twin has the same rows, inputs, network, seed and number of steps; only the other tasks are gone.
 
@@ -33,8 +33,8 @@ def single_task_twins(config: Config, steps: int, folder: Path) -> Iterator[dict
         By task, the test scores to come.
     """
     tasks = {name: folder / f"twin-{number}" for number, name in enumerate(config.tasks)}
-    spare = max(1, (os.cpu_count() or 1) - 1)
-    with ProcessPoolExecutor(min(len(tasks), spare), multiprocessing.get_context("spawn")) as pool:
+    cores = os.cpu_count() or 1
+    with ProcessPoolExecutor(min(len(tasks), cores), multiprocessing.get_context("spawn")) as pool:
         yield {name: pool.submit(_train_twin, to_yaml(config), name, steps, str(out)) for name, out in tasks.items()}
 
 

@@ -143,10 +143,19 @@ class RowBatches(Dataset[Batch]):
         """All rows of a block, prepared."""
         states = self.preprocessing
         columns = {n: (states.schema.inputs[n].modality, states.input_state(n)) for n in unit.inputs}
-        items = {n: [self._item(n, row, None)[0] for row in range(len(self.table))] for n in unit.inputs}
+        items = {n: self._prepared(n) for n in unit.inputs}
         block = next(iter(columns.values()))[0].block
         assert block is not None
         return block.pack(columns, items)
+
+    def _prepared(self, name: str) -> list[Any]:
+        """One input in all rows, prepared once; `None` where it is absent."""
+        column, state = self.preprocessing.schema.inputs[name], self.preprocessing.input_state(name)
+        items: list[Any] = [None] * len(self.table)
+        if column.column in self.table.columns:
+            for row, value in column.values(self.table, range(len(self.table))):
+                items[row] = column.modality.prepare(value, state, None)[0]
+        return items
 
     def _collate_rows(self, unit: HeadUnit) -> dict[str, Tensor]:
         """All rows of a row head's targets, prepared."""
@@ -165,8 +174,6 @@ class RowBatches(Dataset[Batch]):
         if cell is None:
             return None, None
         modality, state = column.modality, self.preprocessing.input_state(name)
-        if modality.block is not None:  # packed once, nothing to keep
-            return modality.prepare(read_cell(modality, self.table, column.column, row, cell), state, None)
 
         def read() -> Any:
             return read_cell(modality, self.table, column.column, row, cell)

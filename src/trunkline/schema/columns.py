@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,9 +52,14 @@ class TaskColumn:
 
 def _values(reader: Modality | Task, table: Table, column: str, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
     cells = table.column(column)
-    for row in rows:
-        if cells[row] is not None:
-            yield row, read_cell(reader, table, column, row, cells[row])
+    read = _cell_reader(reader, table)  # a wide table has millions of cells
+    row = -1
+    try:
+        for row in rows:
+            if cells[row] is not None:
+                yield row, read(cells[row])
+    except DataError as error:
+        raise error.at(table.source, row + 1, column) from None
 
 
 def read_cell(reader: Modality | Task, table: Table, column: str, row: int, cell: Any) -> Any:
@@ -63,12 +68,18 @@ def read_cell(reader: Modality | Task, table: Table, column: str, row: int, cell
     Raises:
         DataError: with source, row (from 1) and column in front.
     """
-    if reader.reads_files and isinstance(cell, str) and table.base is not None:
-        cell = str(table.base / cell)
     try:
-        return reader.read(cell)
+        return _cell_reader(reader, table)(cell)
     except DataError as error:
         raise error.at(table.source, row + 1, column) from None
+
+
+def _cell_reader(reader: Modality | Task, table: Table) -> Callable[[Any], Any]:
+    """`read`, with paths made absolute."""
+    base = table.base
+    if not reader.reads_files or base is None:
+        return reader.read
+    return lambda cell: reader.read(str(base / cell) if isinstance(cell, str) else cell)
 
 
 class Schema:

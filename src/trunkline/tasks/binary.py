@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import (
     binary_accuracy,
@@ -17,9 +17,11 @@ from torchmetrics.functional.classification import (
 
 from trunkline.cells import as_name, as_truth
 from trunkline.errors import DataError
-from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
+from trunkline.tasks.contract import Collected, Scores, Target, Task, stack_items
 from trunkline.tasks.row import RowHead, logit, repeat_rows
 from trunkline.types import Context, State
+
+CELLS_AT_A_TIME = 1 << 20  # of a metric, for its memory
 
 
 class BinaryHead(RowHead):
@@ -76,9 +78,9 @@ class Binary(Task):
         """One linear layer; starts at the share of yes."""
         return BinaryHead(torch.tensor(_logits(states)), width)
 
-    def metric(self, states: Sequence[State]) -> CollectedMetric:
+    def metric(self, states: Sequence[State]) -> BinaryMetric:
         """`roc_auc`, `average_precision` (`None` with one class only), `accuracy` and `f1` at 0.5."""
-        return CollectedMetric(binary_scores, states)
+        return BinaryMetric(states)
 
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
@@ -97,7 +99,7 @@ def _logits(states: Sequence[State]) -> list[list[float]]:
 
 
 def binary_scores(output: Tensor, target: Tensor, state: State) -> Scores:
-    """Scores of logits `[m, 1]` or `[m]` against 0/1 `[m]`."""
+    """Scores of one task: logits `[m, 1]` or `[m]` against 0/1 `[m]`."""
     logits, truth = output.reshape(-1), target.long()
     has_both = 0 < int(truth.sum()) < len(truth)
     probabilities = logits.sigmoid()
@@ -107,3 +109,60 @@ def binary_scores(output: Tensor, target: Tensor, state: State) -> Scores:
         "accuracy": float(binary_accuracy(probabilities, truth)),
         "f1": float(binary_f1_score(probabilities, truth)),
     }
+
+
+class BinaryMetric(Collected):
+    """All tasks of a stack at once: hundreds of them are scored at every validation."""
+
+    def scores(self, outputs: Tensor, values: Tensor, flags: Tensor) -> list[Scores | None]:
+        """`outputs [n, G, 1]`, `values` and `flags [n, G]`."""
+        tasks = max(1, CELLS_AT_A_TIME // len(flags))
+        parts = zip(*(x.split(tasks, 1) for x in (outputs[..., 0], values > 0.5, flags)))
+        return [scores for part in parts for scores in stacked_binary_scores(*part)]
+
+
+def stacked_binary_scores(logits: Tensor, truth: Tensor, flags: Tensor) -> list[Scores | None]:
+    """`binary_scores` of each column, over its labelled rows; `None` without any.
+
+    Args:
+        logits: `[n, G]`.
+        truth: `[n, G]` bool.
+        flags: `[n, G]` bool, whether a cell has a label.
+    """
+    probabilities = logits.sigmoid().masked_fill(~flags, -1.0).T.contiguous()  # [G, n]; what has no label goes last
+    ranked, order = probabilities.sort(1, descending=True)
+    yes, labelled = ((x.T.gather(1, order)).double() for x in (truth & flags, flags))
+    no = labelled - yes
+    first, last = _ends_of_runs(ranked)
+    above = yes.cumsum(1)
+    hits, hits_before = above.gather(1, last), above.gather(1, first) - yes.gather(1, first)
+    positives, negatives = yes.sum(1), no.sum(1)
+    area = (no * (hits + hits_before) / 2).sum(1) / (positives * negatives)  # trapezoids, one share a negative
+    precision = (yes * hits / labelled.cumsum(1).gather(1, last)).sum(1) / positives  # a step up the recall a positive
+    said = (ranked > 0.5).double()
+    right = (said * yes).sum(1)
+    columns = {
+        "roc_auc": area,
+        "average_precision": precision,
+        "accuracy": (right + ((1 - said) * no).sum(1)) / labelled.sum(1),
+        "f1": 2 * right / (said.sum(1) + positives).clamp(min=1),
+    }
+    rows = zip(positives.tolist(), negatives.tolist(), *(column.tolist() for column in columns.values()))
+    return [_as_scores(bool(p), bool(n), dict(zip(columns, row))) for p, n, *row in rows]
+
+
+def _ends_of_runs(ranked: Tensor) -> tuple[Tensor, Tensor]:
+    """For every place of each sorted row, the first and the last place with the same value. `[G, n]` twice."""
+    size = ranked.shape[1]
+    places = torch.arange(size, device=ranked.device).expand_as(ranked)
+    changes = ranked.diff(dim=1) != 0
+    starts, stops = nn.functional.pad(changes, (1, 0), value=True), nn.functional.pad(changes, (0, 1), value=True)
+    first = places.where(starts, 0).cummax(1).values
+    last = places.where(stops, size).flip(1).cummin(1).values.flip(1)
+    return first, last
+
+
+def _as_scores(has_yes: bool, has_no: bool, scores: Scores) -> Scores | None:
+    if not (has_yes or has_no):
+        return None
+    return scores if has_yes and has_no else scores | {"roc_auc": None, "average_precision": None}

@@ -118,11 +118,10 @@ class Task(ABC):
         """The output of a predictor that knows the training labels' distribution and no input."""
 
 
-class CollectedMetric(torchmetrics.Metric):
-    """A metric that keeps all outputs and targets and scores each task at the end (exact over ranks).
+class Collected(torchmetrics.Metric):
+    """Keeps all outputs and targets and scores them at the end (exact over ranks).
 
     Args:
-        score: `(output [m, …], target [m, …], state) -> scores`, called per task with its labelled rows.
         states: one a task.
     """
 
@@ -131,9 +130,8 @@ class CollectedMetric(torchmetrics.Metric):
     outputs: list[Tensor]
     flags: list[Tensor]
 
-    def __init__(self, score: Any, states: Sequence[State]) -> None:
+    def __init__(self, states: Sequence[State]) -> None:
         super().__init__()
-        self.score = score
         self.states = tuple(states)
         for name in ("outputs", "values", "flags"):
             self.add_state(name, [], dist_reduce_fx="cat")
@@ -150,11 +148,31 @@ class CollectedMetric(torchmetrics.Metric):
         outputs, values, flags = (
             torch.cat(s) if isinstance(s, list) else s for s in (self.outputs, self.values, self.flags)
         )
-        scores: list[Scores | None] = []
-        for g, state in enumerate(self.states):
-            rows = flags[:, g]
-            scores.append(self.score(outputs[rows, g], values[rows, g], state) if bool(rows.any()) else None)
-        return scores
+        return self.scores(outputs, values, flags)
+
+    @abstractmethod
+    def scores(self, outputs: Tensor, values: Tensor, flags: Tensor) -> list[Scores | None]:
+        """Of every task, from all rows seen; `None` where a task has no label."""
+
+
+class CollectedMetric(Collected):
+    """Scores one task after the other.
+
+    Args:
+        score: `(output [m, …], target [m, …], state) -> scores`, called per task with its labelled rows.
+        states: one a task.
+    """
+
+    def __init__(self, score: Any, states: Sequence[State]) -> None:
+        super().__init__(states)
+        self.score = score
+
+    def scores(self, outputs: Tensor, values: Tensor, flags: Tensor) -> list[Scores | None]:
+        """Task by task."""
+        return [
+            self.score(outputs[rows, g], values[rows, g], state) if bool(rows.any()) else None
+            for g, (state, rows) in enumerate(zip(self.states, flags.T))
+        ]
 
 
 def stack_items(items: Sequence[Sequence[Any]], dtype: torch.dtype) -> Target:
@@ -186,4 +204,4 @@ class StackedLinear(nn.Module):
         if x.shape[0] == 1:
             flat = nn.functional.linear(x[0], self.weight.flatten(0, 1), self.bias.flatten())
             return flat.unflatten(1, (self.tasks, self.outputs))
-        return torch.einsum("gnd,gkd->ngk", x, self.weight) + self.bias
+        return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.transpose(1, 2)).transpose(0, 1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
+import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -19,13 +20,14 @@ from safetensors.torch import save_model
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from trunkline.data import EpochSampler, EveryRowSampler
+from trunkline.data import Draw, EpochSampler, EveryRowSampler
 from trunkline.engine import Engine
 from trunkline.files import replacing
 from trunkline.model import Evaluation, Network, TaskScores, aggregate
 from trunkline.schema import RowBatches
 from trunkline.training.log import JsonLinesLog
 from trunkline.training.module import TrainingModule
+from trunkline.training.processes import is_first_process
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class Settings:
         warmup: share of the steps with a rising rate.
         clip: largest norm of the whole gradient; `None` for no limit.
         precision: as Lightning names it: `32-true`, `bf16-mixed`, …
-        devices: how many; more than one means data-parallel processes.
+        devices: how many; more than one means data-parallel processes. `auto`: all GPUs there are, or one CPU process.
         accelerator: as Lightning names it: `auto`, `cpu`, `gpu`, …
+        workers: processes that make batches, for each device; 0: the one that trains.
         validations: how often to look at the validation rows on the way.
         seed: of the order of rows, augmentation and dropout.
     """
@@ -61,8 +64,9 @@ class Settings:
     warmup: float = 0.1
     clip: float | None = 1.0
     precision: Any = "32-true"
-    devices: int = 1
+    devices: int | Literal["auto"] = 1
     accelerator: str = "auto"
+    workers: int = 0
     validations: int = 10
     seed: int = 0
 
@@ -130,12 +134,13 @@ def train(
         max_steps=settings.steps,
         max_epochs=-1,
         accelerator=settings.accelerator,
-        devices=settings.devices,
-        strategy="ddp_find_unused_parameters_true" if settings.devices > 1 else "auto",
+        devices=num_devices(settings),
+        strategy="auto" if num_devices(settings) == 1 else "ddp_find_unused_parameters_true",
         precision=settings.precision,
         gradient_clip_val=settings.clip,
         val_check_interval=max(1, settings.steps // settings.validations) if validation else None,
         check_val_every_n_epoch=None,
+        limit_val_batches=None if validation else 0,
         num_sanity_val_steps=0,
         callbacks=[log, *([TQDMProgressBar(refresh_rate=5)] if bar else [])],
         enable_progress_bar=bar,
@@ -146,10 +151,31 @@ def train(
         inference_mode=True,
     )
     start = time.perf_counter()
-    trainer.fit(module, datamodule=loaders)
+    _fit(trainer, module, loaders)
     seconds = time.perf_counter() - start
     keeper.finish(trainer.global_step)
     return Fitted(trainer.global_step, keeper.best_step, keeper.best_scores, seconds, keeper.history)
+
+
+def num_devices(settings: Settings) -> int:
+    """What `auto` comes to here."""
+    if settings.devices != "auto":
+        return settings.devices
+    return 1 if settings.accelerator == "cpu" else max(1, torch.cuda.device_count())
+
+
+def _fit(trainer: L.Trainer, module: TrainingModule, loaders: _Loaders) -> None:
+    """Lightning takes Ctrl-C for the wish to end the process, and is deaf to it from then on. Here it is raised."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=loaders)
+    except SystemExit as exit:
+        if not isinstance(exit.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+    if trainer.interrupted:  # so it was in older versions
+        raise KeyboardInterrupt
 
 
 class _BestWeights:
@@ -167,13 +193,14 @@ class _BestWeights:
 
     def __call__(self, step: int, scores: TaskScores) -> None:
         score = aggregate(scores, self.majority, self.network.preprocessing)
+        score = None if score is None or math.isnan(score) else score
         self.history.append((step, score, scores))
         if self.log is not None:
             self.log.write({"step": step, "validation": scores, "aggregate": score})
         if self.weights is None or (score is not None and (self.best is None or score > self.best)):
             self.best, self.best_step, self.best_scores = score, step, scores
             self.weights = {k: v.detach().to("cpu", copy=True) for k, v in self.network.state_dict().items()}
-            if _is_first_rank():
+            if is_first_process():
                 with replacing(self.path) as unfinished:
                     save_model(self.network, str(unfinished))
 
@@ -201,29 +228,47 @@ class _Loaders(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         rank, world = self._place()
-        sampler = EpochSampler(
-            self.training.rows, self.settings.batch_size, seed=self.settings.seed, rank=rank, world=world
+        settings = self.settings
+        return self._loader(
+            self.training.batches,
+            EpochSampler(self.training.rows, settings.batch_size, seed=settings.seed, rank=rank, world=world),
         )
-        return DataLoader(self.training.batches, sampler=sampler, batch_size=None)
 
-    def val_dataloader(self) -> DataLoader | Sequence[Any]:
-        if self.validation is None:
-            return []
-        rank, world = self._place()
-        sampler = EveryRowSampler(self.validation.rows, max(256, self.settings.batch_size), rank=rank, world=world)
-        return DataLoader(self.validation.batches, sampler=sampler, batch_size=None)
+    def val_dataloader(self) -> DataLoader:
+        assert self.validation is not None
+        draws = even_draws(self.validation.rows, max(256, self.settings.batch_size), *self._place())
+        return self._loader(self.validation.batches, draws)
+
+    def _loader(self, batches: RowBatches, draws: Any) -> DataLoader:
+        workers = self.settings.workers
+        return DataLoader(
+            batches,
+            sampler=draws,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            generator=torch.Generator().manual_seed(
+                self.settings.seed
+            ),  # else every validation would draw from the one that dropout draws from
+        )
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
-def _is_first_rank() -> bool:
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+def even_draws(rows: np.ndarray, batch_size: int, rank: int, world: int) -> list[Draw]:
+    """Every row once over all ranks, and as many batches on each: they meet in every one, as they do in training.
+
+    Where fewer rows are left than there are ranks, the last batch of some is empty.
+    """
+    together = batch_size * world
+    parts = (np.array_split(rows[i : i + together], world)[rank] for i in range(0, len(rows), together))
+    return [Draw(tuple(part.tolist()), None) for part in parts]
 
 
 def _quiet() -> None:
     """Lightning's remarks on hardware and workers; trunkline says what matters itself."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from trunkline.engine import Engine
 from trunkline.model import Evaluation, Network, TaskScores
+from trunkline.training.processes import gather_ranks
 from trunkline.types import Batch
 
 
@@ -44,7 +45,7 @@ class TrainingModule(L.LightningModule):
         super().__init__()
         self.network = network
         self.engine = engine
-        self.evaluation = Evaluation(network.preprocessing)
+        self.evaluation = Evaluation(network.preprocessing, gather_ranks)
         self.lr, self.weight_decay, self.warmup, self.steps = lr, weight_decay, warmup, steps
         self.on_scores = on_scores
 
@@ -54,7 +55,8 @@ class TrainingModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, number: int) -> None:
         """Count this batch's predictions."""
-        self.evaluation.update(self.network, self.network.share(batch), batch)
+        if batch.size > 0:  # else no row was left for this rank
+            self.evaluation.update(self.network, self.network.share(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Hand the scores on and start anew."""

@@ -1,0 +1,141 @@
+"""Training on two devices from end to end: one run folder, written by the first process, with scores of all rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trunkline import load
+from trunkline.data import read_table, write_rows
+from trunkline.run import evaluate
+from worlds import write_world
+
+CONFIG = """
+data: {train: train.jsonl, validation: validation.jsonl, test: test.jsonl}
+inputs: {note: text, size: number}
+tasks: {kind: category, price: number, weight: number, marks: labels, german: {type: text, of: note}}
+width: 16
+training: {steps: 4, batch_size: 4, lr: 0.01, threads: 1, devices: 2, accelerator: cpu}
+"""
+TASKS = ("kind", "price", "weight", "marks", "german")
+
+# At the top level and without a guard: the other process is this script, started again.
+SCRIPT = """
+import json, os
+import trunkline
+from trunkline import MultiTaskModel, TaskColumn, modalities, tasks
+
+model = MultiTaskModel(
+    inputs={"note": modalities.Text(), "size": modalities.Number()},
+    tasks={"price": tasks.Number(), "german": TaskColumn(tasks.Text(layers=1), "german", of="note")},
+    width=16,
+)
+for devices in (2, 2, 1):
+    run = trunkline.fit(model, "train.jsonl", validation="validation.jsonl", balancer=trunkline.UPGrad(), level="last",
+                        steps=2, batch_size=4, threads=1, devices=devices, accelerator="cpu")
+    said = {"folder": str(run.folder), "is whole": (run.folder / "metrics.json").exists(), "metrics": run.metrics}
+    with open(f"said-{os.environ['LOCAL_RANK']}.jsonl", "a") as file:
+        file.write(json.dumps(said) + "\\n")
+"""
+
+
+def write_tables(folder: Path) -> None:
+    """Five rows validate: of two processes, one gets three of them, and the only ones that have a kind or a text."""
+    rows = [json.loads(line) for line in write_world(folder, 60, holes=0.1).read_text().splitlines()]
+    rows = [row for row in rows if row.get("note") is not None and row.get("size") is not None]
+    full = [row for row in rows if all(row.get(task) is not None for task in TASKS)]
+    held, rest = full[:5], [row for row in rows if row not in full[:5]]
+    for row in held:
+        row["marks"] = None
+    for row in held[3:]:
+        row |= {"kind": None, "german": None}
+    write_rows(folder / "validation.jsonl", held)
+    write_rows(folder / "test.jsonl", rest[:7])
+    write_rows(folder / "train.jsonl", rest[7:])
+
+
+def call(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    launched = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    env = {k: v for k, v in os.environ.items() if k not in launched}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_tables(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(folder: Path) -> subprocess.CompletedProcess[str]:
+    """By the command as it is installed."""
+    (folder / "two.yaml").write_text(CONFIG)
+    return call(str(Path(sys.executable).parent / "trunkline"), "fit", "two.yaml", cwd=folder)
+
+
+def test_one_run_folder_and_one_voice(folder: Path, said: subprocess.CompletedProcess[str]) -> None:
+    assert said.stdout.count("Run folder: runs/two") == 1
+    assert said.stdout.count("test rows") == 1
+    assert "Traceback" not in said.stderr
+    assert [path.name for path in (folder / "runs").iterdir() if path.name.startswith("two")] == ["two"]
+    files = {str(p.relative_to(folder / "runs/two")) for p in (folder / "runs/two").rglob("*") if p.is_file()}
+    assert files == {
+        "checkpoints/best.safetensors", "config.yaml", "log.jsonl", "metrics.json", "model.safetensors",
+        "preprocessing.json",
+    }  # fmt: skip
+
+
+def test_metrics_are_those_of_one_process(folder: Path, said: subprocess.CompletedProcess[str]) -> None:
+    metrics = json.loads((folder / "runs/two/metrics.json").read_text())
+    assert tuple(metrics["test"]) == TASKS
+    assert all(metrics["test"].values())
+    found = evaluate(folder / "runs/two")
+    assert_close(metrics["test"], found["scores"])
+    assert_close(metrics["majority"], found["majority"])
+
+
+def test_validations_on_the_way_are_those_of_one_process(folder: Path, said: subprocess.CompletedProcess[str]) -> None:
+    lines = [json.loads(line) for line in (folder / "runs/two/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "losses" in line] == [1, 2, 3, 4]
+    validations = {line["step"]: line for line in lines if "validation" in line}
+    assert list(validations) == [1, 2, 3, 4]
+    metrics = json.loads((folder / "runs/two/metrics.json").read_text())
+    logged = validations[metrics["best_step"]]["validation"]
+    alone, _ = load(folder / "runs/two").evaluate(read_table(folder / "validation.jsonl"))
+    assert logged["marks"] is None
+    assert_close(logged, alone)
+    assert_close(metrics["validation"], alone)
+
+
+def test_a_script_of_ones_own(folder: Path) -> None:
+    """Twice on two devices, then on one: each process leaves the meeting before the next."""
+    (folder / "own.py").write_text(SCRIPT)
+    call(sys.executable, "own.py", cwd=folder)
+    first, second = ([json.loads(line) for line in (folder / f"said-{r}.jsonl").read_text().splitlines()] for r in "01")
+    assert [run["folder"] for run in first] == ["runs/model", "runs/model-2", "runs/model-3"]
+    assert len(second) == 3
+    for ours, theirs in zip(first[:2], second[:2], strict=True):
+        assert (ours["folder"], ours["is whole"]) == (theirs["folder"], theirs["is whole"])
+        assert ours["is whole"]
+        assert ours["metrics"]["validation"] == theirs["metrics"]["validation"]
+    assert first[0]["metrics"]["validation"] == first[1]["metrics"]["validation"]
+    weights = [(folder / f"runs/{name}/model.safetensors").read_bytes() for name in ("model", "model-2")]
+    assert weights[0] == weights[1]
+    assert {path.name for path in (folder / "runs").iterdir() if "model" in path.name} == {
+        "model", "model-2", "model-3"
+    }  # fmt: skip
+
+
+def assert_close(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    assert ours.keys() == theirs.keys()
+    for task, scores in theirs.items():
+        assert ours[task] == (scores if scores is None else pytest.approx(scores, rel=1e-5, abs=1e-6)), task

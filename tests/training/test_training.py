@@ -1,0 +1,402 @@
+"""What training promises: the same seed gives the same bits, the best weights are kept, test rows are never touched."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from training.small_runs import STEPS, config, fit, log, read_rows, traces, write_small_world
+from trunkline import RunError, load
+from trunkline.config import load_config
+from trunkline.data import Draw, EpochSampler, write_rows
+from trunkline.plan import Plan, columns_of, make_plan, read_splits
+from trunkline.run.fitting import _rows, _settings
+from trunkline.schema import RowBatches
+from trunkline.training import Fitted, Settings, loop, train
+from trunkline.training.log import JsonLinesLog
+from trunkline.training.module import TrainingModule, warmup_cosine
+
+TESTS = Path(__file__).parents[1]
+UPGRAD = {"balancer": {"type": "upgrad", "level": "last"}}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def first(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to compare with."""
+    torch.set_num_threads(1)
+    return fit(world, tmp_path_factory.mktemp("runs") / "first").folder
+
+
+def plan_of(world: Path, sections: dict[str, Any] | None = None, **training: Any) -> Plan:
+    read = load_config({**config(world, **training), **(sections or {})}, columns=columns_of)
+    return make_plan(read, read_splits(read))
+
+
+def train_plan(plan: Plan, folder: Path, *, validate: bool = True, **changed: Any) -> Fitted:
+    validation = _rows(plan, plan.splits.validation) if validate and plan.splits.validation else None
+    settings = Settings(**{**vars(_settings(plan.config.training)), **changed})
+    return train(plan.network, plan.engine, _rows(plan, plan.splits.train), validation, settings, folder)
+
+
+def weights_of(plan: Plan) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in plan.network.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- seeds
+
+
+def test_the_same_seed_gives_the_same_bits(world: Path, first: Path, tmp_path: Path) -> None:
+    assert traces(fit(world, tmp_path / "again").folder) == traces(first)
+
+
+def test_another_seed_gives_others(world: Path, first: Path, tmp_path: Path) -> None:
+    weights, lines = traces(fit(world, tmp_path / "other", seed=1).folder)
+    assert weights != traces(first)[0]
+    assert lines != traces(first)[1]
+
+
+def test_a_fresh_process_gives_the_same_bits(world: Path, first: Path, tmp_path: Path) -> None:
+    """Another hash seed, too: no order may depend on it."""
+    command = [sys.executable, "-m", "training.small_runs", str(world), str(tmp_path / "fresh")]
+    subprocess.run(command, cwd=TESTS, env={**os.environ, "PYTHONHASHSEED": "7"}, timeout=120, check=True)
+    assert traces(tmp_path / "fresh") == traces(first)
+
+
+def test_looking_at_validation_rows_changes_nothing(world: Path, tmp_path: Path) -> None:
+    """Not the weights after the last step, however often one looks."""
+    plans = [plan_of(world) for _ in range(3)]
+    train_plan(plans[0], tmp_path / "never", validate=False)
+    for plan, often in zip(plans[1:], (1, STEPS)):
+        fitted = train_plan(plan, tmp_path / str(often), validations=often)
+        assert [step for step, *_ in fitted.history] == list(range(STEPS // often, STEPS + 1, STEPS // often))
+        if fitted.best_step == STEPS:
+            assert same(weights_of(plan), weights_of(plans[0]))
+    losses = [[line["losses"] for line in log(tmp_path / name) if "losses" in line] for name in ("never", "1", "6")]
+    assert len(losses[0]) == STEPS
+    assert losses[0] == losses[1] == losses[2]
+
+
+# --- which weights are kept
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([0.1, 0.2, 0.9, 0.3, 0.9, 0.8], 3),
+        ([math.nan, -1.0, -0.5, None, -0.5, -0.7], 3),
+        ([None] * 6, 1),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 6),
+    ],
+)
+def test_the_best_weights_by_validation_are_kept(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float | None], best: int
+) -> None:
+    plan, seen = plan_of(world), []
+
+    def score(*_: Any) -> float | None:
+        seen.append(weights_of(plan))
+        return scores[len(seen) - 1]
+
+    monkeypatch.setattr(loop, "aggregate", score)
+    fitted = train_plan(plan, tmp_path, validations=STEPS)
+    assert fitted.best_step == best
+    assert fitted.scores == fitted.history[best - 1][2]
+    assert not same(seen[0], seen[-1])
+    assert same(weights_of(plan), seen[best - 1])
+    stored = load_file(tmp_path / "checkpoints" / "best.safetensors")
+    assert all(torch.equal(stored[name], seen[best - 1][name]) for name in stored)
+    validations = [json.loads(json.dumps(line)) for line in log(tmp_path) if "validation" in line]
+    assert [line["aggregate"] for line in validations] == [None if s is None or math.isnan(s) else s for s in scores]
+
+
+def test_the_run_folder_holds_the_best_weights(world: Path, tmp_path: Path) -> None:
+    """With a rate that throws the weights about, so that the last are not the best."""
+    run = fit(world, tmp_path / "run", lr=0.3, steps=10, warmup=0.0)
+    steps = {line["step"]: line for line in log(run.folder) if "validation" in line}
+    best = max(steps, key=lambda step: (steps[step]["aggregate"], -step))
+    assert run.metrics["best_step"] == best < 10
+    stored = load_file(run.folder / "model.safetensors")
+    kept = load_file(run.folder / "checkpoints" / "best.safetensors")
+    assert same(stored, kept)
+    for task, found in steps[best]["validation"].items():
+        assert run.metrics["validation"][task] == pytest.approx(found, rel=1e-5), task
+
+
+def test_without_validation_the_last_weights_are_kept(world: Path, tmp_path: Path) -> None:
+    plan = plan_of(world)
+    fitted = train_plan(plan, tmp_path / "long", validate=False)
+    assert (fitted.best_step, fitted.history, fitted.scores) == (STEPS, [], None)
+    assert not (tmp_path / "long" / "checkpoints").exists()
+    other = plan_of(world)
+    bare_loop(other, STEPS)
+    assert same(weights_of(plan), weights_of(other))
+
+
+# --- rows
+
+
+def test_test_rows_are_never_touched(world: Path, first: Path, tmp_path: Path) -> None:
+    """Quite other test rows: the same weights, the same log."""
+    table = read_rows(world)
+    test = [row for row in table if row["split"] == "test"]
+    labels = [{name: row[name] for name in ("kind", "loud", "price")} for row in test]
+    for row, label in zip(test, labels[1:] + labels[:1]):
+        row |= {**label, "note": "a a a", "size": 1e6, "weight": -1e6}
+    write_rows(world / "other.jsonl", table)
+    data = {"data": {"table": str(world / "other.jsonl"), "split": "split"}}
+    run = fit(world, tmp_path / "other", data)
+    assert traces(run.folder) == traces(first)
+    assert run.metrics["test"] != json.loads((first / "metrics.json").read_text())["test"]
+
+
+def test_rows_without_labels_are_never_drawn(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = read_rows(world)
+    for row in table[::3]:
+        row |= dict.fromkeys(("kind", "loud", "price", "weight"))
+    write_rows(world / "rare.jsonl", table)
+    plan = plan_of(world, {"data": {"table": str(world / "rare.jsonl"), "split": "split"}})
+    drawn: list[int] = []
+    make = RowBatches.__getitem__
+
+    def spy(self: RowBatches, draw: Draw) -> Any:
+        drawn.extend(draw.rows if draw.seed is not None else ())
+        return make(self, draw)
+
+    monkeypatch.setattr(RowBatches, "__getitem__", spy)
+    train_plan(plan, tmp_path, steps=12)
+    labelled = plan.source(plan.splits.train).labelled.any(1)
+    train_rows = set(plan.splits.train.rows.tolist())
+    assert set(drawn) == {row for row in train_rows if labelled[row]} < train_rows
+
+
+def test_every_epoch_has_its_own_order(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws: list[Draw] = []
+    make = RowBatches.__getitem__
+    monkeypatch.setattr(RowBatches, "__getitem__", lambda self, draw: (draws.append(draw), make(self, draw))[1])
+    plan = plan_of(world)
+    train_plan(plan, tmp_path, validate=False, steps=12)
+    sampler, expected = useful_draws(plan), []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        expected += list(sampler)
+    assert draws[:12] == expected[:12]
+    assert len({draw.rows for draw in draws}) == 12
+
+
+def useful_draws(plan: Plan) -> EpochSampler:
+    rows = plan.splits.train.rows
+    training = plan.config.training
+    assert training.batch_size is not None
+    useful = rows[plan.source(plan.splits.train).labelled[rows].any(1)]
+    return EpochSampler(useful, training.batch_size, seed=training.seed)
+
+
+@pytest.mark.parametrize(("rows", "ranks"), [(1, 2), (5, 2), (9, 4), (12, 3), (0, 2)])
+def test_ranks_share_validation_rows_evenly(rows: int, ranks: int) -> None:
+    """Each row once; as many batches on every rank."""
+    shares = [loop.even_draws(torch.arange(rows).numpy(), 2, rank, ranks) for rank in range(ranks)]
+    assert len({len(share) for share in shares}) == 1
+    assert sorted(row for share in shares for draw in share for row in draw.rows) == list(range(rows))
+
+
+def test_a_batch_without_rows_is_not_looked_at(world: Path) -> None:
+    plan = plan_of(world)
+    module = TrainingModule(
+        plan.network, plan.engine, lr=1.0, weight_decay=0.0, warmup=0.0, steps=1, on_scores=lambda *_: None
+    )
+    module.validation_step(plan.source(plan.splits.train)[Draw((), None)], 0)
+    assert set(module.evaluation.compute().values()) == {None}
+
+
+def test_workers_make_the_same_batches(world: Path, first: Path, tmp_path: Path) -> None:
+    plan = plan_of(world)
+    sources = [
+        loop._Loaders(_rows(plan, plan.splits.train), None, Settings(steps=1, batch_size=8, workers=workers))
+        for workers in (0, 2)
+    ]
+    ours, theirs = (source.train_dataloader() for source in sources)
+    for epoch in range(2):
+        ours.sampler.set_epoch(epoch)
+        theirs.sampler.set_epoch(epoch)
+        for a, b in zip(ours, theirs, strict=True):
+            assert (a.rows, a.counts, a.context) == (b.rows, b.counts, b.context)
+            assert a.inputs.keys() == b.inputs.keys()
+            for parts, others in ((a.inputs, b.inputs), (a.targets, b.targets)):
+                for name, part in parts.items():
+                    assert same(part.values, others[name].values)
+    assert traces(fit(world, tmp_path / "workers", workers=2).folder) == traces(first)
+
+
+# --- steps
+
+
+def test_warmup_and_cosine() -> None:
+    rates = [warmup_cosine(step, 100, 0.1) for step in range(101)]
+    assert rates[:10] == pytest.approx([k / 10 for k in range(1, 11)])
+    assert rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[10 + 30] == pytest.approx(0.5 * (1 + math.cos(math.pi / 3)))
+    assert rates[100] == pytest.approx(0.0)
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
+    assert warmup_cosine(0, 1, 0.0) == 1.0
+
+
+def test_the_log_says_the_rate_of_each_step(first: Path) -> None:
+    rates = {line["step"]: line["lr"] for line in log(first) if "lr" in line}
+    assert rates == pytest.approx({step + 1: 1e-3 * warmup_cosine(step, STEPS, 0.1) for step in range(STEPS)})
+
+
+def bare_loop(plan: Plan, steps: int, *, clip: float | None = 1.0) -> None:
+    """What training is, without Lightning."""
+    settings = _settings(plan.config.training)
+    torch.manual_seed(settings.seed)
+    parameters = [*plan.network.parameters(), *plan.engine.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=settings.lr)
+    source, sampler = plan.source(plan.splits.train), useful_draws(plan)
+    draws = []
+    while len(draws) < steps:
+        draws += list(sampler)
+        sampler.set_epoch(sampler.epoch + 1)
+    for step, draw in enumerate(draws[:steps]):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.lr * warmup_cosine(step, settings.steps, settings.warmup)
+        optimiser.zero_grad()
+        plan.network.training_loss(source[draw], plan.engine).backward()
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], clip)
+        optimiser.step()
+
+
+@pytest.mark.parametrize("level", ["features", "last"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_gramian_balancer_steps_as_in_a_bare_loop(world: Path, tmp_path: Path, level: str, steps: int) -> None:
+    """Clipped, to the bit: Lightning's one ordinary backward pass is enough."""
+    sections = {"balancer": {"type": "upgrad", "level": level}}
+    ours, theirs, unclipped = (plan_of(world, sections, steps=steps, clip=0.1) for _ in range(3))
+    before = weights_of(ours)
+    train_plan(ours, tmp_path, validate=False)
+    bare_loop(theirs, steps, clip=0.1)
+    bare_loop(unclipped, steps, clip=None)
+    assert same(weights_of(ours), weights_of(theirs))
+    assert not same(weights_of(ours), before)
+    assert not same(weights_of(ours), weights_of(unclipped))
+    assert ours.engine.report() == theirs.engine.report()
+
+
+class NormAfterClipping(L.Callback):
+    """Measures the gradient as the optimiser sees it: it is still there when the batch has ended."""
+
+    norms: list[float]
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+        grads = [p.grad for p in module.parameters() if p.grad is not None]
+        self.norms.append(torch.stack([g.norm() for g in grads]).norm().item())
+
+
+@pytest.mark.parametrize("clip", [0.05, None])
+def test_the_gradient_is_clipped(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: float | None
+) -> None:
+    norms: list[float] = []
+    monkeypatch.setattr(NormAfterClipping, "norms", norms, raising=False)
+    write = JsonLinesLog.on_train_batch_end
+
+    def spy(self: JsonLinesLog, trainer: Any, module: Any, *rest: Any) -> None:
+        write(self, trainer, module, *rest)
+        NormAfterClipping().on_train_batch_end(trainer, module)
+
+    monkeypatch.setattr(JsonLinesLog, "on_train_batch_end", spy)
+    train_plan(plan_of(world, UPGRAD), tmp_path, validate=False, clip=clip)
+    assert len(norms) == STEPS
+    assert all(norm == pytest.approx(clip, rel=1e-3) if clip else norm > 0.1 for norm in norms)
+
+
+def test_half_precision_trains(world: Path, tmp_path: Path) -> None:
+    run = fit(world, tmp_path / "half", UPGRAD, precision="bf16-mixed", steps=40, lr=3e-3)
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in run.predictor.network.parameters())
+    totals = [sum(line["losses"].values()) for line in log(run.folder) if "losses" in line]
+    assert sum(totals[-5:]) < 0.8 * sum(totals[:5])
+    assert run.metrics["aggregate"] > 0
+
+
+# --- the end
+
+
+def interrupt_at(step: int) -> Callable[..., None]:
+    def interrupt(self: JsonLinesLog, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == step:
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
+def test_an_interrupted_run_does_not_look_finished(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(JsonLinesLog, "on_train_batch_end", interrupt_at(3))
+    with pytest.raises(KeyboardInterrupt):
+        fit(world, tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) == handler
+    assert_unfinished(tmp_path / "run")
+    with pytest.raises(RunError, match="is not empty"):
+        fit(world, tmp_path / "run")
+    monkeypatch.undo()
+    assert fit(world, tmp_path / "next").metrics["steps"] == STEPS
+
+
+def assert_unfinished(folder: Path) -> None:
+    assert (folder / "log.jsonl").exists()
+    assert not (folder / "metrics.json").exists()
+    assert not list(folder.rglob("*.unfinished"))
+    with pytest.raises(RunError, match="no finished run"):
+        load(folder)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_ctrl_c_ends_all_processes(world: Path, tmp_path: Path, devices: int) -> None:
+    """As a terminal does it: the signal goes to the whole group."""
+    (tmp_path / "run.yaml").write_text(json.dumps(config(world, steps=100_000, devices=devices)))
+    command = [sys.executable, "-m", "trunkline", "fit", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "run" / "log.jsonl").exists() or not log(tmp_path / "run"):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=30)  # until nobody holds the pipe any more: all have ended
+        assert process.returncode != 0
+        assert b"Traceback" not in said
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert_unfinished(tmp_path / "run")
