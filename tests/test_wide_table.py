@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from benchmarks.wide_table import CONFIG, write_wide_table
+
 from trunkline import fit
 from trunkline.config import load_config
 from trunkline.data import read_table, write_rows

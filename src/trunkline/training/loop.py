@@ -240,16 +240,15 @@ class _Loaders(L.LightningDataModule):
         return self._loader(self.validation.batches, draws)
 
     def _loader(self, batches: RowBatches, draws: Any) -> DataLoader:
-        workers = self.settings.workers
+        """Its own generator: else every validation would draw from the one that dropout draws from."""
+        settings = self.settings
         return DataLoader(
             batches,
             sampler=draws,
             batch_size=None,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            generator=torch.Generator().manual_seed(
-                self.settings.seed
-            ),  # else every validation would draw from the one that dropout draws from
+            num_workers=settings.workers,
+            persistent_workers=settings.workers > 0,
+            generator=torch.Generator().manual_seed(settings.seed),
         )
 
     def _place(self) -> tuple[int, int]:
