@@ -49,7 +49,9 @@ def test_first_screen() -> None:
 
 
 def test_every_room_is_in_the_tree() -> None:
-    rooms = {p.name for p in (ROOT / "src" / "trunkline").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    rooms = {
+        p.name for p in (ROOT / "src" / "trunkline").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
     told = README.split("src/trunkline/\n")[1].split("```")[0]
     for room in rooms - {"__init__.py", "__main__.py"}:
         assert room in told, room

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from typer.testing import CliRunner
-from worlds import write_world
 
 from trunkline.cli import app
 from trunkline.config import load_config
 from trunkline.data import read_table, write_rows
 from trunkline.errors import ConfigError, RunError
 from trunkline.files import write_json
+from worlds import write_world
 
 CONFIG = """\
 data: {train: rows.jsonl, validation: 0.2, test: held.jsonl}
@@ -36,7 +36,7 @@ tasks:
   slots: tags
   german: {type: text, of: note, max_length: 12}
 width: 32
-training: {steps: 30, batch_size: 16, threads: 1}
+training: {steps: 30, lr: 0.001, batch_size: 16, threads: 1}
 """
 
 
@@ -62,8 +62,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_run_folder_is_whole(run: Path) -> None:
     assert {p.name for p in run.iterdir()} == {
-        "checkpoints", "config.yaml", "log.jsonl", "metrics.json", "model.safetensors", "preprocessing.json",
+        "checkpoints", "config.yaml", "log.jsonl", "metrics.json", "model.safetensors", "predictions",
+        "preprocessing.json",
     }  # fmt: skip
+    said = [json.loads(line) for line in (run / "predictions" / "test.jsonl").read_text().splitlines()]
+    assert len(said) == 20
+    assert {p["kind"]["value"] for p in said} <= {"red", "green", "blue"}
     metrics = json.loads((run / "metrics.json").read_text())
     assert list(metrics["test"]) == ["kind", "loud", "price", "weight", "marks", "area", "slots", "german"]
     assert set(metrics["test"]["kind"]) == {"accuracy", "macro_f1"}

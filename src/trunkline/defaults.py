@@ -52,7 +52,8 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
 
     t = config.training
     batch_size = pick("training.batch_size", t.batch_size, lambda: _batch_size(facts))
-    per_epoch = math.ceil(facts.rows / batch_size)
+    processes = t.devices if isinstance(t.devices, int) else 1
+    per_epoch = math.ceil(facts.rows / (batch_size * processes))
     training = replace(
         t,
         batch_size=batch_size,

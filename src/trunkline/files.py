@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,9 +30,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Readable JSON; NaN is refused, since no other reader would take it."""
+    """Readable JSON."""
     with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        unfinished.write_text(json.dumps(plain_json(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def plain_json(content: Any) -> Any:
+    """The same with `null` for NaN and infinity, which JSON does not have and most readers refuse."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: plain_json(value) for key, value in content.items()}
+    return [plain_json(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def _umask() -> int:

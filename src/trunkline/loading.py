@@ -13,7 +13,7 @@ from trunkline.model import MultiTaskModel
 from trunkline.predictor import Predictor
 from trunkline.schema import InputColumn, Preprocessing, TaskColumn
 
-FILES = ("config.yaml", "preprocessing.json", "model.safetensors")
+FILES = ("config.yaml", "preprocessing.json", "model.safetensors", "metrics.json")  # the last is written last
 
 
 def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:

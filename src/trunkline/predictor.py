@@ -33,19 +33,23 @@ class Predictor:
         """The fitted states."""
         return self.network.preprocessing
 
-    def predict(self, rows: Table | str | Path | Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    def predict(
+        self, rows: Table | str | Path | Sequence[Mapping[str, Any]], numbers: Sequence[int] | None = None
+    ) -> list[Prediction]:
         """Decoded predictions, one for each row and in their order.
 
         Args:
             rows: a table, its path, or dicts. Any input may be absent in any row, but not all; target columns are
                 not needed and not looked at.
+            numbers: predict only these rows of the table.
 
         Raises:
             DataError: a row has none of the inputs, or a cell cannot be read.
         """
         table = rows if isinstance(rows, Table) else read_table(rows)
         batches = RowBatches(self.preprocessing, table, with_targets=False)
-        return [p for batch in self._batches(batches, range(len(table))) for p in self._predict(batch)]
+        wanted = range(len(table)) if numbers is None else numbers
+        return [p for batch in self._batches(batches, wanted) for p in self._predict(batch)]
 
     def evaluate(self, table: Table, rows: Sequence[int] | None = None) -> tuple[TaskScores, TaskScores]:
         """Scores on labelled rows, and those of a predictor that knows no input.

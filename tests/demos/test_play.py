@@ -64,5 +64,5 @@ def test_a_demo_shows_what_its_run_folders_say(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_demo() -> None:
-    with pytest.raises(ConfigError, match="'digit' is not a demo. Did you mean 'digits'"):
+    with pytest.raises(ConfigError, match=r"'digit' is not a demo\. Did you mean 'digits'"):
         find(CATALOG, "digit")

@@ -4,6 +4,7 @@ from trunkline.config.components import BalancerConfig, Catalogs, ComponentConfi
 from trunkline.config.dump import as_plain, to_yaml
 from trunkline.config.load import load_config
 from trunkline.config.sections import Config, DataConfig, Training
+from trunkline.config.settings import as_training
 
 __all__ = [
     "BalancerConfig",
@@ -15,6 +16,7 @@ __all__ = [
     "TaskConfig",
     "Training",
     "as_plain",
+    "as_training",
     "load_config",
     "to_yaml",
 ]

@@ -67,6 +67,18 @@ def read_training(raw: Any, problems: Problems) -> Training:
     return training
 
 
+def as_training(options: Mapping[str, Any]) -> Training:
+    """Options given in Python, held to the same rules.
+
+    Raises:
+        ConfigError: everything that is wrong with them.
+    """
+    problems = Problems()
+    training = read_training(options, problems)
+    problems.raise_any()
+    return training
+
+
 def read_width(raw: Any, problems: Problems) -> int | None:
     """`width:`."""
     try:

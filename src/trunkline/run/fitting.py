@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_model
 
 from trunkline.balancers import Balancer
-from trunkline.config import Config, Training, load_config, to_yaml
+from trunkline.config import Config, Training, as_training, load_config, to_yaml
 from trunkline.data import Split, read_table
 from trunkline.defaults import Reasons
 from trunkline.errors import RunError
@@ -21,6 +21,7 @@ from trunkline.files import replacing, write_json
 from trunkline.model import MultiTaskModel, TaskScores, aggregate
 from trunkline.plan import Plan, columns_of, config_of, make_plan, read_splits, split_rows, table_or_share
 from trunkline.predictor import Predictor
+from trunkline.run.predictions import write_predictions
 from trunkline.training import Fitted, Rows, Settings, from_first_process, is_first_process, meeting, train
 
 Metrics = dict[str, Any]
@@ -87,7 +88,7 @@ def fit(
         >>> run = fit(model, "train.csv", balancer=UPGrad(), steps=500)  # doctest: +SKIP
     """
     if isinstance(source, MultiTaskModel):
-        config = config_of(source, balancer, level, Training(**training))
+        config = config_of(source, balancer, level, as_training(training))
         splits = split_rows(config, read_table(rows), table_or_share(validation, ()), table_or_share(test, ()))
         name = "model"
     else:
@@ -130,6 +131,10 @@ def _write(run: Run, plan: Plan) -> None:
         unfinished.write_text(to_yaml(plan.config, reasons=plan.reasons))
     with replacing(run.folder / "model.safetensors") as unfinished:
         save_model(plan.network, str(unfinished))
+    for name, split in (("validation", plan.splits.validation), ("test", plan.splits.test)):
+        if split is not None:
+            said = run.predictor.predict(split.table, split.rows.tolist())
+            write_predictions(run.folder / "predictions" / f"{name}.jsonl", said)
     write_json(run.folder / "metrics.json", run.metrics)
 
 

@@ -48,7 +48,7 @@ def _train_twin(config_yaml: str, task: str, steps: int, out: str) -> TaskScores
     alone = replace(
         config,
         tasks={task: config.tasks[task]},
-        training=replace(config.training, steps=steps, threads=1),
+        training=replace(config.training, steps=steps, threads=1, devices=1),
     )
     run = train_plan(make_plan(alone, read_splits(alone)), path, show_progress=False)
     return run.metrics["test"] or run.metrics["validation"]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from trunkline.config import load_config
-from trunkline.data import Split, read_table, write_rows
+from trunkline.data import Split, read_table
 from trunkline.errors import RunError
 from trunkline.export import Exported, export_onnx
 from trunkline.loading import load
 from trunkline.model import TaskScores
 from trunkline.plan import read_splits
 from trunkline.predictor import Predictor
+from trunkline.run.predictions import write_predictions
 
 
 def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool = False) -> dict[str, TaskScores]:
@@ -93,30 +91,5 @@ def predict(run: str | Path | Predictor, rows: Any, out: str | Path | None = Non
     predictor = run if isinstance(run, Predictor) else load(run, trust_code=trust_code)
     predictions = predictor.predict(read_table(rows))
     if out is not None:
-        _write_predictions(Path(out), predictions)
+        write_predictions(Path(out), predictions)
     return predictions
-
-
-def _write_predictions(out: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
-    """JSONL in full, else one value a task; a mask becomes a PNG of class indices beside the table."""
-    is_full = ".jsonl" in out.suffixes
-    pictures = out.with_name(f"{out.name.partition('.')[0]}_files")
-    rows = []
-    for number, prediction in enumerate(predictions):
-        row = {}
-        for place, (task, said) in enumerate(prediction.items()):
-            value = said["value"] if isinstance(said, dict) and not is_full else said
-            row[task] = _write_array(value, pictures, f"{place}-{number:06d}.png") if _is_array(value) else value
-        rows.append(row)
-    write_rows(out, rows)
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray)
-
-
-def _write_array(value: np.ndarray, folder: Path, name: str) -> str:
-    """Where it was written, relative to the table beside the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(value).save(folder / name)
-    return f"{folder.name}/{name}"

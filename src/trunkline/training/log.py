@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 
+from trunkline.files import plain_json
 from trunkline.training.module import TrainingModule
 from trunkline.training.processes import is_first_process
 
@@ -32,7 +33,7 @@ class JsonLinesLog(L.Callback):
         """Append one line."""
         if is_first_process():
             with self.path.open("a") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(json.dumps(plain_json(line), ensure_ascii=False) + "\n")
 
     def on_before_optimizer_step(self, trainer: L.Trainer, module: Any, optimizer: Any) -> None:
         """Note the rate of this step; when the batch has ended, the schedule has moved on."""
