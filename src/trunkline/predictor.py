@@ -51,11 +51,11 @@ class Predictor:
         wanted = range(len(table)) if numbers is None else numbers
         return [p for batch in self._batches(batches, wanted) for p in self._predict(batch)]
 
-    def evaluate(self, table: Table, rows: Sequence[int] | None = None) -> tuple[TaskScores, TaskScores]:
+    def evaluate(self, source: Table | RowBatches, rows: Sequence[int] | None = None) -> tuple[TaskScores, TaskScores]:
         """Scores on labelled rows, and those of a predictor that knows no input.
 
         Args:
-            table: rows with target columns.
+            source: rows with target columns.
             rows: which of them; all by default.
 
         Raises:
@@ -63,7 +63,8 @@ class Predictor:
         """
         ours, baseline = Evaluation(self.preprocessing), Evaluation(self.preprocessing)
         ours.to(self._device), baseline.to(self._device)
-        for batch in self._batches(RowBatches(self.preprocessing, table), range(len(table)) if rows is None else rows):
+        batches = RowBatches(self.preprocessing, source) if isinstance(source, Table) else source
+        for batch in self._batches(batches, range(len(batches)) if rows is None else rows):
             with torch.inference_mode():
                 ours.update(self.network, self.network.share(batch), batch)
                 baseline.update_baseline(batch)

@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from trunkline.errors import DataError
+from trunkline.files import replacing
 
 Row = Mapping[str, Any]
 
@@ -22,8 +22,8 @@ Row = Mapping[str, Any]
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Write a table that `read_table` reads back: `.csv`, `.tsv`, `.parquet` or `.jsonl`, each also `.gz`.
 
-    The file appears under its name when it is complete. In CSV and TSV lists and objects become JSON text, and an
-    empty text is absent.
+    The file appears under its name when it is complete; missing folders are made. In CSV and TSV lists and objects
+    become JSON text, and an empty text is absent.
 
     Raises:
         DataError: the ending is not one of these, or Parquet cannot hold a column's mixture of types.
@@ -32,14 +32,8 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     kind = next((s.lower() for s in reversed(path.suffixes) if s.lower() != ".gz"), "")
     if kind not in _WRITERS:
         raise DataError(f"{path}: rows are written as {', '.join(_WRITERS)}, each also with .gz")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            _write_to(file, path.suffix.lower() == ".gz", _WRITERS[kind], list(rows))
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        _write_to(file, path.suffix.lower() == ".gz", _WRITERS[kind], list(rows))
 
 
 def _write_to(

@@ -18,7 +18,7 @@ class ConcatModule(FusionModule):
         super().__init__()
         self.encoders, self.keep = tuple(encoders), tuple(keep)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in encoders)
-        self.mix = nn.Linear(len(encoders) * width, width)
+        self.mix = nn.Linear(len(encoders) * width, width) if len(encoders) > 1 else nn.Identity()
         self.context = nn.Linear(width, width) if keep else None
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
@@ -33,7 +33,7 @@ class ConcatModule(FusionModule):
 
 
 class Concat(Fusion):
-    """Each input's tokens are averaged to one vector; the vectors are joined and mixed by a linear layer.
+    """Each input's tokens are averaged to one vector; the vectors are joined and, if several, mixed by a linear layer.
 
     An absent input takes part with its learned token. Spans that a task reads follow behind, with a projection of the
     row added to each token, so that every position knows of the other inputs.

@@ -143,7 +143,7 @@ def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -
     majority: TaskScores | None = None
     for name, split in (("validation", plan.splits.validation), ("test", plan.splits.test)):
         if split is not None:
-            scores[name], majority = predictor.evaluate(split.table, split.rows.tolist())
+            scores[name], majority = predictor.evaluate(plan.source(split), split.rows.tolist())
     judged = scores["test"] or scores["validation"]
     return {
         **scores,
