@@ -58,9 +58,10 @@ def test_a_demo_shows_what_its_run_folders_say(tmp_path: Path) -> None:
         assert twin["steps"] == together["steps"] == 60
         assert row.alone is not None
         assert row.alone > 0.5
+    together, alone = shown.closing.splitlines()[0].split("; better alone: ")
     for row in shown.rows:
-        named = shown.closing.split("better together:" if (row.difference or 0) > 0 else "better alone:")
-        assert row.difference == 0 or row.task in named[1].split(";")[0]
+        assert (row.task in together) == ((row.difference or 0) > 0)
+        assert (row.task in alone) == ((row.difference or 0) < 0)
 
 
 def test_a_name_that_is_no_demo() -> None:

@@ -90,7 +90,7 @@ def test_one_run_folder_and_one_voice(folder: Path, said: subprocess.CompletedPr
     files = {str(p.relative_to(folder / "runs/two")) for p in (folder / "runs/two").rglob("*") if p.is_file()}
     assert files == {
         "checkpoints/best.safetensors", "config.yaml", "log.jsonl", "metrics.json", "model.safetensors",
-        "preprocessing.json",
+        "predictions/test.jsonl", "predictions/validation.jsonl", "preprocessing.json",
     }  # fmt: skip
 
 

@@ -70,9 +70,7 @@ def play(
     if steps is None:
         raise ConfigError(f"{path}: a demo says `training.steps`, so that its twins can take as many")
     with single_task_twins(config, steps, folder.with_name(f"{folder.name}-twins")) as twins:
-        say(
-            f"Training one network for {len(config.tasks)} tasks, beside a twin for each task alone; {steps} steps each"
-        )
+        say(f"Training {len(config.tasks)} tasks together, and each alone: {steps} steps a network")
         run = fit(path, out=folder, overrides=[f"{k}={v}" for k, v in (overrides or {}).items()])
         rows = _compare(run, twins)
     return Shown(f"{len(run.predictor.preprocessing.tasks)} tasks, test rows", rows, _closing(rows, run, start), run)
@@ -101,9 +99,7 @@ def _compare(run: Run, twins: Mapping[str, Future[TaskScores]]) -> list[TaskRow]
 def _closing(rows: list[TaskRow], run: Run, start: float) -> str:
     better = [row.task for row in rows if (row.difference or 0) > 0]
     worse = [row.task for row in rows if (row.difference or 0) < 0]
-    told = [f"better together: {', '.join(better)}"] if better else []
-    told += [f"better alone: {', '.join(worse)}"] if worse else []
     return (
-        f"One seed, {run.metrics['steps']} steps each; {'; '.join(told) or 'no difference'}.\n"
+        f"One seed. Better together: {', '.join(better) or 'none'}; better alone: {', '.join(worse) or 'none'}.\n"
         f"{time.perf_counter() - start:.0f} s in all. Run folder: {run.folder}"
     )
