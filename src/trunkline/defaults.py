@@ -27,14 +27,14 @@ class Facts:
 
     Attributes:
         rows: training rows with at least one label.
-        encoders: of the model; a table block is one.
+        inputs: how many there are.
         tasks: names.
         overlap: `[T, T]`, training rows that carry both labels.
         counts: `[T]`, training rows that carry each label.
     """
 
     rows: int
-    encoders: int
+    inputs: int
     tasks: Sequence[str]
     overlap: Tensor
     counts: Tensor
@@ -65,7 +65,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         clip=pick("training.clip", t.clip, lambda: (1.0, "one wild batch cannot undo the ones before")),
         precision=pick("training.precision", t.precision, lambda: ("32", "safe everywhere")),
         devices=pick("training.devices", t.devices, lambda: (1, "one process")),
-        input_dropout=pick("training.input_dropout", t.input_dropout, lambda: _input_dropout(facts.encoders)),
+        input_dropout=pick("training.input_dropout", t.input_dropout, lambda: _input_dropout(facts.inputs)),
     )
     chosen = replace(
         config,
@@ -97,9 +97,9 @@ def _steps(epochs: float | None, per_epoch: int) -> tuple[int, str]:
     return steps, f"{EPOCHS} epochs of {per_epoch} batches, but at least {MIN_STEPS} and at most {MAX_STEPS} steps"
 
 
-def _input_dropout(encoders: int) -> tuple[float, str]:
-    if encoders > 1:
-        return 0.1, f"{encoders} inputs: the network must learn to do without any of them"
+def _input_dropout(inputs: int) -> tuple[float, str]:
+    if inputs > 1:
+        return 0.1, f"{inputs} inputs: the network must learn to do without any of them"
     return 0.0, "a single input cannot be left out"
 
 

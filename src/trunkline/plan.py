@@ -146,7 +146,7 @@ def _facts(preprocessing: Preprocessing, labelled: np.ndarray) -> Facts:
     flags = torch.from_numpy(labelled).double()
     return Facts(
         rows=int(labelled.any(1).sum()),
-        encoders=len(preprocessing.encoders),
+        inputs=len(preprocessing.inputs),
         tasks=preprocessing.tasks,
         overlap=flags.T @ flags,
         counts=flags.sum(0),

@@ -20,12 +20,13 @@ from trunkline.types import GridContext
 from worlds import schema, world
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.integers(1, 5))
-def test_never_all_inputs_are_dropped(seed: int, rate: float, groups: int) -> None:
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.lists(st.integers(1, 3), min_size=1, max_size=4))
+def test_never_all_inputs_are_dropped(seed: int, rate: float, sizes: list[int]) -> None:
     rng = np.random.default_rng(seed)
-    present = rng.random((64, groups)) < 0.7
+    present = rng.random((64, sum(sizes))) < 0.7
     present[~present.any(1), 0] = True
-    kept = drop_inputs(present, [slice(g, g + 1) for g in range(groups)], rate, rng)
+    stops = np.cumsum(sizes).tolist()
+    kept = drop_inputs(present, [slice(stop - size, stop) for size, stop in zip(sizes, stops)], rate, rng)
     assert kept.any(1).all()
     assert not (kept & ~present).any()
 
@@ -36,11 +37,22 @@ def test_inputs_are_dropped_at_the_rate_asked_for() -> None:
     assert kept.mean(0) == pytest.approx(0.8 + 0.2**3 / 3, abs=0.01)
 
 
-def test_a_block_is_dropped_whole() -> None:
-    present = np.ones((1000, 3), dtype=bool)
-    kept = drop_inputs(present, [slice(0, 2), slice(2, 3)], 0.5, np.random.default_rng(0))
-    assert (kept[:, 0] == kept[:, 1]).all()
-    assert 0.3 < kept[:, 0].mean() < 0.9
+def test_a_block_is_dropped_whole_or_loses_one_input() -> None:
+    present = np.ones((20_000, 5), dtype=bool)
+    kept = drop_inputs(present, [slice(0, 4), slice(4, 5)], 0.2, np.random.default_rng(0))
+    left = kept[:, :4].sum(1)
+    assert set(left.tolist()) == {0, 3, 4}
+    gone = 0.2 - 0.2**2 / 2  # of the rows that lost both, half keep the block
+    assert (left == 0).mean() == pytest.approx(gone, abs=0.01)
+    assert (left == 3).mean() == pytest.approx(0.2 * (1 - gone), abs=0.01)
+    assert np.ptp(kept[left == 3, :4].mean(0)) < 0.05
+
+
+def test_a_table_alone_loses_one_input_at_a_time() -> None:
+    present = np.ones((20_000, 3), dtype=bool)
+    kept = drop_inputs(present, [slice(0, 3)], 0.3, np.random.default_rng(0))
+    assert set(kept.sum(1).tolist()) == {2, 3}
+    assert kept.mean(0) == pytest.approx(0.9, abs=0.01)
 
 
 def test_the_target_of_a_dropped_input_is_dropped_too(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class RowBatches(Dataset[Batch]):
     Args:
         preprocessing: fitted states.
         table: the rows.
-        input_dropout: probability of leaving out each input that a row has, in training batches.
+        input_dropout: see `drop_inputs`; in training batches only.
         with_targets: read the target columns too.
 
     Raises:
@@ -199,22 +199,30 @@ def drop_inputs(present: np.ndarray, groups: Sequence[slice], rate: float, rng: 
 
     Args:
         present: `[B, inputs]` bool.
-        groups: columns that go together (a block counts as one input).
-        rate: probability of leaving out each group that is there.
+        groups: columns that go together: one input, or all of a block.
+        rate: probability of leaving out each group that is there, and of leaving out one input of a block that stays.
         rng: where the draws come from.
 
     Returns:
-        A new `[B, inputs]` bool. A row that would have lost everything keeps one of its inputs, each equally likely.
+        A new `[B, inputs]` bool. A row that would have lost everything keeps one group, each equally likely.
     """
     there = np.stack([present[:, g].any(1) for g in groups], 1)  # [B, groups]
     keep = there & (rng.random(there.shape) >= rate)
-    rescue = np.where(there, rng.random(there.shape), -1.0).argmax(1)
+    rescue = _any_one(there, rng)
     lost = ~keep.any(1)
     keep[lost, rescue[lost]] = True
     out = present.copy()
     for j, group in enumerate(groups):
         out[:, group] &= keep[:, j : j + 1]
+    for group in (g for g in groups if g.stop - g.start > 1):
+        loses = (rng.random(len(out)) < rate) & out[:, group].any(1) & (out.sum(1) > 1)
+        out[loses, (group.start + _any_one(out[:, group], rng))[loses]] = False
     return out
+
+
+def _any_one(flags: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Of each row one column that is `True`, each equally likely."""
+    return np.where(flags, rng.random(flags.shape), -1.0).argmax(1)
 
 
 def _as_rows(where: np.ndarray, size: int) -> Tensor | None:
