@@ -133,6 +133,22 @@ def test_list_names_every_catalog() -> None:
     assert "upgrad" not in call("list", "trunks")
 
 
+def test_names_with_brackets(tmp_path: Path) -> None:
+    """Units in names are no markup."""
+    rows = [{"len [mm]": i, "w[/kg]": i % 3, "y [a]": i % 2} for i in range(40)]
+    write_rows(tmp_path / "rows.csv", rows)
+    (tmp_path / "c.yaml").write_text(
+        "data: {train: rows.csv}\n"
+        'inputs: {"len [mm]": number, "w[/kg]": number}\n'
+        'tasks: {"y [a]": binary}\n'
+        "training: {steps: 2}\nwidth: 8\n"
+    )
+    for said in (call("check", tmp_path / "c.yaml"), call("fit", tmp_path / "c.yaml", "--out", tmp_path / "run")):
+        assert "y [a]" in said
+    assert "len [mm]" in call("check", tmp_path / "c.yaml")
+    assert "w[/kg]" in call("check", tmp_path / "c.yaml")
+
+
 class TestMistakes:
     def test_all_at_once(self, run: Path, tmp_path: Path) -> None:
         bad = CONFIG.replace("kind: category", "kind: categroy").replace("photo: {type: image", "photo: {type: imgae")

@@ -4,40 +4,62 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from trunkline.errors import DataError
 
 YES = frozenset({"1", "1.0", "true", "yes", "y"})
 NO = frozenset({"0", "0.0", "false", "no", "n"})
+WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")  # a whole number, written as a float
 
 
 def as_number(cell: Any) -> float:
-    """A finite number, from a number or its text.
+    """A finite number, from a number or its text; `1_000` is not the text of a number.
 
     Raises:
-        DataError: it is neither, or it is NaN or infinite.
+        DataError: it is neither, or it is NaN, infinite, or too large for a float.
     """
     try:
         value = float(cell)
     except (TypeError, ValueError):
         raise DataError(f"{cell!r} is not a number") from None
+    except OverflowError:
+        raise DataError("a whole number is too large: a float ends near 1.8e308") from None
+    if isinstance(cell, str) and "_" in cell:
+        raise DataError(f"{cell!r} is not a number; write it without underscores")
     if not math.isfinite(value):
         raise DataError(f"{cell!r} is not finite; leave the cell empty where the value is absent")
     return value
 
 
 def as_name(cell: Any) -> str:
-    """A name as text; 3.0 and 3 are the same name.
+    """A name as text, the same however a file's format wrote it.
+
+    A whole number is written without its point, whether it comes as a number or as text: 3, 3.0, "3" and "3.0" (so
+    does pandas write whole numbers of a column with holes) are all "3". A boolean is "true" or "false", and so is
+    its Python text, "True" or "False". Any other text stays as it is: "007", "007.0", "1e3", "+3.0" and "TRUE" are
+    names of their own.
 
     Raises:
         DataError: the cell is a list or an object.
+
+    Example:
+        >>> [as_name(cell) for cell in (3.0, "3.0", "007", True, "red")]
+        ['3', '3', '007', 'true', 'red']
     """
     if isinstance(cell, (list, dict)):
         raise DataError(f"one name is wanted here, not {cell!r}")
     if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return str(cell)
+        return str(int(cell))
+    text = str(cell)
+    if text in ("True", "False"):
+        return text.lower()
+    whole = WHOLE.fullmatch(text)
+    return str(int(whole[1])) if whole else text
 
 
 def as_truth(cell: Any) -> bool:
@@ -70,3 +92,11 @@ def as_list(cell: Any, *, separator: str = "|") -> list[Any]:
         return json.loads(cell)
     except json.JSONDecodeError as error:
         raise DataError(f"{cell[:80]!r} starts like a JSON list but is none: {error}") from None
+
+
+def mean_and_scale(values: Iterable[float]) -> tuple[float, float]:
+    """Mean and standard deviation of at least one number; the latter is 1 where all are equal up to rounding."""
+    column = np.fromiter(values, dtype=np.float64)
+    mean, std = float(column.mean()), float(column.std())
+    is_constant = std <= 1e-12 * max(abs(mean), np.finfo(np.float64).tiny)
+    return mean, 1.0 if is_constant else std

@@ -23,7 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(quiet=os.environ.get("LOCAL_RANK", "0") != "0")  # of processes that train together, the first speaks
+# Names of columns may hold brackets, which are no markup. Of processes that train together, the first speaks.
+out = Console(markup=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML config.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
@@ -39,7 +40,7 @@ def main() -> None:
     try:
         app()
     except TrunklineError as error:
-        Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]", highlight=False)
+        Console(stderr=True).print(type(error).__name__, style="bold red")
         print(error, file=sys.stderr)
         sys.exit(1)
 

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from trunkline.balancers import CATALOG as BALANCERS
 from trunkline.balancers import GramianBalancer
-from trunkline.config import BalancerConfig, ComponentConfig, Config
+from trunkline.config import BalancerConfig, ComponentConfig, Config, DataConfig
 from trunkline.engine import choose_level
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.trunks import CATALOG as TRUNKS
 
 Reasons = dict[str, str]
 
+VALIDATION = 0.1  # of the training table, where nothing else is said
 MIN_STEPS, MAX_STEPS, EPOCHS = 300, 5000, 30
 
 
@@ -69,6 +70,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
     )
     chosen = replace(
         config,
+        data=_with_validation(config, reasons),
         inputs={name: c.complete() for name, c in config.inputs.items()},
         tasks={name: c.complete() for name, c in config.tasks.items()},
         fusion=pick(
@@ -80,6 +82,15 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         training=training,
     )
     return chosen, reasons
+
+
+def _with_validation(config: Config, reasons: Reasons) -> DataConfig | None:
+    """What was done when the rows were split."""
+    data = config.data
+    if data is None or data.split is not None or data.validation is not None:
+        return data
+    reasons["data.validation"] = "a share to choose the best weights by"
+    return replace(data, validation=VALIDATION)
 
 
 def _batch_size(facts: Facts) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_model
 
@@ -36,6 +37,11 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
     network = model.build(preprocessing)
     load_model(network, str(folder / "model.safetensors"))
     return Predictor(network)
+
+
+def read_metrics(folder: str | Path) -> dict[str, Any]:
+    """`metrics.json` of a finished run."""
+    return json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
 
 
 def as_model(config: Config) -> MultiTaskModel:

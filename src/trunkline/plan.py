@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from trunkline.balancers import Balancer
 from trunkline.config import BalancerConfig, ComponentConfig, Config, DataConfig, InputConfig, TaskConfig, Training
 from trunkline.config.objects import as_type_and_options
 from trunkline.data import Split, Splits, Table, make_splits, read_table
-from trunkline.defaults import Facts, Reasons, choose
+from trunkline.defaults import VALIDATION, Facts, Reasons, choose
 from trunkline.engine import Engine, expected_rates
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.loading import as_model
@@ -22,6 +24,7 @@ from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.model import MultiTaskModel, Network
 from trunkline.schema import InputColumn, Preprocessing, RowBatches, Schema, TaskColumn
 from trunkline.tasks import CATALOG as TASKS
+from trunkline.tasks import Task
 from trunkline.trunks import CATALOG as TRUNKS
 
 
@@ -102,33 +105,58 @@ def config_of(model: MultiTaskModel, balancer: Balancer | None, level: Any, trai
 
 
 def columns_of(data: DataConfig) -> Sequence[str]:
-    """What a config would say to make this model."""
+    """Columns of the table that `data:` names."""
     return read_table(data.train, na=data.na).columns
 
 
 def read_splits(config: Config) -> Splits:
-    """Columns of the table that `data:` names."""
+    """The tables that `data:` names, split as it says."""
     data = config.data
     assert data is not None
     train_table = read_table(data.train, na=data.na)
     return split_rows(config, train_table, table_or_share(data.validation, data.na), table_or_share(data.test, data.na))
 
 
+def fingerprints(config: Config) -> dict[str, str]:
+    """SHA-256 of each file that `data:` names, by its path."""
+    data = config.data
+    paths = [] if data is None else [p for p in (data.train, data.validation, data.test) if isinstance(p, Path)]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
 def table_or_share(given: Any, na: Any) -> Table | float | None:
-    """The tables that `data:` names, split as it says."""
+    """A table that is given by its path, or a share as it is."""
     return given if given is None or isinstance(given, float) else read_table(given, na=na)
 
 
 def split_rows(config: Config, table: Table, validation: Any, test: Any) -> Splits:
-    """A table that is given by its path, or a share as it is."""
-    """Splits of a table; a tenth of it validates where nothing else is said."""
+    """Splits of a table; the share of validation rows is `VALIDATION` where nothing else is said.
+
+    In a split by share every class of every task stays in the training rows, so that none is met later for the first
+    time.
+    """
     split = None if config.data is None else config.data.split
     if split is None and validation is None:
-        validation = 0.1
+        validation = VALIDATION
     targets = [task.column for task in config.tasks.values()]
+    is_by_share = isinstance(validation, float) or isinstance(test, float)
+    keep = _one_of_each_class(config, table) if is_by_share else ()
     return make_splits(
-        table, validation=validation, test=test, split=split, stratify=targets, seed=config.training.seed
+        table, validation=validation, test=test, split=split, stratify=targets, keep=keep, seed=config.training.seed
     )
+
+
+def _one_of_each_class(config: Config, table: Table) -> list[int]:
+    """One row, drawn by the seed, of each class that a task's labels name."""
+    order = np.random.default_rng(config.training.seed).permutation(len(table)).tolist()
+    keep: dict[tuple[str, str], int] = {}
+    for name, task in config.tasks.items():
+        if task.column in table.columns and task.component.names is not Task.names:
+            kind = task.make()
+            for row, value in TaskColumn(kind, task.column).values(table, order):
+                for label in kind.names(value):
+                    keep.setdefault((name, label), row)
+    return sorted(set(keep.values()))
 
 
 def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray) -> dict[str, float]:

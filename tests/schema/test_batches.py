@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from trunkline import ConfigError, DataError, InputColumn, TaskColumn
 from trunkline.data import Draw, read_table
 from trunkline.modalities import Category, Image, Number
+from trunkline.modalities import Text as TextInput
 from trunkline.schema import Preprocessing, RowBatches, Schema, drop_inputs
-from trunkline.tasks import Binary, Mask
+from trunkline.tasks import Binary, Mask, Tags, Text
 from trunkline.tasks import Category as CategoryTask
 from trunkline.types import GridContext
 from worlds import schema, world
@@ -64,6 +65,40 @@ def test_the_target_of_a_dropped_input_is_dropped_too(tmp_path: Path) -> None:
     assert torch.equal(batch.labelled["area"], photo)
     assert len(batch.targets["area"].values["values"]) == int(photo.sum())
     assert batch.labelled["kind"].all()
+
+
+def test_a_row_is_not_left_without_anything_to_teach() -> None:
+    """Its only label hangs on the input that would be left out: then the input stays, and the step is not empty."""
+    rows = [{"note": "a b", "x": i, "slots": "O B-x"} for i in range(8)]
+    bound = Schema({"note": TextInput(), "x": Number()}, {"slots": TaskColumn(Tags(), "slots", of="note")})
+    table = read_table(rows)
+    batches = RowBatches(Preprocessing.fit(bound, table, range(8)), table, input_dropout=0.9)
+    for seed in range(5):
+        batch = batches[Draw(tuple(range(8)), seed)]
+        assert batch.counts == (8,)
+        assert batch.present["note"].all()
+        assert not batch.present["x"].all()
+
+
+def test_held_out_tables_need_not_have_everything() -> None:
+    train = read_table([{"x": i, "z": i, "y": i % 2, "w": i % 2} for i in range(6)])
+    states = Preprocessing.fit(Schema({"x": Number(), "z": Number()}, {"y": Binary(), "w": Binary()}), train, range(6))
+    batch = RowBatches(states, read_table([{"x": 1, "y": 1}]))[Draw((0,), None)]
+    assert batch.present.values.tolist() == [[True, False]]
+    assert batch.labelled.values.tolist() == [[True, False]]
+    with pytest.raises(DataError, match=r"no column 'y'.*\n.*no column 'w'"):
+        RowBatches(states, read_table([{"x": 1}]))
+
+
+def test_statistics_are_taken_from_everywhere() -> None:
+    """A modality that looks at a few values sees them from the whole training split."""
+
+    class Few(Number):
+        fit_sample = 3
+
+    rows = [{"x": i, "y": i % 2} for i in range(11)]
+    states = Preprocessing.fit(Schema({"x": Few()}, {"y": Binary()}), read_table(rows), range(11)).states
+    assert states["inputs"]["x"]["mean"] == 5.0
 
 
 def test_the_same_draw_gives_the_same_batch(tmp_path: Path) -> None:
@@ -148,6 +183,21 @@ class TestErrorsSayWhere:
             Preprocessing.fit(bound, read_table([{"sise": 1, "yy": 1}]), [0])
         assert str(caught.value).count("no column") == 3
         assert "Did you mean 'sise'?" in str(caught.value)
+
+    def test_states_that_cannot_be_fitted_all_at_once(self) -> None:
+        rows = [{"x": 1, "a": None, "b": None, "c": "one"}] * 3
+        bound = Schema({"x": Number()}, {"a": Binary(), "b": CategoryTask(), "c": CategoryTask()})
+        with pytest.raises(DataError) as caught:
+            Preprocessing.fit(bound, read_table(rows), range(3))
+        assert [f"column {c!r}" in line for c, line in zip("abc", str(caught.value).splitlines())] == [True] * 3
+
+    def test_a_target_that_is_an_input_too(self) -> None:
+        with pytest.raises(ConfigError, match=r"tasks.y.column: 'z' is read by input 'x', which would give it away"):
+            Schema({"x": InputColumn(Number(), "z")}, {"y": TaskColumn(Binary(), "z")})
+
+    def test_a_table_cell_has_no_tokens(self) -> None:
+        with pytest.raises(ConfigError, match=r"tasks.y.of: 'x' is one cell of a table"):
+            Schema({"x": Number()}, {"y": TaskColumn(Text(), "y", of="x")})
 
     def test_bindings_all_at_once(self) -> None:
         with pytest.raises(ConfigError) as caught:

@@ -30,7 +30,8 @@ class LossBalancer(nn.Module, ABC):
         """Combine the losses of the present tasks.
 
         Args:
-            losses: `[T']`, differentiable.
+            losses: `[T']`, differentiable, at least one; 0 where a task's labels weigh nothing (a text without words),
+                whose term the engine leaves out.
             tasks: names, in the order of `losses`.
 
         Returns:
@@ -62,6 +63,11 @@ class GramianBalancer(nn.Module, ABC):
 Balancer = LossBalancer | GramianBalancer
 
 
+def index_like(index: Sequence[int], like: Tensor) -> Tensor:
+    """An index for `like`, without waiting for the device; a list in brackets would."""
+    return torch.tensor(index, dtype=torch.int64).to(like.device, non_blocking=True)
+
+
 class TaskVector(nn.Module):
     """One learned number per task, saved and restored by task *name*.
 
@@ -78,7 +84,7 @@ class TaskVector(nn.Module):
         """`[len(tasks)]`, differentiable."""
         if tuple(tasks) == self.tasks:
             return self.values
-        return self.values[[self.tasks.index(t) for t in tasks]]
+        return self.values[index_like([self.tasks.index(task) for task in tasks], self.values)]
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         for i, task in enumerate(self.tasks):

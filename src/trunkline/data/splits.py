@@ -47,6 +47,7 @@ def make_splits(
     test: Table | float | None = None,
     split: str | None = None,
     stratify: Sequence[str] = (),
+    keep: Sequence[int] = (),
     seed: int = 0,
 ) -> Splits:
     """Splits from what a config says.
@@ -57,6 +58,7 @@ def make_splits(
         test: likewise.
         split: the column that says which split a row belongs to.
         stratify: target columns, the first category-like one of which keeps its shares of classes in a split by share.
+        keep: rows that a split by share does not hold out, as far as others are enough.
         seed: of the split by share.
 
     Raises:
@@ -65,7 +67,8 @@ def make_splits(
     if split is not None:
         return split_by_column(train, split)
     shares = [held if isinstance(held, float) else 0.0 for held in (validation, test)]
-    rest, by_share = split_by_share(len(train), shares, labels=stratify_labels(train, stratify), seed=seed)
+    labels = stratify_labels(train, stratify)
+    rest, by_share = split_by_share(len(train), shares, labels=labels, keep=keep, seed=seed)
 
     def held(given: Table | float | None, rows: np.ndarray) -> Split | None:
         if isinstance(given, Table):
@@ -98,7 +101,12 @@ def split_by_column(table: Table, column: str) -> Splits:
 
 
 def split_by_share(
-    num_rows: int, shares: Sequence[float], *, labels: Sequence[Hashable] | None = None, seed: int = 0
+    num_rows: int,
+    shares: Sequence[float],
+    *,
+    labels: Sequence[Hashable] | None = None,
+    keep: Sequence[int] = (),
+    seed: int = 0,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Hold out shares of the rows.
 
@@ -108,6 +116,7 @@ def split_by_share(
         num_rows: rows there are.
         shares: of all rows, one a held-out part; a part with share 0 is empty, any other has at least one row.
         labels: a class a row (absent is a class); `None` to draw without regard to classes.
+        keep: rows not to hold out, as far as the others are enough.
         seed: the same seed gives the same parts.
 
     Returns:
@@ -124,7 +133,9 @@ def split_by_share(
         count = max(1, round(num_rows * share)) if share else 0
         if count >= len(left):
             raise DataError(f"{num_rows} rows are too few to hold out {list(shares)} of them")
-        held = _draw_stratified(left, count, labels, np.random.default_rng([seed, number]))
+        others = np.setdiff1d(left, keep)
+        drawn_from = others if len(others) >= count else left
+        held = _draw_stratified(drawn_from, count, labels, np.random.default_rng([seed, number]))
         left = np.setdiff1d(left, held, assume_unique=True)
         parts.append(held)
     return left, parts[::-1]

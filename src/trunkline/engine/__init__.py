@@ -10,8 +10,8 @@ The whole interface, in anybody's loop:
 
 from __future__ import annotations
 
-from trunkline.engine.choice import choose_level, expected_rates, unseen_pairs
+from trunkline.engine.choice import choose_level, expected_rates, unseen_pairs, warn_unseen
 from trunkline.engine.engine import Engine
 from trunkline.engine.levels import LEVELS, Level
 
-__all__ = ["LEVELS", "Engine", "Level", "choose_level", "expected_rates", "unseen_pairs"]
+__all__ = ["LEVELS", "Engine", "Level", "choose_level", "expected_rates", "unseen_pairs", "warn_unseen"]

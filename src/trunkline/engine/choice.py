@@ -9,6 +9,7 @@ from torch import Tensor
 from trunkline.engine.levels import Level
 
 ENOUGH = 0.5  # of the rarer task's rows
+NAMED = 5  # pairs in a warning
 
 
 def unseen_pairs(label_overlap: Tensor, counts: Tensor, *, enough: float = ENOUGH) -> list[tuple[int, int]]:
@@ -44,6 +45,29 @@ def choose_level(label_overlap: Tensor, counts: Tensor, tasks: Sequence[str] | N
     return "last", (
         f"{len(unseen)} of {len(counts) * (len(counts) - 1) // 2} pairs of tasks share too few labelled rows to be "
         f"compared at the features; {first!r} and {second!r} share {shared} of {rarer}"
+    )
+
+
+def warn_unseen(level: Level, label_overlap: Tensor, counts: Tensor, tasks: Sequence[str]) -> str | None:
+    """What to tell somebody who chose `features` for tasks that it cannot compare; `None` where nothing is wrong.
+
+    Args:
+        level: as chosen.
+        label_overlap: `[T, T]`, rows of the training split that carry both labels.
+        counts: `[T]`, rows that carry each label.
+        tasks: names.
+    """
+    unseen = unseen_pairs(label_overlap, counts) if level == "features" else []
+    if not unseen:
+        return None
+    named = [
+        f"{tasks[i]!r} and {tasks[j]!r} ({int(label_overlap[i, j])} of {int(min(counts[i], counts[j]))})"
+        for i, j in unseen[:NAMED]
+    ]
+    more = f" and {len(unseen) - NAMED} more pairs" if len(unseen) > NAMED else ""
+    return (
+        f"balancer.level: 'features' compares tasks only on rows that carry both labels, and these share too few of "
+        f"the rarer task's: {', '.join(named)}{more}. Their conflicts go unseen; level 'last' sees them"
     )
 
 

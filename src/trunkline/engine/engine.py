@@ -75,6 +75,7 @@ class Engine(nn.Module):
         self._step: Step | None = None
         self._anchor: Tensor | None = None
         self._record: Record | None = None
+        self._pending: Record | None = None  # of a forward pass that has no losses yet
 
     def begin(self, counts: Mapping[str, int] | Sequence[int], size: int) -> tuple[str, ...]:
         """Start a step, before its forward pass, and agree with all ranks on the tasks that are present in it.
@@ -90,7 +91,7 @@ class Engine(nn.Module):
             checked_names(counts, self.tasks)
             counts = [counts.get(task, 0) for task in self.tasks]
         self._recorder.take()
-        self._anchor = self._record = None
+        self._anchor = self._record = self._pending = None
         self._step = Step.agreed(self.tasks, counts, size)
         return self._step.present
 
@@ -132,6 +133,7 @@ class Engine(nn.Module):
         """One total to call `.backward()` on.
 
         Under torch.distributed every rank's gradients, averaged over ranks, are those of one process with all rows.
+        A task whose weight is 0 on all ranks takes no part. Without any task the total is a zero that moves nothing.
 
         Args:
             sums: `[T']`, each task's summed loss over what is labelled on this rank; 0 where nothing is.
@@ -144,8 +146,11 @@ class Engine(nn.Module):
         step, self._step = self._step, None
         if step is None or step.present != tuple(present):
             raise ValueError(f"combine() got tasks {tuple(present)}; begin() said {step and step.present}")
-        losses = step.losses(sums, weights, self.rates)
-        total = self._total(losses, step.present)
+        losses, weighs = step.losses(sums, weights, self.rates)
+        record, self._pending = self._pending or Record(), None
+        record.tasks, record.losses, record.weighs = step.present, losses.detach(), weighs
+        self._record = record
+        total = self._total(losses, record)
         anchor, self._anchor = self._anchor, None
         return total if anchor is None else total + anchor.to(total)
 
@@ -180,8 +185,8 @@ class Engine(nn.Module):
         Returns:
             `level`; `losses` and `weights` by task; `cosines` by task and task, `None` for a pair that cannot be
             compared at this level; `conflicts`, the share of the known pairs with a negative cosine. The last two are
-            `None` for a loss balancer, a weight is `None` where the task has no gradient in the shared part.
-            Empty before the first step.
+            `None` for a loss balancer, a weight is `None` where the task has no gradient in the shared part, loss and
+            weight where its labels weigh nothing. Empty before the first step.
         """
         return {} if self._record is None else {"level": self.level, **self._record.describe()}
 
@@ -200,7 +205,8 @@ class Engine(nn.Module):
             self._anchor, _ = cross(Crossing((), lambda gradients, kept: {}), shared)
             return dict.fromkeys(tasks, taps)
         comparison = self._comparison(shared, labelled)
-        weigh = partial(self._weigh, comparison, _blank(shared))
+        self._pending = Record()
+        weigh = partial(self._weigh, comparison, _blank(shared), self._pending)
         self._anchor, copies = cross(Crossing(tasks, weigh, comparison.kept), shared)
         own = {task: iter(its) for task, its in copies.items()}
         return {task: tuple(next(own[task]) if tap.requires_grad else tap for tap in taps) for task in tasks}
@@ -213,17 +219,24 @@ class Engine(nn.Module):
         calls = self._recorder.take()
         return Last(self._recorder.layers, calls, taps) if self.level == "last" else Features(labelled)
 
-    def _total(self, losses: Tensor, present: tuple[str, ...]) -> Tensor:
-        self._record = Record(present, losses.detach())
+    def _total(self, losses: Tensor, record: Record) -> Tensor:
+        if not record.tasks:  # a leaf: `backward` takes it and reaches nobody
+            return losses.new_zeros((), requires_grad=torch.is_grad_enabled())
         if not isinstance(self.balancer, LossBalancer):
             return losses.sum()  # the weights act at the boundary
-        preferences = numbers_like(self._preferences_of(present), losses)
-        terms, weights = self.balancer.weigh(losses, present)
-        self._record.weights = weights * preferences
-        return (terms * preferences).sum()
+        preferences = numbers_like(self._preferences_of(record.tasks), losses)
+        terms, weights = self.balancer.weigh(losses, record.tasks)
+        record.weights = weights * preferences
+        # Selected, not multiplied: what a balancer makes of a zero may be infinite.
+        return torch.where(record.weighs, terms * preferences, torch.zeros_like(terms)).sum()
 
     def _weigh(
-        self, comparison: Comparison, blank: Tensor, gradients: Mapping[str, Gradients], kept: Sequence[Tensor]
+        self,
+        comparison: Comparison,
+        blank: Tensor,
+        record: Record,
+        gradients: Mapping[str, Gradients],
+        kept: Sequence[Tensor],
     ) -> dict[str, float]:
         """Weights of the tasks' gradients at the boundary; called by it, in the backward pass."""
         reads = sum_counts([any(g is not None for g in own) for own in gradients.values()])
@@ -234,10 +247,12 @@ class Engine(nn.Module):
         with torch.autocast(blank.device.type, enabled=False):
             zeros = blank.new_zeros(len(tasks), len(tasks))
             gramian = comparison.gramian([gradients[task] for task in tasks], index, kept, zeros)
-        gramian = gramian.to("cpu", torch.float64)  # the one wait for the device
-        weights = dict(zip(tasks, self._balance(gramian, tasks)))
-        if self._record is not None:
-            self._record.weights, self._record.compared, self._record.gramian = weights, tasks, gramian
+        together = torch.cat([gramian, record.weighing(tasks, gramian).unsqueeze(1)], 1)
+        together = together.to("cpu", torch.float64)  # the one wait for the device
+        weighing = together[:, -1].nonzero().flatten()
+        gramian, tasks = together[weighing][:, weighing], tuple(tasks[k] for k in weighing.tolist())
+        weights = dict(zip(tasks, self._balance(gramian, tasks))) if tasks else {}
+        record.weights, record.compared, record.gramian = weights, tasks, gramian
         return {task: weights.get(task, 0.0) for task in gradients}
 
     def _balance(self, gramian: Tensor, tasks: tuple[str, ...]) -> list[float]:

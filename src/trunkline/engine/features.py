@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from trunkline.balancers import index_like
 from trunkline.engine.distributed import num_ranks, sum_over_ranks
-from trunkline.engine.levels import Comparison, Gradients, index_like, precise
+from trunkline.engine.levels import Comparison, Gradients, precise
 from trunkline.gramian import known_pairs
 
 

@@ -32,11 +32,6 @@ def numbers_like(numbers: Sequence[float], like: Tensor) -> Tensor:
     return torch.tensor(numbers, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
-def index_like(index: Sequence[int], like: Tensor) -> Tensor:
-    """An index for `like`, without waiting for the device."""
-    return torch.tensor(index, dtype=torch.int64).to(like.device, non_blocking=True)
-
-
 class Comparison(ABC):
     """Compares the tasks' gradients of one forward pass.
 

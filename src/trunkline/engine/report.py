@@ -3,39 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from trunkline.balancers import index_like
 from trunkline.gramian import conflict_share, cosines
 
 
 @dataclass
 class Record:
-    """One step, its tensors still where they were made.
+    """One step, its tensors still where they were made. It is written as the step goes on.
 
     Attributes:
-        tasks: present in the step, `T'`.
+        tasks: labelled in the step, `T'`.
         losses: `[T']`, as differentiated.
+        weighs: `[T']` bool, whose labels weigh anything: the others take no part.
         weights: of each task's loss, `[T']`; or by name, of each task's gradient in the shared part.
         compared: the tasks that had a gradient at the boundary.
         gramian: of those, NaN where a pair is unknown.
     """
 
-    tasks: tuple[str, ...]
-    losses: Tensor
+    tasks: tuple[str, ...] = ()
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0))
+    weighs: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     weights: Tensor | Mapping[str, float] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
     gramian: Tensor | None = None
 
+    def weighing(self, tasks: Sequence[str], like: Tensor) -> Tensor:
+        """Which of these tasks' labels weigh anything, `[len(tasks)]`, as numbers like `like`; no waiting."""
+        place = {task: k for k, task in enumerate(self.tasks)}
+        assert all(task in place for task in tasks), "a task without a loss has no gradient"
+        if tuple(tasks) == self.tasks:
+            return self.weighs.to(like)
+        return self.weighs.to(like)[index_like([place[task] for task in tasks], like)]
+
     def describe(self) -> dict[str, Any]:
         """Plain values; waits for the device."""
         weights = dict(zip(self.tasks, self.weights.tolist())) if isinstance(self.weights, Tensor) else self.weights
+        weighs = dict(zip(self.tasks, self.weighs.tolist()))
+        losses = zip(self.tasks, self.losses.tolist())
         return {
-            "losses": dict(zip(self.tasks, self.losses.tolist())),
-            "weights": {task: weights.get(task) for task in self.tasks},
+            "losses": {task: loss if weighs[task] else None for task, loss in losses},
+            "weights": {task: weights.get(task) if weighs[task] else None for task in self.tasks},
             "cosines": None if self.gramian is None else self._cosines(self.gramian),
             "conflicts": None if self.gramian is None else _known(conflict_share(self.gramian).item()),
         }

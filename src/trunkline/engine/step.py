@@ -33,8 +33,13 @@ class Step:
         """The tasks with a labelled row on any rank."""
         return tuple(self.counts)
 
-    def losses(self, sums: Tensor, weights: Tensor, rates: Mapping[str, float]) -> Tensor:
-        """Each present task's loss over all ranks, `[T']`; its gradient is this rank's part, times the ranks.
+    def losses(self, sums: Tensor, weights: Tensor, rates: Mapping[str, float]) -> tuple[Tensor, Tensor]:
+        """Each present task's loss over all ranks `[T']`, and whether anything weighs in it `[T']` bool.
+
+        A task may be labelled and still weigh nothing in a step: a text without words, a picture without objects.
+        Only the device knows, so it is not among the absent ones, and its loss here is 0.
+
+        The gradient of a loss is this rank's part, times the ranks.
 
         So the mean over ranks of the gradients of any function of these losses is the gradient of one process that
         has all rows.
@@ -47,12 +52,12 @@ class Step:
         sums, weights = precise(sums), precise(weights)
         value, weight = sum_over_ranks(torch.stack([sums.detach(), weights.to(sums)]))
         scale = numbers_like([self._share_of_expected(task, rates) for task in self.present], sums)
-        # A task may be labelled and still weigh nothing in a step: a text without words, a picture without objects.
-        scale = scale / torch.where(weight > 0, weight, torch.ones_like(weight))
+        weighs = weight > 0
+        scale = scale / torch.where(weighs, weight, torch.ones_like(weight))
         if num_ranks() == 1:
-            return sums * scale
+            return sums * scale, weighs
         part = sums * scale * num_ranks()
-        return part + (value * scale - part).detach()
+        return part + (value * scale - part).detach(), weighs
 
     def _share_of_expected(self, task: str, rates: Mapping[str, float]) -> float:
         return self.counts[task] / (rates[task] * self.size) if task in rates else 1.0

@@ -6,7 +6,6 @@ Shape legend: `n` rows, `S` samples, `T` frames, `M` mel bands, `L` tokens, `C` 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,8 +22,7 @@ from trunkline.errors import DataError
 from trunkline.modalities.contract import Encoder, Modality
 from trunkline.types import Span, State, TimeContext, Tokens
 
-SAMPLE = 512  # sounds that `fit` looks at …
-FRAMES = 512  # … each thinned to at most this many frames
+FRAMES = 512  # frames that `fit` thins a sound to
 FLOOR = 1e-10  # least power of a band
 RANGE = 8.0  # powers of ten kept below a sound's loudest band (80 dB)
 LOCAL = 16  # channels of the convolution over time and frequency
@@ -56,6 +54,7 @@ class Audio(Modality):
     axis = "time"
     varying: ClassVar = {"mel": (1,)}
     reads_files = True
+    fit_sample = 512
 
     def __init__(
         self,
@@ -82,12 +81,13 @@ class Audio(Modality):
         """All channels mixed to one, resampled.
 
         Args:
-            cell: a path (wav, flac, ogg, mp3 …), or `(samples [S] or [S, channels], rate)`.
+            cell: a path (wav, flac, ogg, mp3 …), or `(samples [S] or [S, channels], rate)`; samples are floats from -1
+                to 1, or arrays of int16 or int32.
 
         Raises:
             DataError: the file or the samples are no sound, or are damaged.
         """
-        if isinstance(cell, str):
+        if isinstance(cell, (str, Path)):
             wave, rate, samples = read_file(cell, self.max_seconds)
         elif isinstance(cell, (tuple, list)) and len(cell) == 2:
             wave, rate, samples = read_samples(cell[0], cell[1], self.max_seconds)
@@ -100,8 +100,8 @@ class Audio(Modality):
         return Sound(soxr.resample(wave.mean(1), rate, self.rate), rate, samples)
 
     def fit(self, values: Iterable[Sound]) -> State:
-        """`{"mean", "std"}` of each mel band over the frames of the first sounds."""
-        frames = [thin(self.prepare(value, {}, None)[0]).double() for value in itertools.islice(values, SAMPLE)]
+        """`{"mean", "std"}` of each mel band over the frames."""
+        frames = [thin(self.prepare(value, {}, None)[0]).double() for value in values]
         if len(frames) == 0:
             return {"mean": [-RANGE / 2] * self.mels, "std": [RANGE / 4] * self.mels}
         std, mean = torch.std_mean(torch.cat(frames), dim=0, correction=0)
@@ -185,7 +185,7 @@ class TimeBlock(nn.Module):
         return x + self.across(self.along(alone.transpose(1, 2)).transpose(1, 2))
 
 
-def read_file(path: str, max_seconds: float) -> tuple[np.ndarray, int, int]:
+def read_file(path: str | Path, max_seconds: float) -> tuple[np.ndarray, int, int]:
     """A sound file's first seconds, `[S, channels]` float32, its rate and its whole length in samples.
 
     Raises:
@@ -202,16 +202,17 @@ def read_file(path: str, max_seconds: float) -> tuple[np.ndarray, int, int]:
 
 
 def read_samples(samples: Any, rate: Any, max_seconds: float) -> tuple[np.ndarray, int, int]:
-    """The same from samples in memory; integers are scaled to ±1.
+    """The same from samples in memory; int16 and int32 are scaled to ±1.
 
     Raises:
         DataError: they have no shape or type of sound.
     """
     wave = np.asarray(samples)
     wave = wave[:, None] if wave.ndim == 1 else wave
-    if wave.ndim != 2 or wave.dtype.kind not in "if":
+    if wave.ndim != 2 or wave.dtype.str[1:] not in ("f2", "f4", "f8", "i2", "i4"):
         raise DataError(
-            f"samples of {wave.dtype}, shape {list(wave.shape)}; give numbers [samples] or [samples, channels]"
+            f"samples of {wave.dtype}, shape {list(wave.shape)}; "
+            "give floats in [-1, 1], or an array of int16 or int32, [samples] or [samples, channels]"
         )
     if not isinstance(rate, (int, float, np.integer, np.floating)) or not rate > 0:
         raise DataError(f"{rate!r} is not a sample rate; give samples a second")

@@ -54,12 +54,15 @@ class Modality(ABC):
         axis: what this modality's tokens run over.
         block: the module that encodes all inputs of this kind together, or `None` for an encoder an input.
         reads_files: cells are paths; they reach `read` absolute.
+        fit_sample: how many values `fit` wants at most, for a kind whose cells are costly to decode; the caller then
+            passes evenly spaced ones of the training split. `None`: all of them.
         varying: for each collated value, the dimensions whose size differs from batch to batch (lengths).
     """
 
     axis: ClassVar[Axis]
     block: ClassVar[type[Block] | None] = None
     reads_files: ClassVar[bool] = False
+    fit_sample: ClassVar[int | None] = None
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
 
     @property
@@ -76,7 +79,7 @@ class Modality(ABC):
         """
 
     def fit(self, values: Iterable[Any]) -> State:
-        """Vocabularies and scaling from the present values of the training split, as plain JSON."""
+        """Vocabularies and scaling from present values of the training split (`fit_sample`), as plain JSON."""
         return {}
 
     @abstractmethod

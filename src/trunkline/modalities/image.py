@@ -6,9 +6,9 @@ Shape legend: `n` rows, `C` colour channels (1 or 3), `H, W` pixels of a picture
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,8 +23,7 @@ from trunkline.modalities.contract import Encoder, Modality
 from trunkline.types import GridContext, Span, State, Tokens
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
-SAMPLE = 512  # pictures that `fit` looks at …
-SIDE = 64  # … each thinned to at most this many pixels a side
+SIDE = 64  # pixels a side that `fit` thins a picture to
 
 
 class Image(Modality):
@@ -48,6 +47,7 @@ class Image(Modality):
 
     axis = "grid"
     reads_files = True
+    fit_sample = 512
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Image(Modality):
             return read_array(cell)
         if isinstance(cell, PIL.Image.Image):
             return read_array(decoded(cell))
-        if not isinstance(cell, str):
+        if not isinstance(cell, (str, Path)):
             raise DataError(f"{cell!r} is not a picture; give a path, a PIL image or an array")
         try:
             with PIL.Image.open(cell) as picture:
@@ -99,9 +99,9 @@ class Image(Modality):
             raise DataError(f"{cell} cannot be read: {error}") from error
 
     def fit(self, values: Iterable[np.ndarray]) -> State:
-        """`{"channels", "size", "mean", "std"}` from the first pictures; levels from 0 to 1, one number a channel."""
+        """`{"channels", "size", "mean", "std"}`; levels from 0 to 1, one number a channel."""
         self._check()
-        sample = [(value.shape[:2], thin(value)) for value in itertools.islice(values, SAMPLE)]
+        sample = [(value.shape[:2], thin(value)) for value in values]
         grey = all(is_grey(picture) for _, picture in sample) and len(sample) > 0
         channels = {"grey": 1, "rgb": 3, None: 1 if grey else 3}[self.channels]
         mean, std = level_statistics([as_channels(picture, channels) for _, picture in sample], channels)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.cells import as_number
+from trunkline.cells import as_number, mean_and_scale
 from trunkline.modalities.contract import Modality
 from trunkline.modalities.table import TableBlock
 from trunkline.types import Context, State
@@ -24,13 +24,13 @@ class Number(Modality):
         return as_number(cell)
 
     def fit(self, values: Iterable[float]) -> State:
-        """`{"mean", "std"}`; a constant column has `std` 1."""
-        column = np.fromiter(values, dtype=np.float64)
-        if len(column) == 0:
-            return {"mean": 0.0, "std": 1.0}
-        std = float(column.std())
-        return {"mean": float(column.mean()), "std": std if std > 0 else 1.0}
+        """`{"mean", "std"}`; a constant column has `std` 1. Nothing of nothing: the block then takes it for absent."""
+        column = list(values)
+        if not column:
+            return {}
+        mean, std = mean_and_scale(column)
+        return {"mean": mean, "std": std}
 
     def prepare(self, value: float, state: State, rng: np.random.Generator | None) -> tuple[float, Context | None]:
-        """Standardised."""
-        return (value - state["mean"]) / state["std"], None
+        """Standardised; 0 where training saw no value."""
+        return (value - state["mean"]) / state["std"] if state else 0.0, None

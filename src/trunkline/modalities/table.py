@@ -12,6 +12,7 @@ from trunkline.modalities.contract import Block, Bound
 from trunkline.types import Span, Tokens
 
 MAX_TOKENS = 32
+UNKNOWN = 0.02  # share of the known names that training takes for unknown
 
 
 class TableBlock(Block):
@@ -19,8 +20,12 @@ class TableBlock(Block):
 
     The token of a number `x` is `x·w + b`, that of a category its embedding. An absent cell has a learned token that
     starts where a number equals its mean, so that an input which training never missed can still be missed later.
+    An unknown name has an embedding too, one a column, that starts at zero; training takes a few of the known names
+    for unknown, so that it learns what to expect of a name it has not seen. A column that had no value in training is
+    taken for absent ever after: nothing is known about its values.
     """
 
+    known: Tensor
     numbers: Tensor
     categories: Tensor
     offsets: Tensor
@@ -31,6 +36,9 @@ class TableBlock(Block):
         numbers = [i for i, size in enumerate(sizes) if size == 0]
         categories = [i for i, size in enumerate(sizes) if size > 0]
         offsets = torch.tensor([0, *(sizes[i] for i in categories)]).cumsum(0)
+        known = [bool(state.get("values", state)) for _, state in inputs.values()]
+        self.all_known = all(known)
+        self.register_buffer("known", torch.tensor(known), persistent=False)
         self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.long), persistent=False)
         self.register_buffer("categories", torch.tensor(categories, dtype=torch.long), persistent=False)
         self.register_buffer("offsets", offsets[:-1], persistent=False)
@@ -40,6 +48,8 @@ class TableBlock(Block):
         self.embedding = nn.Embedding(int(offsets[-1]), width) if categories else None
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, std=max(len(inputs), 1) ** -0.5)
+            with torch.no_grad():
+                self.embedding.weight[self.offsets] = 0.0
 
     @classmethod
     def pack(cls, inputs: Bound, items: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
@@ -55,6 +65,11 @@ class TableBlock(Block):
 
     def forward(self, values: dict[str, Tensor], flags: Tensor | None) -> Tokens:
         numbers, categories = values["numbers"], values["categories"]
+        if not self.all_known:
+            flags = self.known.expand(len(numbers), -1) if flags is None else flags & self.known
+        if self.training and self.embedding is not None:
+            unknown = torch.rand(categories.shape, device=categories.device) < UNKNOWN
+            categories = categories.masked_fill(unknown, 0)
         if flags is not None:
             numbers = numbers.masked_fill(~flags[:, self.numbers], 0.0)
             categories = categories.masked_fill(~flags[:, self.categories], 0)

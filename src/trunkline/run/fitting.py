@@ -19,7 +19,16 @@ from trunkline.defaults import Reasons
 from trunkline.errors import RunError
 from trunkline.files import replacing, write_json
 from trunkline.model import MultiTaskModel, TaskScores, aggregate
-from trunkline.plan import Plan, columns_of, config_of, make_plan, read_splits, split_rows, table_or_share
+from trunkline.plan import (
+    Plan,
+    columns_of,
+    config_of,
+    fingerprints,
+    make_plan,
+    read_splits,
+    split_rows,
+    table_or_share,
+)
 from trunkline.predictor import Predictor
 from trunkline.run.predictions import write_predictions
 from trunkline.training import Fitted, Rows, Settings, from_first_process, is_first_process, meeting, train
@@ -155,6 +164,7 @@ def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -
         "seconds": round(seconds, 2),
         "training_seconds": round(fitted.seconds, 2),
         "seed": plan.config.training.seed,
+        "tables": fingerprints(plan.config),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
 

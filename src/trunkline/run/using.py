@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trunkline.config import load_config
+from trunkline.config import Config, load_config
 from trunkline.data import Split, read_table
 from trunkline.errors import RunError
 from trunkline.export import Exported, export_onnx
-from trunkline.loading import load
+from trunkline.loading import load, read_metrics
 from trunkline.model import TaskScores
-from trunkline.plan import read_splits
+from trunkline.plan import fingerprints, read_splits
 from trunkline.predictor import Predictor
 from trunkline.run.predictions import write_predictions
 
@@ -69,6 +69,7 @@ def _own_rows(run: str | Path | Predictor, trust_code: bool) -> Split:
     config = load_config(Path(run) / "config.yaml", columns=None, trust_code=trust_code)
     if config.data is None:
         raise RunError(f"{run} was trained on rows given in Python: give a table")
+    _check_unchanged(Path(run), config)
     splits = read_splits(config)
     split = splits.test or splits.validation
     if split is None:
@@ -93,3 +94,15 @@ def predict(run: str | Path | Predictor, rows: Any, out: str | Path | None = Non
     if out is not None:
         write_predictions(Path(out), predictions)
     return predictions
+
+
+def _check_unchanged(run: Path, config: Config) -> None:
+    """A table that has changed would be split anew, and rows that were trained on would be judged by.
+
+    Raises:
+        RunError: names the tables that are not as they were.
+    """
+    before = read_metrics(run)["tables"]
+    now = fingerprints(config)
+    if changed := [path for path, digest in before.items() if now.get(path) != digest]:
+        raise RunError(f"{', '.join(changed)} changed since {run} was trained: give a table")

@@ -42,7 +42,7 @@ class RowBatches(Dataset[Batch]):
         self, preprocessing: Preprocessing, table: Table, *, input_dropout: float = 0.0, with_targets: bool = True
     ) -> None:
         schema = preprocessing.schema
-        schema.check_columns(table, with_targets=with_targets)
+        schema.check_columns(table, is_training=False, with_targets=with_targets)
         self.preprocessing = preprocessing
         self.table = table
         self.input_dropout = input_dropout
@@ -71,9 +71,7 @@ class RowBatches(Dataset[Batch]):
         rng = None if draw.seed is None else np.random.default_rng(draw.seed)
         present, labelled = self.present[rows], self.labelled[rows]
         if rng is not None and self.input_dropout > 0:
-            present = drop_inputs(present, [u.columns for u in self.preprocessing.encoders], self.input_dropout, rng)
-            for task, of in self._of.items():
-                labelled[:, task] &= present[:, of]
+            present, labelled = self._leave_out(present, labelled, rng)
         context: dict[str, list[Context | None]] = {}
         inputs = {
             unit.name: part
@@ -90,6 +88,18 @@ class RowBatches(Dataset[Batch]):
             context=context,
             rows=tuple(rows.tolist()),
         )
+
+    def _leave_out(
+        self, present: np.ndarray, labelled: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Leave inputs out, and with them the labels bound to them; a row that would teach nothing is left alone."""
+        groups = [unit.columns for unit in self.preprocessing.encoders]
+        fewer, taught = drop_inputs(present, groups, self.input_dropout, rng), labelled.copy()
+        for task, of in self._of.items():
+            taught[:, task] &= fewer[:, of]
+        mute = labelled.any(1) & ~taught.any(1)
+        fewer[mute], taught[mute] = present[mute], labelled[mute]
+        return fewer, taught
 
     def _input(
         self,

@@ -51,6 +51,8 @@ class TaskColumn:
 
 
 def _values(reader: Modality | Task, table: Table, column: str, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
+    if column not in table.columns:
+        return
     cells = table.column(column)
     read = _cell_reader(reader, table)  # a wide table has millions of cells
     row = -1
@@ -99,6 +101,12 @@ class Schema:
         faults = [] if self.inputs else ["inputs: a model needs at least one"]
         faults += [] if self.tasks else ["tasks: a model needs at least one"]
         faults += [f"tasks.{name}.{fault}" for name, task in self.tasks.items() if (fault := self._unfit(task))]
+        read = {column.column: name for name, column in self.inputs.items()}
+        faults += [
+            f"tasks.{name}.column: {task.column!r} is read by input {read[task.column]!r}, which would give it away"
+            for name, task in self.tasks.items()
+            if task.column in read
+        ]
         if faults:
             raise ConfigError("\n".join(faults))
 
@@ -109,19 +117,22 @@ class Schema:
         reads_all = any(task.task.reads == "tokens" and task.of is None for task in self.tasks.values())
         return tuple(name for name in self.inputs if reads_all or name in bound)
 
-    def check_columns(self, table: Table, *, with_targets: bool) -> None:
-        """Every column there?
+    def check_columns(self, table: Table, *, is_training: bool, with_targets: bool = True) -> None:
+        """Is every column there that must be?
+
+        To train, all of them. To evaluate, one input and one target; to predict, one input. The others are absent.
 
         Raises:
-            DataError: all missing columns, at once. For inputs it is enough that one is there: the others are absent.
+            DataError: all missing columns, at once.
         """
-        wanted = [t.column for t in self.tasks.values()] if with_targets else []
         inputs = [i.column for i in self.inputs.values()]
-        if with_targets or not any(c in table.columns for c in inputs):
-            wanted += inputs
-        if missing := [c for c in dict.fromkeys(wanted) if c not in table.columns]:
-            hints = [f"{table.source}: no column {c!r}.{suggest(c, table.columns)}" for c in missing]
-            raise DataError("\n".join(hints))
+        targets = [t.column for t in self.tasks.values()] if with_targets else []
+        missing: list[str] = []
+        for columns in (inputs, targets):
+            gone = [c for c in dict.fromkeys(columns) if c not in table.columns]
+            missing += gone if is_training or len(gone) == len(set(columns)) else []
+        if missing:
+            raise DataError("\n".join(f"{table.source}: no column {c!r}.{suggest(c, table.columns)}" for c in missing))
 
     def _unfit(self, task: TaskColumn) -> str | None:
         reads = task.task.reads
@@ -129,6 +140,8 @@ class Schema:
             return None if reads in ("row", "tokens") else f"of: names the input whose {reads} this task reads"
         if task.of not in self.inputs:
             return f"of: {task.of!r} is not an input.{suggest(task.of, self.inputs)}"
+        if self.inputs[task.of].modality.block is not None:
+            return f"of: {task.of!r} is one cell of a table and has no tokens of its own to read"
         axis = self.inputs[task.of].modality.axis
         if reads == "row":
             return "of: this kind of task reads the whole row; leave `of` out"

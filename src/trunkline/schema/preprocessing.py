@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from trunkline.data import Table
 from trunkline.errors import DataError
-from trunkline.schema.columns import Schema
+from trunkline.schema.columns import InputColumn, Schema, TaskColumn
 from trunkline.types import State
 
 
@@ -64,12 +64,11 @@ class HeadUnit:
 
 
 class Preprocessing:
-    """A schema with its states: vocabularies, scales, class names, label rates.
+    """A schema with its states: vocabularies, scales, class names.
 
     Args:
         schema: what is bound to what.
-        states: `{"inputs": {name: state}, "tasks": {name: state}, "rates": {task: share of rows labelled}}`, plain
-            JSON.
+        states: `{"inputs": {name: state}, "tasks": {name: state}}`, plain JSON.
     """
 
     def __init__(self, schema: Schema, states: State) -> None:
@@ -88,20 +87,18 @@ class Preprocessing:
         Raises:
             DataError: a cell cannot be read, or a task has nothing to learn from.
         """
-        schema.check_columns(table, with_targets=True)
-        rows = np.asarray(rows, dtype=np.int64)
-        inputs = {n: i.modality.fit(v for _, v in i.values(table, rows.tolist())) for n, i in schema.inputs.items()}
-        tasks = {}
-        for name, task in schema.tasks.items():
-            try:
-                tasks[name] = task.task.fit(v for _, v in task.values(table, rows.tolist()))
-            except DataError as error:
-                has_place = str(error).startswith(table.source)
-                raise (error if has_place else error.at(table.source, None, task.column)) from None
-        labelled = label_flags(schema, table, tuple(schema.tasks))[rows]
-        useful = max(int(labelled.any(1).sum()), 1)
-        rates = dict(zip(schema.tasks, (labelled.sum(0) / useful).tolist()))
-        return cls(schema, {"inputs": inputs, "tasks": tasks, "rates": rates})
+        schema.check_columns(table, is_training=True)
+        numbers = np.asarray(rows, dtype=np.int64).tolist()
+        states: State = {"inputs": {}, "tasks": {}}
+        faults: list[str] = []
+        for name, column in schema.inputs.items():
+            looked_at = _spread(column, table, numbers)
+            _collect(faults, states["inputs"], name, column, table, looked_at, column.modality.fit)
+        for name, target in schema.tasks.items():
+            _collect(faults, states["tasks"], name, target, table, numbers, target.task.fit)
+        if faults:
+            raise DataError("\n".join(faults))
+        return cls(schema, states)
 
     def places(self, tasks: Sequence[str]) -> list[int]:
         """Where these stand in `tasks`."""
@@ -124,14 +121,41 @@ class Preprocessing:
             raise error.at(table.source, row + 1, column.column) from None
 
 
+def _spread(column: InputColumn, table: Table, rows: list[int]) -> list[int]:
+    """The rows a modality's `fit` looks at: all, or as many as it asks for, evenly spread over those that have it."""
+    wanted = column.modality.fit_sample
+    if wanted is None:
+        return rows
+    cells = table.column(column.column)
+    there = [row for row in rows if cells[row] is not None]
+    return [there[int(i)] for i in np.linspace(0, len(there) - 1, min(wanted, len(there)))]
+
+
+def _collect(
+    faults: list[str],
+    states: dict[str, State],
+    name: str,
+    column: InputColumn | TaskColumn,
+    table: Table,
+    rows: list[int],
+    fit: Callable[[Iterable[Any]], State],
+) -> None:
+    """Fit one column's state, or note what is wrong with it."""
+    try:
+        states[name] = fit(value for _, value in column.values(table, rows))
+    except DataError as error:
+        has_place = str(error).startswith(table.source)
+        faults.append(str(error if has_place else error.at(table.source, None, column.column)))
+
+
 def label_flags(schema: Schema, table: Table, tasks: Sequence[str]) -> np.ndarray:
     """Which row can teach which task, `[rows, tasks]`: labelled, and the input the task is bound to present."""
     flags = np.zeros((len(table), len(tasks)), dtype=bool)
     for j, name in enumerate(tasks):
         task = schema.tasks[name]
-        flags[:, j] = [cell is not None for cell in table.column(task.column)]
-        if task.of is not None:
-            flags[:, j] &= [cell is not None for cell in table.column(schema.inputs[task.of].column)]
+        for column in (task.column, *((schema.inputs[task.of].column,) if task.of is not None else ())):
+            there = [cell is not None for cell in table.column(column)] if column in table.columns else [False]
+            flags[:, j] = there if column == task.column else flags[:, j] & there
     return flags
 
 

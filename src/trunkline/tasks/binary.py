@@ -8,12 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.functional.classification import (
-    binary_accuracy,
-    binary_auroc,
-    binary_average_precision,
-    binary_f1_score,
-)
 
 from trunkline.cells import as_name, as_truth
 from trunkline.errors import DataError
@@ -43,7 +37,7 @@ class Binary(Task):
     Args:
         positive: the cell that means yes, for columns whose two values are not yes/no words.
 
-    State: `{"prior": share of yes, "classes": [name of no, name of yes]}`.
+    State: `{"prior": share of yes}`.
     """
 
     primary = "roc_auc"
@@ -53,7 +47,7 @@ class Binary(Task):
 
     def read(self, cell: Any) -> bool:
         """Yes or no."""
-        return as_truth(cell) if self.positive is None else as_name(cell) == self.positive
+        return as_truth(cell) if self.positive is None else as_name(cell) == as_name(self.positive)
 
     def fit(self, values: Iterable[bool]) -> State:
         """The share of yes."""
@@ -79,15 +73,16 @@ class Binary(Task):
         return BinaryHead(torch.tensor(_logits(states)), width)
 
     def metric(self, states: Sequence[State]) -> BinaryMetric:
-        """`roc_auc`, `average_precision` (`None` with one class only), `accuracy` and `f1` at 0.5."""
+        """`roc_auc`, `average_precision` (`None` with one class only), `accuracy`, `f1` (`None` without a yes)."""
         return BinaryMetric(states)
 
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[dict[str, Any]]]:
-        """`{"value": True or False, "probability": of yes}`."""
-        probabilities = output[..., 0].float().sigmoid()
-        return [[{"value": p >= 0.5, "probability": p} for p in column] for column in probabilities.T.tolist()]
+        """`{"value": True or False, "probability": of yes}`; `True` where the metric counts a yes."""
+        logits = output[..., 0].float().T
+        columns = zip(is_yes(logits).tolist(), logits.sigmoid().tolist())
+        return [[{"value": v, "probability": p} for v, p in zip(*column)] for column in columns]
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training share, for every row."""
@@ -98,17 +93,17 @@ def _logits(states: Sequence[State]) -> list[list[float]]:
     return [[logit(state["prior"])] for state in states]
 
 
+def is_yes(logits: Tensor) -> Tensor:
+    """Where the answer is yes. Of logits, since probabilities in 32 bits cannot tell those near 0.5 or 1 apart."""
+    return logits > 0
+
+
 def binary_scores(output: Tensor, target: Tensor, state: State) -> Scores:
     """Scores of one task: logits `[m, 1]` or `[m]` against 0/1 `[m]`."""
-    logits, truth = output.reshape(-1), target.long()
-    has_both = 0 < int(truth.sum()) < len(truth)
-    probabilities = logits.sigmoid()
-    return {
-        "roc_auc": float(binary_auroc(probabilities, truth)) if has_both else None,
-        "average_precision": float(binary_average_precision(probabilities, truth)) if has_both else None,
-        "accuracy": float(binary_accuracy(probabilities, truth)),
-        "f1": float(binary_f1_score(probabilities, truth)),
-    }
+    truth = target.reshape(-1, 1) > 0.5
+    scores = stacked_binary_scores(output.reshape(-1, 1), truth, torch.ones_like(truth))[0]
+    assert scores is not None, "there are no rows to score"
+    return scores
 
 
 class BinaryMetric(Collected):
@@ -122,15 +117,17 @@ class BinaryMetric(Collected):
 
 
 def stacked_binary_scores(logits: Tensor, truth: Tensor, flags: Tensor) -> list[Scores | None]:
-    """`binary_scores` of each column, over its labelled rows; `None` without any.
+    """Scores of each column over its labelled rows; `None` without any.
+
+    `roc_auc` is the share of pairs of a yes and a no that the logits order rightly, ties counting half;
+    `average_precision` the mean precision at each yes, as scikit-learn defines both.
 
     Args:
         logits: `[n, G]`.
         truth: `[n, G]` bool.
         flags: `[n, G]` bool, whether a cell has a label.
     """
-    probabilities = logits.sigmoid().masked_fill(~flags, -1.0).T.contiguous()  # [G, n]; what has no label goes last
-    ranked, order = probabilities.sort(1, descending=True)
+    ranked, order = logits.masked_fill(~flags, -torch.inf).T.sort(1, descending=True)  # [G, n]; no label: last
     yes, labelled = ((x.T.gather(1, order)).double() for x in (truth & flags, flags))
     no = labelled - yes
     first, last = _ends_of_runs(ranked)
@@ -139,13 +136,13 @@ def stacked_binary_scores(logits: Tensor, truth: Tensor, flags: Tensor) -> list[
     positives, negatives = yes.sum(1), no.sum(1)
     area = (no * (hits + hits_before) / 2).sum(1) / (positives * negatives)  # trapezoids, one share a negative
     precision = (yes * hits / labelled.cumsum(1).gather(1, last)).sum(1) / positives  # a step up the recall a positive
-    said = (ranked > 0.5).double()
+    said = is_yes(ranked).double()
     right = (said * yes).sum(1)
     columns = {
         "roc_auc": area,
         "average_precision": precision,
         "accuracy": (right + ((1 - said) * no).sum(1)) / labelled.sum(1),
-        "f1": 2 * right / (said.sum(1) + positives).clamp(min=1),
+        "f1": 2 * right / ((said * labelled).sum(1) + positives),
     }
     rows = zip(positives.tolist(), negatives.tolist(), *(column.tolist() for column in columns.values()))
     return [_as_scores(bool(p), bool(n), dict(zip(columns, row))) for p, n, *row in rows]
@@ -155,7 +152,7 @@ def _ends_of_runs(ranked: Tensor) -> tuple[Tensor, Tensor]:
     """For every place of each sorted row, the first and the last place with the same value. `[G, n]` twice."""
     size = ranked.shape[1]
     places = torch.arange(size, device=ranked.device).expand_as(ranked)
-    changes = ranked.diff(dim=1) != 0
+    changes = ranked[:, 1:] != ranked[:, :-1]
     starts, stops = nn.functional.pad(changes, (1, 0), value=True), nn.functional.pad(changes, (0, 1), value=True)
     first = places.where(starts, 0).cummax(1).values
     last = places.where(stops, size).flip(1).cummin(1).values.flip(1)
@@ -165,4 +162,6 @@ def _ends_of_runs(ranked: Tensor) -> tuple[Tensor, Tensor]:
 def _as_scores(has_yes: bool, has_no: bool, scores: Scores) -> Scores | None:
     if not (has_yes or has_no):
         return None
+    if not has_yes:
+        scores = scores | {"f1": None}
     return scores if has_yes and has_no else scores | {"roc_auc": None, "average_precision": None}

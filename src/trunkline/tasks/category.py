@@ -41,6 +41,10 @@ class Category(Task):
         """A class name."""
         return as_name(cell)
 
+    def names(self, value: str) -> Iterable[str]:
+        """The class."""
+        return (value,)
+
     def fit(self, values: Iterable[str]) -> State:
         """Class names (in numeric order where all are numbers) and their shares."""
         counts = Counter(values)

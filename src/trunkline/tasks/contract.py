@@ -71,6 +71,10 @@ class Task(ABC):
             DataError: the cell cannot be used; the message says why.
         """
 
+    def names(self, value: Any) -> Iterable[str]:
+        """The classes that a value names: those that must be known from training. None by default."""
+        return ()
+
     @abstractmethod
     def fit(self, values: Iterable[Any]) -> State:
         """Class names, scales and priors from the labels of the training split, as plain JSON.

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from trunkline.cells import as_list, as_name
 from trunkline.errors import DataError, suggest
-from trunkline.tasks.binary import binary_scores
+from trunkline.tasks.binary import binary_scores, is_yes
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
 from trunkline.tasks.row import RowHead, logit, repeat_rows
 from trunkline.types import Context, State
@@ -46,6 +46,10 @@ class Labels(Task):
         """Names."""
         return [as_name(name) for name in as_list(cell, separator=self.separator)]
 
+    def names(self, value: list[str]) -> Iterable[str]:
+        """Each label."""
+        return value
+
     def fit(self, values: Iterable[list[str]]) -> State:
         """All names, and how often each occurs."""
         rows = [set(value) for value in values]
@@ -77,13 +81,13 @@ class Labels(Task):
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[dict[str, Any]]]:
-        """`{"value": names with p ≥ 0.5, "probabilities": {name: p}}`."""
+        """`{"value": names whose p is over 0.5, "probabilities": {name: p}}`."""
         classes = states[0]["classes"]
-        rows = output[:, 0].float().sigmoid().tolist()
+        logits = output[:, 0].float()
         return [
             [
-                {"value": [c for c, p in zip(classes, row) if p >= 0.5], "probabilities": dict(zip(classes, row))}
-                for row in rows
+                {"value": [c for c, yes in zip(classes, said) if yes], "probabilities": dict(zip(classes, row))}
+                for said, row in zip(is_yes(logits).tolist(), logits.sigmoid().tolist())
             ]
         ]
 

@@ -6,6 +6,7 @@ Shape legend: `n` rows, `K` classes, `h, w` the token grid, `H, W` pixels as the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class Mask(Task):
         """
         if isinstance(cell, PIL.Image.Image):
             return as_indices(index_image(cell))
-        if not isinstance(cell, str):
+        if not isinstance(cell, (str, Path)):
             return as_indices(np.asarray(cell))
         try:
             with PIL.Image.open(cell) as picture:

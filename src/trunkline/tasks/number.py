@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from trunkline.cells import as_number
+from trunkline.cells import as_number, mean_and_scale
 from trunkline.errors import DataError
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
 from trunkline.tasks.row import RowHead, repeat_rows
@@ -40,10 +39,11 @@ class Number(Task):
 
     def fit(self, values: Iterable[float]) -> State:
         """Mean and standard deviation (1 for a constant)."""
-        column = np.fromiter(values, dtype=np.float64)
-        if len(column) == 0:
+        column = list(values)
+        if not column:
             raise DataError("a number task needs labels in the training rows, found none")
-        return {"mean": float(column.mean()), "std": float(column.std()) or 1.0}
+        mean, std = mean_and_scale(column)
+        return {"mean": mean, "std": std}
 
     def prepare(self, value: float, state: State, context: Context | None) -> float:
         """Standardised."""

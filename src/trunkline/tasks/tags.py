@@ -51,6 +51,10 @@ class Tags(Task):
                 raise DataError(f"a tag is a string, not {tag!r}")
         return tags
 
+    def names(self, value: list[str]) -> Iterable[str]:
+        """Each tag."""
+        return value
+
     def fit(self, values: Iterable[Sequence[str]]) -> State:
         """`{"tags": [names in alphabetical order], "counts": [words of each]}`.
 

@@ -1,0 +1,73 @@
+"""Quality on real data: `make test-slow` with TRUNKLINE_DATA, or `pytest -m slow --data DIR`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trunkline.data import read_table, write_rows
+from trunkline.run import Run, fit
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def data(request: pytest.FixtureRequest) -> Path:
+    folder = request.config.getoption("--data")
+    if folder is None:
+        pytest.skip("no real data: give --data DIR or TRUNKLINE_DATA")
+    return Path(folder).absolute()
+
+
+def train(folder: Path, config: str) -> Run:
+    (folder / "config.yaml").write_text(config)
+    run = fit(folder / "config.yaml", out=folder / "run")
+    for task, scores in run.metrics["test"].items():
+        print(f"{task}: {scores}, majority {run.metrics['majority'][task]}")
+    print(f"{run.metrics['steps']} steps, {run.metrics['seconds']:.0f} s, {run.metrics['parameters']} parameters")
+    return run
+
+
+def test_spoken_digits(data: Path, tmp_path: Path) -> None:
+    """Free Spoken Digit Dataset, its own split: digit and speaker from one network, nothing set but the steps."""
+    index = read_table(data / "fsdd" / "index.csv")
+    sound = next(name for name in index.columns if str(index.cell(0, name)).endswith(".wav"))
+    rows = [
+        {"sound": str(data / "fsdd" / row[sound]), "digit": row["digit"], "speaker": row["speaker"], "split": row["split"]}
+        for row in map(index.row, range(len(index)))
+    ]
+    write_rows(tmp_path / "rows.csv", rows)
+    run = train(
+        tmp_path,
+        "data: {table: rows.csv, split: split}\n"
+        "inputs: {sound: {type: audio, rate: 8000}}\n"
+        "tasks: {digit: category, speaker: category}\n"
+        "training: {steps: 1500, threads: 1}\n",
+    )
+    assert run.metrics["test"]["digit"]["accuracy"] > 0.95
+    assert run.metrics["test"]["speaker"]["accuracy"] > 0.97
+
+
+def test_intent_and_slots(data: Path, tmp_path: Path) -> None:
+    """ATIS, the usual splits: the intent of a sentence and a tag for each word, from scratch."""
+    rows = []
+    for split in ("train", "dev", "test"):
+        folder = data / "atis_snips" / "data" / "atis" / split
+        columns = [(folder / name).read_text().splitlines() for name in ("seq.in", "seq.out", "label")]
+        for words, tags, intent in zip(*columns):
+            rows.append({"split": {"dev": "val"}.get(split, split), "words": words, "slots": tags, "intent": intent})
+    known = {(task, name) for row in rows if row["split"] == "train" for task in ("slots", "intent")
+             for name in row[task].split()}  # fmt: skip
+    unseen = [r for r in rows if any((t, n) not in known for t in ("slots", "intent") for n in r[t].split())]
+    print(f"{len(unseen)} of {len(rows)} sentences have a tag or an intent that training never saw; they are left out")
+    write_rows(tmp_path / "rows.csv", [row for row in rows if row not in unseen])
+    run = train(
+        tmp_path,
+        "data: {table: rows.csv, split: split}\n"
+        "inputs: {words: text}\n"
+        "tasks: {intent: category, slots: {type: tags, of: words}}\n"
+        "training: {steps: 1500, threads: 1}\n",
+    )
+    assert run.metrics["test"]["intent"]["accuracy"] > 0.9
+    assert run.metrics["test"]["slots"]["span_f1"] > 0.88

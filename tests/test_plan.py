@@ -1,0 +1,99 @@
+"""What is decided before the first step, and from which rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trunkline.config import load_config
+from trunkline.data import write_rows
+from trunkline.errors import RunError
+from trunkline.plan import Plan, columns_of, make_plan, read_splits
+from trunkline.run import evaluate, fit
+
+CONFIG = """\
+data: {train: rows.csv, split: split}
+inputs: {x: number, z: number}
+tasks: {y: category, w: {type: binary, weight: 3}}
+balancer: upgrad
+"""
+
+
+def plan_of(folder: Path, rows: list[dict], config: str = CONFIG) -> Plan:
+    folder.mkdir(exist_ok=True)
+    write_rows(folder / "rows.csv", rows)
+    (folder / "c.yaml").write_text(config)
+    resolved = load_config(folder / "c.yaml", columns=columns_of)
+    return make_plan(resolved, read_splits(resolved))
+
+
+def rows_with(held_out_label: object) -> list[dict]:
+    """60 training rows, a fifth of them with `w`; 40 held-out rows, all or none of them with `w`."""
+    rows = [
+        {"split": "train", "x": i, "z": -i, "y": "ab"[i % 2], "w": i % 2 if i % 5 == 0 else None} for i in range(60)
+    ]
+    return rows + [{"split": "val", "x": 1000, "z": 0, "y": "a", "w": held_out_label} for _ in range(40)]
+
+
+def test_nothing_is_chosen_from_held_out_rows(tmp_path: Path) -> None:
+    first, second = plan_of(tmp_path / "1", rows_with(None)), plan_of(tmp_path / "2", rows_with(1))
+    assert first.config.training == second.config.training
+    assert first.config.balancer == second.config.balancer
+    assert {k: v for k, v in first.reasons.items()} == {k: v for k, v in second.reasons.items()}
+    assert first.network.preprocessing.states == second.network.preprocessing.states
+    assert first.engine.rates == second.engine.rates
+
+
+def test_a_rare_task_is_divided_by_what_is_expected(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, rows_with(None))
+    assert plan.engine.rates == {"w": pytest.approx(12 / 60)}
+    assert plan.engine.preferences == {"y": 0.5, "w": 1.5}
+    batch = plan_of(tmp_path / "b", rows_with(None), CONFIG + "training: {normalise: batch}\n")
+    assert batch.engine.rates == {}
+
+
+def test_every_class_stays_in_training(tmp_path: Path) -> None:
+    """Whatever the seed, a rare class of any task is not held out by a split by share."""
+    rows = [
+        {
+            "x": i,
+            "z": i,
+            "y": "ab"[i % 2],
+            "w": i % 2,
+            "rare": "once" if i == 7 else "often",
+            "many": "p|q" if i else "r",
+        }
+        for i in range(40)
+    ]
+    config = CONFIG.replace("split: split", "validation: 0.4").replace(
+        "tasks: {", "tasks: {rare: category, many: labels, "
+    )
+    for seed in range(8):
+        plan = plan_of(tmp_path / str(seed), rows, config + f"training: {{seed: {seed}}}\n")
+        assert {0, 7} <= set(plan.splits.train.rows.tolist())
+        assert plan.splits.validation is not None
+        assert len(plan.splits.validation) == 16
+
+
+def test_the_default_share_is_written_down(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, rows_with(None), CONFIG.replace(", split: split", ""))
+    assert plan.config.data is not None
+    assert plan.config.data.validation == 0.1
+    assert plan.reasons["data.validation"]
+    assert plan.splits.validation is not None
+    assert len(plan.splits.validation) == 10
+
+
+def test_a_run_is_not_judged_by_a_table_that_changed(tmp_path: Path) -> None:
+    """The same share of a longer table holds rows that were trained on."""
+    rows = [{"x": i, "z": np.sin(i), "y": "ab"[i % 2], "w": i % 2} for i in range(60)]
+    write_rows(tmp_path / "rows.csv", rows)
+    (tmp_path / "c.yaml").write_text(CONFIG.replace("split: split", "validation: 0.2"))
+    run = fit(tmp_path / "c.yaml", overrides=["training.steps=2", "width=8"], out=tmp_path / "run")
+    assert evaluate(run.folder)["scores"] == run.metrics["validation"]
+    write_rows(tmp_path / "rows.csv", [*rows, rows[0]])
+    with pytest.raises(RunError, match=r"rows.csv changed since .* was trained: give a table"):
+        evaluate(run.folder)
+    assert evaluate(run.folder, tmp_path / "rows.csv")["scores"]["y"] is not None
