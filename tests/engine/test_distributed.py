@@ -45,7 +45,8 @@ WAYS = {
 
 
 def flags(a: str, b: str, c: str) -> torch.Tensor:
-    return torch.tensor([[cell == "x" for cell in row.replace(" ", "")] for row in (a, b, c)]).T
+    """By row and task: `x` labelled, `o` labelled with what weighs nothing, `.` not labelled."""
+    return torch.tensor([[".xo".index(cell) for cell in row.replace(" ", "")] for row in (a, b, c)]).T
 
 
 LABELS = {
@@ -54,6 +55,9 @@ LABELS = {
     "tasks on different ranks": flags("xxxxx .......", "..... xxxxxxx", "..... ......."),
     "one rank without any label": flags("..... x.xxx.x", "..... xx.x..x", "..... .xxx..."),
     "a task absent everywhere": flags("x.xx. xxxxx.x", "..... .......", "xx..x x......"),
+    "a task that weighs nothing": flags("x.xx. xxxxx.x", "xx..x x......", "o.... ..oo..."),
+    "a task that weighs nothing on one rank": flags("x.xx. xxxxx.x", "oo..o x....xx", "..... .oo...."),
+    "no task": flags("..... .......", "..... .......", "..... ......."),
 }  # fmt: skip
 
 
@@ -67,12 +71,14 @@ class Learner(nn.Module):
             way.balancer(), TASKS, level=way.level, rates=way.rates, last_shared=[self.net.trunk[0], self.net.trunk[2]]
         ).double()
 
-    def forward(self, x, y, labelled):
+    def forward(self, x, y, marks):
+        labelled, weighs = marks > 0, marks == 1
         present = self.engine.begin(labelled.sum(0).tolist(), len(x))
         columns = [TASKS.index(t) for t in present]
         views = self.engine.split(self.net.features(x), present, labelled[:, columns])
-        parts = [self.part(t, views[t], y[:, TASKS.index(t)], labelled[:, TASKS.index(t)]) for t in present]
-        return self.engine.combine(torch.stack(parts), labelled[:, columns].sum(0), present)
+        parts = [self.part(t, views[t], y[:, TASKS.index(t)], weighs[:, TASKS.index(t)]) for t in present]
+        sums = torch.stack(parts) if parts else torch.zeros(0, dtype=torch.float64)
+        return self.engine.combine(sums, weighs[:, columns].sum(0), present)
 
     def part(self, task, view, target, rows):
         if not rows.any():

@@ -106,10 +106,116 @@ def test_expected_weight_makes_the_mean_over_batches_the_mean_over_rows():
     assert sum(seen) / 2 == pytest.approx(rows.mean().item())
 
 
-def test_labelled_rows_that_weigh_nothing_give_zero_and_not_nan():
-    engine = Engine(Equal(), ["a"])
-    total = engine.combine(torch.zeros(1, requires_grad=True) * 1, torch.zeros(1), engine.begin([2], 2))
+WAYS = [(Equal, "losses"), (Uncertainty, "losses"), (UPGrad, "features"), (UPGrad, "last")]
+
+
+@pytest.mark.parametrize(("balancer", "level"), WAYS)
+def test_labels_that_weigh_nothing_take_no_part(balancer, level):
+    """Task c has labelled rows, of which nothing counts: the step is that of an engine that never knew it."""
+    nets, (x, y), reports, engines = (Net("abc"), Net("abc")), data("abc"), [], []
+    for net, tasks in zip(nets, ("abc", "ab")):
+        engine = Engine(balancer(), list(tasks), level=level, last_shared=[net.trunk[2]]).double()
+        present = engine.begin([8] * len(tasks), 8)
+        views = engine.split(net.features(x), present)
+        sums = [(net.heads[t](views[t]) - y[t]).square().sum() * float(t != "c") for t in present]
+        engine.combine(torch.stack(sums), torch.tensor([8.0, 8.0, 0.0])[: len(tasks)], present).backward()
+        reports.append(engine.report())
+        engines.append(engine)
+    assert reports[0]["losses"].pop("c") is None
+    assert reports[0]["weights"].pop("c") is None
+    assert reports[0] == reports[1]
+    for parameter, other in zip(nets[0].shared(), nets[1].shared()):
+        assert torch.equal(parameter.grad, other.grad)
+    assert not any(p.grad.any() for p in nets[0].heads["c"].parameters())
+    if balancer is Uncertainty:
+        *ours, none = engines[0].balancer.log_variances.values.grad.tolist()
+        assert none == 0
+        assert ours == engines[1].balancer.log_variances.values.grad.tolist()
+
+
+@pytest.mark.parametrize(("balancer", "level"), WAYS)
+def test_a_step_in_which_no_label_weighs_anything(balancer, level):
+    net, (x, y) = Net("ab"), data("ab")
+    engine = Engine(balancer(), ["a", "b"], level=level, last_shared=[net.trunk[2]]).double()
+    present = engine.begin([8, 8], 8)
+    views = engine.split(net.features(x), present)
+    sums = [(net.heads[t](views[t]) - y[t]).square().sum() * 0 for t in present]
+    total = engine.combine(torch.stack(sums), torch.zeros(2), present)
     assert total == 0
+    total.backward()
+    assert_nothing_moves(net, engine)
+    assert engine.report()["weights"] == engine.report()["losses"] == {"a": None, "b": None}
+
+
+def test_a_gradient_at_the_boundary_that_no_loss_made_counts():
+    x, balancer = torch.ones(3, 2, requires_grad=True), Fixed()
+    engine = Engine(balancer, ["a", "b"])
+    views = engine.split(x)
+    (engine.total({"a": views["a"].sum()}) + views["b"].sum()).backward()
+    assert balancer.seen_tasks == ("a", "b")
+
+
+def test_a_record_belongs_to_its_own_forward_pass():
+    """Two totals before one backward pass: each asks which of its own labels weigh."""
+    net, (x, y) = Net("ab"), data("ab")
+    engine, totals = Engine(Fixed(), ["a", "b"]), []
+    for weights in ([8.0, 0.0], [8.0, 8.0]):
+        present = engine.begin([8, 8], 8)
+        views = engine.split(net.features(x), present)
+        sums = [(net.heads[t](views[t]) - y[t]).square().sum() * w for t, w in zip(present, weights)]
+        totals.append(engine.combine(torch.stack(sums), torch.tensor(weights), present))
+    totals[0].backward()
+    assert engine.balancer.seen_tasks == ("a",)
+    totals[1].backward()
+    assert engine.balancer.seen_tasks == ("a", "b")
+
+
+@pytest.mark.parametrize("shared", ["trained", "frozen"])
+@pytest.mark.parametrize(("balancer", "level"), WAYS)
+def test_a_step_without_any_task_moves_nothing(balancer, level, shared):
+    net, (x, _) = Net("ab"), data("ab")
+    net.trunk.requires_grad_(shared == "trained")
+    net.tail.requires_grad_(shared == "trained")
+    engine = Engine(balancer(), ["a", "b"], level=level, last_shared=[net.trunk[2]]).double()
+    assert engine.begin([0, 0], 8) == ()
+    engine.split(net.features(x), ())
+    total = engine.combine(torch.zeros(0), torch.zeros(0), ())
+    assert total == 0
+    total.backward()
+    assert_nothing_moves(net, engine)
+    assert engine.report() | {"level": None} == {
+        "level": None, "losses": {}, "weights": {}, "cosines": None, "conflicts": None
+    }  # fmt: skip
+
+
+def assert_nothing_moves(*modules):
+    """Nobody has a gradient other than none or zero; NaN is neither."""
+    assert all(p.grad is None or p.grad.eq(0).all() for module in modules for p in module.parameters())
+
+
+def test_rare_task_has_the_gradient_of_its_expected_denominator():
+    """3 rows labelled of 8 where a quarter, 2 rows, was expected: the sum of squares is divided by 2, not by 3."""
+    net, (x, y) = Net("a"), data("a")
+    labelled = torch.tensor([1, 1, 1, 0, 0, 0, 0, 0]).bool()
+    masked_step(Engine(Equal(), ["a"], rates={"a": 1 / 4}), net, x, y, {"a": labelled})
+    by_hand = Net("a")
+    ((by_hand.heads["a"](by_hand.features(x)) - y["a"])[labelled].square().sum() / 2).backward()
+    assert_equal(gradient(net.parameters()), gradient(by_hand.parameters()))
+
+
+@pytest.mark.parametrize(("balancer", "level"), [(Equal, "losses"), (Fixed, "features"), (Fixed, "last")])
+def test_gradients_follow_the_preferences(balancer, level):
+    """`3 a + b` has mean 2, so the shared part gets `1.5 a + 0.5 b`; a head does so where the loss itself is weighed."""
+    net, (x, y) = Net("ab"), data("ab")
+    engine = Engine(balancer(), ["a", "b"], level=level, preferences={"a": 3.0}, last_shared=[net.trunk[2]])
+    losses = net.losses(engine.split(net.features(x)), y)
+    engine.total(losses).backward()
+    by_hand = Net("ab")
+    losses = by_hand.losses(dict.fromkeys("ab", by_hand.features(x)), y)
+    (1.5 * losses["a"] + 0.5 * losses["b"]).backward()
+    assert_equal(gradient(net.shared()), gradient(by_hand.shared()))
+    scale = 1.0 if level == "losses" else 1.5
+    assert_equal(gradient(net.heads["a"].parameters()) * scale, gradient(by_hand.heads["a"].parameters()))
 
 
 def test_begin_names_present_tasks_in_task_order():

@@ -6,7 +6,7 @@ from tests.engine.engine_oracles import F64, Fixed, Net, assert_equal, data, jac
 from torch import nn
 
 from trunkline.balancers import UPGrad
-from trunkline.engine import Engine, choose_level, expected_rates, unseen_pairs
+from trunkline.engine import Engine, choose_level, expected_rates, unseen_pairs, warn_unseen
 from trunkline.errors import ConfigError
 
 torch.set_num_threads(1)
@@ -162,3 +162,16 @@ def test_labels_belong_to_their_tasks_also_when_a_task_has_no_gradient():
     views = engine.split(x, labelled=labelled)
     engine.total({"a": views["a"][:2].sum(), "c": views["c"][2:].sum()}).backward()
     assert engine.report()["cosines"]["a"] == {"a": pytest.approx(1.0), "c": None}
+
+
+def test_features_chosen_for_tasks_that_share_no_rows_is_warned_of():
+    """Four tasks on rows of their own are six pairs: five are named."""
+    apart, counts = torch.diag(torch.tensor([9.0, 8.0, 7.0, 6.0])), torch.tensor([9.0, 8.0, 7.0, 6.0])
+    said = warn_unseen("features", apart, counts, ["a", "b", "c", "d"])
+    assert said is not None
+    assert "'a' and 'b' (0 of 8), 'a' and 'c' (0 of 7)" in said
+    assert "and 1 more pairs" in said
+    assert "level 'last' sees them" in said
+    assert "more" not in (warn_unseen("features", apart[:2, :2], counts[:2], ["a", "b"]) or "more")
+    assert warn_unseen("last", apart, counts, ["a", "b", "c", "d"]) is None
+    assert warn_unseen("features", torch.full((2, 2), 9.0), torch.tensor([9.0, 9.0]), ["a", "b"]) is None

@@ -32,10 +32,8 @@ def train(folder: Path, config: str) -> Run:
 def test_spoken_digits(data: Path, tmp_path: Path) -> None:
     """Free Spoken Digit Dataset, its own split: digit and speaker from one network, nothing set but the steps."""
     index = read_table(data / "fsdd" / "index.csv")
-    sound = next(name for name in index.columns if str(index.cell(0, name)).endswith(".wav"))
     rows = [
-        {"sound": str(data / "fsdd" / row[sound]), "digit": row["digit"], "speaker": row["speaker"], "split": row["split"]}
-        for row in map(index.row, range(len(index)))
+        {**index.row(i), "sound": str(data / "fsdd" / "recordings" / index.cell(i, "file"))} for i in range(len(index))
     ]
     write_rows(tmp_path / "rows.csv", rows)
     run = train(

@@ -127,7 +127,8 @@ def stacked_binary_scores(logits: Tensor, truth: Tensor, flags: Tensor) -> list[
         truth: `[n, G]` bool.
         flags: `[n, G]` bool, whether a cell has a label.
     """
-    ranked, order = logits.masked_fill(~flags, -torch.inf).T.sort(1, descending=True)  # [G, n]; no label: last
+    ranked = logits.masked_fill(~flags, -torch.inf).T.contiguous()  # [G, n]; what has no label goes last
+    ranked, order = ranked.sort(1, descending=True)
     yes, labelled = ((x.T.gather(1, order)).double() for x in (truth & flags, flags))
     no = labelled - yes
     first, last = _ends_of_runs(ranked)
@@ -142,7 +143,7 @@ def stacked_binary_scores(logits: Tensor, truth: Tensor, flags: Tensor) -> list[
         "roc_auc": area,
         "average_precision": precision,
         "accuracy": (right + ((1 - said) * no).sum(1)) / labelled.sum(1),
-        "f1": 2 * right / ((said * labelled).sum(1) + positives),
+        "f1": 2 * right / (said.sum(1) + positives),
     }
     rows = zip(positives.tolist(), negatives.tolist(), *(column.tolist() for column in columns.values()))
     return [_as_scores(bool(p), bool(n), dict(zip(columns, row))) for p, n, *row in rows]

@@ -10,12 +10,16 @@ class ResidualMLP(nn.Module):
 
     def __init__(self, width: int, *, expansion: float, dropout: float) -> None:
         super().__init__()
-        hidden = max(1, round(width * expansion))
+        self.num_hidden = max(1, round(width * expansion))
         self.norm = nn.LayerNorm(width)
-        self.inner = nn.Linear(width, hidden)
+        self.inner = nn.Linear(width, self.num_hidden)
         self.dropout = nn.Dropout(dropout)
-        self.outer = nn.Linear(hidden, width)
+        self.outer = nn.Linear(self.num_hidden, width)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """What comes before the last linear map, `[…, hidden]`."""
+        return self.dropout(nn.functional.gelu(self.inner(self.norm(x))))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply."""
-        return x + self.outer(self.dropout(nn.functional.gelu(self.inner(self.norm(x)))))
+        return x + self.outer(self.hidden(x))
