@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from trunkline.data import Draw, Table, read_table
 from trunkline.export import export_onnx
 from trunkline.export.dense import dense_values, flatten
 from trunkline.fusion import CATALOG as FUSION
+from trunkline.modalities import Audio, Text
 from trunkline.schema import Preprocessing, RowBatches
+from trunkline.tasks import Category as CategoryTask
 from trunkline.trunks import CATALOG as TRUNKS
 from worlds import inputs, schema, tasks, world
 
@@ -74,6 +77,33 @@ def test_generation_is_refused_with_the_reason(table: Table, preprocessing: Prep
 def test_unknown_task(table: Table, preprocessing: Preprocessing, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'kinds' is not a task of this run"):
         export_onnx(predictor(preprocessing), table, tmp_path / "model.onnx", tasks=["kinds"])
+
+
+@pytest.mark.parametrize("modality", ["text", "audio"])
+def test_an_example_of_the_shortest_length(modality: str, tmp_path: Path) -> None:
+    """One-word texts and one-frame sounds; longer ones go through the same file."""
+    import onnxruntime
+
+    if modality == "text":
+        cells: list[Any] = ["red", "green", "blue", "red", "green blue red"]
+        columns: dict[str, Any] = {"given": Text()}
+    else:
+        cells = [(np.random.default_rng(n).normal(size=n).astype(np.float32), 8000) for n in (9, 8, 7, 9, 2000)]
+        columns = {"given": Audio(rate=8000)}
+    rows = [{"given": cell, "kind": kind} for cell, kind in zip(cells, "abcab")]
+    targets: dict[str, Any] = {"kind": CategoryTask()}
+    model = MultiTaskModel(columns, targets, width=32)
+    trained = Predictor(model.build(Preprocessing.fit(model.schema(), read_table(rows), range(5))))
+    written = export_onnx(trained, read_table(rows[:4]), tmp_path / "model.onnx")
+    assert written.differences["kind"] < 1e-4
+    batch = RowBatches(trained.preprocessing, read_table(rows), with_targets=False)[Draw((4, 1), None)]
+    given = {"present": batch.present.values, **flatten(dense_values(batch))}
+    session = onnxruntime.InferenceSession(str(written.path))
+    wanted = {node.name for node in session.get_inputs()}
+    said = session.run(["kind"], {k: v.numpy() for k, v in given.items() if k in wanted})[0]
+    with torch.inference_mode():
+        ours = trained.network.predict(batch)["kind"].output
+    np.testing.assert_allclose(said, ours.numpy(), atol=1e-4)
 
 
 def test_an_input_that_is_never_there(preprocessing: Preprocessing, tmp_path: Path) -> None:

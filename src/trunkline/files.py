@@ -30,9 +30,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Readable JSON."""
+    """Readable JSON.
+
+    Raises:
+        ValueError: it holds NaN or infinity, which JSON does not have; `plain_json` makes them `null`.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(plain_json(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        unfinished.write_text(text + "\n", encoding="utf-8")
 
 
 def plain_json(content: Any) -> Any:

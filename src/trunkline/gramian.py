@@ -27,25 +27,13 @@ def cosines(gramian: Tensor) -> Tensor:
     return (gramian / norms / norms.unsqueeze(1)).clamp(-1.0, 1.0)
 
 
-def conflicts(gramian: Tensor, known: Tensor | None = None) -> Tensor:
-    """Which pairs of tasks pull against each other, `[T, T]` bool: known, and a negative inner product.
-
-    Args:
-        gramian: `[T, T]`.
-        known: `[T, T]` bool; by default every entry that is not NaN.
-    """
-    known = ~gramian.isnan() if known is None else known
-    return known & (gramian < 0)
+def conflicts(gramian: Tensor) -> Tensor:
+    """Which pairs of tasks pull against each other, `[T, T]` bool: known, and a negative inner product."""
+    return gramian < 0  # NaN is not
 
 
-def conflict_share(gramian: Tensor, known: Tensor | None = None) -> Tensor:
+def conflict_share(gramian: Tensor) -> Tensor:
     """Share of the known pairs of different tasks that conflict, a scalar; NaN where no pair is known."""
-    known = ~gramian.isnan() if known is None else known
+    known = ~gramian.isnan()
     above = torch.ones_like(known).triu(diagonal=1)
-    return (conflicts(gramian, known) & above).sum() / (known & above).sum()
-
-
-def normalise(gramian: Tensor) -> Tensor:
-    """The same Gramian with unit mean on its diagonal; one of zeros stays as it is."""
-    mean = gramian.diagonal().mean()
-    return gramian / torch.where(mean > 0, mean, torch.ones_like(mean))
+    return (conflicts(gramian) & above).sum() / (known & above).sum()

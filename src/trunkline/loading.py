@@ -33,7 +33,9 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
         raise RunError(f"{folder} is no finished run: it {what}")
     config = load_config(folder / "config.yaml", columns=None, trust_code=trust_code)
     model = as_model(config)
-    preprocessing = Preprocessing(model.schema(), json.loads((folder / "preprocessing.json").read_text()))
+    preprocessing = Preprocessing(
+        model.schema(), json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
+    )
     network = model.build(preprocessing)
     load_model(network, str(folder / "model.safetensors"))
     return Predictor(network)

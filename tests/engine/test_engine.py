@@ -205,7 +205,7 @@ def test_rare_task_has_the_gradient_of_its_expected_denominator():
 
 @pytest.mark.parametrize(("balancer", "level"), [(Equal, "losses"), (Fixed, "features"), (Fixed, "last")])
 def test_gradients_follow_the_preferences(balancer, level):
-    """`3 a + b` has mean 2, so the shared part gets `1.5 a + 0.5 b`; a head does so where the loss itself is weighed."""
+    """`3 a + b` has mean 2, so the shared part gets `1.5 a + 0.5 b`; a head only where the loss is weighed."""
     net, (x, y) = Net("ab"), data("ab")
     engine = Engine(balancer(), ["a", "b"], level=level, preferences={"a": 3.0}, last_shared=[net.trunk[2]])
     losses = net.losses(engine.split(net.features(x)), y)

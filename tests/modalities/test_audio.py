@@ -206,3 +206,35 @@ def test_it_learns_to_hear_rising_from_falling() -> None:
     with torch.no_grad():
         predicted = head(encoder(modality.collate(items[160:])).row()).argmax(1)
     assert (predicted == labels[160:]).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32])
+def test_integers_are_scaled_by_their_own_range(dtype: type) -> None:
+    wave = (tone(500, 0.1) * 0.5 * np.iinfo(dtype).max).astype(dtype)
+    np.testing.assert_allclose(Audio().read((wave, RATE)).wave, 0.5 * tone(500, 0.1), atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [[0, 12000, -12000], np.arange(5), np.arange(5, dtype=np.uint8), [True, False]])
+def test_integers_of_no_known_range_are_refused(samples: object) -> None:
+    with pytest.raises(DataError, match=r"give floats in \[-1, 1\], or an array of int16 or int32"):
+        Audio().read((samples, RATE))
+
+
+def test_lists_of_floats_are_samples() -> None:
+    np.testing.assert_array_equal(Audio().read(([0.0, 0.5, -1.0], RATE)).wave, [0.0, 0.5, -1.0])
+
+
+def test_a_path_object_is_a_path(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "tone.wav", tone(500, 0.1), RATE)
+    here, text = (Audio().read(cell) for cell in (tmp_path / "tone.wav", str(tmp_path / "tone.wav")))
+    np.testing.assert_array_equal(here.wave, text.wave)
+    with pytest.raises(DataError, match="there is no file"):
+        Audio().read(tmp_path / "none.wav")
+
+
+def test_fit_looks_at_all_it_is_given() -> None:
+    """Which sounds those are is the caller's choice, who is told how many are wanted."""
+    assert Audio.fit_sample == 512
+    loud, silent = (Audio(mels=4).read((wave, RATE)) for wave in (tone(500, 0.05), np.zeros(800)))
+    modality = Audio(mels=4)
+    assert modality.fit([silent] * 600 + [loud] * 600)["mean"] != modality.fit([silent] * 600)["mean"]

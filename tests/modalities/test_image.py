@@ -222,3 +222,17 @@ def test_it_learns_handwritten_digits() -> None:
 def test_grey_is_seen_in_any_number_of_channels() -> None:
     assert is_grey(pictures(1, channels=1)[0])
     assert not is_grey(COLOURS)
+
+
+def test_a_path_object_is_a_path(tmp_path: Path) -> None:
+    PIL.Image.fromarray(COLOURS).save(tmp_path / "colours.png")
+    np.testing.assert_array_equal(Image().read(tmp_path / "colours.png"), COLOURS)
+    with pytest.raises(DataError, match="there is no file"):
+        Image().read(tmp_path / "none.png")
+
+
+def test_fit_looks_at_all_it_is_given() -> None:
+    """Which pictures those are is the caller's choice, who is told how many are wanted."""
+    assert Image.fit_sample == 512
+    dark, bright = (np.full((16, 16, 1), level, dtype=np.uint8) for level in (0, 255))
+    assert Image().fit(iter([dark] * 600 + [bright] * 600))["mean"] == pytest.approx([0.5])

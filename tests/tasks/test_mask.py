@@ -205,3 +205,10 @@ def test_it_learns_to_find_bright_squares() -> None:
         metric.update(*batch(np.arange(96, 120), None))
     (scores,) = metric.compute()
     assert scores["miou"] > 0.8
+
+
+def test_a_path_object_is_a_path(tmp_path: Path) -> None:
+    PIL.Image.fromarray(np.array([[0, 1], [2, 1]], dtype=np.uint8)).save(tmp_path / "mask.png")
+    assert Mask().read(tmp_path / "mask.png").tolist() == [[0, 1], [2, 1]]
+    with pytest.raises(DataError, match="there is no file"):
+        Mask().read(tmp_path / "none.png")

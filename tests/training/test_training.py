@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -20,16 +21,22 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import trunkline
 from training.small_runs import STEPS, config, fit, log, read_rows, traces, write_small_world
-from trunkline import RunError, load
+from trunkline import DataError, MultiTaskModel, RunError, fusion, load, modalities, trunks
+from trunkline import tasks as task_types
+from trunkline.balancers import Uncertainty
 from trunkline.config import load_config
-from trunkline.data import Draw, EpochSampler, write_rows
+from trunkline.data import Draw, EpochSampler, read_table, write_rows
+from trunkline.engine import Engine
 from trunkline.plan import Plan, columns_of, make_plan, read_splits
 from trunkline.run.fitting import _rows, _settings
-from trunkline.schema import RowBatches
+from trunkline.schema import Preprocessing, RowBatches
 from trunkline.training import Fitted, Settings, loop, train
-from trunkline.training.log import JsonLinesLog
-from trunkline.training.module import TrainingModule, warmup_cosine
+from trunkline.training.log import JsonLinesLog, check_finite
+from trunkline.training.module import TrainingModule, decayed, warmup_cosine
+from worlds import inputs, schema, tasks
+from worlds import world as world_of_everything
 
 TESTS = Path(__file__).parents[1]
 UPGRAD = {"balancer": {"type": "upgrad", "level": "last"}}
@@ -235,7 +242,9 @@ def test_a_batch_without_rows_is_not_looked_at(world: Path) -> None:
 def test_workers_make_the_same_batches(world: Path, first: Path, tmp_path: Path) -> None:
     plan = plan_of(world)
     sources = [
-        loop._Loaders(_rows(plan, plan.splits.train), None, Settings(steps=1, batch_size=8, workers=workers))
+        loop._Loaders(
+            _rows(plan, plan.splits.train), None, dataclasses.replace(_settings(plan.config.training), workers=workers)
+        )
         for workers in (0, 2)
     ]
     ours, theirs = (source.train_dataloader() for source in sources)
@@ -274,10 +283,12 @@ def bare_loop(plan: Plan, steps: int, *, clip: float | None = 1.0) -> None:
     """What training is, without Lightning."""
     settings = _settings(plan.config.training)
     torch.manual_seed(settings.seed)
-    parameters = [*plan.network.parameters(), *plan.engine.parameters()]
+    names = decayed(plan.network)
+    matrices = [p for name, p in plan.network.named_parameters() if name in names]
+    others = [p for name, p in plan.network.named_parameters() if name not in names]
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": [*others, *plan.engine.parameters()], "weight_decay": 0.0},
     ]
     optimiser = torch.optim.AdamW(groups, lr=settings.lr)
     source, sampler = plan.source(plan.splits.train), useful_draws(plan)
@@ -337,6 +348,108 @@ def test_the_gradient_is_clipped(
     train_plan(plan_of(world, UPGRAD), tmp_path, validate=False, clip=clip)
     assert len(norms) == STEPS
     assert all(norm == pytest.approx(clip, rel=1e-3) if clip else norm > 0.1 for norm in norms)
+
+
+def test_clipping_can_be_switched_off(world: Path, tmp_path: Path) -> None:
+    """`off` is a choice and survives the resolved config; left open, it is chosen."""
+    assert _settings(plan_of(world, clip="off").config.training).clip is None
+    assert _settings(plan_of(world, clip=None).config.training).clip == 1.0
+    out = fit(world, tmp_path / "off", clip="off", steps=1).folder
+    assert load_config(out / "config.yaml", columns=None).training.clip == "off"
+
+
+def test_settings_have_no_defaults_of_their_own() -> None:
+    """But for what no config says."""
+    fields = dataclasses.fields(Settings)
+    assert [f.name for f in fields if f.default is not dataclasses.MISSING] == ["validations"]
+
+
+def test_every_weight_is_decayed_and_nothing_else(tmp_path: Path) -> None:
+    table = world_of_everything(tmp_path, 40)
+    preprocessing = Preprocessing.fit(schema(), table, range(40))
+    model = MultiTaskModel(inputs(), tasks(), fusion=fusion.Attention(), trunk=trunks.MMoE(), width=32)
+    network = model.build(preprocessing)
+    names, matrices = decayed(network), {n for n, p in network.named_parameters() if p.ndim > 1}
+    assert names < matrices
+    assert matrices - names == {
+        "missing",
+        "encoders.0.place",
+        "encoders.2.embedding.weight",
+        "encoders.3.bias",
+        "encoders.3.missing",
+        "encoders.3.embedding.weight",
+        "fusion.kinds",
+        "fusion.query",
+        "heads.0.linear.bias",
+        "heads.1.linear.bias",
+        "heads.2.linear.bias",
+        "heads.3.linear.bias",
+        "heads.6.decoder.model.decoder.embed_tokens.weight",
+        "heads.6.decoder.model.decoder.embed_positions.weight",
+    }
+    assert {"encoders.3.weight", "heads.2.linear.weight", "heads.4.cells.weight", "trunk.gates.0.weight"} <= names
+    module = TrainingModule(network, Engine(Uncertainty(), preprocessing.tasks), lr=1.0, weight_decay=0.5, warmup=0.0,
+                            steps=1, on_scores=lambda *_: None)  # fmt: skip
+    with_decay, without = module.configure_optimizers()["optimizer"].param_groups
+    assert (with_decay["weight_decay"], without["weight_decay"]) == (0.5, 0.0)
+    assert {id(p) for p in with_decay["params"]} == {id(p) for n, p in network.named_parameters() if n in names}
+    assert len(with_decay["params"]) + len(without["params"]) == len(list(module.parameters()))
+
+
+@pytest.mark.parametrize("sections", [{}, UPGRAD, {"balancer": "uncertainty"}])
+def test_a_batch_without_any_label_moves_nothing(tmp_path: Path, sections: dict[str, Any]) -> None:
+    """Neither the network nor what the balancer learns."""
+    folder = write_small_world(tmp_path)
+    rows = read_rows(folder)
+    for row in rows[:8]:
+        row |= {"kind": None, "loud": None, "price": None, "weight": None, "split": "train"}
+    write_rows(folder / "rows.jsonl", rows)
+    plan = plan_of(folder, sections)
+    batch = plan.source(plan.splits.train)[Draw(tuple(range(8)), 0)]
+    assert not any(batch.counts)
+    total = plan.network.training_loss(batch, plan.engine)
+    assert total == 0
+    total.backward()
+    for module in (plan.network, plan.engine):
+        assert all(p.grad is None or p.grad.eq(0).all() for p in module.parameters())
+
+
+def test_a_run_that_diverges_is_no_success(world: Path, tmp_path: Path) -> None:
+    """With a rate as high as this, the second step is lost; nothing looks finished."""
+    with pytest.raises(RunError, match=r"diverged: at step \d+ the loss of 'kind'.* A lower training\.lr helps"):
+        fit(world, tmp_path / "run", {"balancer": "equal"}, lr=1e30, warmup=0.0, clip="off", steps=20)
+    assert_unfinished(tmp_path / "run")
+
+
+def test_a_divergence_between_the_lines_of_the_log_is_seen_at_its_end(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JsonLinesLog, "on_train_batch_end", lambda *_: None)
+    with pytest.raises(RunError, match="diverged: at step 5 "):
+        train_plan(plan_of(world, lr=1e30, warmup=0.0, clip="off", steps=5), tmp_path, validate=False)
+
+
+def test_finite_losses_and_absent_ones_are_in_order() -> None:
+    good = {"losses": {"a": 1.0, "b": None}, "weights": {"a": None, "b": None}}
+    check_finite(3, good)
+    check_finite(0, {})
+    with pytest.raises(RunError, match="at step 3 the loss of 'a' is not finite"):
+        check_finite(3, {"losses": {"a": math.nan, "b": 1.0}, "weights": {"a": 1.0, "b": 1.0}})
+    with pytest.raises(RunError, match="the loss of 'b' is not finite"):
+        check_finite(3, {"losses": {"a": 1.0, "b": 1.0}, "weights": {"a": 1.0, "b": math.inf}})
+    with pytest.raises(RunError, match="'t4' and 2 more is not"):
+        check_finite(3, {"losses": {f"t{i}": math.inf for i in range(7)}, "weights": {f"t{i}": 1.0 for i in range(7)}})
+
+
+def test_a_column_too_large_to_be_scaled_is_refused_before_training(world: Path, tmp_path: Path) -> None:
+    rows = read_rows(world)
+    for number, row in enumerate(rows):
+        row["size"] = 1e200 if number % 2 else -1e200
+    table = read_table([{k: v for k, v in row.items() if k in ("size", "kind", "split")} for row in rows])
+    model = MultiTaskModel({"size": modalities.Number()}, {"kind": task_types.Category()}, width=8)
+    with pytest.raises(DataError, match=r"inputs\.size: the numbers are too large"):
+        trunkline.fit(model, table, validation=0.2, out=tmp_path / "run", steps=1)
+    assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_half_precision_trains(world: Path, tmp_path: Path) -> None:

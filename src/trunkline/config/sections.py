@@ -42,7 +42,7 @@ class Training:
         lr: peak learning rate.
         weight_decay: of AdamW.
         warmup: share of the steps in which the learning rate rises.
-        clip: largest norm of a step's gradient.
+        clip: largest norm of a step's gradient; `off`: it may have any.
         precision: of Lightning's.
         devices: how many, or `auto`.
         accelerator: what kind of device, as Lightning names it; the best there is, by default.
@@ -59,7 +59,7 @@ class Training:
     lr: float | None = None
     weight_decay: float | None = None
     warmup: float | None = None
-    clip: float | None = None
+    clip: float | Literal["off"] | None = None
     precision: Literal["32", "bf16-mixed", "16-mixed"] | None = None
     devices: int | Literal["auto"] | None = None
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] | None = None

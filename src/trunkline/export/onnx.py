@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.export import Dim
 
-from trunkline.data import Draw, Table
-from trunkline.errors import ConfigError, DataError
+from trunkline.data import Table
+from trunkline.errors import ConfigError
 from trunkline.export.dense import DenseNetwork, bound_rows, dense_values, flatten
+from trunkline.export.example import example_batch, lengthened
 from trunkline.files import replacing, write_json
 from trunkline.predictor import Predictor
 from trunkline.schema import HeadUnit, Preprocessing, RowBatches
@@ -52,7 +52,7 @@ def export_onnx(
 
     Args:
         predictor: trained.
-        table: rows to trace and to check with; each input must be present in some of the first `rows`.
+        table: rows to trace and to check with; each input must be present in some of them.
         path: of the file to write.
         tasks: only these; all by default.
         rows: how many rows to check with.
@@ -64,7 +64,8 @@ def export_onnx(
     _check_installed()
     path = Path(path)
     heads = _chosen_heads(predictor.preprocessing, tasks)
-    batch = _example(predictor.preprocessing, table, rows)
+    batches = RowBatches(predictor.preprocessing, table, with_targets=False)
+    batch = lengthened(example_batch(batches, range(len(table)), rows), batches)
     dense = DenseNetwork(predictor.network, heads).eval()
     values = dense_values(batch)
     inputs = {"present": batch.present.values, **flatten(values)}
@@ -132,19 +133,6 @@ def _chosen_heads(states: Preprocessing, tasks: Sequence[str] | None) -> list[He
             f"export the other tasks with tasks={others}"
         )
     return [unit for unit in states.heads if any(task in wanted for task in unit.tasks)]
-
-
-def _example(states: Preprocessing, table: Table, rows: int) -> Batch:
-    """A batch in which every encoder has something to encode."""
-    batches = RowBatches(states, table, with_targets=False)
-    numbers = list(range(min(rows, len(table))))
-    for unit in states.encoders:
-        here = np.asarray(batches.present[:, unit.columns].any(axis=1))
-        if not here.any():
-            raise DataError(f"{table.source}: input {unit.name!r} is present in no row; export needs an example")
-        if not here[numbers].any():
-            numbers.append(int(here.argmax()))
-    return batches[Draw(tuple(numbers), None)]
 
 
 def _description(states: Preprocessing, heads: Sequence[HeadUnit], inputs: dict[str, Tensor]) -> dict[str, Any]:

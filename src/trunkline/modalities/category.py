@@ -27,7 +27,7 @@ class Category(Modality):
         self.max_values = max_values
 
     def read(self, cell: Any) -> str:
-        """The name as text; 3.0 and 3 are the same name."""
+        """The name as text; 3, 3.0 and "3.0" are one name, true and "True" another, "007" and "1e3" their own."""
         return as_name(cell)
 
     def fit(self, values: Iterable[str]) -> State:

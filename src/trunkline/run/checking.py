@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trunkline.config import load_config
 from trunkline.data import Draw, EpochSampler
+from trunkline.export import example_batch
 from trunkline.model import Network
 from trunkline.plan import Plan, columns_of, make_plan, read_splits
 from trunkline.types import Batch
@@ -66,7 +67,8 @@ def check(source: str | Path, *, overrides: Iterable[str] = (), trust_code: bool
     draw = next(iter(EpochSampler(useful, batch_size, seed=plan.config.training.seed)))
     seconds = _seconds_per_step(plan, draw)
     batch = batches[draw]
-    shared = shared_parameters(plan.network, batch)
+    # An encoder that this batch happens to lack would count as private.
+    shared = shared_parameters(plan.network, example_batch(batches, rows.tolist(), batch_size))
     total = sum(p.numel() for p in plan.network.parameters())
     names = plan.network.preprocessing
     return Report(
@@ -82,7 +84,12 @@ def check(source: str | Path, *, overrides: Iterable[str] = (), trust_code: bool
 
 
 def shared_parameters(network: Network, batch: Batch) -> list[Tensor]:
-    """The parameters behind the taps, found by autograd: those that every task's loss can reach."""
+    """The parameters behind the taps, found by autograd: those that every task's loss can reach.
+
+    Args:
+        network: in which to look.
+        batch: in which every encoder has a row.
+    """
     taps = network.share(batch)
     parameters = list(network.parameters())
     total = torch.stack([tap.values.float().sum() for tap in taps]).sum()

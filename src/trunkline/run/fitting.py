@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -16,8 +17,8 @@ from trunkline.balancers import Balancer
 from trunkline.config import Config, Training, as_training, load_config, to_yaml
 from trunkline.data import Split, read_table
 from trunkline.defaults import Reasons
-from trunkline.errors import RunError
-from trunkline.files import replacing, write_json
+from trunkline.errors import DataError, RunError
+from trunkline.files import plain_json, replacing, write_json
 from trunkline.model import MultiTaskModel, TaskScores, aggregate
 from trunkline.plan import (
     Plan,
@@ -91,7 +92,7 @@ def fit(
     Raises:
         ConfigError: the config or the model cannot work; all faults at once.
         DataError: the rows cannot be used.
-        RunError: `out` holds something already.
+        RunError: `out` holds something already, or training has diverged.
 
     Example:
         >>> run = fit(model, "train.csv", balancer=UPGrad(), steps=500)  # doctest: +SKIP
@@ -109,7 +110,13 @@ def fit(
 
 
 def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None) -> Run:
-    """Train what is planned and write its run folder."""
+    """Train what is planned and write its run folder.
+
+    Raises:
+        DataError: the numbers of a column are too large to be scaled.
+        RunError: training has diverged.
+    """
+    _check_states(plan.network.preprocessing.states)
     start = time.perf_counter()
     with meeting():
         fitted = train(
@@ -129,6 +136,25 @@ def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None) -
     return run
 
 
+def _check_states(states: Mapping[str, Any]) -> None:
+    """What preprocessing has fitted are numbers: a column of ±1e200 has no standard deviation that a float can hold.
+
+    Raises:
+        DataError: names the columns.
+    """
+    wrong = [f"{kind}.{name}" for kind in ("inputs", "tasks") for name, s in states[kind].items() if not _is_finite(s)]
+    if wrong:
+        raise DataError(f"{', '.join(wrong)}: the numbers are too large: their scale is not finite")
+
+
+def _is_finite(state: Any) -> bool:
+    try:
+        json.dumps(state, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
 def _rows(plan: Plan, split: Split) -> Rows:
     return Rows(plan.source(split), split.rows)
 
@@ -137,14 +163,14 @@ def _write(run: Run, plan: Plan) -> None:
     """The run folder; `metrics.json` last, so that what looks finished is."""
     write_json(run.folder / "preprocessing.json", plan.network.preprocessing.states)
     with replacing(run.folder / "config.yaml") as unfinished:
-        unfinished.write_text(to_yaml(plan.config, reasons=plan.reasons))
+        unfinished.write_text(to_yaml(plan.config, reasons=plan.reasons), encoding="utf-8")
     with replacing(run.folder / "model.safetensors") as unfinished:
         save_model(plan.network, str(unfinished))
     for name, split in (("validation", plan.splits.validation), ("test", plan.splits.test)):
         if split is not None:
             said = run.predictor.predict(split.table, split.rows.tolist())
             write_predictions(run.folder / "predictions" / f"{name}.jsonl", said)
-    write_json(run.folder / "metrics.json", run.metrics)
+    write_json(run.folder / "metrics.json", plain_json(run.metrics))
 
 
 def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -> Metrics:
@@ -172,7 +198,10 @@ def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -
 def _settings(training: Training) -> Settings:
     """The resolved section, under the names of the training room."""
     names = {field.name for field in fields(Settings)}
-    given = {k: v for k, v in asdict(training).items() if k in names and v is not None}
+    given = {k: v for k, v in asdict(training).items() if k in names}
+    given["clip"] = None if training.clip == "off" else training.clip
+    given["accelerator"] = training.accelerator or "auto"  # these two follow from the machine, and from no data
+    given["workers"] = training.workers or 0
     return Settings(**given)
 
 

@@ -43,7 +43,7 @@ def _train_twin(config_yaml: str, task: str, steps: int, out: str) -> TaskScores
     path = new_folder(out, task)
     path.mkdir(parents=True, exist_ok=True)
     written = path.parent / f"{path.name}.yaml"
-    written.write_text(config_yaml)
+    written.write_text(config_yaml, encoding="utf-8")
     config = load_config(written, columns=None)
     alone = replace(
         config,

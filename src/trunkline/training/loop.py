@@ -46,29 +46,29 @@ class Settings:
         steps: optimiser steps.
         batch_size: rows per step and device.
         lr: peak learning rate of AdamW.
-        weight_decay: on matrices.
+        weight_decay: on matrices, see `decayed`.
         warmup: share of the steps with a rising rate.
         clip: largest norm of the whole gradient; `None` for no limit.
         precision: as Lightning names it: `32-true`, `bf16-mixed`, …
         devices: how many; more than one means data-parallel processes. `auto`: all GPUs there are, or one CPU process.
         accelerator: as Lightning names it: `auto`, `cpu`, `gpu`, …
         workers: processes that make batches, for each device; 0: the one that trains.
-        validations: how often to look at the validation rows on the way.
         seed: of the order of rows, augmentation and dropout.
+        validations: how often to look at the validation rows on the way.
     """
 
     steps: int
     batch_size: int
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.1
-    clip: float | None = 1.0
-    precision: Any = "32-true"
-    devices: int | Literal["auto"] = 1
-    accelerator: str = "auto"
-    workers: int = 0
-    validations: int = 10
-    seed: int = 0
+    lr: float
+    weight_decay: float
+    warmup: float
+    clip: float | None
+    precision: Any
+    devices: int | Literal["auto"]
+    accelerator: str
+    workers: int
+    seed: int
+    validations: int = 10  # no config says
 
 
 @dataclass
@@ -112,6 +112,9 @@ def train(
         settings: how.
         folder: of the run.
         show_progress: a bar on the terminal; by default only where there is one.
+
+    Raises:
+        RunError: a loss is not finite any more.
     """
     _quiet()
     L.seed_everything(settings.seed, workers=True, verbose=False)

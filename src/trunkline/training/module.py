@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -16,6 +16,8 @@ from trunkline.engine import Engine
 from trunkline.model import Evaluation, Network, TaskScores
 from trunkline.training.processes import gather_ranks
 from trunkline.types import Batch
+
+UNDECAYED = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 
 
 class TrainingModule(L.LightningModule):
@@ -25,7 +27,7 @@ class TrainingModule(L.LightningModule):
         network: the layers.
         engine: balances the tasks on the way back.
         lr: peak learning rate.
-        weight_decay: for matrices; vectors (biases, norms, tokens) have none.
+        weight_decay: for the parameters that `decayed` names.
         warmup: share of the steps in which the rate rises linearly; it then falls as a cosine to zero.
         steps: how many in all.
         on_scores: called after each validation with the step and its scores.
@@ -65,14 +67,30 @@ class TrainingModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, stepped by warm-up and cosine."""
-        parameters = [p for p in self.parameters() if p.requires_grad]
+        names = {f"network.{name}" for name in decayed(self.network)}
+        parameters = [(name in names, p) for name, p in self.named_parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for is_decayed, p in parameters if is_decayed], "weight_decay": self.weight_decay},
+            {"params": [p for is_decayed, p in parameters if not is_decayed], "weight_decay": 0.0},
         ]
         optimizer: Optimizer = torch.optim.AdamW(groups, lr=self.lr)
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.steps, self.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def decayed(network: nn.Module) -> set[str]:
+    """The parameters with weight decay: what multiplies, in layers whose output grows with it.
+
+    That is every matrix that is called a weight, but for those of embeddings (also where a layer shares one) and
+    normalisations. Biases, learned tokens and places have none, whatever their shape: a stack of heads keeps its
+    biases, which hold the priors of the classes, as rows of a matrix.
+    """
+    spared = {id(p) for m in network.modules() if isinstance(m, UNDECAYED) for p in m.parameters(recurse=False)}
+    return {
+        name
+        for name, p in network.named_parameters()
+        if name.rpartition(".")[2].endswith("weight") and p.ndim > 1 and id(p) not in spared
+    }
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:

@@ -1,0 +1,52 @@
+"""A batch in which every encoder has something to encode: what a network is traced with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
+
+from trunkline.data import Draw
+from trunkline.errors import DataError
+from trunkline.schema import RowBatches
+from trunkline.types import Batch
+
+SHORTEST = 16  # a length of 1 is taken for a constant by the tracer, also one that is left after a few strides
+
+
+def example_batch(batches: RowBatches, rows: Sequence[int], size: int) -> Batch:
+    """The first `size` of these rows and, for each encoder that has nothing in them, another one that it can encode.
+
+    Raises:
+        DataError: an input is present in no row.
+    """
+    numbers = list(rows[:size])
+    for unit in batches.preprocessing.encoders:
+        here = np.asarray(batches.present[:, unit.columns].any(axis=1))
+        if not here[list(rows)].any():
+            raise DataError(f"{batches.table.source}: input {unit.name!r} is present in no row; one is needed")
+        if not here[numbers].any():
+            numbers.append(next(row for row in rows if here[row]))
+    return batches[Draw(tuple(numbers), None)]
+
+
+def lengthened(batch: Batch, batches: RowBatches) -> Batch:
+    """The same with zeros behind what varies in length, as a collated batch has them, up to the shortest length."""
+    modalities = {n: batches.preprocessing.schema.inputs[n].modality for n in batch.inputs}
+    inputs = {
+        name: replace(part, values=_pad(part.values, modalities[name].varying)) for name, part in batch.inputs.items()
+    }
+    return replace(batch, inputs=inputs)
+
+
+def _pad(values: Mapping[str, Tensor], varying: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    padded = dict(values)
+    for name, dims in varying.items():
+        for dim in dims:
+            short = max(0, SHORTEST - padded[name].shape[dim])
+            behind = padded[name].ndim - 1 - dim
+            padded[name] = F.pad(padded[name], (0, 0) * behind + (0, short))
+    return padded

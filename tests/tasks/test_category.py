@@ -1,0 +1,78 @@
+"""Category: scores against scikit-learn with holes and several states, decoding, the baseline."""
+
+import pytest
+import torch
+from sklearn import metrics
+
+from trunkline.errors import DataError
+from trunkline.tasks import Category
+
+torch.set_num_threads(1)
+
+STATES = [
+    {"classes": ["1", "2", "10", "x"], "prior": [0.1, 0.2, 0.6, 0.1]},
+    {"classes": ["a", "b", "c", "d"], "prior": [0.7, 0.1, 0.1, 0.1]},
+]
+
+
+def test_scores_are_those_of_scikit_learn():
+    """Two stacked tasks, each on its own rows; the second never meets its last class."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(60, 2, 4, generator=generator)
+    logits[:, 1, 3] = -100.0
+    values = torch.randint(0, 3, (60, 2), generator=generator)
+    flags = torch.rand(60, 2, generator=generator) < 0.6
+    metric = Category().metric(STATES)
+    for part in (slice(0, 20), slice(20, None)):
+        spoiled = values[part].masked_fill(~flags[part], 10**6)
+        metric.update(logits[part], {"values": spoiled, "flags": flags[part]})
+    for g, scores in enumerate(metric.compute()):
+        truth, says = values[flags[:, g], g].numpy(), logits[flags[:, g], g].argmax(-1).numpy()
+        assert scores == pytest.approx({
+            "accuracy": metrics.accuracy_score(truth, says),
+            "macro_f1": metrics.f1_score(truth, says, average="macro"),
+        }, abs=1e-6)  # fmt: skip
+
+
+def test_a_task_without_labels_has_no_scores():
+    metric = Category().metric(STATES)
+    target = {"values": torch.zeros(3, 2, dtype=torch.long), "flags": torch.tensor([[True, False]] * 3)}
+    metric.update(torch.zeros(3, 2, 4), target)
+    first, second = metric.compute()
+    assert first["accuracy"] == 1.0
+    assert second is None
+
+
+def test_each_task_of_a_stack_decodes_to_its_own_classes():
+    output = torch.tensor([[[0.0, 0, 9, 0], [0, 9, 0, 0]], [[9, 0, 0, 0], [0, 0, 0, 9]]])
+    decoded = Category().decode(output, STATES, [None, None])
+    assert [[cell["value"] for cell in column] for column in decoded] == [["10", "1"], ["b", "d"]]
+    assert list(decoded[0][0]["probabilities"]) == STATES[0]["classes"]
+    assert sum(decoded[0][0]["probabilities"].values()) == pytest.approx(1.0)
+
+
+def test_the_baseline_is_the_majority():
+    task = Category()
+    target = task.collate([[2, 0], [2, None], [0, 1]])
+    output = task.baseline(STATES, target)
+    torch.testing.assert_close(output.softmax(-1)[0], torch.tensor([s["prior"] for s in STATES]))
+    assert [[c["value"] for c in column] for column in task.decode(output, STATES, [None] * 3)] == [
+        ["10"] * 3, ["a"] * 3,
+    ]  # fmt: skip
+    metric = task.metric(STATES)
+    metric.update(output, target)
+    assert [scores["accuracy"] for scores in metric.compute()] == [pytest.approx(2 / 3), 0.5]
+
+
+def test_classes_are_in_numeric_order_and_one_however_written():
+    task = Category()
+    state = task.fit([task.read(cell) for cell in (10, "2.0", 2, "x", 10.0, "10")])
+    assert state == {"classes": ["2", "10", "x"], "prior": [2 / 6, 3 / 6, 1 / 6]}
+    assert [task.prepare(task.read(cell), state, None) for cell in ("2", 10.0, "x")] == [0, 1, 2]
+
+
+def test_what_cannot_be_learned():
+    with pytest.raises(DataError, match="at least 2 classes"):
+        Category().fit(["a", "a"])
+    with pytest.raises(DataError, match="class 'e' does not occur"):
+        Category().prepare("e", STATES[1], None)
