@@ -105,7 +105,7 @@ class Audio(Modality):
         if len(frames) == 0:
             return {"mean": [-RANGE / 2] * self.mels, "std": [RANGE / 4] * self.mels}
         std, mean = torch.std_mean(torch.cat(frames), dim=0, correction=0)
-        return {"mean": mean.tolist(), "std": torch.where(std > 0, std, 1.0).tolist()}
+        return {"mean": mean.tolist(), "std": torch.where(std > 1e-6, std, 1.0).tolist()}
 
     def prepare(self, value: Sound, state: State, rng: np.random.Generator | None) -> tuple[Tensor, TimeContext]:
         """Log-mel frames `[T, M]`, float32, `T = 1 + S // hop`."""

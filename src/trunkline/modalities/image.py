@@ -289,7 +289,7 @@ def level_statistics(pictures: Sequence[np.ndarray], channels: int) -> tuple[lis
     levels = [p / np.float64(255 if p.dtype == np.uint8 else 1) for p in pictures]
     mean = np.mean([p.mean((0, 1)) for p in levels], axis=0)
     std = np.sqrt(np.mean([((p - mean) ** 2).mean((0, 1)) for p in levels], axis=0))
-    return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
+    return mean.tolist(), np.where(std > 1e-9, std, 1.0).tolist()
 
 
 def typical_size(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
