@@ -97,3 +97,14 @@ def test_a_run_is_not_judged_by_a_table_that_changed(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"rows.csv changed since .* was trained: give a table"):
         evaluate(run.folder)
     assert evaluate(run.folder, tmp_path / "rows.csv")["scores"]["y"] is not None
+
+
+def test_features_chosen_by_hand_on_different_rows_warns(tmp_path: Path) -> None:
+    rows = [
+        {"x": i, "z": i, "y": "ab"[i % 2] if i % 4 < 2 else None, "w": i % 2 if i % 4 > 1 else None} for i in range(40)
+    ]
+    by_hand = CONFIG.replace(", split: split", "").replace("upgrad", "{type: upgrad, level: features}")
+    with pytest.warns(UserWarning, match=r"'y' and 'w'|'w' and 'y'"):
+        plan_of(tmp_path / "a", rows, by_hand)
+    plan = plan_of(tmp_path / "b", rows, CONFIG.replace(", split: split", ""))
+    assert plan.engine.level == "last"

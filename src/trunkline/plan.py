@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from trunkline.config import BalancerConfig, ComponentConfig, Config, DataConfig
 from trunkline.config.objects import as_type_and_options
 from trunkline.data import Split, Splits, Table, make_splits, read_table
 from trunkline.defaults import VALIDATION, Facts, Reasons, choose
-from trunkline.engine import Engine, expected_rates
+from trunkline.engine import Engine, Level, expected_rates, warn_unseen
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.loading import as_model
 from trunkline.modalities import CATALOG as MODALITIES
@@ -65,16 +66,20 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     tables = {id(s.table): s.table for s in (splits.train, splits.validation, splits.test) if s is not None}
     batches = {key: RowBatches(preprocessing, table) for key, table in tables.items()}
     labelled = batches[id(splits.train.table)].labelled[splits.train.rows]
-    config, reasons = choose(config, _facts(preprocessing, labelled))
+    facts = _facts(preprocessing, labelled)
+    config, reasons = choose(config, facts)
     assert config.training.input_dropout is not None and config.balancer is not None
     for source in batches.values():
         source.input_dropout = config.training.input_dropout
+    level = cast(Level, config.balancer.level)  # resolved; one that does not exist is refused by the engine
+    if warning := warn_unseen(level, facts.overlap, facts.counts, facts.tasks):
+        warnings.warn(warning, stacklevel=2)
     torch.manual_seed(config.training.seed)
     network = as_model(config).build(preprocessing)
     engine = Engine(
         config.balancer.make(),
         preprocessing.tasks,
-        level=config.balancer.level,  # type: ignore[arg-type]
+        level=level,
         preferences={name: column.weight for name, column in schema.tasks.items()},
         rates=_rates(config, preprocessing, labelled),
         last_shared=network.trunk.last_shared(),

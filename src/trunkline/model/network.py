@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from trunkline.balancers import index_like
 from trunkline.engine import Engine
 from trunkline.fusion import Fusion
 from trunkline.schema import EncoderUnit, HeadUnit, Preprocessing
@@ -129,7 +130,7 @@ class Network(nn.Module):
         copies = self._split(self.share(batch), present, batch, engine)
         sums, weights = self.losses(batch, copies)
         if len(present) < len(sums):
-            index = self.preprocessing.places(present)
+            index = index_like(self.preprocessing.places(present), sums)
             sums, weights = sums[index], weights[index]
         return engine.combine(sums, weights, present)
 
@@ -153,7 +154,8 @@ class Network(nn.Module):
         if engine.level == "losses":
             engine.split(values, present)
             return taps
-        copies = engine.split(values, present, batch.labelled.values[:, self.preprocessing.places(present)])
+        columns = index_like(self.preprocessing.places(present), values[0])
+        copies = engine.split(values, present, batch.labelled.values[:, columns])
         apart = {task: tuple(tap.with_values(v) for tap, v in zip(taps, values)) for task, values in copies.items()}
         cut_off = tuple(tap.with_values(tap.values.detach()) for tap in taps)  # for the absent members of a stack
         return {task: apart.get(task, cut_off) for task in self.preprocessing.tasks}

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
 from safetensors.torch import save_model
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -28,6 +27,7 @@ from trunkline.schema import RowBatches
 from trunkline.training.log import JsonLinesLog
 from trunkline.training.module import TrainingModule
 from trunkline.training.processes import is_first_process
+from trunkline.training.progress import StepBar
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ def train(
         check_val_every_n_epoch=None,
         limit_val_batches=None if validation else 0,
         num_sanity_val_steps=0,
-        callbacks=[log, *([TQDMProgressBar(refresh_rate=5)] if bar else [])],
-        enable_progress_bar=bar,
+        callbacks=[log, *([StepBar(keeper.last_score)] if bar else [])],
+        enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
         logger=False,
@@ -206,6 +206,10 @@ class _BestWeights:
             if is_first_process():
                 with replacing(self.path) as unfinished:
                     save_model(self.network, str(unfinished))
+
+    def last_score(self) -> float | None:
+        """The aggregate of the last validation."""
+        return self.history[-1][1] if self.history else None
 
     def finish(self, step: int) -> None:
         """Put the best weights back; without validation the last ones stay."""
