@@ -124,7 +124,7 @@ def our_step(plan: Plan, clip: float | None = None) -> Step:
 def plain_step(plan: Plan, clip: float | None = None) -> Step:
     """Of `Linear, ReLU, Linear` with a masked loss, on the same numbers."""
     source = plan.source(plan.splits.train)
-    batches = cycle([_plain_batch(source[draw]) for draw in draws_of(plan)])
+    batches = cycle([_plain_batch(source[Draw(draw.rows, None)]) for draw in draws_of(plan)])  # nothing left out
     inputs, tasks = len(plan.config.inputs), len(plan.config.tasks)
     network = nn.Sequential(nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, tasks))
 
@@ -152,11 +152,13 @@ def compare_steps(folder: Path) -> Comparison:
     plan = plan_of(folder / "whole")
     default = plan_of(folder / "default", "trunk.layers=2", "trunk.expansion=1")
     holes = plan_of(folder / "holes", holes=0.1)
+    dense = plan_of(folder / "dense", "training.input_dropout=0")
     acts: dict[str, Act] = {
         "plain": plain_step(plan),
         "plain, clipped": plain_step(plan, CLIP),
         "trunkline": our_step(plan),
         "trunkline, clipped": our_step(plan, CLIP),
+        "trunkline, without input dropout": our_step(dense),
         "trunkline, 10 % of the inputs absent": our_step(holes),
         "trunkline, trunk of the default size": our_step(default),
         "make a batch": _make_batch(plan),

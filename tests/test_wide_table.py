@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.wide_table import CONFIG, write_wide_table
+from benchmarks.wide_table import CONFIG, our_step, plain_step, plan_of, write_wide_table
 from torchmetrics.functional.classification import binary_accuracy, binary_auroc, binary_average_precision
 
 from trunkline import fit
@@ -110,3 +110,12 @@ def test_a_stack_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     metric = BinaryMetric([{}] * 30)
     metric.update(output, target)
     assert metric.compute() == whole
+
+
+def test_the_benchmark_takes_its_steps(tmp_path: Path) -> None:
+    """Both sides of the comparison run on the same batches; what they take is for the benchmark to say."""
+    plan = plan_of(tmp_path / "wide", rows=300)
+    for step in (plain_step(plan), our_step(plan)):
+        before = [p.detach().clone() for p in step.network.parameters()]
+        step()
+        assert any(not torch.equal(p, q) for p, q in zip(step.network.parameters(), before))
