@@ -103,6 +103,10 @@ def _logits(states: Sequence[State]) -> list[list[float]]:
 def _score(output: Tensor, target: Tensor, state: State) -> Scores:
     """Output and target `[m, K]`."""
     scores = [binary_scores(o, t, state) for o, t in zip(output.T, target.T)]
-    defined = [s for s in scores if s["roc_auc"] is not None]
-    names = ("roc_auc", "average_precision", "accuracy", "f1")
-    return {name: sum(s[name] for s in defined) / len(defined) if defined else None for name in names}  # type: ignore
+    has_both = [s for s in scores if s["roc_auc"] is not None]
+    return {name: _mean([s[name] for s in has_both]) for name in ("roc_auc", "average_precision", "accuracy", "f1")}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def is_first_process() -> bool:
     """Whether it is this process that writes files. Its launcher says so before the processes have met."""
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]  # Lightning hangs it on the function
 
 
 @contextmanager

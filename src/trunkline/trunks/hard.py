@@ -8,7 +8,7 @@ from torch import nn
 
 from trunkline.errors import ConfigError
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
-from trunkline.trunks.layers import ResidualMLP
+from trunkline.trunks.layers import ResidualMLP, outer_linears
 from trunkline.types import Tokens
 
 
@@ -31,7 +31,7 @@ class HardModule(TrunkModule):
         return taps[0]
 
     def last_shared(self) -> Sequence[nn.Linear]:
-        return [self.layers[-1].outer]  # type: ignore[list-item]
+        return outer_linears(self.layers[-1:])
 
 
 class Hard(Trunk):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 from torch import Tensor, nn
 
 
@@ -23,3 +26,8 @@ class ResidualMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply."""
         return x + self.outer(self.hidden(x))
+
+
+def outer_linears(layers: Iterable[nn.Module]) -> list[nn.Linear]:
+    """The last linear layer of each `ResidualMLP`."""
+    return [layer.outer for layer in cast(Iterable[ResidualMLP], layers)]

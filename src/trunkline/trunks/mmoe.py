@@ -9,7 +9,7 @@ from torch import nn
 
 from trunkline.errors import ConfigError
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
-from trunkline.trunks.layers import ResidualMLP
+from trunkline.trunks.layers import ResidualMLP, outer_linears
 from trunkline.types import Tokens
 
 
@@ -33,7 +33,7 @@ class MMoEModule(TrunkModule):
         return experts[0].with_values(torch.stack(weighted).sum(0))
 
     def last_shared(self) -> Sequence[nn.Linear]:
-        return [expert.outer for expert in self.experts]  # type: ignore[misc]
+        return outer_linears(self.experts)
 
 
 class MMoE(Trunk):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
-from trunkline.trunks.layers import ResidualMLP
+from trunkline.trunks.layers import ResidualMLP, outer_linears
 from trunkline.types import Tokens
 
 
@@ -67,7 +67,7 @@ class MTANModule(TrunkModule):
         return taps[-1].with_values(attended)
 
     def last_shared(self) -> Sequence[nn.Linear]:
-        return [self.layers[-1].outer]  # type: ignore[list-item]
+        return outer_linears(self.layers[-1:])
 
 
 class MTAN(Trunk):
