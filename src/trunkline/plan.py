@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,8 +22,17 @@ from trunkline.engine import Engine, Level, expected_rates, warn_unseen
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.loading import as_model
 from trunkline.modalities import CATALOG as MODALITIES
+from trunkline.modalities import Modality
 from trunkline.model import MultiTaskModel, Network
-from trunkline.schema import InputColumn, Preprocessing, RowBatches, Schema, TaskColumn
+from trunkline.schema import (
+    InputColumn,
+    Preprocessing,
+    RowBatches,
+    Schema,
+    TaskColumn,
+    evenly_spaced,
+    rows_with,
+)
 from trunkline.tasks import CATALOG as TASKS
 from trunkline.tasks import Task
 from trunkline.trunks import CATALOG as TRUNKS
@@ -58,16 +67,15 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     """Fit preprocessing, choose what the config leaves open, build the network."""
     if config.training.threads is not None:  # first of all: means and scales differ in the last bit
         torch.set_num_threads(config.training.threads)
-    schema = Schema(
-        {name: InputColumn(c.make(), c.column) for name, c in config.inputs.items()},
-        {name: TaskColumn(c.make(), c.column, c.of, c.weight) for name, c in config.tasks.items()},
-    )
+    config, told = choose_options(config, splits.train)
+    schema = _schema(config)
     preprocessing = Preprocessing.fit(schema, splits.train.table, splits.train.rows)
     tables = {id(s.table): s.table for s in (splits.train, splits.validation, splits.test) if s is not None}
     batches = {key: RowBatches(preprocessing, table) for key, table in tables.items()}
     labelled = batches[id(splits.train.table)].labelled[splits.train.rows]
     facts = _facts(preprocessing, labelled)
     config, reasons = choose(config, facts)
+    reasons = {**told, **reasons}
     assert config.training.input_dropout is not None and config.balancer is not None
     for source in batches.values():
         source.input_dropout = config.training.input_dropout
@@ -85,6 +93,31 @@ def make_plan(config: Config, splits: Splits) -> Plan:
         last_shared=network.trunk.last_shared(),
     )
     return Plan(config, reasons, splits, batches, network, engine)
+
+
+def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
+    """Options of inputs that the config leaves open and the modality chooses from the training cells."""
+    reasons: Reasons = {}
+    inputs = dict(config.inputs)
+    schema = _schema(config)
+    schema.check_columns(train.table, is_training=True)
+    for name, column in schema.inputs.items():
+        kind = column.modality
+        if type(kind).choose is Modality.choose:
+            continue
+        rows = rows_with(column, train.table, train.rows.tolist())
+        sample = [value for _, value in column.values(train.table, evenly_spaced(rows, kind.fit_sample))]
+        chosen = {o: c for o, c in kind.choose(sample, len(rows)).items() if getattr(kind, o) is None}
+        inputs[name] = inputs[name].with_options({option: value for option, (value, _) in chosen.items()})
+        reasons |= {f"inputs.{name}.{option}": why for option, (_, why) in chosen.items()}
+    return replace(config, inputs=inputs), reasons
+
+
+def _schema(config: Config) -> Schema:
+    return Schema(
+        {name: InputColumn(c.make(), c.column) for name, c in config.inputs.items()},
+        {name: TaskColumn(c.make(), c.column, c.of, c.weight) for name, c in config.tasks.items()},
+    )
 
 
 def config_of(model: MultiTaskModel, balancer: Balancer | None, level: Any, training: Training) -> Config:

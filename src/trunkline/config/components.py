@@ -36,6 +36,10 @@ class ComponentConfig:
         defaults = {name: p.default for name, p in schema if p.default not in (None, p.empty)}
         return replace(self, options={**defaults, **self.options})
 
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """The same with these options, too."""
+        return replace(self, options={**self.options, **options})
+
     def make(self) -> Any:
         """The component: a modality, task, fusion, trunk or balancer."""
         return self.component(**self.options)

@@ -2,7 +2,7 @@
 
 from trunkline.modalities.audio import Audio
 from trunkline.modalities.category import Category
-from trunkline.modalities.contract import Block, Encoder, Modality
+from trunkline.modalities.contract import Block, Choices, Encoder, Modality
 from trunkline.modalities.image import Image
 from trunkline.modalities.number import Number
 from trunkline.modalities.text import Text
@@ -15,4 +15,4 @@ CATALOG: dict[str, type[Modality]] = {
     "category": Category,
 }
 
-__all__ = ["CATALOG", "Audio", "Block", "Category", "Encoder", "Image", "Modality", "Number", "Text"]
+__all__ = ["CATALOG", "Audio", "Block", "Category", "Choices", "Encoder", "Image", "Modality", "Number", "Text"]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from trunkline.types import Axis, Context, State, Tokens
 
 Bound = Mapping[str, tuple["Modality", State]]  # inputs of a block, each with its modality and state
+Choices = Mapping[str, tuple[Any, str]]  # options by name, each with the reason for its value
 
 
 class Encoder(nn.Module, ABC):
@@ -77,6 +78,15 @@ class Modality(ABC):
         Raises:
             DataError: the cell cannot be used; the message says why (the caller adds source, row and column).
         """
+
+    def choose(self, sample: Sequence[Any], rows: int) -> Choices:
+        """Values for the options that were left open (`None`), each with its reason; they go into the resolved config.
+
+        Args:
+            sample: some decoded values of the training split (`fit_sample` at most, evenly spaced), to look at.
+            rows: training rows that have this input.
+        """
+        return {}
 
     def fit(self, values: Iterable[Any]) -> State:
         """Vocabularies and scaling from present values of the training split (`fit_sample`), as plain JSON."""

@@ -2,7 +2,7 @@
 
 from trunkline.schema.batches import RowBatches, drop_inputs
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
-from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing
+from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, evenly_spaced, rows_with
 
 __all__ = [
     "EncoderUnit",
@@ -13,4 +13,6 @@ __all__ = [
     "Schema",
     "TaskColumn",
     "drop_inputs",
+    "evenly_spaced",
+    "rows_with",
 ]

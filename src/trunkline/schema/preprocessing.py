@@ -124,11 +124,19 @@ class Preprocessing:
 def _spread(column: InputColumn, table: Table, rows: list[int]) -> list[int]:
     """The rows a modality's `fit` looks at: all, or as many as it asks for, evenly spread over those that have it."""
     wanted = column.modality.fit_sample
-    if wanted is None:
-        return rows
+    return rows if wanted is None else evenly_spaced(rows_with(column, table, rows), wanted)
+
+
+def rows_with(column: InputColumn, table: Table, rows: Sequence[int]) -> list[int]:
+    """Those of these rows that have the input."""
     cells = table.column(column.column)
-    there = [row for row in rows if cells[row] is not None]
-    return [there[int(i)] for i in np.linspace(0, len(there) - 1, min(wanted, len(there)))]
+    return [row for row in rows if cells[row] is not None]
+
+
+def evenly_spaced(rows: Sequence[int], wanted: int | None) -> list[int]:
+    """At most this many of the rows (`None`: all of them)."""
+    count = len(rows) if wanted is None else min(wanted, len(rows))
+    return [rows[int(i)] for i in np.linspace(0, len(rows) - 1, count)]
 
 
 def _collect(
