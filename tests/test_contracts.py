@@ -34,6 +34,7 @@ def cells(tmp_path: Path) -> dict[str, list[Any]]:
         "text": NOTES,
         "number": [1, "2.5", -3.0],
         "category": ["red", "blue", "red", 3],
+        "vector": [[1, 2.5], "[-1, 0]", "3|4", np.zeros(2)],
     }
 
 

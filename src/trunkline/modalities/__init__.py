@@ -6,6 +6,7 @@ from trunkline.modalities.contract import Block, Choices, Encoder, Modality
 from trunkline.modalities.image import Image
 from trunkline.modalities.number import Number
 from trunkline.modalities.text import Text
+from trunkline.modalities.vector import Vector
 
 CATALOG: dict[str, type[Modality]] = {
     "image": Image,
@@ -13,6 +14,19 @@ CATALOG: dict[str, type[Modality]] = {
     "text": Text,
     "number": Number,
     "category": Category,
+    "vector": Vector,
 }
 
-__all__ = ["CATALOG", "Audio", "Block", "Category", "Choices", "Encoder", "Image", "Modality", "Number", "Text"]
+__all__ = [
+    "CATALOG",
+    "Audio",
+    "Block",
+    "Category",
+    "Choices",
+    "Encoder",
+    "Image",
+    "Modality",
+    "Number",
+    "Text",
+    "Vector",
+]
