@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sets import SETS
-
 from trunkline.data import write_rows
 from trunkline.errors import TrunklineError
 
