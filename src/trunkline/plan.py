@@ -32,6 +32,7 @@ from trunkline.schema import (
     TaskColumn,
     evenly_spaced,
     rows_with,
+    unseen_labels,
 )
 from trunkline.tasks import CATALOG as TASKS
 from trunkline.tasks import Task
@@ -72,6 +73,10 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     preprocessing = Preprocessing.fit(schema, splits.train.table, splits.train.rows)
     tables = {id(s.table): s.table for s in (splits.train, splits.validation, splits.test) if s is not None}
     batches = {key: RowBatches(preprocessing, table) for key, table in tables.items()}
+    for name, split in (("validation", splits.validation), ("test", splits.test)):
+        if split is not None:
+            for task, unseen in unseen_labels(preprocessing, split.table, split.rows.tolist()).items():
+                warnings.warn(unseen.tell(name, task), stacklevel=2)
     labelled = batches[id(splits.train.table)].labelled[splits.train.rows]
     facts = _facts(preprocessing, labelled)
     config, reasons = choose(config, facts)

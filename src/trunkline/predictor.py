@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from trunkline.data import Draw, Table, read_table
 from trunkline.model import Network
 from trunkline.model.evaluation import Evaluation, TaskScores
-from trunkline.schema import Preprocessing, RowBatches
+from trunkline.schema import Preprocessing, RowBatches, unseen_labels
 
 Prediction = dict[str, Any]  # by task name; None where the task's input is absent
 
@@ -55,16 +56,21 @@ class Predictor:
         """Scores on labelled rows, and those of a predictor that knows no input.
 
         Args:
-            source: rows with target columns.
+            source: rows with target columns. Of a table, labels that name what training never saw are told in a
+                warning.
             rows: which of them; all by default.
 
         Raises:
-            DataError: a cell cannot be read, or a label was never seen in training.
+            DataError: a cell cannot be read.
         """
         ours, baseline = Evaluation(self.preprocessing), Evaluation(self.preprocessing)
         ours.to(self._device), baseline.to(self._device)
         batches = RowBatches(self.preprocessing, source) if isinstance(source, Table) else source
-        for batch in self._batches(batches, range(len(batches)) if rows is None else rows):
+        rows = range(len(batches)) if rows is None else rows
+        if isinstance(source, Table):
+            for task, unseen in unseen_labels(self.preprocessing, source, rows).items():
+                warnings.warn(unseen.tell(source.source, task), stacklevel=2)
+        for batch in self._batches(batches, rows):
             with torch.inference_mode():
                 ours.update(self.network, self.network.share(batch), batch)
                 baseline.update_baseline(batch)

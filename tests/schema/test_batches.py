@@ -166,12 +166,6 @@ class TestErrorsSayWhere:
         with pytest.raises(DataError, match=r"row 1, column 'y': 'maybe' is not a yes or no"):
             Preprocessing.fit(Schema({"x": Number()}, {"y": Binary()}), read_table(rows), range(1))
 
-    def test_label_unseen_in_training(self) -> None:
-        rows = [{"x": 1, "y": "cat"}, {"x": 1, "y": "dog"}, {"x": 1, "y": "dgo"}]
-        table, bound = read_table(rows), Schema({"x": Number()}, {"y": CategoryTask()})
-        with pytest.raises(DataError, match=r"row 3, column 'y': class 'dgo' does not occur.*Did you mean 'dog'"):
-            RowBatches(Preprocessing.fit(bound, table, [0, 1]), table)
-
     def test_one_class_only(self) -> None:
         rows = [{"x": 1, "y": "cat"}] * 3
         with pytest.raises(DataError, match=r"column 'y': a category task needs at least 2 classes.*\['cat'\]"):

@@ -74,5 +74,24 @@ def test_classes_are_in_numeric_order_and_one_however_written():
 def test_what_cannot_be_learned():
     with pytest.raises(DataError, match="at least 2 classes"):
         Category().fit(["a", "a"])
-    with pytest.raises(DataError, match="class 'e' does not occur"):
-        Category().prepare("e", STATES[1], None)
+
+
+def test_a_class_that_training_never_saw_is_missed():
+    """Accuracy and macro F1 are scikit-learn's over all names; two unseen classes are two; the loss leaves them out."""
+    task, state = Category(), STATES[1]
+    truth, says = ["a", "e", "b", "f", "e", "a", "c"], [0, 0, 1, 1, 1, 2, 2]
+    target = task.collate([[task.prepare(name, state, None)] for name in truth])
+    logits = torch.nn.functional.one_hot(torch.tensor(says), 4).float().unsqueeze(1)
+    metric = task.metric([state])
+    for part in (slice(0, 3), slice(3, 7)):
+        metric.update(logits[part], {key: value[part] for key, value in target.items()})
+    said = [state["classes"][i] for i in says]
+    assert metric.compute() == [pytest.approx({
+        "accuracy": metrics.accuracy_score(truth, said),
+        "macro_f1": metrics.f1_score(truth, said, average="macro"),
+    })]  # fmt: skip
+    head = task.build([state], 8)
+    known = torch.tensor([0, 2, 5, 6])
+    total, weight = head.loss(logits, target)
+    torch.testing.assert_close(total, head.loss(logits[known], {k: v[known] for k, v in target.items()})[0])
+    assert weight.tolist() == [4.0]

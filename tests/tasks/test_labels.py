@@ -59,8 +59,10 @@ def test_the_baseline_says_the_training_shares():
 def test_what_cannot_be_a_label():
     with pytest.raises(DataError, match="at least one name"):
         Labels().fit([[], []])
-    with pytest.raises(DataError, match="label 'bb' does not occur"):
-        Labels().prepare(["bb"], STATE, None)
+
+
+def test_a_name_that_training_never_saw_has_no_place():
+    assert Labels().prepare(["bb", "b"], STATE, None) == [0.0, 1.0, 0.0, 0.0]
 
 
 def test_names_are_read_alike_from_json_and_text():

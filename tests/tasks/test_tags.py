@@ -63,10 +63,6 @@ class TestCells:
         with pytest.raises(DataError, match="3 tags for 2 words; there must be one tag a word"):
             Tags().prepare(["O", "O", "O"], STATE, context(1, 1))
 
-    def test_unseen_tag(self):
-        with pytest.raises(DataError, match=r"has the tag 'B-LOK'\. Did you mean 'B-LOC'\?"):
-            Tags().prepare(["B-LOK"], STATE, context(1))
-
     def test_tags_without_text(self):
         with pytest.raises(DataError, match="no text whose words they name"):
             Tags().prepare(["O"], STATE, None)
@@ -141,6 +137,13 @@ class TestHead:
         total.sum().backward()
         assert weight.tolist() == [1.0]
         assert values.grad[1].abs().max() == 0
+
+    def test_a_tag_that_training_never_saw_has_no_loss(self):
+        head, task = self.head(), Tags()
+        output = torch.randn(1, 2, 5, dtype=torch.double)
+        both = task.collate([[task.prepare(["B-LOC", "B-NEW"], STATE, context(1, 1))]])
+        alone = task.collate([[([0, IGNORED], [])]])
+        assert head.loss(output, both) == head.loss(output, alone)
 
 
 def conlleval_spans(tags: list[str]) -> set[tuple[int, int, str]]:
@@ -219,6 +222,37 @@ class TestScores:
             ranks[i % 2].update(logits_of([say], length=9), target)
         ranks[0].merge_state(ranks[1])
         assert ranks[0].compute() == [whole]
+
+    @pytest.mark.parametrize(
+        ("true", "said"),
+        [
+            ("O B-ORG I-ORG O", "O B-PER I-PER O"),
+            ("B-ORG B-DATE I-DATE B-PER", "O O O B-PER"),
+            ("B-ORG I-PER", "O I-PER"),
+            ("B-SUB I-SUB", "O I-SUB"),
+            ("O I-ORG I-ORG", "O O O"),
+        ],
+    )
+    @pytest.mark.parametrize("cut", [False, True])
+    def test_tags_that_training_never_saw_are_missed_spans(self, true, said, cut):
+        """The figures of the names themselves; a kind whose `I-` is known is the same kind under a new `B-`."""
+        true, said = true.split(), said.split()
+        tags = [*BIO_TAGS, "I-SUB"]
+        task, state = Tags(), {"tags": tags, "counts": [1] * 6}
+        said = ["O"] * len(said) if cut else said
+        target = task.collate([[task.prepare(true, state, context(*[0 if cut else 1] * len(true)))]])
+        metric = task.metric([state])
+        metric.update(logits_of([said], tags), target)
+        right, found = conlleval_spans(true) & conlleval_spans(said), len(conlleval_spans(said))
+        assert metric.compute() == [{
+            "span_f1": pytest.approx(2 * len(right) / (len(conlleval_spans(true)) + found)),
+            "accuracy": pytest.approx(sum(t == s for t, s in zip(true, said)) / len(true)),
+        }]  # fmt: skip
+
+    def test_an_unseen_outside_is_no_span(self):
+        assert scores([["O", "B-LOC"]], [["B-LOC", "B-LOC"]], ["B-LOC", "B-PER"]) == {
+            "span_f1": pytest.approx(2 / 3), "accuracy": 0.5,
+        }  # fmt: skip
 
     def test_no_data_is_none(self):
         metric = TagsMetric(BIO_TAGS, 4)

@@ -3,6 +3,7 @@
 from trunkline.schema.batches import RowBatches, drop_inputs
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, evenly_spaced, rows_with
+from trunkline.schema.unseen import Unseen, unseen_labels
 
 __all__ = [
     "EncoderUnit",
@@ -12,7 +13,9 @@ __all__ = [
     "RowBatches",
     "Schema",
     "TaskColumn",
+    "Unseen",
     "drop_inputs",
     "evenly_spaced",
     "rows_with",
+    "unseen_labels",
 ]

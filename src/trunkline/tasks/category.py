@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
 from trunkline.cells import as_name
-from trunkline.errors import DataError, suggest
+from trunkline.errors import DataError
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
 from trunkline.tasks.row import RowHead, repeat_rows
+from trunkline.tasks.unseen import class_number
 from trunkline.types import Context, State
 
 
@@ -23,10 +23,11 @@ class CategoryHead(RowHead):
     """Logits `[n, G, K]`."""
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-        """Cross-entropy; one row, one count."""
-        values = target["values"].masked_fill(~target["flags"], 0)
+        """Cross-entropy; one row, one count. A class that training never saw has no logit: it is left out."""
+        flags = target["flags"] & (target["values"] < output.shape[-1])
+        values = target["values"].masked_fill(~flags, 0)
         loss = F.cross_entropy(output.flatten(0, 1), values.flatten(), reduction="none").view_as(values)
-        return masked_sum(loss, target["flags"])
+        return masked_sum(loss, flags)
 
 
 class Category(Task):
@@ -45,6 +46,10 @@ class Category(Task):
         """The class."""
         return (value,)
 
+    def known_names(self, state: State) -> Collection[str]:
+        """The classes."""
+        return state["classes"]
+
     def fit(self, values: Iterable[str]) -> State:
         """Class names (in numeric order where all are numbers) and their shares."""
         counts = Counter(values)
@@ -54,12 +59,8 @@ class Category(Task):
         return {"classes": classes, "prior": [counts[c] / counts.total() for c in classes]}
 
     def prepare(self, value: str, state: State, context: Context | None) -> int:
-        """The class's number."""
-        try:
-            return state["classes"].index(value)
-        except ValueError:
-            hint = suggest(value, state["classes"])
-            raise DataError(f"class {value!r} does not occur in the training rows.{hint}") from None
+        """The class's number; behind all others where training never saw it."""
+        return class_number(value, state["classes"])
 
     def collate(self, items: Sequence[Sequence[int | None]]) -> Target:
         """`values [n, G] long, flags [n, G]`."""
@@ -74,7 +75,10 @@ class Category(Task):
         return CategoryHead(torch.tensor(_log_priors(states)), width)
 
     def metric(self, states: Sequence[State]) -> CollectedMetric:
-        """`accuracy`, and `macro_f1` over classes that occur as target or prediction."""
+        """`accuracy`, and `macro_f1` over classes that occur as target or prediction.
+
+        A class that training never saw is always missed: it counts in both.
+        """
         return CollectedMetric(_score, states)
 
     def decode(
@@ -108,8 +112,13 @@ def _log_priors(states: Sequence[State]) -> list[list[float]]:
 
 
 def _score(output: Tensor, target: Tensor, state: State) -> Scores:
-    classes = len(state["classes"])
-    return {
-        "accuracy": float(multiclass_accuracy(output, target, num_classes=classes, average="micro")),
-        "macro_f1": float(multiclass_f1_score(output, target, num_classes=classes, average="macro")),
-    }
+    return class_scores(output.argmax(-1), target)
+
+
+def class_scores(said: Tensor, truth: Tensor) -> Scores:
+    """`accuracy` and `macro_f1` of classes `[m]` against classes `[m]`; the mean is over those that occur in either."""
+    classes, numbers = torch.cat([said, truth]).unique(return_inverse=True)
+    guesses, labels = numbers.split(len(said))
+    right = guesses == labels
+    hits, said_so, true = (x.bincount(minlength=len(classes)).double() for x in (labels[right], guesses, labels))
+    return {"accuracy": float(right.double().mean()), "macro_f1": float((2 * hits / (said_so + true)).mean())}

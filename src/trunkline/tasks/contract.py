@@ -8,7 +8,7 @@ stacked always sees `G = 1`. `trunkline.testing.check_task` holds any implementa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -55,6 +55,7 @@ class Task(ABC):
         best: the value of `primary` for perfect predictions.
         reads_files: cells are paths; they reach `read` absolute.
         is_exportable: `predict_output` is one pass of tensor operations.
+        unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
     """
 
     reads: ClassVar[Literal["row", "grid", "time", "words", "nodes", "tokens"]] = "row"
@@ -62,6 +63,7 @@ class Task(ABC):
     best: ClassVar[float] = 1.0
     reads_files: ClassVar[bool] = False
     is_exportable: ClassVar[bool] = True
+    unseen_names: ClassVar[str] = "they count as wrong"
 
     @abstractmethod
     def read(self, cell: Any) -> Any:
@@ -72,7 +74,11 @@ class Task(ABC):
         """
 
     def names(self, value: Any) -> Iterable[str]:
-        """The classes that a value names: those that must be known from training. None by default."""
+        """The classes that a value names: those that training should see. None by default."""
+        return ()
+
+    def known_names(self, state: State) -> Collection[str]:
+        """The classes that training saw; a kind that has `names` has this."""
         return ()
 
     @abstractmethod
@@ -87,8 +93,11 @@ class Task(ABC):
     def prepare(self, value: Any, state: State, context: Context | None) -> Any:
         """One value → what `collate` takes; follows what was done to the input (`context`) where it is bound to one.
 
+        A class that training never saw is no fault: it occurs in held-out rows only, where the metric counts it as
+        missed and the loss leaves it out.
+
         Raises:
-            DataError: the label does not fit the state (a class unseen in training) or the input.
+            DataError: the label does not fit the state or the input.
         """
 
     @abstractmethod

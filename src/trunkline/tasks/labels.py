@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trunkline.cells import as_list, as_name
-from trunkline.errors import DataError, suggest
+from trunkline.errors import DataError
 from trunkline.tasks.binary import binary_scores, is_yes
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
 from trunkline.tasks.row import RowHead, logit, repeat_rows
@@ -38,6 +38,7 @@ class Labels(Task):
     """
 
     primary = "roc_auc"
+    unseen_names = "they are left out of its scores"
 
     def __init__(self, separator: str = "|") -> None:
         self.separator = separator
@@ -50,6 +51,10 @@ class Labels(Task):
         """Each label."""
         return value
 
+    def known_names(self, state: State) -> Collection[str]:
+        """All names."""
+        return state["classes"]
+
     def fit(self, values: Iterable[list[str]]) -> State:
         """All names, and how often each occurs."""
         rows = [set(value) for value in values]
@@ -60,10 +65,7 @@ class Labels(Task):
         return {"classes": classes, "prior": [counts[c] / len(rows) for c in classes]}
 
     def prepare(self, value: list[str], state: State, context: Context | None) -> list[float]:
-        """A 0 or 1 for each name."""
-        if unknown := sorted(set(value) - set(state["classes"])):
-            hint = suggest(unknown[0], state["classes"])
-            raise DataError(f"label {unknown[0]!r} does not occur in the training rows.{hint}")
+        """A 0 or 1 for each name; those that training never saw have no place."""
         return [float(name in value) for name in state["classes"]]
 
     def collate(self, items: Sequence[Sequence[list[float] | None]]) -> Target:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.cells import as_list
-from trunkline.errors import DataError, suggest
+from trunkline.errors import DataError
 from trunkline.tasks.contract import Head, Scores, Target, Task
+from trunkline.tasks.unseen import fingerprint
 from trunkline.types import Context, State, Tokens, WordsContext
 
 IGNORED = -100
@@ -55,6 +56,10 @@ class Tags(Task):
         """Each tag."""
         return value
 
+    def known_names(self, state: State) -> Collection[str]:
+        """The tags."""
+        return state["tags"]
+
     def fit(self, values: Iterable[Sequence[str]]) -> State:
         """`{"tags": [names in alphabetical order], "counts": [words of each]}`.
 
@@ -71,7 +76,7 @@ class Tags(Task):
         """Labels of the tokens (`IGNORED` but for the first of a word), and labels of the words that were cut off.
 
         Raises:
-            DataError: not one tag a word, or a tag that training never saw.
+            DataError: not one tag a word.
         """
         if not isinstance(context, WordsContext):
             raise DataError("there are tags, but no text whose words they name")
@@ -81,12 +86,11 @@ class Tags(Task):
         labels = [IGNORED] * max((stop for _, stop in context.spans), default=0)
         cut: list[int] = []
         for tag, (start, stop) in zip(value, context.spans, strict=True):
-            if tag not in numbers:
-                raise DataError(f"no row of the training split has the tag {tag!r}.{suggest(tag, numbers)}")
+            number = numbers[tag] if tag in numbers else unseen_number(tag, len(numbers))
             if start < stop:
-                labels[start] = numbers[tag]
+                labels[start] = number
             else:
-                cut.append(numbers[tag])
+                cut.append(number)
         return labels, cut
 
     def collate(self, items: Sequence[Sequence[Any]]) -> Target:
@@ -160,8 +164,9 @@ class TagsHead(Head):
         return self.linear(self.norm(view.values))
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-        """Cross entropy over words: `(sum [1], words [1])`."""
+        """Cross entropy over words: `(sum [1], words [1])`. A tag that training never saw is left out."""
         labels = fit_length(target["values"], output.shape[1]).masked_fill(~target["flags"], IGNORED)
+        labels = labels.masked_fill(labels >= output.shape[2], IGNORED)
         total = F.cross_entropy(output.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         return total.reshape(1), (labels != IGNORED).sum().to(total.dtype).reshape(1)
 
@@ -170,6 +175,7 @@ class TagsMetric(torchmetrics.Metric):
     """Micro-averaged F1 of spans, and the share of words with the right tag; sums, so exact over ranks.
 
     A span is right when its ends and its kind are. Where neither target nor prediction has a span, F1 is not defined.
+    A tag that training never saw is never predicted: its word is wrong, its span missed.
 
     Args:
         tags: names.
@@ -205,10 +211,28 @@ class TagsMetric(torchmetrics.Metric):
         return [{"span_f1": f1, "accuracy": right_words / words}]
 
     def _count(self, labels: list[int], guesses: list[int]) -> list[int]:
-        true = self.find([self.tags[i] for i in labels])
+        true = self.find([tag_name(i, self.tags) for i in labels])
         predicted = self.find([self.tags[i] for i in guesses])
         right_words = sum(a == b for a, b in zip(labels, guesses, strict=True))
         return [len(true & predicted), len(predicted), len(true), right_words, len(labels)]
+
+
+def unseen_number(tag: str, known: int) -> int:
+    """The number of a tag that training never saw, behind those of the `known` ones: its kind, and how it begins.
+
+    The kind keeps its own number, so that the words of a span still belong together.
+    """
+    prefix, kind = (tag[0], tag[2:]) if BIO.fullmatch(tag) else ("B", tag)
+    return known + 3 * fingerprint(kind) + "BIO".index(prefix)
+
+
+def tag_name(number: int, tags: Sequence[str]) -> str:
+    """The tag of a number; one that training never saw is named by its kind's number, unless the kind is known."""
+    if number < len(tags):
+        return tags[number]
+    kind, prefix = divmod(number - len(tags), 3)
+    kinds = {fingerprint(known): known for tag in tags if (known := tag[2:])}
+    return OUTSIDE if "BIO"[prefix] == OUTSIDE else f"{'BIO'[prefix]}-{kinds.get(kind, kind)}"
 
 
 def is_bio(tags: Iterable[str]) -> bool:
