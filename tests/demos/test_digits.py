@@ -18,7 +18,8 @@ import soundfile
 import yaml
 from PIL import Image
 
-from trunkline.demos import CATALOG, digits, espeak
+from trunkline.demos import CATALOG, digits, espeak, recording
+from trunkline.demos.holes import hide_half
 from trunkline.errors import ConfigError
 
 pytest.importorskip("sklearn")
@@ -84,7 +85,9 @@ def test_a_third_of_the_inputs_is_absent_and_never_both(planned):
 
 
 def test_half_of_what_can_be_known_is_told_and_nothing_else(planned):
-    told = digits.hide_half(planned, np.random.default_rng(0))
+    told = hide_half(
+        digits.TASKS, [row.split for row in planned], [row.truth for row in planned], np.random.default_rng(0)
+    )
     for row, labels in zip(planned, told, strict=True):
         assert labels.items() <= row.truth.items()
     for split, task in itertools.product(digits.SPLITS, digits.TASKS):
@@ -93,7 +96,9 @@ def test_half_of_what_can_be_known_is_told_and_nothing_else(planned):
 
 
 def test_tasks_lose_their_labels_independently(planned):
-    told = digits.hide_half(planned, np.random.default_rng(0))
+    told = hide_half(
+        digits.TASKS, [row.split for row in planned], [row.truth for row in planned], np.random.default_rng(0)
+    )
     heard = [labels for row, labels in zip(planned, told, strict=True) if row.utterance is not None]
     both = sum("spoken" in labels and "language" in labels for labels in heard) / len(heard)
     assert 0.18 < both < 0.32  # a quarter of 400
@@ -148,7 +153,7 @@ def test_pictures_and_sounds_can_be_read(folder, cells):
                 assert (picture.mode, picture.size) == ("L", (16, 16))
         if cell["sound"]:
             samples, rate = soundfile.read(folder / cell["sound"])
-            assert rate == digits.SAMPLES_PER_SECOND
+            assert rate == recording.SAMPLES_PER_SECOND
             assert 0.05 * rate < len(samples) < rate
             assert 0.19 < np.abs(samples).max() < 0.81
     assert len(list(folder.glob("*/*"))) == ROWS * 2 * 2 // 3
@@ -158,7 +163,7 @@ def test_resampling_keeps_a_tone_and_drops_what_the_band_cannot_hold():
     time = np.arange(22050) / 22050
     low, high = np.sin(2 * np.pi * 440 * time), np.sin(2 * np.pi * 6000 * time)
     expected = np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
-    np.testing.assert_allclose(digits._resample(low + high, 22050, 8000), expected, atol=1e-9)
+    np.testing.assert_allclose(recording._resample(low + high, 22050, 8000), expected, atol=1e-9)
 
 
 # Where it goes
@@ -186,7 +191,7 @@ def test_what_fails_half_way_leaves_nothing(tmp_path, monkeypatch):
     def fail(utterances):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(digits, "synthesize_all", fail)
+    monkeypatch.setattr(recording, "synthesize_all", fail)
     with pytest.raises(KeyboardInterrupt):
         digits.write(tmp_path / "table", rows=30)
     assert list(tmp_path.iterdir()) == []
@@ -212,7 +217,7 @@ def test_the_catalog_knows_it():
 
 
 def test_every_voice_of_the_table_speaks_every_language():
-    said = itertools.product(digits.LANGUAGES, digits.VOICES)
+    said = itertools.product(digits.LANGUAGES, recording.VOICES)
     utterances = [espeak.Utterance("4", language, voice, 160, 50) for language, voice in said]
     clips, rate = espeak.synthesize_all(utterances)
     assert rate == 22050

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from trunkline.demos import digits
+from trunkline.demos import digits, emoji
 
-CATALOG: dict[str, ModuleType] = {"digits": digits}
+CATALOG: dict[str, ModuleType] = {"digits": digits, "emoji": emoji}
 
 __all__ = ["CATALOG"]

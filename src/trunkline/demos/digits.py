@@ -9,16 +9,9 @@ Nothing is downloaded, and the same arguments give the same bytes.
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import itertools
 import math
-import os
-import shutil
-import tempfile
-import wave
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from trunkline.demos.espeak import Utterance, load_extra, synthesize_all
-from trunkline.errors import ConfigError
+from trunkline.demos import folders
+from trunkline.demos.espeak import Utterance, load_extra
+from trunkline.demos.holes import hide_half
+from trunkline.demos.recording import PITCHES, RATES, VOICES, write_sounds
 
 VERSION = 3  # raise it with every change of what is written: caches are named by it
 ROWS = 3600
@@ -38,18 +33,10 @@ INPUTS = ("picture", "sound")
 TASKS = ("written", "spoken", "language", "voice", "sum")
 
 LANGUAGES = ("en", "de", "fr", "es")
-VOICES = ("m1", "m2", "m4", "m5", "m8", "f1", "f4", "f5", "Andy", "whisper")
-RATES = range(120, 240)
-PITCHES = range(30, 70)
 
 INK = 16  # scikit-learn's pictures hold 0 to 16
 PIXEL_NOISE = 5.0  # standard deviation, in the same unit
 PICTURE_SIZE = 16
-
-SAMPLES_PER_SECOND = 8000
-SIGNAL_TO_NOISE = (0.0, 20.0)  # decibels
-LOUDNESS = (0.2, 0.8)  # highest sample, of what a file can hold
-SILENCE = 0.03  # of the highest sample
 
 CONFIG = """\
 data: {table: rows.csv, split: split}
@@ -98,31 +85,8 @@ class Row:
 
 
 def cached(*, rows: int = ROWS, seed: int = 0, keep: Path | None = None) -> Path:
-    """The table from the user's cache, where it is written the first time it is asked for.
-
-    Args:
-        rows: how many rows, a multiple of 30.
-        seed: another seed, another table.
-        keep: a new folder to copy the table to.
-
-    Returns:
-        The path of the config, in `keep` where that is given, else in the cache
-        (`$XDG_CACHE_HOME/trunkline` or `~/.cache/trunkline`).
-    """
-    parameters = hashlib.sha256(f"rows={rows} seed={seed}".encode()).hexdigest()[:12]
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = caches / "trunkline" / f"digits-{VERSION}-{parameters}"
-    if not folder.is_dir():
-        try:
-            write(folder, rows=rows, seed=seed)
-        except ConfigError:
-            if not folder.is_dir():  # else another process was first, with the same bytes
-                raise
-    if keep is None:
-        return folder / "config.yaml"
-    with _whole_or_not_at_all(keep) as draft:
-        shutil.copytree(folder, draft, dirs_exist_ok=True)
-    return keep / "config.yaml"
+    """The config of the table in the user's cache, or of its copy in `keep`; written when it is first asked for."""
+    return folders.cached(f"digits-{VERSION}", write, rows=rows, seed=seed, keep=keep)
 
 
 def write(folder: Path, *, rows: int = ROWS, seed: int = 0) -> Path:
@@ -140,12 +104,14 @@ def write(folder: Path, *, rows: int = ROWS, seed: int = 0) -> Path:
         ConfigError: a package of the extra `demo` is missing, or the folder is not empty.
         ValueError: the rows cannot be divided.
     """
-    with _whole_or_not_at_all(folder) as draft:
+    with folders.whole_or_not_at_all(folder) as draft:
         planning, hiding, drawing, speaking = np.random.default_rng(seed).spawn(4)
         table = plan(rows, planning)
         _write_pictures(draft / "pictures", table, drawing)
-        _write_sounds(draft / "sounds", table, speaking)
-        _write_table(draft / "rows.csv", table, hide_half(table, hiding))
+        utterances = {index: row.utterance for index, row in enumerate(table) if row.utterance is not None}
+        write_sounds(draft / "sounds", utterances, speaking)
+        told = hide_half(TASKS, [row.split for row in table], [row.truth for row in table], hiding)
+        folders.write_table(draft / "rows.csv", ["split", *INPUTS, *TASKS], map(_cells, itertools.count(), table, told))
         (draft / "config.yaml").write_bytes(CONFIG.encode())
     return folder / "config.yaml"
 
@@ -182,33 +148,19 @@ def draw_utterances(num: int, rng: np.random.Generator) -> list[Utterance]:
     ]
 
 
-def hide_half(table: Sequence[Row], rng: np.random.Generator) -> list[dict[str, str]]:
-    """The labels that are told: of each task, in each split, half of what can be known, drawn for itself."""
-    told = [dict(row.truth) for row in table]
-    for split, task in itertools.product(SPLITS, TASKS):
-        known = [index for index, row in enumerate(table) if row.split == split and task in row.truth]
-        for index in rng.choice(known, len(known) // 2, replace=False):
-            del told[index][task]
-    return told
-
-
 def _divide_sources(num: int, rng: np.random.Generator) -> dict[str, npt.NDArray[np.int64]]:
     """Which handwritten digits a split may show: in no other split, in random order."""
     ends = np.cumsum(list(SPLITS.values())) * num // 100
     return dict(zip(SPLITS, np.split(rng.permutation(num), ends[:-1]), strict=True))
 
 
-def _write_table(path: Path, table: Sequence[Row], told: Sequence[dict[str, str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["split", *INPUTS, *TASKS], restval="", lineterminator="\n")
-        writer.writeheader()
-        for index, (row, labels) in enumerate(zip(table, told, strict=True)):
-            cells = {"split": row.split, **labels}
-            if row.source is not None:
-                cells["picture"] = f"pictures/{index:05d}.png"
-            if row.utterance is not None:
-                cells["sound"] = f"sounds/{index:05d}.wav"
-            writer.writerow(cells)
+def _cells(index: int, row: Row, labels: dict[str, str]) -> dict[str, str]:
+    cells = {"split": row.split, **labels}
+    if row.source is not None:
+        cells["picture"] = f"pictures/{index:05d}.png"
+    if row.utterance is not None:
+        cells["sound"] = f"sounds/{index:05d}.wav"
+    return cells
 
 
 def _write_pictures(folder: Path, table: Sequence[Row], rng: np.random.Generator) -> None:
@@ -227,58 +179,6 @@ def draw(picture: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDAr
     return grey.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def _write_sounds(folder: Path, table: Sequence[Row], rng: np.random.Generator) -> None:
-    folder.mkdir()
-    spoken = [(index, row.utterance) for index, row in enumerate(table) if row.utterance is not None]
-    clips, rate = synthesize_all([utterance for _, utterance in spoken])
-    for (index, _), clip in zip(spoken, clips, strict=True):
-        with wave.open(str(folder / f"{index:05d}.wav"), "wb") as file:
-            file.setparams((1, 2, SAMPLES_PER_SECOND, 0, "NONE", ""))
-            file.writeframes(record(clip, rate, rng).tobytes())
-
-
-def record(clip: npt.NDArray[np.int16], rate: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
-    """A clip as a poor microphone hears it: no silence around it, a low sampling rate, noise, any loudness."""
-    sound = _resample(_trim(clip.astype(np.float64)), rate, SAMPLES_PER_SECOND)
-    loudness = np.sqrt(np.mean(sound**2))
-    sound += rng.normal(0, loudness * 10 ** (-rng.uniform(*SIGNAL_TO_NOISE) / 20), sound.shape)
-    sound *= rng.uniform(*LOUDNESS) / np.abs(sound).max()
-    return np.round(sound * np.iinfo(np.int16).max).astype("<i2")
-
-
-def _trim(sound: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    loud = np.flatnonzero(np.abs(sound) > SILENCE * np.abs(sound).max())
-    return sound[loud[0] : loud[-1] + 1]
-
-
-def _resample(sound: npt.NDArray[np.float64], old: int, new: int) -> npt.NDArray[np.float64]:
-    """Cut the spectrum off at the new band; zeros at the end make both lengths whole."""
-    step = old // math.gcd(old, new)
-    sound = np.pad(sound, (0, -len(sound) % step))
-    num = len(sound) * new // old
-    return np.fft.irfft(np.fft.rfft(sound)[: num // 2 + 1], num) * (new / old)
-
-
 def _handwritten() -> Any:
     """scikit-learn's digits: `images` `[N, 8, 8]`, `target` `[N]`."""
     return load_extra("sklearn.datasets", "scikit-learn").load_digits()
-
-
-@contextmanager
-def _whole_or_not_at_all(folder: Path) -> Iterator[Path]:
-    """A draft that takes the folder's place when everything in it is written."""
-    _check_empty(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as parent:
-        draft = Path(parent) / folder.name
-        draft.mkdir()
-        yield draft
-        _check_empty(folder)
-        if folder.exists():  # an empty folder gives way to a full one on some systems only
-            folder.rmdir()
-        draft.rename(folder)
-
-
-def _check_empty(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is not empty: give a folder that is new or empty")
