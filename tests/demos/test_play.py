@@ -67,3 +67,13 @@ def test_a_demo_shows_what_its_run_folders_say(tmp_path: Path) -> None:
 def test_a_name_that_is_no_demo() -> None:
     with pytest.raises(ConfigError, match=r"'digit' is not a demo\. Did you mean 'digits'"):
         find(CATALOG, "digit")
+
+
+def test_the_command_line_names_every_demo() -> None:
+    from typer.testing import CliRunner
+
+    from trunkline.cli import app
+
+    for command in (["demo", "--help"], ["list", "demos"]):
+        said = CliRunner().invoke(app, command).stdout
+        assert all(name in said for name in CATALOG)

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from trunkline.demos import folders
-from trunkline.demos.espeak import Utterance, load_extra
+from trunkline.demos.espeak import Utterance
+from trunkline.demos.extras import load_extra
 from trunkline.demos.holes import hide_half
 from trunkline.demos.recording import PITCHES, RATES, VOICES, write_sounds
 

@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib
 import io
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from trunkline.demos.extras import load_extra
 from trunkline.errors import ConfigError
 
 RATES = range(80, 451)  # words a minute
@@ -108,22 +107,6 @@ def synthesize_all(utterances: Sequence[Utterance]) -> tuple[list[npt.NDArray[np
         raise ConfigError(f"espeak-ng could not speak (exit status {child.returncode}): {last_line}")
     with np.load(io.BytesIO(child.stdout)) as answer:
         return [answer[f"arr_{index}"] for index in range(len(utterances))], int(answer["samples_per_second"])
-
-
-def load_extra(module: str, package: str) -> ModuleType:
-    """Import a module of the extra `demo`.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:
-            raise
-        raise ConfigError(
-            f'the demo needs the package {package!r}, which is not installed: pip install "trunkline[demo]"'
-        ) from error
 
 
 def _answer() -> None:

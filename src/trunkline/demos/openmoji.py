@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from trunkline.demos.espeak import load_extra
+from trunkline.demos.extras import load_extra
 from trunkline.errors import ConfigError
 
 FONT = ("openmoji", "font", "glyf_colr0.ttf")  # FreeType draws COLR version 0 only
