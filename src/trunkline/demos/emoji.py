@@ -161,8 +161,9 @@ def divide(emoji: Sequence[Emoji], rng: np.random.Generator) -> dict[str, list[E
 def _draw_row(split: str, emoji: Emoji, inputs: Sequence[str], rng: np.random.Generator) -> Row:
     """Written in one language, spoken in another."""
     written, spoken = (LANGUAGES[number] for number in rng.choice(len(LANGUAGES), 2, replace=False))
-    voice, rate, pitch = (values[rng.integers(len(values))] for values in (VOICES, RATES, PITCHES))
-    utterance = Utterance(_without_asides(emoji.names[spoken]), spoken, voice, rate, pitch)
+    voice, rate, pitch = (int(rng.integers(len(values))) for values in (VOICES, RATES, PITCHES))
+    said = _without_asides(emoji.names[spoken])
+    utterance = Utterance(said, spoken, VOICES[voice], RATES[rate], PITCHES[pitch])
     return Row(
         split,
         emoji,
