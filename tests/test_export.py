@@ -40,7 +40,7 @@ def predictor(preprocessing: Preprocessing, trunk: str = "hard", fusion: str = "
     return Predictor(model.build(preprocessing))
 
 
-@pytest.mark.parametrize(("trunk", "fusion"), [("hard", "concat"), ("mmoe", "attention"), ("mtan", "concat")])
+@pytest.mark.parametrize(("trunk", "fusion"), [("mtan", "mean"), ("mmoe", "attention"), ("transformer", "gated")])
 def test_every_kind_of_input_and_task_but_generation(
     table: Table, preprocessing: Preprocessing, tmp_path: Path, trunk: str, fusion: str
 ) -> None:

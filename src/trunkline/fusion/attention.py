@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
 from trunkline.fusion.contract import Fusion, FusionModule
+from trunkline.fusion.layers import KeptTokens
 from trunkline.types import Tokens
 
 
@@ -17,26 +18,21 @@ class AttentionModule(FusionModule):
 
     def __init__(self, encoders: Sequence[str], keep: Sequence[str], width: int, heads: int) -> None:
         super().__init__()
-        self.encoders, self.keep, self.heads = tuple(encoders), tuple(keep), heads
+        self.encoders, self.heads = tuple(encoders), heads
         self.kinds = nn.Parameter(torch.randn(len(encoders), width) * 0.02)
         self.query = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.norm = nn.LayerNorm(width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
         self.mix = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
-        self.context = nn.Linear(width, width) if keep else None
+        self.kept = KeptTokens(keep, width)
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
         parts = [tokens[name].with_values(tokens[name].values + kind) for name, kind in zip(self.encoders, self.kinds)]
         every = Tokens.cat(parts)
         row = self._attend(self.norm(every.values), every.mask)
         row = row + self.mix(row)
-        fused = [Tokens.of_rows(row)]
-        if self.context is not None:
-            context = self.context(row).unsqueeze(1)
-            for part in (p for p in parts if any(s.input in self.keep for s in p.spans)):
-                fused.append(part.with_values(part.values + context))
-        return Tokens.cat(fused)
+        return self.kept(row, parts)
 
     def _attend(self, values: Tensor, mask: Tensor) -> Tensor:
         """Tokens `[B, L, D]`, mask `[B, L]` → `[B, D]`."""

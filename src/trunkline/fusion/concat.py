@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.fusion.contract import Fusion, FusionModule
+from trunkline.fusion.layers import KeptTokens
 from trunkline.types import Tokens
 
 
@@ -16,20 +17,15 @@ class ConcatModule(FusionModule):
 
     def __init__(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> None:
         super().__init__()
-        self.encoders, self.keep = tuple(encoders), tuple(keep)
+        self.encoders = tuple(encoders)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in encoders)
         self.mix = nn.Linear(len(encoders) * width, width) if len(encoders) > 1 else nn.Identity()
-        self.context = nn.Linear(width, width) if keep else None
+        self.kept = KeptTokens(keep, width)
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
         rows = [norm(tokens[name].row()) for name, norm in zip(self.encoders, self.norms)]
         row = nn.functional.gelu(self.mix(torch.cat(rows, -1)))
-        parts = [Tokens.of_rows(row)]
-        if self.context is not None:
-            context = self.context(row).unsqueeze(1)
-            for part in (t for t in tokens.values() if any(s.input in self.keep for s in t.spans)):
-                parts.append(part.with_values(part.values + context))
-        return Tokens.cat(parts)
+        return self.kept(row, list(tokens.values()))
 
 
 class Concat(Fusion):

@@ -45,7 +45,8 @@ class Network(nn.Module):
         self.preprocessing = preprocessing
         self.encoders = nn.ModuleList(_build_encoder(preprocessing, unit, width) for unit in preprocessing.encoders)
         self.missing = nn.Parameter(torch.randn(len(self.encoders), width) * 0.02)
-        self.fusion = fusion.build([unit.name for unit in preprocessing.encoders], schema.kept_inputs, width)
+        keep = tuple(schema.inputs) if trunk.wants_tokens else schema.kept_inputs
+        self.fusion = fusion.build([unit.name for unit in preprocessing.encoders], keep, width)
         self.trunk = trunk.build(preprocessing.tasks, width)
         self.heads = nn.ModuleList(
             schema.tasks[unit.name].task.build(preprocessing.task_states(unit), width) for unit in preprocessing.heads

@@ -4,7 +4,8 @@ from trunkline.trunks.contract import Taps, Trunk, TrunkModule
 from trunkline.trunks.hard import Hard
 from trunkline.trunks.mmoe import MMoE
 from trunkline.trunks.mtan import MTAN
+from trunkline.trunks.transformer import Transformer
 
-CATALOG: dict[str, type[Trunk]] = {"hard": Hard, "mmoe": MMoE, "mtan": MTAN}
+CATALOG: dict[str, type[Trunk]] = {"hard": Hard, "transformer": Transformer, "mmoe": MMoE, "mtan": MTAN}
 
-__all__ = ["CATALOG", "MTAN", "Hard", "MMoE", "Taps", "Trunk", "TrunkModule"]
+__all__ = ["CATALOG", "MTAN", "Hard", "MMoE", "Taps", "Transformer", "Trunk", "TrunkModule"]

@@ -45,7 +45,14 @@ class TrunkModule(nn.Module, ABC):
 
 
 class Trunk(ABC):
-    """A sharing architecture. The constructor only stores; its signature is the config schema."""
+    """A sharing architecture. The constructor only stores; its signature is the config schema.
+
+    Attributes:
+        wants_tokens: it has use for the tokens of every input, not only for the row and for what some task reads; the
+            fusion keeps them all.
+    """
+
+    wants_tokens: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, tasks: Sequence[str], width: int) -> TrunkModule:
