@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from trunkline.errors import DataError
 
@@ -34,6 +36,67 @@ def as_number(cell: Any) -> float:
     if not math.isfinite(value):
         raise DataError(f"{cell!r} is not finite; leave the cell empty where the value is absent")
     return value
+
+
+_CURRENCY = r"(?:[$€£¥₹₽₩]|US\$|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN|BRL)"
+_UNIT = r"(?:%|°?[^\W\d_](?:[^\W\d_]|[/²³^.]){0,7}|°|[$€£¥₹₽₩])"
+_LOOSE = {
+    decimal: re.compile(
+        rf"(?P<sign>[-+−]?)\s*(?:{_CURRENCY}\s*)?(?P<sign2>[-+−]?)"
+        rf"(?P<whole>\d{{1,3}}(?:[{other}'’ \u00a0\u202f]\d{{3}})+|\d*)"
+        rf"(?:{re.escape(decimal)}(?P<part>\d+))?\s*(?:{_UNIT})?"
+    )
+    for decimal, other in ((".", ","), (",", "."))
+}
+
+
+def loose_number(text: str, decimal: str) -> float | None:
+    """A number written for people: `$1,200.50`, `12 kg`, `1.200,50 €`, `35 %`; `None` where it is none.
+
+    Args:
+        text: with or without white space around it.
+        decimal: the sign before the decimals, `.` or `,`; the other one, spaces and `'` stand between thousands. A
+            currency before the number and a currency or unit after it are not looked at.
+
+    Example:
+        >>> loose_number("1,200 USD", "."), loose_number("1,2 kg", ","), loose_number("12 Main Street", ".")
+        (1200.0, 1.2, None)
+    """
+    found = _LOOSE[decimal].fullmatch(text.strip())
+    if found is None or not (found["whole"] or found["part"]):
+        return None
+    digits = re.sub(r"\D", "", found["whole"])
+    sign = -1.0 if {found["sign"], found["sign2"]} & {"-", "−"} else 1.0
+    value = sign * float(f"{digits or '0'}.{found['part'] or '0'}")
+    return value if math.isfinite(value) else None
+
+
+def read_number(cell: Any, decimal: str | None) -> float:
+    """`as_number`, or with a decimal sign what `loose_number` makes of a text.
+
+    Raises:
+        DataError: it is no number, or not finite.
+    """
+    if decimal is None or not isinstance(cell, str):
+        return as_number(cell)
+    value = loose_number(cell, decimal)
+    if value is not None:
+        return value
+    if decimal == ".":
+        return as_number(cell)  # 1e-3
+    raise DataError(f"{cell!r} is not a number with decimals after {decimal!r}")
+
+
+def numbers_of(texts: pa.Array | pa.ChunkedArray) -> np.ndarray | None:
+    """A whole column of present texts as finite numbers, as `as_number` reads each; `None` where it would refuse one.
+
+    Also `None` where a number is written in a way that only `as_number` knows (`+1`, white space around it).
+    """
+    try:
+        values = pc.cast(texts, pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        return None
+    return values if bool(np.isfinite(values).all()) else None
 
 
 def as_name(cell: Any) -> str:

@@ -235,6 +235,12 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _chosen(config: Any, path: str) -> Any:
+    """The value at a dotted path; names of inputs and tasks may have dots themselves."""
+    section, _, rest = path.partition(".")
+    if section in ("inputs", "tasks"):
+        name, _, option = rest.rpartition(".")
+        component = getattr(config, section)[name]
+        return component.type if option == "type" else component.options.get(option)
     for part in path.split("."):
         config = getattr(config, part)
     return getattr(config, "type", config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -68,6 +68,12 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     """Fit preprocessing, choose what the config leaves open, build the network."""
     if config.training.threads is not None:  # first of all: means and scales differ in the last bit
         torch.set_num_threads(config.training.threads)
+    types = {
+        f"{section}.{name}.type": component.reason
+        for section, components in (("inputs", config.inputs), ("tasks", config.tasks))
+        for name, component in components.items()
+        if component.reason is not None
+    }
     config, told = choose_options(config, splits.train)
     schema = _schema(config)
     preprocessing = Preprocessing.fit(schema, splits.train.table, splits.train.rows)
@@ -80,7 +86,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     labelled = batches[id(splits.train.table)].labelled[splits.train.rows]
     facts = _facts(preprocessing, labelled)
     config, reasons = choose(config, facts)
-    reasons = {**told, **reasons}
+    reasons = {**types, **told, **reasons}
     assert config.training.input_dropout is not None and config.balancer is not None
     for source in batches.values():
         source.input_dropout = config.training.input_dropout
@@ -147,9 +153,9 @@ def config_of(model: MultiTaskModel, balancer: Balancer | None, level: Any, trai
     )
 
 
-def columns_of(data: DataConfig) -> Sequence[str]:
-    """Columns of the table that `data:` names."""
-    return read_table(data.train, na=data.na).columns
+def columns_of(data: DataConfig) -> Table:
+    """The table that `data:` names, to hold a config against."""
+    return read_table(data.train, na=data.na)
 
 
 def read_splits(config: Config) -> Splits:

@@ -47,18 +47,32 @@ class ComponentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class InputConfig(ComponentConfig):
-    """An input: a modality and the column it reads."""
+    """An input: a modality and the column it reads.
+
+    Attributes:
+        column: its name in the table.
+        reason: why it has this type, where the config left that open.
+    """
 
     column: str
+    reason: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig(ComponentConfig):
-    """A task: its kind, its target column, the input it is bound to, and how much it is preferred."""
+    """A task: its kind, its target column, the input it is bound to, and how much it is preferred.
+
+    Attributes:
+        column: its name in the table.
+        of: the input it is bound to.
+        weight: preference.
+        reason: why it has this type, where the config left that open.
+    """
 
     column: str
     of: str | None = None
     weight: float = 1.0
+    reason: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from trunkline.config.components import Catalogs
 from trunkline.config.dialect import parse_yaml
+from trunkline.config.infer import infer_types
 from trunkline.config.options import signature_of
 from trunkline.config.overrides import override
 from trunkline.config.problems import Problems
@@ -16,15 +17,16 @@ from trunkline.config.reader import Entry, Reader
 from trunkline.config.sections import Config, DataConfig
 from trunkline.config.settings import read_data, read_training, read_width
 from trunkline.config.spread import bind, check_columns, check_leaks, spread
+from trunkline.data import Table
 from trunkline.errors import ConfigError, DataError, suggest
 
-Columns = Sequence[str] | Callable[[DataConfig], Sequence[str]]
+Columns = Sequence[str] | Table
 
 
 def load_config(
     source: str | Path | Mapping[str, Any],
     *,
-    columns: Columns | None,
+    columns: Columns | Callable[[DataConfig], Columns] | None,
     overrides: Iterable[str] = (),
     catalogs: Catalogs | None = None,
     trust_code: bool = False,
@@ -34,8 +36,9 @@ def load_config(
     Args:
         source: path of a YAML file, or what it would hold. Paths in it are relative to the file (of a dict: to the
             working directory).
-        columns: the table's, or a function that reads them once `data:` is known. `None` where there is no table to
-            hold the config against: it must be a resolved one, which has no patterns.
+        columns: the table, or only its columns' names where no type is left out; or a function that reads either once
+            `data:` is known. `None` where there is no table to hold the config against: it must be a resolved one,
+            which has no patterns and names every type.
         overrides: `key=value`, as on the command line.
         catalogs: the names that `type:` may have; trunkline's own by default.
         trust_code: import what `type: my_package.my_module:MyClass` names.
@@ -63,8 +66,8 @@ def load_config(
         width=read_width(raw.get("width"), problems),
         training=read_training(raw.get("training"), problems),
     )
-    names = _read_columns(columns, data, problems)
-    config = _with_entries(rest, entries, names, problems)
+    table = _read_columns(columns, data, problems)
+    config = _with_entries(rest, entries, table, reader)
     problems.raise_any()
     return config if data is None else _with_separator(config, data.separator)
 
@@ -84,7 +87,9 @@ def _read_source(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, A
     return raw, path.absolute().parent
 
 
-def _read_columns(columns: Columns | None, data: DataConfig | None, problems: Problems) -> Sequence[str] | None:
+def _read_columns(
+    columns: Columns | Callable[[DataConfig], Columns] | None, data: DataConfig | None, problems: Problems
+) -> Columns | None:
     if not callable(columns):
         return columns
     if data is None:
@@ -99,19 +104,23 @@ def _read_columns(columns: Columns | None, data: DataConfig | None, problems: Pr
 
 
 def _with_entries(
-    rest: Config, entries: Mapping[str, Mapping[str, Entry]], columns: Sequence[str] | None, problems: Problems
+    rest: Config, entries: Mapping[str, Mapping[str, Entry]], given: Columns | None, reader: Reader
 ) -> Config:
-    """The config with its inputs and tasks: written out, held against the table, bound to each other."""
-    if columns is None:
+    """The config with its inputs and tasks: written out, held against the table, types filled in, bound."""
+    problems = reader.problems
+    table = given if isinstance(given, Table) else None
+    if given is None:
         _refuse_groups(entries, problems)
         written = {s: {name: entry.config for name, entry in by_name.items()} for s, by_name in entries.items()}
     else:
+        columns = given.columns if isinstance(given, Table) else given
         reserved = [rest.data.split] if rest.data is not None and rest.data.split is not None else []
         written = spread(entries, columns, reserved=reserved, problems=problems)
         check_columns(written, columns, problems)
         for split in (column for column in reserved if column not in columns):
             problems.add("data.split", f"the table has no column {split!r}.{suggest(split, columns)}")
     check_leaks(written["inputs"], written["tasks"], problems)
+    written = infer_types(written, table, reader, problems)
     written["tasks"] = bind(written["inputs"], written["tasks"], problems)
     return replace(rest, inputs=written["inputs"], tasks=written["tasks"])
 

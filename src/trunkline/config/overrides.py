@@ -43,6 +43,8 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
     below = tree.get(key)
     if isinstance(below, str):
         below = {"type": below}
+    if isinstance(below, list):  # names whose types are left out
+        below = {str(name): None for name in below}
     if not (below is None or isinstance(below, dict)):
         raise ConfigError(f"{path}: {key!r} is {below!r}, which has nothing below it.")
     tree[key] = {} if below is None else below

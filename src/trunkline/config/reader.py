@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from trunkline.tasks import Task
 from trunkline.trunks import Trunk
 
 ALL_OTHER = "all_other"
+AUTO = "auto"  # a type that is chosen from the column's cells
 
 _COLUMNS = {"column": str, "columns": list[str] | Literal["all_other"]}
 _TASK_KEYS = {**_COLUMNS, "of": str | None, "weight": float}
@@ -97,12 +99,16 @@ class Reader:
     def _read_entries(
         self, where: str, raw: Any, kind: Kind, own: Mapping[str, Any], cls: type[Any]
     ) -> dict[str, Entry]:
+        if isinstance(raw, list) and all(isinstance(name, str) for name in raw):
+            for name in (name for name, count in Counter(raw).items() if count > 1):
+                self.problems.add(where, f"{name!r} is given twice.")
+            raw = dict.fromkeys(raw)
         if not isinstance(raw, Mapping) or not raw:
             self.problems.add(where, f"names at least one, as in `{where}: {{name: {next(iter(kind.catalog))}}}`.")
             return {}
         entries = {}
         for name, section in raw.items():
-            read = self._read_component(f"{where}.{name}", section, kind, own)
+            read = self._read_entry(f"{where}.{name}", section, kind, own)
             if not name:
                 self.problems.add(where, "a name must not be empty.")
             columns, names_column = read.pop("columns", None), "column" in read
@@ -112,6 +118,14 @@ class Reader:
                 )
             entries[name] = Entry(cls(**{"column": name, **read}), names_column, columns)
         return entries
+
+    def _read_entry(self, where: str, raw: Any, kind: Kind, own: Mapping[str, Any]) -> dict[str, Any]:
+        """A component, or one whose type is left open: its options are then checked when the type is known."""
+        if not (raw is None or raw == AUTO or (isinstance(raw, Mapping) and raw.get("type", AUTO) in (None, AUTO))):
+            return self._read_component(where, raw, kind, own)
+        section = raw if isinstance(raw, Mapping) else {}
+        options = {key: value for key, value in section.items() if key not in own and key != "type"}
+        return {"type": AUTO, "component": None, "options": options, **self._read_own(where, section, own)}
 
     def _read_component(self, where: str, raw: Any, kind: Kind, own: Mapping[str, Any]) -> dict[str, Any]:
         """`type`, `options`, `component` (`None` where the type is not known) and the values of `own` keys."""

@@ -1,5 +1,7 @@
 """Sources → rows: tables with holes in them, how they are split, and in what order rows are drawn."""
 
+from trunkline.data.description import Description
+from trunkline.data.looking import describe, describe_column
 from trunkline.data.read import read_table
 from trunkline.data.sampling import Draw, EpochSampler, EveryRowSampler
 from trunkline.data.splits import Split, Splits, make_splits, split_by_column, split_by_share, stratify_labels
@@ -7,12 +9,15 @@ from trunkline.data.table import Table
 from trunkline.data.write import write_rows
 
 __all__ = [
+    "Description",
     "Draw",
     "EpochSampler",
     "EveryRowSampler",
     "Split",
     "Splits",
     "Table",
+    "describe",
+    "describe_column",
     "make_splits",
     "read_table",
     "split_by_column",

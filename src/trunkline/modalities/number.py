@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from trunkline.cells import as_number, mean_and_scale
+from trunkline.cells import mean_and_scale, read_number
 from trunkline.modalities.contract import Modality
 from trunkline.modalities.table import TableBlock
 from trunkline.types import Context, State
 
 
 class Number(Modality):
-    """A number. Encoded in the table block."""
+    """A number. Encoded in the table block.
+
+    Args:
+        decimal: read texts as people write numbers, with this sign before the decimals: `$1,200.50`, `1.200,50 €`,
+            `12 kg`. By default a text is a plain number.
+    """
 
     axis = "set"
     block = TableBlock
 
+    def __init__(self, decimal: Literal[".", ","] | None = None) -> None:
+        self.decimal = decimal
+
     def read(self, cell: Any) -> float:
         """A finite float."""
-        return as_number(cell)
+        return read_number(cell, self.decimal)
 
     def fit(self, values: Iterable[float]) -> State:
         """`{"mean", "std"}`; a constant column has `std` 1. Nothing of nothing: the block then takes it for absent."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from trunkline.cells import as_number, mean_and_scale
+from trunkline.cells import mean_and_scale, read_number
 from trunkline.errors import DataError
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
 from trunkline.tasks.row import RowHead, repeat_rows
@@ -28,14 +28,21 @@ class NumberHead(RowHead):
 class Number(Task):
     """A number, learned on the scale of the training split's standard deviation and reported in its own units.
 
+    Args:
+        decimal: read texts as people write numbers, with this sign before the decimals: `$1,200.50`, `1.200,50 €`,
+            `12 kg`. By default a text is a plain number.
+
     State: `{"mean", "std"}`.
     """
 
     primary = "r2"
 
+    def __init__(self, decimal: Literal[".", ","] | None = None) -> None:
+        self.decimal = decimal
+
     def read(self, cell: Any) -> float:
         """A finite number."""
-        return as_number(cell)
+        return read_number(cell, self.decimal)
 
     def fit(self, values: Iterable[float]) -> State:
         """Mean and standard deviation (1 for a constant)."""
