@@ -64,7 +64,7 @@ def test_the_command_line_stays_small() -> None:
         for name, command in commands.items()
     }
     assert options == {
-        "fit": ["--out", "--trust-code"],
+        "fit": ["--out", "--resume", "--trust-code"],
         "check": ["--trust-code"],
         "evaluate": ["--json", "--trust-code"],
         "predict": ["--out", "--trust-code"],

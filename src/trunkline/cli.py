@@ -50,12 +50,20 @@ def fit(
     config: ConfigPath,
     overrides: Overrides = None,
     folder: Annotated[Path | None, typer.Option("--out", help="The run folder; it must be new or empty.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in the folder.")] = False,
     trust_code: TrustCode = False,
 ) -> None:
     """Train one network for all tasks and write a run folder."""
     from trunkline.run import fit
 
-    run = fit(config, overrides=overrides or [], out=folder, trust_code=trust_code)
+    if resume and folder is None:
+        raise typer.BadParameter("--resume goes with --out, the folder of the run to go on with")
+    try:
+        run = fit(config, overrides=overrides or [], out=folder, resume=resume, trust_code=trust_code)
+    except KeyboardInterrupt as stop:
+        if stop.args and not out.quiet:
+            print(f"Training {stop}", file=sys.stderr)
+        raise typer.Exit(130) from None
     judged = "test" if run.metrics["test"] else "validation"
     out.print(_scores_table(f"{judged} rows", run.metrics[judged] or {}, run.metrics["majority"] or {}))
     out.print(
@@ -80,8 +88,8 @@ def check(config: ConfigPath, overrides: Overrides = None, trust_code: TrustCode
     for line in _describe_batch(report.batch, report.plan.network.preprocessing):
         out.print(f"  {line}", highlight=False)
     out.print(_choices_table(report.plan.config, report.plan.reasons))
-    minutes = report.seconds_per_step * (settings.steps or 0) / 60
-    out.print(f"{settings.steps} steps of {report.seconds_per_step * 1e3:.0f} ms here: about {minutes:.1f} minutes")
+    looks = f"and {settings.validations} validations: about {report.minutes:.1f} minutes"
+    out.print(f"{settings.steps} steps of {report.pace.step * 1e3:.0f} ms here, {looks}")
 
 
 @app.command()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from trunkline.balancers import CATALOG as BALANCERS
@@ -20,6 +21,10 @@ Reasons = dict[str, str]
 
 VALIDATION = 0.1  # of the training table, where nothing else is said
 MIN_STEPS, MAX_STEPS, EPOCHS = 300, 5000, 30
+MINUTES = 20.0  # on a CPU; see `run.budget`
+VALIDATIONS = 20
+LOOK = 0.4  # rows looked at in all validations together, at most, in rows trained on: about an eighth of the time
+FEWEST_ROWS = 500  # to look at in a validation
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,21 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
     batch_size = pick("training.batch_size", t.batch_size, lambda: _batch_size(facts))
     processes = t.devices if isinstance(t.devices, int) else 1
     per_epoch = math.ceil(facts.rows / (batch_size * processes))
+    steps = pick("training.steps", t.steps, lambda: _steps(t.epochs, per_epoch))
+    validations = pick("training.validations", t.validations, lambda: (VALIDATIONS, "as many points on each curve"))
     training = replace(
         t,
         batch_size=batch_size,
-        steps=pick("training.steps", t.steps, lambda: _steps(t.epochs, per_epoch)),
+        steps=steps,
         epochs=None,
+        minutes=None if t.steps is not None else pick("training.minutes", t.minutes, lambda: _minutes(t.accelerator)),
+        accumulate=t.accumulate or 1,
+        validations=validations,
+        validation_rows=pick(
+            "training.validation_rows", t.validation_rows, lambda: _validation_rows(steps * batch_size, validations)
+        ),
+        patience=pick("training.patience", t.patience, lambda: ("off", "the best weights are kept in any case")),
+        ema=pick("training.ema", t.ema, lambda: ("off", "the rate falls to zero, which averages as well")),
         lr=pick("training.lr", t.lr, lambda: (2e-3, "a good rate for AdamW on small networks trained from scratch")),
         weight_decay=pick("training.weight_decay", t.weight_decay, lambda: (0.05, "of AdamW, on matrices only")),
         warmup=pick("training.warmup", t.warmup, lambda: (0.1, "the first tenth of the steps, then a cosine to zero")),
@@ -106,6 +121,18 @@ def _steps(epochs: float | None, per_epoch: int) -> tuple[int, str]:
         return max(1, round(epochs * per_epoch)), f"{epochs:g} epochs of {per_epoch} batches"
     steps = min(MAX_STEPS, max(MIN_STEPS, EPOCHS * per_epoch))
     return steps, f"{EPOCHS} epochs of {per_epoch} batches, but at least {MIN_STEPS} and at most {MAX_STEPS} steps"
+
+
+def _minutes(accelerator: str | None) -> tuple[float | Literal["off"], str]:
+    """Where there is a GPU nobody knows what is too long."""
+    if accelerator == "cpu" or (accelerator in (None, "auto") and not torch.cuda.is_available()):
+        return MINUTES, "as long as one waits for a CPU"
+    return "off", "on a GPU, as long as it takes"
+
+
+def _validation_rows(rows_trained_on: int, validations: int) -> tuple[int, str]:
+    rows = max(FEWEST_ROWS, int(LOOK * rows_trained_on / validations))
+    return rows, f"at most: {validations} validations then take about an eighth of the time"
 
 
 def _input_dropout(inputs: int) -> tuple[float, str]:

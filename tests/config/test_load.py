@@ -167,8 +167,8 @@ def test_all_faults_at_once(load):
 
 
 def test_an_option_of_training_that_is_not_there(load):
-    first, *others = faults_of(load, training={"accumulate": 4, "precision": "64", "accelerator": "cpus"})
-    assert first.startswith("training.accumulate: there is no such option. Known: accelerator, batch_size,")
+    first, *others = faults_of(load, training={"fairness": 4, "precision": "64", "accelerator": "cpus"})
+    assert first.startswith("training.fairness: there is no such option. Known: accelerator, accumulate,")
     assert others == [
         "training.precision: '64' is not known here. Known: 16-mixed, 32, bf16-mixed.",
         "training.accelerator: 'cpus' is not known here. Did you mean 'cpu'?",

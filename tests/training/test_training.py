@@ -11,11 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -30,11 +28,14 @@ from trunkline.config import load_config
 from trunkline.data import Draw, EpochSampler, read_table, write_rows
 from trunkline.engine import Engine
 from trunkline.plan import Plan, columns_of, make_plan, read_splits
-from trunkline.run.fitting import _rows, _settings
+from trunkline.run.wiring import rows_of, settings_of, validation_of
 from trunkline.schema import Preprocessing, RowBatches
-from trunkline.training import Fitted, Settings, loop, train
-from trunkline.training.log import JsonLinesLog, check_finite
-from trunkline.training.module import TrainingModule, decayed, warmup_cosine
+from trunkline.training import Fitted, Settings, judge, loop, train
+from trunkline.training.loaders import even_draws, training_batches
+from trunkline.training.log import check_finite
+from trunkline.training.optimiser import decayed, make_optimiser
+from trunkline.training.schedule import warmup_cosine
+from trunkline.training.stepper import Stepper
 from worlds import inputs, schema, tasks
 from worlds import world as world_of_everything
 
@@ -60,9 +61,9 @@ def plan_of(world: Path, sections: dict[str, Any] | None = None, **training: Any
 
 
 def train_plan(plan: Plan, folder: Path, *, validate: bool = True, **changed: Any) -> Fitted:
-    validation = _rows(plan, plan.splits.validation) if validate and plan.splits.validation else None
-    settings = Settings(**{**vars(_settings(plan.config.training)), **changed})
-    return train(plan.network, plan.engine, _rows(plan, plan.splits.train), validation, settings, folder)
+    validation = validation_of(plan) if validate else None
+    settings = Settings(**{**vars(settings_of(plan.config.training)), **changed})
+    return train(plan.network, plan.engine, rows_of(plan, plan.splits.train), validation, settings, folder)
 
 
 def weights_of(plan: Plan) -> dict[str, Tensor]:
@@ -128,7 +129,7 @@ def test_the_best_weights_by_validation_are_kept(
         seen.append(weights_of(plan))
         return scores[len(seen) - 1]
 
-    monkeypatch.setattr(loop, "aggregate", score)
+    monkeypatch.setattr(judge, "aggregate", score)
     fitted = train_plan(plan, tmp_path, validations=STEPS)
     assert fitted.best_step == best
     assert fitted.scores == fitted.history[best - 1][2]
@@ -142,7 +143,7 @@ def test_the_best_weights_by_validation_are_kept(
 
 def test_the_run_folder_holds_the_best_weights(world: Path, tmp_path: Path) -> None:
     """With a rate that throws the weights about, so that the last are not the best."""
-    run = fit(world, tmp_path / "run", lr=0.3, steps=10, warmup=0.0)
+    run = fit(world, tmp_path / "run", lr=0.3, steps=10, warmup=0.0, validations=10)
     steps = {line["step"]: line for line in log(run.folder) if "validation" in line}
     best = max(steps, key=lambda step: (steps[step]["aggregate"], -step))
     assert run.metrics["best_step"] == best < 10
@@ -157,7 +158,7 @@ def test_without_validation_the_last_weights_are_kept(world: Path, tmp_path: Pat
     plan = plan_of(world)
     fitted = train_plan(plan, tmp_path / "long", validate=False)
     assert (fitted.best_step, fitted.history, fitted.scores) == (STEPS, [], None)
-    assert not (tmp_path / "long" / "checkpoints").exists()
+    assert not (tmp_path / "long" / "checkpoints" / "best.safetensors").exists()
     other = plan_of(world)
     bare_loop(other, STEPS)
     assert same(weights_of(plan), weights_of(other))
@@ -225,38 +226,24 @@ def useful_draws(plan: Plan) -> EpochSampler:
 @pytest.mark.parametrize(("rows", "ranks"), [(1, 2), (5, 2), (9, 4), (12, 3), (0, 2)])
 def test_ranks_share_validation_rows_evenly(rows: int, ranks: int) -> None:
     """Each row once; as many batches on every rank."""
-    shares = [loop.even_draws(torch.arange(rows).numpy(), 2, rank, ranks) for rank in range(ranks)]
+    shares = [even_draws(torch.arange(rows).numpy(), 2, rank, ranks) for rank in range(ranks)]
     assert len({len(share) for share in shares}) == 1
     assert sorted(row for share in shares for draw in share for row in draw.rows) == list(range(rows))
 
 
-def test_a_batch_without_rows_is_not_looked_at(world: Path) -> None:
-    plan = plan_of(world)
-    module = TrainingModule(
-        plan.network, plan.engine, lr=1.0, weight_decay=0.0, warmup=0.0, steps=1, on_scores=lambda *_: None
-    )
-    module.validation_step(plan.source(plan.splits.train)[Draw((), None)], 0)
-    assert set(module.evaluation.compute().values()) == {None}
-
-
 def test_workers_make_the_same_batches(world: Path, first: Path, tmp_path: Path) -> None:
     plan = plan_of(world)
-    sources = [
-        loop._Loaders(
-            _rows(plan, plan.splits.train), None, dataclasses.replace(_settings(plan.config.training), workers=workers)
-        )
+    settings = settings_of(plan.config.training)
+    ours, theirs = (
+        training_batches(rows_of(plan, plan.splits.train), dataclasses.replace(settings, workers=workers), done=3)
         for workers in (0, 2)
-    ]
-    ours, theirs = (source.train_dataloader() for source in sources)
-    for epoch in range(2):
-        ours.sampler.set_epoch(epoch)
-        theirs.sampler.set_epoch(epoch)
-        for a, b in zip(ours, theirs, strict=True):
-            assert (a.rows, a.counts, a.context) == (b.rows, b.counts, b.context)
-            assert a.inputs.keys() == b.inputs.keys()
-            for parts, others in ((a.inputs, b.inputs), (a.targets, b.targets)):
-                for name, part in parts.items():
-                    assert same(part.values, others[name].values)
+    )
+    for (a,), (b,) in itertools.islice(zip(ours, theirs), 10):  # into the second epoch
+        assert (a.rows, a.counts, a.context) == (b.rows, b.counts, b.context)
+        assert a.inputs.keys() == b.inputs.keys()
+        for parts, others in ((a.inputs, b.inputs), (a.targets, b.targets)):
+            for name, part in parts.items():
+                assert same(part.values, others[name].values)
     assert traces(fit(world, tmp_path / "workers", workers=2).folder) == traces(first)
 
 
@@ -280,29 +267,23 @@ def test_the_log_says_the_rate_of_each_step(first: Path) -> None:
 
 
 def bare_loop(plan: Plan, steps: int, *, clip: float | None = 1.0) -> None:
-    """What training is, without Lightning."""
-    settings = _settings(plan.config.training)
+    """What training is, without the rest."""
+    settings = settings_of(plan.config.training)
     torch.manual_seed(settings.seed)
-    names = decayed(plan.network)
-    matrices = [p for name, p in plan.network.named_parameters() if name in names]
-    others = [p for name, p in plan.network.named_parameters() if name not in names]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": [*others, *plan.engine.parameters()], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=settings.lr)
+    optimiser = make_optimiser(plan.network, plan.engine, settings)
+    groups = optimiser.param_groups
     source, sampler = plan.source(plan.splits.train), useful_draws(plan)
     draws = []
     while len(draws) < steps:
         draws += list(sampler)
         sampler.set_epoch(sampler.epoch + 1)
     for step, draw in enumerate(draws[:steps]):
-        for group in optimiser.param_groups:
+        for group in groups:
             group["lr"] = settings.lr * warmup_cosine(step, settings.steps, settings.warmup)
         optimiser.zero_grad()
         plan.network.training_loss(source[draw], plan.engine).backward()
         if clip is not None:
-            torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], clip)
+            torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], clip, foreach=True)
         optimiser.step()
 
 
@@ -322,29 +303,19 @@ def test_a_gramian_balancer_steps_as_in_a_bare_loop(world: Path, tmp_path: Path,
     assert ours.engine.report() == theirs.engine.report()
 
 
-class NormAfterClipping(L.Callback):
-    """Measures the gradient as the optimiser sees it: it is still there when the batch has ended."""
-
-    norms: list[float]
-
-    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
-        grads = [p.grad for p in module.parameters() if p.grad is not None]
-        self.norms.append(torch.stack([g.norm() for g in grads]).norm().item())
-
-
 @pytest.mark.parametrize("clip", [0.05, None])
 def test_the_gradient_is_clipped(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: float | None
 ) -> None:
+    """As the optimiser sees it: it is still there after the step."""
     norms: list[float] = []
-    monkeypatch.setattr(NormAfterClipping, "norms", norms, raising=False)
-    write = JsonLinesLog.on_train_batch_end
+    step = Stepper.step
 
-    def spy(self: JsonLinesLog, trainer: Any, module: Any, *rest: Any) -> None:
-        write(self, trainer, module, *rest)
-        NormAfterClipping().on_train_batch_end(trainer, module)
+    def spy(self: Stepper, *given: Any) -> None:
+        step(self, *given)
+        norms.append(torch.stack([p.grad.norm() for p in self.parameters if p.grad is not None]).norm().item())
 
-    monkeypatch.setattr(JsonLinesLog, "on_train_batch_end", spy)
+    monkeypatch.setattr(Stepper, "step", spy)
     train_plan(plan_of(world, UPGRAD), tmp_path, validate=False, clip=clip)
     assert len(norms) == STEPS
     assert all(norm == pytest.approx(clip, rel=1e-3) if clip else norm > 0.1 for norm in norms)
@@ -352,16 +323,14 @@ def test_the_gradient_is_clipped(
 
 def test_clipping_can_be_switched_off(world: Path, tmp_path: Path) -> None:
     """`off` is a choice and survives the resolved config; left open, it is chosen."""
-    assert _settings(plan_of(world, clip="off").config.training).clip is None
-    assert _settings(plan_of(world, clip=None).config.training).clip == 1.0
+    assert settings_of(plan_of(world, clip="off").config.training).clip is None
+    assert settings_of(plan_of(world, clip=None).config.training).clip == 1.0
     out = fit(world, tmp_path / "off", clip="off", steps=1).folder
     assert load_config(out / "config.yaml", columns=None).training.clip == "off"
 
 
 def test_settings_have_no_defaults_of_their_own() -> None:
-    """But for what no config says."""
-    fields = dataclasses.fields(Settings)
-    assert [f.name for f in fields if f.default is not dataclasses.MISSING] == ["validations"]
+    assert all(f.default is dataclasses.MISSING for f in dataclasses.fields(Settings))
 
 
 def test_every_weight_is_decayed_and_nothing_else(tmp_path: Path) -> None:
@@ -388,12 +357,14 @@ def test_every_weight_is_decayed_and_nothing_else(tmp_path: Path) -> None:
         "heads.6.decoder.model.decoder.embed_positions.weight",
     }
     assert {"encoders.3.weight", "heads.2.linear.weight", "heads.4.cells.weight", "trunk.gates.0.weight"} <= names
-    module = TrainingModule(network, Engine(Uncertainty(), preprocessing.tasks), lr=1.0, weight_decay=0.5, warmup=0.0,
-                            steps=1, on_scores=lambda *_: None)  # fmt: skip
-    with_decay, without = module.configure_optimizers()["optimizer"].param_groups
+    engine = Engine(Uncertainty(), preprocessing.tasks)
+    (tmp_path / "small").mkdir()
+    settings = settings_of(plan_of(write_small_world(tmp_path / "small"), weight_decay=0.5).config.training)
+    with_decay, without = make_optimiser(network, engine, settings).param_groups
     assert (with_decay["weight_decay"], without["weight_decay"]) == (0.5, 0.0)
     assert {id(p) for p in with_decay["params"]} == {id(p) for n, p in network.named_parameters() if n in names}
-    assert len(with_decay["params"]) + len(without["params"]) == len(list(module.parameters()))
+    learned = [*network.parameters(), *engine.parameters()]
+    assert len(with_decay["params"]) + len(without["params"]) == len(learned)
 
 
 @pytest.mark.parametrize("sections", [{}, UPGRAD, {"balancer": "uncertainty"}])
@@ -424,7 +395,7 @@ def test_a_run_that_diverges_is_no_success(world: Path, tmp_path: Path) -> None:
 def test_a_divergence_between_the_lines_of_the_log_is_seen_at_its_end(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(JsonLinesLog, "on_train_batch_end", lambda *_: None)
+    monkeypatch.setattr(loop._Loop, "_write_losses", lambda *_: None)
     with pytest.raises(RunError, match="diverged: at step 5 "):
         train_plan(plan_of(world, lr=1e30, warmup=0.0, clip="off", steps=5), tmp_path, validate=False)
 
@@ -463,24 +434,31 @@ def test_half_precision_trains(world: Path, tmp_path: Path) -> None:
 # --- the end
 
 
-def interrupt_at(step: int) -> Callable[..., None]:
-    def interrupt(self: JsonLinesLog, trainer: L.Trainer, *_: Any) -> None:
-        if trainer.global_step == step:
-            raise KeyboardInterrupt
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException] | None = None) -> None:
+    """In the step that leads to `step`: Ctrl-C, or an error."""
+    write = loop._Loop._write_losses
 
-    return interrupt
+    def interrupt(self: Any) -> None:
+        write(self)
+        if self.done == step and error is not None:
+            raise error
+        if self.done == step:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(loop._Loop, "_write_losses", interrupt)
 
 
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
 def test_an_interrupted_run_does_not_look_finished(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException] | None
 ) -> None:
     handler = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(JsonLinesLog, "on_train_batch_end", interrupt_at(3))
-    with pytest.raises(KeyboardInterrupt):
+    interrupt_at(monkeypatch, 3, error)
+    with pytest.raises(KeyboardInterrupt, match=None if error else r"stopped after step 3 of 6.*--out .*run --resume"):
         fit(world, tmp_path / "run")
     assert signal.getsignal(signal.SIGINT) == handler
     assert_unfinished(tmp_path / "run")
-    with pytest.raises(RunError, match="is not empty"):
+    with pytest.raises(RunError, match=r"is not empty.* or --resume to go on"):
         fit(world, tmp_path / "run")
     monkeypatch.undo()
     assert fit(world, tmp_path / "next").metrics["steps"] == STEPS

@@ -38,11 +38,20 @@ class Training:
     Attributes:
         steps: optimiser steps.
         epochs: passes over the training rows, where `steps` does not say.
+        minutes: the longest that training may take on this machine, where `steps` does not say; turned into steps
+            once, after a few timed ones. `off`: as long as it takes.
         batch_size: rows a step takes on each device.
+        accumulate: parts in which the rows of a step go through the network, one after the other: less memory, the
+            same step.
         lr: peak learning rate.
         weight_decay: of AdamW.
         warmup: share of the steps in which the learning rate rises.
         clip: largest norm of a step's gradient; `off`: it may have any.
+        patience: validations without a better one after which the rate falls to zero early; `off`: all steps are taken.
+        ema: how much of the average of the weights a step keeps; the average is what is validated and kept. `off`: the
+            weights themselves.
+        validations: how often to look at the validation rows on the way.
+        validation_rows: how many of them to look at, at most; always the same ones.
         precision: of Lightning's.
         devices: how many, or `auto`.
         accelerator: what kind of device, as Lightning names it; the best there is, by default.
@@ -51,15 +60,22 @@ class Training:
         normalise: what a task's summed loss is divided by: this batch's weight, or the expected one.
         workers: processes that make batches, for each device; by default the one that trains makes them.
         threads: CPU threads of PyTorch.
+        tensorboard: write curves for TensorBoard too.
     """
 
     steps: int | None = None
     epochs: float | None = None
+    minutes: float | Literal["off"] | None = None
     batch_size: int | None = None
+    accumulate: int | None = None
     lr: float | None = None
     weight_decay: float | None = None
     warmup: float | None = None
     clip: float | Literal["off"] | None = None
+    patience: int | Literal["off"] | None = None
+    ema: float | Literal["off"] | None = None
+    validations: int | None = None
+    validation_rows: int | None = None
     precision: Literal["32", "bf16-mixed", "16-mixed"] | None = None
     devices: int | Literal["auto"] | None = None
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] | None = None
@@ -68,6 +84,7 @@ class Training:
     normalise: Literal["batch", "expected"] | None = None
     workers: int | None = None
     threads: int | None = None
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)

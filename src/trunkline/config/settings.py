@@ -12,10 +12,12 @@ from trunkline.config.options import read_options
 from trunkline.config.problems import Problems
 from trunkline.config.sections import DataConfig, Training
 
-_AT_LEAST_1 = ("steps", "batch_size", "devices", "threads")
-_POSITIVE = ("epochs", "lr", "clip")
+_AT_LEAST_1 = (
+    "steps", "batch_size", "devices", "threads", "accumulate", "patience", "validations", "validation_rows",
+)  # fmt: skip
+_POSITIVE = ("epochs", "lr", "clip", "minutes")
 _NOT_NEGATIVE = ("weight_decay", "seed", "workers")
-_SHARES = ("warmup", "input_dropout")
+_SHARES = ("warmup", "input_dropout", "ema")
 
 
 @dataclass(frozen=True)

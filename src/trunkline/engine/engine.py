@@ -20,7 +20,7 @@ from trunkline.engine.last import CallRecorder, Last
 from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise
 from trunkline.engine.report import Record
 from trunkline.engine.settings import checked_level, checked_names, checked_rates, mean_one
-from trunkline.engine.step import Step
+from trunkline.engine.step import Step, Whole
 
 
 class Engine(nn.Module):
@@ -77,12 +77,17 @@ class Engine(nn.Module):
         self._record: Record | None = None
         self._pending: Record | None = None  # of a forward pass that has no losses yet
 
-    def begin(self, counts: Mapping[str, int] | Sequence[int], size: int) -> tuple[str, ...]:
+    def begin(
+        self, counts: Mapping[str, int] | Sequence[int], size: int, whole: Whole | None = None
+    ) -> tuple[str, ...]:
         """Start a step, before its forward pass, and agree with all ranks on the tasks that are present in it.
 
         Args:
             counts: labelled rows of each task on this rank, by name or in task order.
             size: rows on this rank.
+            whole: of a step whose rows go through in parts, each with a forward and a backward pass of its own: what is
+                known of all of them. A loss balancer's gradients then add up to those of one pass with all rows. A
+                Gramian balancer weighs the gradients of each part by their own Gramian.
 
         Returns:
             The tasks with a labelled row on any rank, in task order.
@@ -92,7 +97,7 @@ class Engine(nn.Module):
             counts = [counts.get(task, 0) for task in self.tasks]
         self._recorder.take()
         self._anchor = self._record = self._pending = None
-        self._step = Step.agreed(self.tasks, counts, size)
+        self._step = Step.agreed(self.tasks, counts, size) if whole is None else Step.of_whole(self.tasks, whole)
         return self._step.present
 
     @overload
@@ -151,6 +156,7 @@ class Engine(nn.Module):
         record.tasks, record.losses, record.weighs = step.present, losses.detach(), weighs
         self._record = record
         total = self._total(losses, record)
+        total = total if step.parts == 1 else total / step.parts  # the mean over parts, as over ranks
         anchor, self._anchor = self._anchor, None
         return total if anchor is None else total + anchor.to(total)
 

@@ -6,27 +6,64 @@ Shape legend: `T'` tasks present.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from trunkline.balancers import index_like
 from trunkline.engine.distributed import num_ranks, sum_counts, sum_over_ranks
 from trunkline.engine.levels import numbers_like, precise
 
 
 @dataclass(frozen=True)
+class Whole:
+    """A step of this rank whose rows go through the network in parts, one after the other.
+
+    Attributes:
+        counts: labelled rows of each task, in task order, in all parts.
+        size: rows in all parts.
+        parts: how many there are.
+        sums: `[T]`, each task's summed loss in all parts, without a graph.
+        weights: `[T]`, how much is labelled in all parts.
+    """
+
+    counts: Sequence[int]
+    size: int
+    parts: int
+    sums: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
 class Step:
-    """Labelled rows of each present task, and rows, over all ranks."""
+    """Labelled rows of each present task, and rows, over all ranks.
+
+    Attributes:
+        counts: of each present task.
+        size: rows.
+        parts: in which this rank's rows go through the network.
+        own: `[2, T']`, this rank's sums and weights over all parts, where there are several.
+    """
 
     counts: Mapping[str, int]
     size: int
+    parts: int = 1
+    own: Tensor | None = None
 
     @classmethod
     def agreed(cls, tasks: Sequence[str], counts: Sequence[int], size: int) -> Step:
         """From this rank's `counts` (one a task) and rows."""
         *summed, rows = sum_counts([*counts, size])
         return cls({task: n for task, n in zip(tasks, summed, strict=True) if n > 0}, rows)
+
+    @classmethod
+    def of_whole(cls, tasks: Sequence[str], whole: Whole) -> Step:
+        """From what this rank knows of a step in parts."""
+        step = cls.agreed(tasks, whole.counts, whole.size)
+        index = index_like([k for k, task in enumerate(tasks) if task in step.counts], whole.sums)
+        own = torch.stack([precise(whole.sums), precise(whole.weights)])[:, index]
+        return replace(step, parts=whole.parts, own=own)
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -42,7 +79,7 @@ class Step:
         The gradient of a loss is this rank's part, times the ranks.
 
         So the mean over ranks of the gradients of any function of these losses is the gradient of one process that
-        has all rows.
+        has all rows. Parts of a rank's rows are like ranks of their own.
 
         Args:
             sums: `[T']` of this rank.
@@ -50,13 +87,15 @@ class Step:
             rates: see `Engine`. A loss so divided is `sum / weight · (labelled rows / expected labelled rows)`.
         """
         sums, weights = precise(sums), precise(weights)
-        value, weight = sum_over_ranks(torch.stack([sums.detach(), weights.to(sums)]))
+        own = torch.stack([sums.detach(), weights.to(sums)]) if self.own is None else self.own.to(sums)
+        value, weight = sum_over_ranks(own)
         scale = numbers_like([self._share_of_expected(task, rates) for task in self.present], sums)
         weighs = weight > 0
         scale = scale / torch.where(weighs, weight, torch.ones_like(weight))
-        if num_ranks() == 1:
+        shares = num_ranks() * self.parts
+        if shares == 1:
             return sums * scale, weighs
-        part = sums * scale * num_ranks()
+        part = sums * scale * shares
         return part + (value * scale - part).detach(), weighs
 
     def _share_of_expected(self, task: str, rates: Mapping[str, float]) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.balancers import index_like
-from trunkline.engine import Engine
+from trunkline.engine import Engine, Whole
 from trunkline.fusion import Fusion
 from trunkline.schema import EncoderUnit, HeadUnit, Preprocessing
 from trunkline.tasks import Head
@@ -122,12 +122,17 @@ class Network(nn.Module):
 
     # --- outputs to the total ---
 
-    def training_loss(self, batch: Batch, engine: Engine) -> Tensor:
+    def training_loss(self, batch: Batch, engine: Engine, whole: Whole | None = None) -> Tensor:
         """One scalar to call `backward` on; balancing happens on the way (see `Engine`).
 
         Heads run on labelled rows only; a task that is labelled nowhere in the step takes no part.
+
+        Args:
+            batch: the rows.
+            engine: balances.
+            whole: the step that they are a part of, where they are not all of it.
         """
-        present = engine.begin(batch.counts, batch.size)
+        present = engine.begin(batch.counts, batch.size, whole)
         copies = self._split(self.share(batch), present, batch, engine)
         sums, weights = self.losses(batch, copies)
         if len(present) < len(sums):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ import torch
 from torch import Tensor
 
 from trunkline.config import load_config
-from trunkline.data import Draw, EpochSampler
+from trunkline.data import EpochSampler
 from trunkline.export import example_batch
 from trunkline.model import Network
 from trunkline.plan import Plan, columns_of, make_plan, read_splits
+from trunkline.run.budget import fix_steps
+from trunkline.run.wiring import rows_of, settings_of, validation_of
+from trunkline.training import Pace, measure_pace
 from trunkline.types import Batch
-
-TIMED_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Report:
         shared: parameters that more than one task's loss can reach.
         private: the others.
         batch: one training batch.
-        seconds_per_step: median of a few training steps here and now.
+        pace: how long steps and validations take here and now.
         rows: of each split.
         presence: share of training rows that have each input.
         labels: share of training rows that carry each label.
@@ -39,10 +39,18 @@ class Report:
     shared: int
     private: int
     batch: Batch
-    seconds_per_step: float
+    pace: Pace
     rows: dict[str, int]
     presence: dict[str, float]
     labels: dict[str, float]
+
+    @property
+    def minutes(self) -> float:
+        """That training will take here."""
+        training = self.plan.config.training
+        assert training.steps is not None and training.validations is not None and training.validation_rows is not None
+        looked_at = training.validations * min(self.rows.get("validation", 0), training.validation_rows)
+        return (training.steps * self.pace.step + looked_at * self.pace.row) / 60
 
 
 def check(source: str | Path, *, overrides: Iterable[str] = (), trust_code: bool = False) -> Report:
@@ -65,18 +73,21 @@ def check(source: str | Path, *, overrides: Iterable[str] = (), trust_code: bool
     batch_size = plan.config.training.batch_size
     assert batch_size is not None
     draw = next(iter(EpochSampler(useful, batch_size, seed=plan.config.training.seed)))
-    seconds = _seconds_per_step(plan, draw)
+    settings = settings_of(plan.config.training)
+    fixed, pace = fix_steps(plan)
+    if pace is None:
+        pace = measure_pace(plan.network, plan.engine, rows_of(plan, plan.splits.train), validation_of(plan), settings)
     batch = batches[draw]
     # An encoder that this batch happens to lack would count as private.
     shared = shared_parameters(plan.network, example_batch(batches, rows.tolist(), batch_size))
     total = sum(p.numel() for p in plan.network.parameters())
     names = plan.network.preprocessing
     return Report(
-        plan=plan,
+        plan=fixed,
         shared=sum(p.numel() for p in shared),
         private=total - sum(p.numel() for p in shared),
         batch=batch,
-        seconds_per_step=seconds,
+        pace=pace,
         rows={name: len(split) for name, split in splits.items() if split is not None},
         presence=dict(zip(names.inputs, batches.present[rows].mean(0).tolist())),
         labels=dict(zip(names.tasks, batches.labelled[rows].mean(0).tolist())),
@@ -95,14 +106,3 @@ def shared_parameters(network: Network, batch: Batch) -> list[Tensor]:
     total = torch.stack([tap.values.float().sum() for tap in taps]).sum()
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     return [p for p, g in zip(parameters, gradients) if g is not None]
-
-
-def _seconds_per_step(plan: Plan, draw: Draw) -> float:
-    """Median of a few, batch made anew each time; the first one, which warms up, does not count."""
-    times = []
-    for _ in range(TIMED_STEPS + 1):
-        start = time.perf_counter()
-        plan.network.training_loss(plan.source(plan.splits.train)[draw], plan.engine).backward()
-        times.append(time.perf_counter() - start)
-        plan.network.zero_grad(set_to_none=True)
-    return sorted(times[1:])[TIMED_STEPS // 2]

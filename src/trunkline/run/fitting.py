@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_model
 
 from trunkline.balancers import Balancer
-from trunkline.config import Config, Training, as_training, load_config, to_yaml
-from trunkline.data import Split, read_table
+from trunkline.config import Config, as_training, load_config
+from trunkline.data import read_table
 from trunkline.defaults import Reasons
 from trunkline.errors import DataError, RunError
 from trunkline.files import plain_json, replacing, write_json
@@ -31,8 +31,11 @@ from trunkline.plan import (
     table_or_share,
 )
 from trunkline.predictor import Predictor
+from trunkline.run.budget import fix_steps
 from trunkline.run.predictions import write_predictions
-from trunkline.training import Fitted, Rows, Settings, from_first_process, is_first_process, meeting, train
+from trunkline.run.resuming import CONFIG, METRICS, STATES, begin, end, go_on
+from trunkline.run.wiring import rows_of, settings_of, validation_of
+from trunkline.training import LAST, Fitted, from_first_process, is_first_process, launch, meeting, train
 
 Metrics = dict[str, Any]
 
@@ -66,6 +69,7 @@ def fit(
     level: Any = None,
     overrides: Iterable[str] = (),
     out: str | Path | None = None,
+    resume: bool = False,
     trust_code: bool = False,
     show_progress: bool | None = None,
     **training: Any,
@@ -85,6 +89,7 @@ def fit(
         level: with a model: where the engine takes gradients for a balancer that needs them.
         overrides: with a config: `key=value`.
         out: the run folder; it must not hold a run yet. By default a new one under `runs/`.
+        resume: go on with the run in `out` that was interrupted, bit for bit; where none has begun, begin it.
         trust_code: import classes of your own that a config names as `my_package.my_module:MyClass`.
         show_progress: a bar on the terminal; by default where there is one.
         **training: with a model: what a config says under `training:`.
@@ -92,48 +97,69 @@ def fit(
     Raises:
         ConfigError: the config or the model cannot work; all faults at once.
         DataError: the rows cannot be used.
-        RunError: `out` holds something already, or training has diverged.
+        RunError: `out` holds something already, training has diverged, or the run cannot go on.
+        KeyboardInterrupt: Ctrl-C; the message says how to go on.
 
     Example:
         >>> run = fit(model, "train.csv", balancer=UPGrad(), steps=500)  # doctest: +SKIP
     """
+    if resume and out is None:
+        raise ValueError("resume: say which run, with `out`")
     if isinstance(source, MultiTaskModel):
-        config = config_of(source, balancer, level, as_training(training))
-        splits = split_rows(config, read_table(rows), table_or_share(validation, ()), table_or_share(test, ()))
-        name = "model"
+        config, name = config_of(source, balancer, level, as_training(training)), "model"
     else:
         config = load_config(source, columns=columns_of, overrides=overrides, trust_code=trust_code)
-        splits = read_splits(config)
         name = Path(source).stem if isinstance(source, str | Path) else "config"
-    folder = new_folder(out, name)
+    folder = new_folder(out, name, is_resumed=resume)
+    config = go_on(folder, config, trust_code=trust_code) if resume else config
+    if isinstance(source, MultiTaskModel):
+        splits = split_rows(config, read_table(rows), table_or_share(validation, ()), table_or_share(test, ()))
+    else:
+        splits = read_splits(config)
     return train_plan(make_plan(config, splits), folder, show_progress=show_progress)
 
 
 def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None) -> Run:
-    """Train what is planned and write its run folder.
+    """Train what is planned and write its run folder; go on with the run that has begun there.
 
     Raises:
         DataError: the numbers of a column are too large to be scaled.
-        RunError: training has diverged.
+        RunError: training has diverged, or the run began with other rows.
+        KeyboardInterrupt: Ctrl-C; what was learned is in the folder.
     """
     _check_states(plan.network.preprocessing.states)
     start = time.perf_counter()
     with meeting():
-        fitted = train(
+        launch(settings_of(plan.config.training))
+        folder = from_first_process(folder)
+        plan, _ = fix_steps(plan)
+        if is_first_process():
+            begin(plan, folder)
+        fitted = _train(plan, folder, show_progress)
+        predictor = Predictor(plan.network)
+        metrics = _metrics(plan, predictor, fitted, time.perf_counter() - start)
+        run = Run(folder, predictor, metrics, plan.config, plan.reasons)
+        if is_first_process():
+            _write(run, plan)
+            end(folder)
+    return run
+
+
+def _train(plan: Plan, folder: Path, show_progress: bool | None) -> Fitted:
+    try:
+        return train(
             plan.network,
             plan.engine,
-            _rows(plan, plan.splits.train),
-            None if plan.splits.validation is None else _rows(plan, plan.splits.validation),
-            _settings(plan.config.training),
+            rows_of(plan, plan.splits.train),
+            validation_of(plan),
+            settings_of(plan.config.training),
             folder,
             show_progress=show_progress,
         )
-        predictor = Predictor(plan.network)
-        metrics = _metrics(plan, predictor, fitted, time.perf_counter() - start)
-        run = Run(from_first_process(folder), predictor, metrics, plan.config, plan.reasons)
-        if is_first_process():
-            _write(run, plan)
-    return run
+    except KeyboardInterrupt as stop:
+        if not stop.args:
+            raise
+        raise KeyboardInterrupt(f"{stop}. To go on: the same again, with --out {folder} --resume") from None
 
 
 def _check_states(states: Mapping[str, Any]) -> None:
@@ -155,22 +181,16 @@ def _is_finite(state: Any) -> bool:
     return True
 
 
-def _rows(plan: Plan, split: Split) -> Rows:
-    return Rows(plan.source(split), split.rows)
-
-
 def _write(run: Run, plan: Plan) -> None:
     """The run folder; `metrics.json` last, so that what looks finished is."""
-    write_json(run.folder / "preprocessing.json", plan.network.preprocessing.states)
-    with replacing(run.folder / "config.yaml") as unfinished:
-        unfinished.write_text(to_yaml(plan.config, reasons=plan.reasons), encoding="utf-8")
+    write_json(run.folder / STATES, plan.network.preprocessing.states)
     with replacing(run.folder / "model.safetensors") as unfinished:
         save_model(plan.network, str(unfinished))
     for name, split in (("validation", plan.splits.validation), ("test", plan.splits.test)):
         if split is not None:
             said = run.predictor.predict(split.table, split.rows.tolist())
             write_predictions(run.folder / "predictions" / f"{name}.jsonl", said)
-    write_json(run.folder / "metrics.json", plain_json(run.metrics))
+    write_json(run.folder / METRICS, plain_json(run.metrics))
 
 
 def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -> Metrics:
@@ -195,22 +215,15 @@ def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -
     }
 
 
-def _settings(training: Training) -> Settings:
-    """The resolved section, under the names of the training room."""
-    names = {field.name for field in fields(Settings)}
-    given = {k: v for k, v in asdict(training).items() if k in names}
-    given["clip"] = None if training.clip == "off" else training.clip
-    given["accelerator"] = training.accelerator or "auto"  # these two follow from the machine, and from no data
-    given["workers"] = training.workers or 0
-    return Settings(**given)
-
-
-def new_folder(out: str | Path | None, name: str) -> Path:
+def new_folder(out: str | Path | None, name: str, *, is_resumed: bool = False) -> Path:
     """The run folder: the one asked for, which must be free, or the first free one under `runs/`."""
     if out is None:
         candidates = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in range(1, 10**6))
         return next(folder for folder in candidates if not folder.exists())
     folder = Path(out)
+    if is_resumed and (not folder.exists() or (folder / CONFIG).exists()):
+        return folder
     if is_first_process() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is not empty: a run never writes over another; give a new folder")
+        hint = ", or --resume to go on with the run in it" if (folder / LAST).exists() else ""
+        raise RunError(f"{folder} is not empty: a run never writes over another; give a new folder{hint}")
     return folder

@@ -1,6 +1,20 @@
-"""Training a network, with Lightning. The only room that knows it."""
+"""Training a network, on Lightning Fabric. The only room that knows it."""
 
-from trunkline.training.loop import Fitted, Rows, Settings, train
+from trunkline.training.loop import LAST, launch, train
 from trunkline.training.processes import from_first_process, is_first_process, meeting
+from trunkline.training.settings import Fitted, Rows, Settings
+from trunkline.training.timing import Pace, measure_pace
 
-__all__ = ["Fitted", "Rows", "Settings", "from_first_process", "is_first_process", "meeting", "train"]
+__all__ = [
+    "LAST",
+    "Fitted",
+    "Pace",
+    "Rows",
+    "Settings",
+    "from_first_process",
+    "is_first_process",
+    "launch",
+    "measure_pace",
+    "meeting",
+    "train",
+]

@@ -1,64 +1,121 @@
-"""`log.jsonl`: one line of JSON for every few steps and each validation."""
+"""What a run writes down as it goes: `log.jsonl`, and the same as flat curves in `log.csv` and for TensorBoard.
+
+`log.jsonl` has no times in it: the same run writes the same bits.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-
-from trunkline.errors import RunError
-from trunkline.files import plain_json
-from trunkline.training.module import TrainingModule
+from trunkline.errors import ConfigError, RunError
+from trunkline.files import plain_json, replacing
 from trunkline.training.processes import is_first_process
 
 NAMED = 5  # tasks in an error
+PAIRED = 16  # tasks whose cosines are curves; more are in `log.jsonl` alone
+COLUMNS = ("step", "seconds", "curve", "value")
 
 
-class JsonLinesLog(L.Callback):
-    """Losses, task weights and conflicts as the engine reports them. Only the first process writes.
+class Log:
+    """Lines of losses, task weights, conflicts and scores. Only the first process writes.
 
     Args:
-        path: of the file; it is started anew.
-        every: steps between lines.
+        folder: of the run.
+        done: steps that were taken before; what was written after them is cut off, as it will come again.
+        seconds: that these took.
+        with_tensorboard: write curves for TensorBoard too.
+
+    Raises:
+        ConfigError: TensorBoard is not installed.
     """
 
-    def __init__(self, path: Path, *, every: int) -> None:
-        self.path = path
-        self.every = every
-        self.lr = 0.0
+    def __init__(self, folder: Path, *, done: int = 0, seconds: float = 0.0, with_tensorboard: bool = False) -> None:
+        self.lines, self.curves = folder / "log.jsonl", folder / "log.csv"
+        self.board = _open_board(folder / "tensorboard", done) if with_tensorboard else None
+        self.start = time.perf_counter() - seconds
+        self.last = (done, self.seconds)
         if is_first_process():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("", encoding="utf-8")
+            folder.mkdir(parents=True, exist_ok=True)
+            _keep(self.lines, "", lambda line: json.loads(line)["step"] <= done)
+            _keep(self.curves, ",".join(COLUMNS) + "\n", lambda line: int(line.partition(",")[0]) <= done)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, all parts of an interrupted run together."""
+        return time.perf_counter() - self.start
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append one line."""
-        if is_first_process():
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(plain_json(line), ensure_ascii=False) + "\n")
+        """Append one line, and the curves that go through it."""
+        if not is_first_process():
+            return
+        with self.lines.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(plain_json(line), ensure_ascii=False) + "\n")
+        step, seconds = line["step"], self.seconds
+        points = dict(flat(line))
+        if "losses" in line and step > self.last[0]:
+            points["steps_per_second"] = (step - self.last[0]) / max(seconds - self.last[1], 1e-9)
+            self.last = step, seconds
+        with self.curves.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows((step, f"{seconds:.3f}", name, repr(value)) for name, value in points.items())
+        if self.board is not None:
+            for name, value in points.items():
+                self.board.add_scalar(name, value, step)
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, module: Any, optimizer: Any) -> None:
-        """Note the rate of this step; when the batch has ended, the schedule has moved on."""
-        self.lr = optimizer.param_groups[0]["lr"]
+    def close(self) -> None:
+        """Nothing more will come."""
+        if self.board is not None:
+            self.board.close()
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, number: int) -> None:
-        """One line every few optimiser steps."""
-        if trainer.global_step % self.every == 0 or trainer.global_step == 1:
-            assert isinstance(module, TrainingModule)
-            report = module.engine.report()
-            self.write({"step": trainer.global_step, "lr": self.lr, **report})
-            check_finite(trainer.global_step, report)
 
-    def on_validation_start(self, trainer: L.Trainer, module: Any) -> None:
-        """Weights that have diverged are not judged, and not kept."""
-        check_finite(trainer.global_step, module.engine.report())
+def flat(line: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of a line by their path, as in `validation/kind/accuracy`; of cosines each pair once.
 
-    def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
-        """The last step may not have had a line."""
-        check_finite(trainer.global_step, module.engine.report())
+    Example:
+        >>> list(flat({"step": 3, "lr": 0.1, "losses": {"a": 2.0, "b": None}}))
+        [('lr', 0.1), ('losses/a', 2.0)]
+    """
+    for key, value in line.items():
+        path = f"{name}/{key}" if name else key
+        if key == "cosines" and not name and isinstance(value, Mapping):
+            yield from _pairs(value)
+        elif isinstance(value, Mapping):
+            yield from flat(value, path)
+        elif isinstance(value, int | float) and path != "step" and math.isfinite(value):
+            yield path, value
+
+
+def _pairs(cosines: Mapping[str, Mapping[str, float | None]]) -> Iterator[tuple[str, float]]:
+    tasks = list(cosines) if len(cosines) <= PAIRED else []
+    for number, task in enumerate(tasks):
+        for other in tasks[number + 1 :]:
+            if (value := cosines[task][other]) is not None:
+                yield f"cosines/{task}/{other}", value
+
+
+def _keep(path: Path, head: str, is_kept: Any) -> None:
+    """The file with its head and those of its lines that are to stay; a line that was cut short is none."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    stay = [line for line in lines[1 if head else 0 :] if line.endswith("\n") and is_kept(line)]
+    with replacing(path) as unfinished:
+        unfinished.write_text(head + "".join(stay), encoding="utf-8")
+
+
+def _open_board(folder: Path, done: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ConfigError(
+            "training.tensorboard: the package tensorboard is not installed; `pip install 'trunkline[tensorboard]'`, "
+            "or leave it out: the same curves are in log.csv"
+        ) from None
+    return SummaryWriter(str(folder), purge_step=done + 1) if is_first_process() else None
 
 
 def check_finite(step: int, report: Mapping[str, Any]) -> None:

@@ -1,93 +1,31 @@
-"""One training run: loaders, Lightning's Trainer, the best weights by validation."""
+"""One training run, from the first step or from where it was interrupted, to the best weights by validation."""
 
 from __future__ import annotations
 
 import logging
-import math
-import signal
-import sys
-import time
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import lightning as L
-import numpy as np
 import torch
-from safetensors.torch import save_model
-from torch import Tensor
-from torch.utils.data import DataLoader
+from lightning.fabric import Fabric, seed_everything
 
-from trunkline.data import Draw, EpochSampler, EveryRowSampler
 from trunkline.engine import Engine
-from trunkline.files import replacing
-from trunkline.model import Evaluation, Network, TaskScores, aggregate
-from trunkline.schema import RowBatches
-from trunkline.training.log import JsonLinesLog
-from trunkline.training.module import TrainingModule
-from trunkline.training.processes import is_first_process
+from trunkline.model import Network
+from trunkline.training.checkpoint import load_checkpoint, load_rng, save_checkpoint
+from trunkline.training.judge import Judge, Keeper
+from trunkline.training.loaders import training_batches
+from trunkline.training.log import Log, check_finite
+from trunkline.training.processes import any_process, from_first_process
 from trunkline.training.progress import StepBar
+from trunkline.training.schedule import Schedule, is_due
+from trunkline.training.settings import Fitted, Rows, Settings
+from trunkline.training.signals import StopSignal
+from trunkline.training.stepper import Stepper
 
-
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of a source of batches."""
-
-    batches: RowBatches
-    rows: np.ndarray
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train; everything decided.
-
-    Attributes:
-        steps: optimiser steps.
-        batch_size: rows per step and device.
-        lr: peak learning rate of AdamW.
-        weight_decay: on matrices, see `decayed`.
-        warmup: share of the steps with a rising rate.
-        clip: largest norm of the whole gradient; `None` for no limit.
-        precision: as Lightning names it: `32-true`, `bf16-mixed`, …
-        devices: how many; more than one means data-parallel processes. `auto`: all GPUs there are, or one CPU process.
-        accelerator: as Lightning names it: `auto`, `cpu`, `gpu`, …
-        workers: processes that make batches, for each device; 0: the one that trains.
-        seed: of the order of rows, augmentation and dropout.
-        validations: how often to look at the validation rows on the way.
-    """
-
-    steps: int
-    batch_size: int
-    lr: float
-    weight_decay: float
-    warmup: float
-    clip: float | None
-    precision: Any
-    devices: int | Literal["auto"]
-    accelerator: str
-    workers: int
-    seed: int
-    validations: int = 10  # no config says
-
-
-@dataclass
-class Fitted:
-    """What came of it. The network holds its best weights.
-
-    Attributes:
-        steps: optimiser steps taken.
-        best_step: after which the kept weights stood.
-        scores: on the validation rows, with the kept weights; `None` without validation rows.
-        seconds: wall time of the loop.
-        history: `(step, aggregate, scores)` of each validation.
-    """
-
-    steps: int
-    best_step: int
-    scores: TaskScores | None
-    seconds: float
-    history: list[tuple[int, float | None, TaskScores]] = field(default_factory=list)
+BEST, LAST = Path("checkpoints") / "best.safetensors", Path("checkpoints") / "last.safetensors"
+LINES = 100  # of losses in a log
+ASKED = 8  # steps after which processes ask each other whether to stop
 
 
 def train(
@@ -102,7 +40,9 @@ def train(
 ) -> Fitted:
     """Train in place and keep the weights that were best on the validation rows.
 
-    Writes `log.jsonl` and `checkpoints/best.safetensors` under `folder`. Rows without any label are not drawn.
+    Writes `log.jsonl`, `log.csv` and `checkpoints/best.safetensors` under `folder`; on the way, and when it is
+    interrupted, also `checkpoints/last.safetensors`. Where that is there, it goes on from it, bit for bit. Rows without
+    any label are not drawn.
 
     Args:
         network: the layers.
@@ -114,50 +54,44 @@ def train(
         show_progress: a bar on the terminal; by default only where there is one.
 
     Raises:
-        RunError: a loss is not finite any more.
+        ConfigError: TensorBoard is wanted and not installed.
+        RunError: a loss is not finite any more, or the checkpoint cannot be gone on from.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what was learned is in the checkpoint.
     """
-    _quiet()
-    L.seed_everything(settings.seed, workers=True, verbose=False)
-    keeper = _BestWeights(network, validation, folder / "checkpoints" / "best.safetensors")
-    module = TrainingModule(
-        network,
-        engine,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        warmup=settings.warmup,
-        steps=settings.steps,
-        on_scores=keeper,
-    )
-    useful = training.rows[training.batches.labelled[training.rows].any(1)]
-    loaders = _Loaders(Rows(training.batches, useful), validation, settings)
-    bar = sys.stderr.isatty() if show_progress is None else show_progress
-    log = JsonLinesLog(folder / "log.jsonl", every=max(1, settings.steps // 100))
-    keeper.log = log
-    trainer = L.Trainer(
-        max_steps=settings.steps,
-        max_epochs=-1,
+    fabric = launch(settings)
+    seed_everything(settings.seed, workers=True, verbose=False)
+    stepper = Stepper(fabric, network, engine, settings)
+    useful = None if validation is None else validation.labelled().at_most(settings.validation_rows, settings.seed)
+    judge = None if useful is None else Judge(fabric, network, useful, settings)
+    loop = _Loop(stepper, judge, training.labelled(), settings, from_first_process(folder))
+    try:
+        loop.run(show_progress)
+    finally:
+        loop.log.close()
+        network.to("cpu")
+        engine.to("cpu")
+    return loop.finish()
+
+
+def make_fabric(settings: Settings) -> Fabric:
+    """Lightning's view of the machine: devices, processes, precision."""
+    for name in ("utilities.seed", "utilities.distributed", "utilities.rank_zero"):
+        logging.getLogger(f"lightning.fabric.{name}").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    devices = num_devices(settings)
+    return Fabric(
         accelerator=settings.accelerator,
-        devices=num_devices(settings),
-        strategy="auto" if num_devices(settings) == 1 else "ddp_find_unused_parameters_true",
+        devices=devices,
+        strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",
         precision=settings.precision,
-        gradient_clip_val=settings.clip,
-        val_check_interval=max(1, settings.steps // settings.validations) if validation else None,
-        check_val_every_n_epoch=None,
-        limit_val_batches=None if validation else 0,
-        num_sanity_val_steps=0,
-        callbacks=[log, *([StepBar(keeper.last_score)] if bar else [])],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        logger=False,
-        use_distributed_sampler=False,
-        inference_mode=True,
     )
-    start = time.perf_counter()
-    _fit(trainer, module, loaders)
-    seconds = time.perf_counter() - start
-    keeper.finish(trainer.global_step)
-    return Fitted(trainer.global_step, keeper.best_step, keeper.best_scores, seconds, keeper.history)
+
+
+def launch(settings: Settings) -> Fabric:
+    """The same with all processes started, and met."""
+    fabric = make_fabric(settings)
+    fabric.launch()
+    return fabric
 
 
 def num_devices(settings: Settings) -> int:
@@ -167,114 +101,97 @@ def num_devices(settings: Settings) -> int:
     return 1 if settings.accelerator == "cpu" else max(1, torch.cuda.device_count())
 
 
-def _fit(trainer: L.Trainer, module: TrainingModule, loaders: _Loaders) -> None:
-    """Lightning takes Ctrl-C for the wish to end the process, and is deaf to it from then on. Here it is raised."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, datamodule=loaders)
-    except SystemExit as exit:
-        if not isinstance(exit.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None
-    if trainer.interrupted:  # so it was in older versions
-        raise KeyboardInterrupt
+class _Loop:
+    """The steps of a run, and all that happens between them."""
 
+    def __init__(self, stepper: Stepper, judge: Judge | None, rows: Rows, settings: Settings, folder: Path) -> None:
+        self.stepper, self.judge, self.rows, self.settings, self.folder = stepper, judge, rows, settings, folder
+        self.schedule = Schedule(settings.steps, settings.warmup)
+        self.keeper = Keeper(stepper.network, folder / BEST)
+        self.done = 0
+        seconds = self._go_on() if (folder / LAST).exists() else 0.0
+        self.log = Log(folder, done=self.done, seconds=seconds, with_tensorboard=settings.tensorboard)
 
-class _BestWeights:
-    """Called with the scores of each validation; keeps the weights that were best."""
+    def run(self, show_progress: bool | None) -> None:
+        """All steps that are left."""
+        fabric, settings = self.stepper.fabric, self.settings
+        batches = training_batches(
+            self.rows, settings, done=self.done, rank=fabric.global_rank, world=fabric.world_size
+        )
+        bar = StepBar(settings.steps, self.done, show_progress)
+        self.stepper.network.train()
+        with StopSignal() as stop:
+            while self.done < self.schedule.last:
+                self.stepper.step(next(batches), self.schedule.rate(self.done))
+                self.done += 1
+                bar.step()
+                self._write_losses()
+                if self._is_due():
+                    bar.say(self._look())
+                if self._shall_stop(stop):
+                    self._save()
+                    bar.close(settings.steps)
+                    raise KeyboardInterrupt(f"stopped after step {self.done} of {settings.steps}")
+        check_finite(self.done, self.stepper.engine.report())
+        bar.close(self.done)
 
-    def __init__(self, network: Network, validation: Rows | None, path: Path) -> None:
-        self.network, self.path = network, path
-        self.majority = _majority(validation) if validation else {}
-        self.best: float | None = None
-        self.best_step = 0
-        self.best_scores: TaskScores | None = None
-        self.weights: dict[str, Tensor] | None = None
-        self.history: list[tuple[int, float | None, TaskScores]] = []
-        self.log: JsonLinesLog | None = None
+    def finish(self) -> Fitted:
+        """The best weights, or the last ones where nobody looked."""
+        self.stepper.fabric.barrier()
+        self.keeper.put_back()
+        if self.keeper.best is None and self.stepper.average is not None:
+            self.stepper.average.swap()
+        best, _, scores = self.keeper.best or (self.done, None, None)
+        return Fitted(self.done, best, scores, self.log.seconds, self.keeper.history)
 
-    def __call__(self, step: int, scores: TaskScores) -> None:
-        score = aggregate(scores, self.majority, self.network.preprocessing)
-        score = None if score is None or math.isnan(score) else score
-        self.history.append((step, score, scores))
-        if self.log is not None:
-            self.log.write({"step": step, "validation": scores, "aggregate": score})
-        if self.weights is None or (score is not None and (self.best is None or score > self.best)):
-            self.best, self.best_step, self.best_scores = score, step, scores
-            self.weights = {k: v.detach().to("cpu", copy=True) for k, v in self.network.state_dict().items()}
-            if is_first_process():
-                with replacing(self.path) as unfinished:
-                    save_model(self.network, str(unfinished))
+    def _shall_stop(self, stop: StopSignal) -> bool:
+        """All processes stop after the same step; several ask each other now and then only."""
+        is_asked = self.stepper.fabric.world_size == 1 or self.done % ASKED == 0
+        return is_asked and any_process(stop.is_wanted) and self.done < self.schedule.last
 
-    def last_score(self) -> float | None:
-        """The aggregate of the last validation."""
-        return self.history[-1][1] if self.history else None
+    def _write_losses(self) -> None:
+        if self.done == 1 or self.done % max(1, self.settings.steps // LINES) == 0:
+            report = self.stepper.engine.report()
+            self.log.write({"step": self.done, "lr": self.stepper.lr, **report})
+            check_finite(self.done, report)
 
-    def finish(self, step: int) -> None:
-        """Put the best weights back; without validation the last ones stay."""
-        if self.weights is None:
-            self.best_step = step
+    def _is_due(self) -> bool:
+        return is_due(self.done, self.settings.steps, self.settings.validations) or self.done == self.schedule.last
+
+    def _look(self) -> float | None:
+        """Judge and keep; stop early where nothing gets better; save."""
+        if self.judge is None:
+            self._save()
+            return None
+        check_finite(self.done, self.stepper.engine.report())  # weights that have diverged are not judged
+        score = self._judge(self.judge)
+        patience = self.settings.patience
+        if patience is not None and self.keeper.waiting >= patience and self.schedule.cooling_since is None:
+            self.schedule.cool(self.done)
+        self._save()
+        return score
+
+    def _judge(self, judge: Judge) -> float | None:
+        average = self.stepper.average
+        if average is None:
+            score, scores = judge.look()
+            self.keeper.see(self.done, score, scores)
         else:
-            self.network.load_state_dict(self.weights)
+            with average.in_place():
+                score, scores = judge.look()
+                self.keeper.see(self.done, score, scores)
+        self.log.write({"step": self.done, "validation": scores, "aggregate": score})
+        return score
 
+    def _save(self) -> None:
+        state: dict[str, Any] = {"step": self.done, "seconds": self.log.seconds, "keeper": self.keeper.state()}
+        save_checkpoint(self.folder / LAST, self.stepper, {**state, "schedule": self.schedule.state()})
 
-def _majority(validation: Rows) -> TaskScores:
-    evaluation = Evaluation(validation.batches.preprocessing)
-    for draw in EveryRowSampler(validation.rows, 256):
-        evaluation.update_baseline(validation.batches[draw])
-    return evaluation.compute()
-
-
-class _Loaders(L.LightningDataModule):
-    """Batches for each rank. Made in the process that uses them, which knows its rank."""
-
-    def __init__(self, training: Rows, validation: Rows | None, settings: Settings) -> None:
-        super().__init__()
-        self.training, self.validation, self.settings = training, validation, settings
-
-    def train_dataloader(self) -> DataLoader:
-        rank, world = self._place()
-        settings = self.settings
-        return self._loader(
-            self.training.batches,
-            EpochSampler(self.training.rows, settings.batch_size, seed=settings.seed, rank=rank, world=world),
-        )
-
-    def val_dataloader(self) -> DataLoader:
-        assert self.validation is not None
-        draws = even_draws(self.validation.rows, max(256, self.settings.batch_size), *self._place())
-        return self._loader(self.validation.batches, draws)
-
-    def _loader(self, batches: RowBatches, draws: Any) -> DataLoader:
-        """Its own generator: else every validation would draw from the one that dropout draws from."""
-        settings = self.settings
-        return DataLoader(
-            batches,
-            sampler=draws,
-            batch_size=None,
-            num_workers=settings.workers,
-            persistent_workers=settings.workers > 0,
-            generator=torch.Generator().manual_seed(settings.seed),
-        )
-
-    def _place(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
-def even_draws(rows: np.ndarray, batch_size: int, rank: int, world: int) -> list[Draw]:
-    """Every row once over all ranks, and as many batches on each: they meet in every one, as they do in training.
-
-    Where fewer rows are left than there are ranks, the last batch of some is empty.
-    """
-    together = batch_size * world
-    parts = (np.array_split(rows[i : i + together], world)[rank] for i in range(0, len(rows), together))
-    return [Draw(tuple(part.tolist()), None) for part in parts]
-
-
-def _quiet() -> None:
-    """Lightning's remarks on hardware and workers; trunkline says what matters itself."""
-    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.distributed"):
-        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    def _go_on(self) -> float:
+        """From the checkpoint. Returns the seconds that were spent before it."""
+        state = load_checkpoint(self.folder / LAST, self.stepper)
+        load_rng(self.folder / LAST, self.stepper)
+        self.schedule.load(state["schedule"])
+        self.keeper.load(state["keeper"])
+        self.done = state["step"]
+        return state["seconds"]

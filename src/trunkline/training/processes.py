@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 T = TypeVar("T")
@@ -26,22 +26,36 @@ def meeting() -> Iterator[None]:
 
     One that exits while it still belongs to a group may abort, and one that trains alone later must not share.
     """
-    had_met = _have_met()
+    had_met = have_met()
     try:
         yield
-        if _have_met():
+        if have_met():
             dist.barrier()
     finally:
-        if _have_met() and not had_met:
+        if have_met() and not had_met:
             dist.destroy_process_group()
 
 
 def from_first_process(value: T) -> T:
     """What the first process holds, on all of them."""
     box = [value]
-    if _have_met():
+    if have_met():
         dist.broadcast_object_list(box)
     return box[0]
+
+
+def from_all_processes(value: T) -> list[T]:
+    """What each process holds, in the order of the ranks."""
+    if not have_met():
+        return [value]
+    box: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(box, value)
+    return box
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is up on any of them."""
+    return any(from_all_processes(flag)) if have_met() else flag
 
 
 def gather_ranks(tensor: Tensor, group: Any = None) -> list[Tensor]:
@@ -65,5 +79,6 @@ def gather_ranks(tensor: Tensor, group: Any = None) -> list[Tensor]:
     return [part[:size].reshape(own) for part, size, own in zip(parts, sizes, shapes)]
 
 
-def _have_met() -> bool:
+def have_met() -> bool:
+    """Whether several processes train together here."""
     return dist.is_available() and dist.is_initialized()

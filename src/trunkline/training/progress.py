@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
 
-import lightning as L
 from tqdm import tqdm
 
+from trunkline.training.processes import is_first_process
 
-class StepBar(L.Callback):
+
+class StepBar:
     """Steps done of all steps, and the aggregate of the last validation.
 
     Args:
-        aggregate: gives that of the last validation, `None` before the first.
+        steps: how many in all.
+        done: how many were taken before.
+        is_shown: by default where there is a terminal.
     """
 
-    def __init__(self, aggregate: Callable[[], float | None]) -> None:
-        self.aggregate = aggregate
-        self.bar: tqdm | None = None
+    def __init__(self, steps: int, done: int, is_shown: bool | None) -> None:
+        shown = (sys.stderr.isatty() if is_shown is None else is_shown) and is_first_process()
+        self.bar = tqdm(total=steps, initial=done, desc="training", unit="step", file=sys.stderr, dynamic_ncols=True,
+                        disable=not shown)  # fmt: skip
 
-    def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        self.bar = tqdm(total=trainer.max_steps, desc="training", unit="step", file=sys.stderr, dynamic_ncols=True)
+    def step(self) -> None:
+        """One more."""
+        self.bar.update()
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, number: int) -> None:
-        assert self.bar is not None
-        if (score := self.aggregate()) is not None:
-            self.bar.set_postfix_str(f"aggregate {score:.3f}", refresh=False)
-        self.bar.update(trainer.global_step - self.bar.n)
+    def say(self, aggregate: float | None) -> None:
+        """What the last validation gave."""
+        if aggregate is not None:
+            self.bar.set_postfix_str(f"aggregate {aggregate:.3f}", refresh=False)
 
-    def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def on_exception(self, trainer: L.Trainer, module: Any, exception: BaseException) -> None:
-        self.on_train_end(trainer, module)
+    def close(self, steps: int) -> None:
+        """The run has ended after so many steps."""
+        self.bar.total = steps
+        self.bar.close()

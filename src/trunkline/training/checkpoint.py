@@ -1,0 +1,99 @@
+"""A run that was interrupted, whole in one file: tensors as safetensors, the rest as JSON in their header.
+
+Nothing pickled is read. The order of rows needs no state: it follows from the seed and the step.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trunkline.errors import RunError
+from trunkline.files import replacing
+from trunkline.training.processes import from_all_processes, is_first_process
+from trunkline.training.stepper import Stepper
+
+
+def save_checkpoint(path: Path, stepper: Stepper, state: dict[str, Any]) -> None:
+    """Write what is needed to go on bit for bit; to be called by all processes.
+
+    Args:
+        path: of the file, which is replaced when the new one is whole.
+        stepper: the network, what the balancer keeps, the optimiser, the average of the weights.
+        state: anything else, as JSON.
+    """
+    rngs = from_all_processes(_rng(stepper.fabric.device))
+    if not is_first_process():
+        return
+    groups = {
+        "network": stepper.network.state_dict(),
+        "engine": stepper.engine.state_dict(),
+        "average": {} if stepper.average is None else stepper.average.state(),
+        **{f"optimiser.{i}": own for i, own in stepper.optimiser.state_dict()["state"].items()},
+        **{f"rng.{rank}": own for rank, own in enumerate(rngs)},
+    }
+    tensors = {f"{group}.{name}": _own(value) for group, named in groups.items() for name, value in named.items()}
+    state = {
+        **state,
+        "average_steps": 0 if stepper.average is None else stepper.average.steps,
+        "scaler": stepper.fabric.strategy.precision.state_dict(),
+    }
+    with replacing(path) as unfinished:
+        save_file(tensors, unfinished, {"state": json.dumps(state)})
+
+
+def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
+    """Put everything back but the random numbers, which `load_rng` puts back last of all.
+
+    Returns:
+        The `state` that was saved.
+
+    Raises:
+        RunError: the file is none, or of another network.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            state = json.loads(file.metadata()["state"])
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+        stepper.network.load_state_dict(_group(tensors, "network"))
+        stepper.engine.load_state_dict(_group(tensors, "engine"))
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise RunError(f"{path}: cannot be gone on from: {error}") from error
+    optimiser = stepper.optimiser
+    numbers = range(len(stepper.parameters))
+    own = {i: state_of for i in numbers if (state_of := _group(tensors, f"optimiser.{i}"))}
+    optimiser.load_state_dict({"state": own, "param_groups": optimiser.state_dict()["param_groups"]})
+    if stepper.average is not None:
+        stepper.average.load(_group(tensors, "average"), state["average_steps"])
+    stepper.fabric.strategy.precision.load_state_dict(state["scaler"])
+    return state
+
+
+def load_rng(path: Path, stepper: Stepper) -> None:
+    """Random numbers go on as well."""
+    with safe_open(path, "pt") as file:
+        own = f"rng.{stepper.fabric.global_rank}"
+        torch.set_rng_state(file.get_tensor(f"{own}.cpu"))
+        if stepper.fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(file.get_tensor(f"{own}.cuda"), stepper.fabric.device)
+
+
+def _rng(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
+
+
+def _group(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{group}."): t for name, t in tensors.items() if name.startswith(f"{group}.")}
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """In memory of its own: safetensors refuses what is shared."""
+    return tensor.detach().to("cpu", copy=True).contiguous()

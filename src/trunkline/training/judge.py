@@ -1,0 +1,101 @@
+"""The validation rows: how good the network is on them, and the weights that were best."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from safetensors.torch import load_model, save_model
+
+from trunkline.data import EveryRowSampler
+from trunkline.files import replacing
+from trunkline.model import Evaluation, Network, TaskScores, aggregate
+from trunkline.training.loaders import validation_batches
+from trunkline.training.processes import gather_ranks, is_first_process
+from trunkline.training.settings import Rows, Settings
+
+Look = tuple[int, float | None, TaskScores]
+
+
+class Judge:
+    """Scores of a network on the validation rows, and their aggregate.
+
+    Args:
+        fabric: launched.
+        network: as it learns.
+        validation: rows to look at.
+        settings: how.
+    """
+
+    def __init__(self, fabric: Fabric, network: Network, validation: Rows, settings: Settings) -> None:
+        self.fabric, self.network = fabric, network
+        rank, world = fabric.global_rank, fabric.world_size
+        self.batches = validation_batches(validation, settings, rank=rank, world=world)
+        self.evaluation = Evaluation(network.preprocessing, gather_ranks).to(fabric.device)
+        self.majority = _majority(validation)
+
+    def look(self) -> tuple[float | None, TaskScores]:
+        """The aggregate, `None` where there is none, and what it is made of. The network goes on training after."""
+        self.network.eval()
+        with torch.inference_mode(), self.fabric.autocast():
+            for (batch,) in self.batches:
+                if batch.size > 0:  # else no row was left for this rank
+                    there = batch.to(self.fabric.device)
+                    self.evaluation.update(self.network, self.network.share(there), there)
+        scores = self.evaluation.compute()
+        self.evaluation.reset()
+        self.network.train()
+        score = aggregate(scores, self.majority, self.network.preprocessing)
+        return None if score is None or math.isnan(score) else score, scores
+
+
+class Keeper:
+    """Keeps the weights that were best on the validation rows, in a file.
+
+    Args:
+        network: whose.
+        path: of the file.
+    """
+
+    def __init__(self, network: Network, path: Path) -> None:
+        self.network, self.path = network, path
+        self.best: Look | None = None
+        self.history: list[Look] = []
+
+    def see(self, step: int, score: float | None, scores: TaskScores) -> None:
+        """Note one validation, and keep the weights if none was better."""
+        self.history.append((step, score, scores))
+        if self.best is None or (score is not None and (self.best[1] is None or score > self.best[1])):
+            self.best = self.history[-1]
+            if is_first_process():
+                with replacing(self.path) as unfinished:
+                    save_model(self.network, str(unfinished))
+
+    @property
+    def waiting(self) -> int:
+        """Validations since the best one."""
+        return 0 if self.best is None else sum(step > self.best[0] for step, *_ in self.history)
+
+    def put_back(self) -> None:
+        """The best weights, where there was a validation."""
+        if self.best is not None:
+            load_model(self.network, str(self.path), device=str(self.network.missing.device))
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"best": self.best, "history": self.history}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.history = [(step, score, scores) for step, score, scores in state["history"]]
+        self.best = next((look for look in self.history if state["best"] and look[0] == state["best"][0]), None)
+
+
+def _majority(validation: Rows) -> TaskScores:
+    evaluation = Evaluation(validation.batches.preprocessing)
+    for draw in EveryRowSampler(validation.rows, 256):
+        evaluation.update_baseline(validation.batches[draw])
+    return evaluation.compute()

@@ -1,0 +1,51 @@
+"""AdamW, and which parameters it decays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from trunkline.training.settings import Settings
+
+UNDECAYED = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
+
+
+def make_optimiser(network: nn.Module, engine: nn.Module, settings: Settings) -> torch.optim.AdamW:
+    """AdamW on the network, and on what the balancer learns, in two groups: decayed and not.
+
+    Fused: one call for all parameters, where small networks would spend most of a step in Python. Not with float16,
+    whose scaler would then refuse to clip.
+    """
+    names = decayed(network)
+    named = [(name in names, p) for name, p in network.named_parameters() if p.requires_grad]
+    named += [(False, p) for p in engine.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for is_decayed, p in named if is_decayed], "weight_decay": settings.weight_decay},
+        {"params": [p for is_decayed, p in named if not is_decayed], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.lr, fused=settings.precision != "16-mixed")
+
+
+def decayed(network: nn.Module) -> set[str]:
+    """The parameters with weight decay: what multiplies, in layers whose output grows with it.
+
+    That is every matrix that is called a weight, but for those of embeddings (also where a layer shares one) and
+    normalisations. Biases, learned tokens and places have none, whatever their shape: a stack of heads keeps its
+    biases, which hold the priors of the classes, as rows of a matrix.
+    """
+    spared = {id(p) for m in network.modules() if isinstance(m, UNDECAYED) for p in m.parameters(recurse=False)}
+    return {
+        name
+        for name, p in network.named_parameters()
+        if name.rpartition(".")[2].endswith("weight") and p.ndim > 1 and id(p) not in spared
+    }
+
+
+def clip_gradients(parameters: Sequence[Tensor], largest: float) -> None:
+    """Scale all gradients together so that their norm is `largest` at most; nothing waits for the device."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = get_total_norm(gradients, foreach=True)
+    clip_grads_with_norm_(parameters, largest, norm, foreach=True)

@@ -1,0 +1,92 @@
+"""What is trained on, how, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from trunkline.model import TaskScores
+from trunkline.schema import RowBatches
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a source of batches."""
+
+    batches: RowBatches
+    rows: np.ndarray
+
+    def labelled(self) -> Rows:
+        """Those with a label: the others have nothing to teach, and nothing to be judged by."""
+        return Rows(self.batches, self.rows[self.batches.labelled[self.rows].any(1)])
+
+    def at_most(self, count: int, seed: int) -> Rows:
+        """So many of them, drawn by the seed alone, in order."""
+        if len(self.rows) <= count:
+            return self
+        places = np.random.default_rng(seed).permutation(len(self.rows))[:count]
+        return Rows(self.batches, self.rows[np.sort(places)])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; everything decided.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: rows per step and device.
+        accumulate: parts in which the rows of a step go through the network, one after the other.
+        lr: peak learning rate of AdamW.
+        weight_decay: on matrices, see `decayed`.
+        warmup: share of the steps with a rising rate.
+        clip: largest norm of the whole gradient; `None` for no limit.
+        patience: validations without a better one before the rate falls to zero early; `None`: all steps are taken.
+        ema: share of the averaged weights that a step keeps; `None` for no average.
+        validations: how often to look at the validation rows on the way.
+        validation_rows: how many of them, at most.
+        precision: as Lightning names it: `32-true`, `bf16-mixed`, …
+        devices: how many; more than one means data-parallel processes. `auto`: all GPUs there are, or one CPU process.
+        accelerator: as Lightning names it: `auto`, `cpu`, `gpu`, …
+        workers: processes that make batches, for each device; 0: the one that trains.
+        tensorboard: write curves for TensorBoard too.
+        seed: of the order of rows, augmentation and dropout.
+    """
+
+    steps: int
+    batch_size: int
+    accumulate: int
+    lr: float
+    weight_decay: float
+    warmup: float
+    clip: float | None
+    patience: int | None
+    ema: float | None
+    validations: int
+    validation_rows: int
+    precision: Any
+    devices: int | Literal["auto"]
+    accelerator: str
+    workers: int
+    tensorboard: bool
+    seed: int
+
+
+@dataclass
+class Fitted:
+    """What came of it. The network holds its best weights.
+
+    Attributes:
+        steps: optimiser steps taken.
+        best_step: after which the kept weights stood.
+        scores: on the validation rows, with the kept weights; `None` without validation rows.
+        seconds: wall time of the loop.
+        history: `(step, aggregate, scores)` of each validation.
+    """
+
+    steps: int
+    best_step: int
+    scores: TaskScores | None
+    seconds: float
+    history: list[tuple[int, float | None, TaskScores]] = field(default_factory=list)

@@ -1,0 +1,93 @@
+"""One optimiser step: forward, backward, clip, step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from trunkline.engine import Engine, Whole
+from trunkline.model import Network
+from trunkline.training.average import Average
+from trunkline.training.optimiser import clip_gradients, make_optimiser
+from trunkline.training.settings import Settings
+from trunkline.types import Batch
+
+
+class Part:
+    """What goes through the network at a time. No dataclass: Lightning would look into it, and cast what it finds."""
+
+    def __init__(self, batch: Batch, whole: Whole | None) -> None:
+        self.batch, self.whole = batch, whole
+
+
+class Objective(nn.Module):
+    """What is differentiated: the balanced total of a part. It holds all that learns, for data parallelism."""
+
+    def __init__(self, network: Network, engine: Engine) -> None:
+        super().__init__()
+        self.network, self.engine = network, engine
+
+    def forward(self, part: Part) -> Tensor:
+        """A scalar."""
+        return self.network.training_loss(part.batch, self.engine, part.whole)
+
+
+class Stepper:
+    """Takes steps.
+
+    Args:
+        fabric: launched.
+        network: moved to its device.
+        engine: likewise.
+        settings: how.
+    """
+
+    def __init__(self, fabric: Fabric, network: Network, engine: Engine, settings: Settings) -> None:
+        self.fabric, self.network, self.engine, self.settings = fabric, network, engine, settings
+        self.optimiser = make_optimiser(network, engine, settings)
+        self.module, self._wrapped = fabric.setup(Objective(network, engine), self.optimiser)
+        self.parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.average = None if settings.ema is None else Average(network, settings.ema)
+        self.lr = 0.0
+
+    def step(self, batches: Sequence[Batch], rate: float) -> None:
+        """One step on the rows of all these batches together.
+
+        Args:
+            batches: the parts of the step.
+            rate: share of the peak learning rate.
+        """
+        self.lr = self.settings.lr * rate
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.lr
+        self.optimiser.zero_grad()
+        parts = [batch if self.fabric.device.type == "cpu" else batch.to(self.fabric.device, True) for batch in batches]
+        if len(parts) == 1:
+            self.fabric.backward(self.module(Part(parts[0], None)))
+        else:
+            self._backward_in_parts(parts)
+        if self.settings.clip is not None:
+            self.fabric.strategy.precision.unscale_gradients(self.optimiser)
+            clip_gradients(self.parameters, self.settings.clip)
+        self._wrapped.step()
+        if self.average is not None:
+            self.average.update()
+
+    def _backward_in_parts(self, parts: Sequence[Batch]) -> None:
+        whole = self._look(parts)
+        for number, batch in enumerate(parts):
+            is_last = number == len(parts) - 1
+            with self.fabric.no_backward_sync(self.module, enabled=self.fabric.world_size > 1 and not is_last):
+                self.fabric.backward(self.module(Part(batch, whole)))
+
+    def _look(self, parts: Sequence[Batch]) -> Whole:
+        """The step's losses before its first backward pass: one pass more, without gradients, with the same dropout."""
+        devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
+        with torch.no_grad(), self.fabric.autocast(), torch.random.fork_rng(devices):
+            found = [self.network.losses(batch, self.network.share(batch)) for batch in parts]
+        sums, weights = (torch.stack(each).sum(0) for each in zip(*found))
+        counts = [sum(each) for each in zip(*(batch.counts for batch in parts))]
+        return Whole(counts, sum(batch.size for batch in parts), len(parts), sums, weights)

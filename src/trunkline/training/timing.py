@@ -1,0 +1,86 @@
+"""How long a step takes here and now, and a look at a validation row: on copies that are thrown away."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from lightning.fabric import Fabric
+
+from trunkline.engine import Engine
+from trunkline.model import Network
+from trunkline.training.judge import Judge
+from trunkline.training.loaders import training_batches
+from trunkline.training.loop import make_fabric
+from trunkline.training.processes import have_met
+from trunkline.training.settings import Rows, Settings
+from trunkline.training.stepper import Stepper
+from trunkline.types import Batch
+
+WARM_UP, MOST, SECONDS = 3, 12, 2.0  # steps that do not count; steps, and about the seconds, that do
+LOOKED_AT = 256  # validation rows
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds on this machine.
+
+    Attributes:
+        step: of one step, its batch made of cells that were read before.
+        reading: of reading the cells of one batch for the first time.
+        row: of looking at one validation row.
+    """
+
+    step: float
+    reading: float
+    row: float
+
+
+def measure_pace(network: Network, engine: Engine, training: Rows, validation: Rows | None, settings: Settings) -> Pace:
+    """Take a few steps of the run with copies of the network and of the engine, which themselves stay untouched.
+
+    Random numbers go on as if nothing had happened.
+    """
+    settings = replace(settings, devices=1, workers=0)
+    fabric = make_fabric(settings)
+    with torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
+        network, engine = copy.deepcopy((network, engine))
+        stepper = Stepper(fabric, network, engine, settings)
+        network.train()
+        first, again = (_timed(fabric, stepper, training_batches(training.labelled(), settings)) for _ in range(2))
+        row = 0.0 if validation is None else _row(fabric, network, validation.labelled(), settings)
+    return Pace(step=again, reading=max(0.0, first - again), row=row)
+
+
+def _timed(fabric: Fabric, stepper: Stepper, batches: Iterator[list[Batch]]) -> float:
+    """Median seconds of a few steps."""
+    times: list[float] = []
+    is_together = have_met()  # then all take as many steps
+    while len(times) < WARM_UP + MOST and (is_together or sum(times[WARM_UP:]) < SECONDS):
+        start = time.perf_counter()
+        stepper.step(next(batches), 1e-3)
+        _wait(fabric)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[WARM_UP:])
+
+
+def _row(fabric: Fabric, network: Network, validation: Rows, settings: Settings) -> float:
+    """The second look: cells are read and layers warm."""
+    few = validation.at_most(LOOKED_AT, settings.seed)
+    if len(few.rows) == 0:
+        return 0.0
+    judge = Judge(fabric, network, few, settings)
+    judge.look()
+    start = time.perf_counter()
+    judge.look()
+    _wait(fabric)
+    return (time.perf_counter() - start) / len(few.rows)
+
+
+def _wait(fabric: Fabric) -> None:
+    if fabric.device.type == "cuda":
+        torch.cuda.synchronize(fabric.device)
