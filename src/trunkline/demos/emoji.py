@@ -1,9 +1,10 @@
-"""Emoji drawn, written and spoken: a picture, a name in one language, the name spoken in another.
+"""Emoji drawn, written and spoken in four languages.
 
-OpenMoji's pictures, turned and tinted; names in English, German, French and Spanish; the voice of espeak-ng. What an
-emoji is (`category`, `subcategory`) can be told from each input alone, with more or less luck; `language` and `voice`
-only from the sound. The emoji of the test rows are in no other row. Every combination of inputs is as frequent as any
-other, so three cells in seven are absent; and so is half of the labels that could be known.
+A picture, a name in one language, the name spoken in another: OpenMoji's pictures, turned and tinted; names in English,
+German, French and Spanish; the voices of espeak-ng. What an emoji is (`category`, `subcategory`) can be told from each
+input alone, with more or less luck; `language` and `voice` only from the sound. The emoji of the test rows are in no
+other row. Every combination of inputs is as frequent as any other, so three cells in seven are absent; and so is half
+of the labels that could be known.
 
 Nothing is downloaded, and the same arguments give the same bytes.
 """
