@@ -30,8 +30,8 @@ from trunkline.schema import (
     RowBatches,
     Schema,
     TaskColumn,
-    evenly_spaced,
     rows_with,
+    sampled,
     unseen_labels,
 )
 from trunkline.tasks import CATALOG as TASKS
@@ -114,19 +114,23 @@ def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
     schema.check_columns(train.table, is_training=True)
     for name, column in schema.inputs.items():
         kind = column.modality
-        if type(kind).choose is Modality.choose:
+        if column.share is not None or type(kind).choose is Modality.choose:
             continue
-        rows = rows_with(column, train.table, train.rows.tolist())
-        sample = [value for _, value in column.values(train.table, evenly_spaced(rows, kind.fit_sample))]
-        chosen = {o: c for o, c in kind.choose(sample, len(rows)).items() if getattr(kind, o) is None}
+        readers = schema.readers(name)
+        sample = list(sampled(readers, train.table, train.rows.tolist()))
+        rows = sum(len(rows_with(reader, train.table, train.rows.tolist())) for reader in readers)
+        chosen = {o: c for o, c in kind.choose(sample, rows).items() if getattr(kind, o) is None}
         inputs[name] = inputs[name].with_options({option: value for option, (value, _) in chosen.items()})
         reasons |= {f"inputs.{name}.{option}": why for option, (_, why) in chosen.items()}
+    for name, column in schema.inputs.items():
+        if column.share is not None:
+            inputs[name] = inputs[name].with_options(inputs[column.share].options)
     return replace(config, inputs=inputs), reasons
 
 
 def _schema(config: Config) -> Schema:
     return Schema(
-        {name: InputColumn(c.make(), c.column) for name, c in config.inputs.items()},
+        {name: InputColumn(c.make(), c.column, c.share) for name, c in config.inputs.items()},
         {name: TaskColumn(c.make(), c.column, c.of, c.weight) for name, c in config.tasks.items()},
     )
 
@@ -135,7 +139,7 @@ def config_of(model: MultiTaskModel, balancer: Balancer | None, level: Any, trai
     """What a config would say to make this model."""
     schema = model.schema()
     inputs = {
-        name: InputConfig(column=c.column, **as_type_and_options(c.modality, MODALITIES))
+        name: InputConfig(column=c.column, share=c.share, **as_type_and_options(c.modality, MODALITIES))
         for name, c in schema.inputs.items()
     }
     tasks = {

@@ -51,10 +51,12 @@ class InputConfig(ComponentConfig):
 
     Attributes:
         column: its name in the table.
+        share: the input whose encoder reads this one, too.
         reason: why it has this type, where the config left that open.
     """
 
     column: str
+    share: str | None = None
     reason: str | None = field(default=None, compare=False)
 
 

@@ -46,6 +46,8 @@ def _component(config: ComponentConfig, name: str | None = None) -> Any:
     plain: dict[str, Any] = {"type": config.type}
     if isinstance(config, InputConfig | TaskConfig) and config.column != name:
         plain["column"] = config.column
+    if isinstance(config, InputConfig) and config.share is not None:
+        plain["share"] = config.share
     if isinstance(config, TaskConfig):
         plain |= {
             key: value for key, value in (("of", config.of), ("weight", config.weight)) if value not in (None, 1.0)

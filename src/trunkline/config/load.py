@@ -16,6 +16,7 @@ from trunkline.config.problems import Problems
 from trunkline.config.reader import Entry, Reader
 from trunkline.config.sections import Config, DataConfig
 from trunkline.config.settings import read_data, read_training, read_width
+from trunkline.config.sharing import take_over
 from trunkline.config.spread import bind, check_columns, check_leaks, spread
 from trunkline.data import Table
 from trunkline.errors import ConfigError, DataError, suggest
@@ -121,6 +122,7 @@ def _with_entries(
             problems.add("data.split", f"the table has no column {split!r}.{suggest(split, columns)}")
     check_leaks(written["inputs"], written["tasks"], problems)
     written = infer_types(written, table, reader, problems)
+    written["inputs"] = take_over(written["inputs"], problems)
     written["tasks"] = bind(written["inputs"], written["tasks"], problems)
     return replace(rest, inputs=written["inputs"], tasks=written["tasks"])
 

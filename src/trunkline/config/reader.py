@@ -23,6 +23,7 @@ ALL_OTHER = "all_other"
 AUTO = "auto"  # a type that is chosen from the column's cells
 
 _COLUMNS = {"column": str, "columns": list[str] | Literal["all_other"]}
+_INPUT_KEYS = {**_COLUMNS, "share": str | None}
 _TASK_KEYS = {**_COLUMNS, "of": str | None, "weight": float}
 
 
@@ -69,7 +70,7 @@ class Reader:
 
     def read_inputs(self, raw: Any) -> dict[str, Entry]:
         """`inputs:`."""
-        return self._read_entries("inputs", raw, self.modality, _COLUMNS, InputConfig)
+        return self._read_entries("inputs", raw, self.modality, _INPUT_KEYS, InputConfig)
 
     def read_tasks(self, raw: Any) -> dict[str, Entry]:
         """`tasks:`."""

@@ -43,7 +43,7 @@ class Network(nn.Module):
         super().__init__()
         schema = preprocessing.schema
         self.preprocessing = preprocessing
-        self.encoders = nn.ModuleList(_build_encoder(preprocessing, unit, width) for unit in preprocessing.encoders)
+        self.encoders = nn.ModuleList(_build_encoders(preprocessing, width))
         self.missing = nn.Parameter(torch.randn(len(self.encoders), width) * 0.02)
         keep = tuple(schema.inputs) if trunk.wants_tokens else schema.kept_inputs
         self.fusion = fusion.build([unit.name for unit in preprocessing.encoders], keep, width)
@@ -165,6 +165,13 @@ class Network(nn.Module):
         apart = {task: tuple(tap.with_values(v) for tap, v in zip(taps, values)) for task, values in copies.items()}
         cut_off = tuple(tap.with_values(tap.values.detach()) for tap in taps)  # for the absent members of a stack
         return {task: apart.get(task, cut_off) for task in self.preprocessing.tasks}
+
+
+def _build_encoders(preprocessing: Preprocessing, width: int) -> list[nn.Module]:
+    """One a unit; units that share an encoder have the same module."""
+    leaders = [preprocessing.schema.inputs[unit.name].share or unit.name for unit in preprocessing.encoders]
+    built = {u.name: _build_encoder(preprocessing, u, width) for u in preprocessing.encoders if u.name in leaders}
+    return [built[name] for name in leaders]
 
 
 def _build_encoder(preprocessing: Preprocessing, unit: EncoderUnit, width: int) -> nn.Module:

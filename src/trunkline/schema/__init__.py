@@ -2,7 +2,7 @@
 
 from trunkline.schema.batches import RowBatches, drop_inputs
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
-from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, evenly_spaced, rows_with
+from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, rows_with, sampled
 from trunkline.schema.unseen import Unseen, unseen_labels
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "TaskColumn",
     "Unseen",
     "drop_inputs",
-    "evenly_spaced",
     "rows_with",
+    "sampled",
     "unseen_labels",
 ]

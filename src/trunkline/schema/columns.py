@@ -19,10 +19,12 @@ class InputColumn:
     Attributes:
         modality: its kind.
         column: its name in the table.
+        share: the input whose encoder reads this one, too; both are of one kind and have equal options.
     """
 
     modality: Modality
     column: str
+    share: str | None = None
 
     def values(self, table: Table, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
         """Row numbers and decoded values, where present."""
@@ -101,6 +103,9 @@ class Schema:
         faults = [] if self.inputs else ["inputs: a model needs at least one"]
         faults += [] if self.tasks else ["tasks: a model needs at least one"]
         faults += [f"tasks.{name}.{fault}" for name, task in self.tasks.items() if (fault := self._unfit(task))]
+        faults += [
+            f"inputs.{name}.share: {fault}" for name in self.inputs if (fault := self._misshared(name)) is not None
+        ]
         read = {column.column: name for name, column in self.inputs.items()}
         faults += [
             f"tasks.{name}.column: {task.column!r} is read by input {read[task.column]!r}, which would give it away"
@@ -116,6 +121,10 @@ class Schema:
         bound = {task.of for task in self.tasks.values() if task.of is not None}
         reads_all = any(task.task.reads == "tokens" and task.of is None for task in self.tasks.values())
         return tuple(name for name in self.inputs if reads_all or name in bound)
+
+    def readers(self, name: str) -> list[InputColumn]:
+        """The columns that one input's encoder reads: its own, and those of the inputs that share it."""
+        return [column for other, column in self.inputs.items() if name in (other, column.share)]
 
     def check_columns(self, table: Table, *, is_training: bool, with_targets: bool = True) -> None:
         """Is every column there that must be?
@@ -133,6 +142,20 @@ class Schema:
             missing += gone if is_training or len(gone) == len(set(columns)) else []
         if missing:
             raise DataError("\n".join(f"{table.source}: no column {c!r}.{suggest(c, table.columns)}" for c in missing))
+
+    def _misshared(self, name: str) -> str | None:
+        column = self.inputs[name]
+        if column.share is None:
+            return None
+        if (other := self.inputs.get(column.share)) is None:
+            return f"{column.share!r} is not an input.{suggest(column.share, self.inputs)}"
+        if other.share is not None:
+            return f"{column.share!r} has no encoder of its own; name an input that has one"
+        if other.modality.block is not None:
+            return f"{column.share!r} is encoded in a table block, which has weights for each input"
+        if type(other.modality) is not type(column.modality) or vars(other.modality) != vars(column.modality):
+            return f"{column.share!r} is of another kind, or has other options"
+        return None
 
     def _unfit(self, task: TaskColumn) -> str | None:
         reads = task.task.reads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -92,12 +92,17 @@ class Preprocessing:
         states: State = {"inputs": {}, "tasks": {}}
         faults: list[str] = []
         for name, column in schema.inputs.items():
-            looked_at = _spread(column, table, numbers)
-            _collect(faults, states["inputs"], name, column, table, looked_at, column.modality.fit)
+            if column.share is None:
+                values = sampled(schema.readers(name), table, numbers)
+                _collect(faults, states["inputs"], name, column, table, values, column.modality.fit)
         for name, target in schema.tasks.items():
-            _collect(faults, states["tasks"], name, target, table, numbers, target.task.fit)
+            labels = (value for _, value in target.values(table, numbers))
+            _collect(faults, states["tasks"], name, target, table, labels, target.task.fit)
         if faults:
             raise DataError("\n".join(faults))
+        for name, column in schema.inputs.items():
+            if column.share is not None:
+                states["inputs"][name] = states["inputs"][column.share]
         return cls(schema, states)
 
     def places(self, tasks: Sequence[str]) -> list[int]:
@@ -121,12 +126,6 @@ class Preprocessing:
             raise error.at(table.source, row + 1, column.column) from None
 
 
-def _spread(column: InputColumn, table: Table, rows: list[int]) -> list[int]:
-    """The rows a modality's `fit` looks at: all, or as many as it asks for, evenly spread over those that have it."""
-    wanted = column.modality.fit_sample
-    return rows if wanted is None else evenly_spaced(rows_with(column, table, rows), wanted)
-
-
 def rows_with(column: InputColumn, table: Table, rows: Sequence[int]) -> list[int]:
     """Those of these rows that have the input."""
     cells = table.column(column.column)
@@ -139,18 +138,30 @@ def evenly_spaced(rows: Sequence[int], wanted: int | None) -> list[int]:
     return [rows[int(i)] for i in np.linspace(0, len(rows) - 1, count)]
 
 
+def sampled(columns: Sequence[InputColumn], table: Table, rows: Sequence[int]) -> Iterator[Any]:
+    """The values that an encoder's `choose` and `fit` look at, from all columns that it reads.
+
+    All of them, or as many as the modality asks for, evenly spread over the rows that have them.
+    """
+    for column in columns:
+        wanted = column.modality.fit_sample
+        if wanted is not None:
+            looked_at = evenly_spaced(rows_with(column, table, rows), max(1, wanted // len(columns)))
+        yield from (value for _, value in column.values(table, rows if wanted is None else looked_at))
+
+
 def _collect(
     faults: list[str],
     states: dict[str, State],
     name: str,
     column: InputColumn | TaskColumn,
     table: Table,
-    rows: list[int],
+    values: Iterable[Any],
     fit: Callable[[Iterable[Any]], State],
 ) -> None:
     """Fit one column's state, or note what is wrong with it."""
     try:
-        states[name] = fit(value for _, value in column.values(table, rows))
+        states[name] = fit(values)
     except DataError as error:
         has_place = str(error).startswith(table.source)
         faults.append(str(error if has_place else error.at(table.source, None, column.column)))
