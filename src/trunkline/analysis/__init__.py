@@ -1,0 +1,16 @@
+"""Statistics of models that are compared. Pure: numbers in, numbers out."""
+
+from trunkline.analysis.delta import delta_m, mean_over_tasks, relative_change
+from trunkline.analysis.paired import Verdict, interval, mean_std, student_quantile, summary, verdict
+
+__all__ = [
+    "Verdict",
+    "delta_m",
+    "interval",
+    "mean_over_tasks",
+    "mean_std",
+    "relative_change",
+    "student_quantile",
+    "summary",
+    "verdict",
+]
