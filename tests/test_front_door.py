@@ -11,8 +11,8 @@ import pytest
 
 import trunkline
 
-ROOMS = ("balancers", "config", "data", "engine", "export", "fusion", "modalities", "model", "schema", "tasks",
-         "training", "trunks", "run")  # fmt: skip
+ROOMS = ("analysis", "balancers", "config", "data", "engine", "export", "fusion", "modalities", "model", "schema",
+         "tasks", "training", "trunks", "run")  # fmt: skip
 
 
 def run_python(code: str) -> str:
@@ -66,6 +66,7 @@ def test_the_command_line_stays_small() -> None:
     assert options == {
         "fit": ["--out", "--resume", "--trust-code"],
         "check": ["--trust-code"],
+        "compare": ["--balancers", "--out", "--seeds", "--trust-code"],
         "evaluate": ["--json", "--trust-code"],
         "predict": ["--out", "--trust-code"],
         "export": ["--out", "--rows", "--tasks", "--trust-code"],

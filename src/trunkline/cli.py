@@ -93,6 +93,30 @@ def check(config: ConfigPath, overrides: Overrides = None, trust_code: TrustCode
 
 
 @app.command()
+def compare(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each model.")] = 3,
+    balancers: Annotated[str | None, typer.Option(help="Others to compare, separated by commas.")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="Of all runs; one begun before is gone on with.")] = None,
+    trust_code: TrustCode = False,
+) -> None:
+    """One network for all tasks against one for each: same data, same steps, several seeds."""
+    from trunkline.run import compare
+    from trunkline.tables import comparison_lines, comparison_table
+
+    names = balancers.split(",") if balancers else []
+    found = compare(
+        config, seeds=seeds, balancers=names, overrides=overrides or [], out=folder, trust_code=trust_code, say=_say
+    )
+    for name in found.result["models"]:
+        out.print(comparison_table(name, found.result))
+    for line in comparison_lines(found.result):
+        _say(line)
+    _say(f"Folder: {found.folder}")
+
+
+@app.command()
 def evaluate(
     folder: RunFolder,
     table: Annotated[Path | None, typer.Argument(help="By default the run's own test rows.")] = None,
@@ -175,10 +199,7 @@ def demo(
     from trunkline.demos import CATALOG
     from trunkline.demos.play import find, play
 
-    def say(text: str) -> None:
-        out.print(text, highlight=False)
-
-    shown = play(find(CATALOG, name), keep=keep, folder=folder, say=say)
+    shown = play(find(CATALOG, name), keep=keep, folder=folder, say=_say)
     table = Table(title=shown.title, title_justify="left")
     for heading in ("task", "metric", "majority", "alone", "together", "together − alone"):
         table.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
@@ -187,7 +208,11 @@ def demo(
         difference = "–" if row.difference is None else f"{row.difference:+.3f}"
         table.add_row(row.task, row.metric, *map(_number, figures), difference)
     out.print(table)
-    say(shown.closing)
+    _say(shown.closing)
+
+
+def _say(text: str) -> None:
+    out.print(text, highlight=False)
 
 
 def _scores_table(title: str, scores: dict[str, Any], majority: dict[str, Any]) -> Table:

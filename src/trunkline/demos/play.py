@@ -13,8 +13,7 @@ from typing import Any
 
 from trunkline.config import load_config
 from trunkline.errors import ConfigError, suggest
-from trunkline.model import TaskScores
-from trunkline.run import Run, fit, single_task_twins
+from trunkline.run import Metrics, Run, fit, single_task_twins
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,15 @@ def find(catalog: Mapping[str, ModuleType], name: str) -> ModuleType:
     return catalog[name]
 
 
-def _compare(run: Run, twins: Mapping[str, Future[TaskScores]]) -> list[TaskRow]:
+def _compare(run: Run, twins: Mapping[str, Future[Metrics]]) -> list[TaskRow]:
     rows = []
     for task, twin in twins.items():
         metric = run.predictor.preprocessing.schema.tasks[task].task.primary
-        together, majority, alone = run.metrics["test"][task], run.metrics["majority"][task], twin.result()[task]
+        together, majority, alone = (
+            run.metrics["test"][task],
+            run.metrics["majority"][task],
+            twin.result()["test"][task],
+        )
         rows.append(TaskRow(task, metric, majority[metric], (alone or {}).get(metric), together[metric]))
     return rows
 

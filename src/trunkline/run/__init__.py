@@ -1,8 +1,21 @@
 """The acts, composed. The command line says the same verbs."""
 
 from trunkline.run.checking import Report, check
+from trunkline.run.comparing import Comparison, compare
 from trunkline.run.fitting import Metrics, Run, fit
 from trunkline.run.twins import single_task_twins
 from trunkline.run.using import evaluate, export, predict
 
-__all__ = ["Metrics", "Report", "Run", "check", "evaluate", "export", "fit", "predict", "single_task_twins"]
+__all__ = [
+    "Comparison",
+    "Metrics",
+    "Report",
+    "Run",
+    "check",
+    "compare",
+    "evaluate",
+    "export",
+    "fit",
+    "predict",
+    "single_task_twins",
+]

@@ -2,7 +2,7 @@
 
 from trunkline.schema.batches import RowBatches, drop_inputs
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
-from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, rows_with, sampled
+from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags, rows_with, sampled
 from trunkline.schema.unseen import Unseen, unseen_labels
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "TaskColumn",
     "Unseen",
     "drop_inputs",
+    "label_flags",
     "rows_with",
     "sampled",
     "unseen_labels",

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from trunkline.types import Context, State
 
+# Metrics that count errors, by the names that kinds of task share.
+ERRORS = ("mae", "rmse", "abs_err", "angle_mean", "wer", "cer", "mel_distance", "ece", "log_loss", "brier")
+
 Target = dict[str, Tensor]
 Output = Any  # whatever the head says: a tensor, or a dict of tensors, first dimension rows
 Scores = dict[str, float | None]  # None where a metric is not defined (one class only)
@@ -53,6 +56,7 @@ class Task(ABC):
             them.
         primary: the metric that counts when one number is wanted.
         best: the value of `primary` for perfect predictions.
+        lower_is_better: the metrics, of those its `metric` may report, of which less is better.
         reads_files: cells are paths; they reach `read` absolute.
         is_exportable: `predict_output` is one pass of tensor operations.
         unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
@@ -61,6 +65,7 @@ class Task(ABC):
     reads: ClassVar[Literal["row", "grid", "time", "words", "nodes", "tokens"]] = "row"
     primary: ClassVar[str]
     best: ClassVar[float] = 1.0
+    lower_is_better: ClassVar[frozenset[str]] = frozenset(ERRORS)
     reads_files: ClassVar[bool] = False
     is_exportable: ClassVar[bool] = True
     unseen_names: ClassVar[str] = "they count as wrong"

@@ -1,0 +1,149 @@
+"""One model for all tasks against one for each: the same data, splits and steps, over several seeds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trunkline.balancers import CATALOG as BALANCERS
+from trunkline.config import BalancerConfig, Config, load_config, to_yaml
+from trunkline.errors import ConfigError, RunError, suggest
+from trunkline.files import plain_json, replacing, write_json
+from trunkline.loading import FILES, read_metrics
+from trunkline.plan import columns_of, fingerprints, make_plan, read_splits
+from trunkline.run.fitting import Metrics
+from trunkline.run.many import Job, alone, running
+from trunkline.run.verdicts import Contest, result_of
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison.
+
+    Attributes:
+        folder: where its runs and `comparison.json` lie.
+        result: what `comparison.json` says; see `docs/compare.md`.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+
+
+def compare(
+    source: str | Path | Mapping[str, Any],
+    *,
+    seeds: int = 3,
+    balancers: Sequence[str] = (),
+    overrides: Iterable[str] = (),
+    out: str | Path | None = None,
+    trust_code: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Comparison:
+    """Train the config's network and its single-task twins with several seeds, and say where they differ.
+
+    Every run has one thread, and as many run at a time as there are cores. A folder that holds a part of the same
+    comparison is gone on with: finished runs are taken as they are, so more seeds or balancers can be added later.
+    A script that calls this must guard its main part (`if __name__ == "__main__":`), since processes are started.
+
+    Args:
+        source: path of a config, or what it would hold; with `data`.
+        seeds: how many; from `training.seed` on.
+        balancers: names of others to compare beside the config's own.
+        overrides: `key=value`.
+        out: the folder; by default under `runs/`.
+        trust_code: import classes of your own that the config names.
+        say: told of each run that ends.
+
+    Raises:
+        ConfigError: the config cannot work, has fewer than two tasks, or a balancer is unknown.
+        DataError: the rows cannot be used.
+        RunError: the folder holds something else, or a table has changed since.
+    """
+    config = load_config(source, columns=columns_of, overrides=overrides, trust_code=trust_code)
+    _check(config, seeds, balancers)
+    name = Path(source).stem if isinstance(source, str | Path) else "config"
+    folder = Path(out) if out is not None else Path("runs") / f"{name}-compare"
+    settled = _settled(config, folder, trust_code)
+    assert settled.balancer is not None
+    own = {settled.balancer.type: settled.balancer}
+    others = {n: BalancerConfig(type=n, component=BALANCERS[n]) for n in balancers if n not in own}
+    first = settled.training.seed
+    contest = Contest(settled, own | others, tuple(range(first, first + seeds)))
+    metrics = _run(_jobs(contest, folder, is_open=config.training.batch_size is None), settled, say)
+    result = result_of(contest, metrics, folder, trust_code=trust_code)
+    write_json(folder / "comparison.json", plain_json(result))
+    return Comparison(folder, result)
+
+
+def _check(config: Config, seeds: int, balancers: Sequence[str]) -> None:
+    faults = [f"balancers: {n!r} is not a balancer.{suggest(n, BALANCERS)}" for n in balancers if n not in BALANCERS]
+    if config.data is None:
+        faults.append("data: a comparison trains many runs from files; name a table")
+    if len(config.tasks) < 2:
+        faults.append("tasks: one task alone has nothing to be compared with; give 2 or more")
+    if seeds < 1:
+        faults.append(f"seeds: {seeds} is no number of runs; 1 or more are")
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def _settled(config: Config, folder: Path, trust_code: bool) -> Config:
+    """Everything that is left open, chosen once for all runs and kept in the folder, with what was asked for."""
+    asked = folder / "asked.yaml"
+    if asked.is_file():
+        if asked.read_text(encoding="utf-8") != to_yaml(config):
+            raise RunError(f"{folder} holds a comparison of another config; give a new folder with --out")
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is not empty and holds no comparison; give a new folder with --out")
+    else:
+        plan = make_plan(config, read_splits(config))
+        with replacing(folder / "config.yaml") as unfinished:
+            unfinished.write_text(to_yaml(plan.config, reasons=plan.reasons), encoding="utf-8")
+        with replacing(asked) as unfinished:
+            unfinished.write_text(to_yaml(config), encoding="utf-8")
+    return load_config(folder / "config.yaml", columns=None, trust_code=trust_code)
+
+
+def _jobs(contest: Contest, folder: Path, *, is_open: bool) -> dict[str, Job]:
+    """All runs by name, seed by seed.
+
+    A twin has the batch size that suits its own label rate where the config leaves it open (`is_open`).
+    """
+    jobs = {}
+    for seed in contest.seeds:
+        config = replace(contest.config, training=replace(contest.config.training, seed=seed))
+        for name, balancer in contest.balancers.items():
+            jobs[contest.together(name, seed)] = replace(config, balancer=balancer)
+        own = replace(config, training=replace(config.training, batch_size=None)) if is_open else config
+        for task in config.tasks:
+            jobs[contest.alone(task, seed)] = alone(own, task)
+    return {name: Job(config, folder / name) for name, config in jobs.items()}
+
+
+def _run(jobs: Mapping[str, Job], config: Config, say: Callable[[str], None]) -> dict[str, Metrics]:
+    """Metrics of all runs; those that are finished already are read."""
+    tables = fingerprints(config)
+    metrics = {name: read_metrics(job.folder) for name, job in jobs.items() if _is_finished(job.folder)}
+    if changed := [name for name, found in metrics.items() if found["tables"] != tables]:
+        raise RunError(f"{', '.join(changed)}: the tables changed since; give a new folder with --out")
+    missing = {name: job for name, job in jobs.items() if name not in metrics}
+    steps = config.training.steps
+    say(f"{len(jobs)} runs of {steps} steps" + (f", {len(metrics)} of them finished before" if metrics else ""))
+    for job in missing.values():
+        shutil.rmtree(job.folder, ignore_errors=True)  # what an interrupted run of this comparison left
+    if not missing:
+        return metrics
+    with running(missing) as futures:
+        names = {future: name for name, future in futures.items()}
+        for future in as_completed(names):
+            metrics[names[future]] = future.result()
+            say(f"{len(metrics)} of {len(jobs)}: {names[future]}, {metrics[names[future]]['seconds']:.0f} s")
+    return metrics
+
+
+def _is_finished(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in FILES)

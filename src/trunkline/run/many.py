@@ -1,0 +1,70 @@
+"""Several runs at once, each in a process of its own with one thread."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from trunkline.config import Config
+from trunkline.errors import TrunklineError
+from trunkline.plan import make_plan, read_splits
+from trunkline.run.fitting import Metrics, new_folder, train_plan
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to come.
+
+    Attributes:
+        config: with `data`; what it leaves open is chosen as for any run.
+        folder: of the run; new or empty.
+    """
+
+    config: Config
+    folder: Path
+
+
+@contextmanager
+def running(jobs: Mapping[str, Job]) -> Iterator[dict[str, Future[Metrics]]]:
+    """Train them all, as many at a time as there are cores; one after the other where they share a GPU.
+
+    What has not begun when the block is left by an error never does.
+
+    Args:
+        jobs: by name; the first begin first.
+
+    Yields:
+        By name, the metrics to come. An error names its run.
+    """
+    at_once = max(1, min(len(jobs), 1 if any(map(_wants_gpu, jobs.values())) else os.cpu_count() or 1))
+    pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"))
+    try:
+        yield {name: pool.submit(_train, name, job) for name, job in jobs.items()}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def alone(config: Config, task: str) -> Config:
+    """The config of a single-task twin: the same rows, inputs, network, seed and steps; the other tasks are gone."""
+    return replace(config, tasks={task: config.tasks[task]}, balancer=None)  # one task: nothing to balance
+
+
+def _wants_gpu(job: Job) -> bool:
+    return job.config.training.accelerator != "cpu" and torch.cuda.is_available()
+
+
+def _train(name: str, job: Job) -> Metrics:
+    torch.set_num_threads(1)
+    config = replace(job.config, training=replace(job.config.training, threads=1, devices=1))
+    try:
+        plan = make_plan(config, read_splits(config))
+        return train_plan(plan, new_folder(job.folder, name), show_progress=False).metrics
+    except TrunklineError as error:
+        raise type(error)(f"{name}: {error}") from None

@@ -1,0 +1,151 @@
+"""Metrics of all runs of a comparison → what `comparison.json` says."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trunkline.analysis import NOT_RATIOS, compare_scores, mean_std
+from trunkline.config import BalancerConfig, Config, load_config
+from trunkline.data import Split
+from trunkline.loading import as_model, load
+from trunkline.plan import read_splits
+from trunkline.run.fitting import Metrics
+from trunkline.schema import label_flags
+
+VERSION = 1  # of comparison.json
+CONFIDENCE = 0.95
+TIMED_ROWS, TIMED_PASSES = 256, 3
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is compared.
+
+    Attributes:
+        config: settled; of every run, but for what makes it that run.
+        balancers: of the multi-task models, by name; the config's own first.
+        seeds: of each.
+    """
+
+    config: Config
+    balancers: Mapping[str, BalancerConfig]
+    seeds: Sequence[int]
+
+    def together(self, balancer: str, seed: int) -> str:
+        """The name of a multi-task run, and of its folder."""
+        return f"{re.sub(r'[^A-Za-z0-9_-]', '_', balancer)}-seed-{seed}"
+
+    def alone(self, task: str, seed: int) -> str:
+        """The name of a twin's run; tasks may have any name, so they are numbered."""
+        return f"alone-{list(self.config.tasks).index(task)}-seed-{seed}"
+
+
+def result_of(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, *, trust_code: bool) -> dict[str, Any]:
+    """Everything, as plain values.
+
+    Args:
+        contest: what was compared.
+        metrics: of every run, by its name.
+        folder: of the runs.
+        trust_code: import classes of your own that the runs' configs name.
+    """
+    tasks, seeds = list(contest.config.tasks), list(contest.seeds)
+    judged = "test" if all(found["test"] for found in metrics.values()) else "validation"
+    twins = [{task: metrics[contest.alone(task, seed)][judged][task] or {} for task in tasks} for seed in seeds]
+    lower = {task: c.component.lower_is_better for task, c in contest.config.tasks.items()}
+    models = {}
+    for name in contest.balancers:
+        runs = [contest.together(name, seed) for seed in seeds]
+        ours = [{task: metrics[run][judged][task] or {} for task in tasks} for run in runs]
+        compared = compare_scores(ours, twins, lower, confidence=CONFIDENCE)
+        models[name] = {"runs": runs, "scores": _by_task(ours, tasks), **compared}
+    majority = [metrics[contest.together(next(iter(contest.balancers)), seed)]["majority"] for seed in seeds]
+    return {
+        "version": VERSION,
+        "judged": judged,
+        "seeds": seeds,
+        "steps": contest.config.training.steps,
+        "confidence": CONFIDENCE,
+        "not_in_delta_m": list(NOT_RATIOS),
+        "tasks": _about_tasks(contest, folder, trust_code),
+        "majority": _by_task([{t: scores[t] or {} for t in tasks} for scores in majority], tasks),
+        "alone": {
+            "runs": {task: [contest.alone(task, seed) for seed in seeds] for task in tasks},
+            "scores": _by_task(twins, tasks),
+        },
+        "models": models,
+        "costs": _costs(contest, metrics, folder, trust_code),
+    }
+
+
+def _by_task(scores: Sequence[Mapping[str, Mapping[str, Any]]], tasks: Iterable[str]) -> dict[str, Any]:
+    """Scores of each seed → by task and metric, `{"values", "mean", "std"}` over the seeds that have one."""
+    return {task: {metric: _spread([one[task].get(metric) for one in scores]) for metric in scores[0][task]}
+            for task in tasks}  # fmt: skip
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, Any]:
+    known = [value for value in values if value is not None]
+    mean, std = mean_std(known) if known else (None, None)
+    return {"values": list(values), "mean": mean, "std": std}
+
+
+def _about_tasks(contest: Contest, folder: Path, trust_code: bool) -> dict[str, Any]:
+    """What each task is, and how many labels it saw."""
+    config, seed = contest.config, contest.seeds[0]
+    train = read_splits(config).train
+    flags = label_flags(as_model(config).schema(), train.table, list(config.tasks))[train.rows]
+    labels = dict(zip(config.tasks, flags.sum(0).tolist()))
+    useful = int(flags.any(1).sum())
+    batch = config.training.batch_size or 0
+    about = {}
+    for name, task in config.tasks.items():
+        path = folder / contest.alone(name, seed) / "config.yaml"
+        twin = load_config(path, columns=None, trust_code=trust_code).training.batch_size or 0
+        about[name] = {
+            "kind": task.type,
+            "primary": task.component.primary,
+            "lower_is_better": sorted(task.component.lower_is_better),
+            "labels": labels[name],
+            "labels_a_step_together": batch * labels[name] / useful,
+            "labels_a_step_alone": min(twin, labels[name]),
+        }
+    return about
+
+
+def _costs(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, trust_code: bool) -> dict[str, Any]:
+    """Parameters, seconds of training and milliseconds a predicted row: of one model, and of all twins together."""
+    seeds = contest.seeds
+    splits = read_splits(contest.config)
+    rows = splits.test or splits.validation or splits.train
+    members = {name: [contest.together(name, seed) for seed in seeds] for name in contest.balancers}
+    costs = {}
+    for name, runs in members.items():
+        costs[name] = _cost([[metrics[run]] for run in runs], [folder / runs[0]], rows, trust_code)
+    twins = [[contest.alone(task, seed) for task in contest.config.tasks] for seed in seeds]
+    found = [[metrics[run] for run in runs] for runs in twins]
+    return {**costs, "alone": _cost(found, [folder / run for run in twins[0]], rows, trust_code)}
+
+
+def _cost(runs: Sequence[Sequence[Metrics]], folders: Sequence[Path], rows: Split, trust_code: bool) -> dict[str, Any]:
+    return {
+        "parameters": sum(found["parameters"] for found in runs[0]),
+        "training_seconds": sum(found["training_seconds"] for one in runs for found in one) / len(runs),
+        "predict_ms_a_row": sum(_milliseconds(folder, rows, trust_code) for folder in folders),
+    }
+
+
+def _milliseconds(run: Path, rows: Split, trust_code: bool) -> float:
+    """The quickest of a few passes over the first rows that it is judged by, from cells to decoded values."""
+    predictor, numbers = load(run, trust_code=trust_code), rows.rows[:TIMED_ROWS].tolist()
+    seconds = []
+    for _ in range(TIMED_PASSES):
+        start = time.perf_counter()
+        predictor.predict(rows.table, numbers)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * min(seconds) / max(len(numbers), 1)

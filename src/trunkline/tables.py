@@ -1,0 +1,66 @@
+"""What `comparison.json` says, as a person reads it on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+
+def comparison_table(name: str, result: Mapping[str, Any]) -> Table:
+    """One model against the single-task twins: the primary metric of each task; all others are in the file."""
+    model = result["models"][name]
+    table = Table(title=f"together ({name}) against alone, {result['judged']} rows", title_justify="left")
+    for heading in ("task", "metric", "majority", "alone", "together", "difference", "interval", "together is"):
+        table.add_column(heading, justify="left" if heading in ("task", "metric", "together is") else "right")
+    for task, about in result["tasks"].items():
+        metric = about["primary"]
+        scores = (result["majority"][task].get(metric), result["alone"]["scores"][task].get(metric),
+                  model["scores"][task].get(metric))  # fmt: skip
+        said = model["differences"][task].get(metric)
+        difference, between = ("–", "–") if said is None else (f"{said['mean']:+.3f}", _between(said))
+        majority = _number(scores[0] and scores[0]["mean"])
+        figures = [_with_spread(spread) for spread in scores[1:]]
+        table.add_row(task, metric, majority, *figures, difference, between, said["verdict"] if said else "no data")
+    return table
+
+
+def comparison_lines(result: Mapping[str, Any]) -> list[str]:
+    """What no column of a table says: Δm, costs, and how much it can be believed."""
+    lines = []
+    for name, model in result["models"].items():
+        for key, over in (("per_metric", "metrics"), ("per_task", "tasks")):
+            if (said := model["delta_m"][key]) is not None:
+                lines.append(f"Δm of {name} over {over}: {_with_spread(said, '+.2f')} % (negative is better), "
+                             f"{_between(said, '+.2f')}: {said['verdict']}")  # fmt: skip
+    alone = result["costs"]["alone"]
+    for name in result["models"]:
+        cost = result["costs"][name]
+        lines.append(
+            f"{name}: {cost['parameters']:,} parameters, {cost['training_seconds']:.0f} s to train, "
+            f"{cost['predict_ms_a_row']:.2f} ms a row; all twins together: {alone['parameters']:,}, "
+            f"{alone['training_seconds']:.0f} s, {alone['predict_ms_a_row']:.2f} ms"
+        )
+    seeds = len(result["seeds"])
+    told = "; of 20 such intervals one misses by chance" if seeds > 1 else ": nothing can be said of chance"
+    lines.append(f"{seeds} seed{'s' * (seeds > 1)} ({result['confidence']:.0%} intervals over seeds{told}), "
+                 f"{result['steps']} steps a network")  # fmt: skip
+    if result["judged"] == "validation":
+        lines.append("There is no test split: weights were chosen by the same validation rows.")
+    return lines
+
+
+def _between(said: Mapping[str, Any], form: str = "+.3f") -> str:
+    return "–" if said["low"] is None else f"{said['low']:{form}} … {said['high']:{form}}"
+
+
+def _with_spread(spread: Mapping[str, Any] | None, form: str = ".3f") -> str:
+    if spread is None or spread["mean"] is None:
+        return "–"
+    mean = format(spread["mean"], form)
+    return mean if spread["std"] is None else f"{mean} ± {format(spread['std'], form.lstrip('+'))}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,191 @@
+"""One network against its twins, over seeds: what the folder says is what its runs say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from trunkline import ConfigError, RunError
+from trunkline.cli import app
+from trunkline.data import write_rows
+from trunkline.run import compare
+from trunkline.tables import comparison_lines, comparison_table
+
+CONFIG = """\
+data: {table: rows.csv, split: split}
+inputs: {x: number, y: number}
+tasks: {total: number, is big: binary}
+width: 8
+trunk: {type: hard, layers: 1}
+training: {steps: 12, accelerator: cpu}
+"""
+
+
+def write(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(120):
+        x, y = rng.normal(size=2)
+        split = "train" if i % 3 else "test" if i % 2 else "val"
+        rows.append({"split": split, "x": x, "y": y, "total": x + y if i % 4 else None, "is big": int(x > 0)})
+    folder.mkdir(exist_ok=True)
+    write_rows(folder / "rows.csv", rows)
+    (folder / "config.yaml").write_text(CONFIG)
+    return folder / "config.yaml"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder: its config, and the comparison of two seeds and two balancers beside it."""
+    folder = tmp_path_factory.mktemp("compare")
+    said = CliRunner().invoke(
+        app, ["compare", str(write(folder)), "--seeds", "2", "--balancers", "upgrad", "--out", str(folder / "out")]
+    )
+    assert said.exit_code == 0, said.output
+    (folder / "said.txt").write_text(said.stdout)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(compared: Path) -> dict[str, Any]:
+    return json.loads((compared / "out" / "comparison.json").read_text())
+
+
+def metrics(compared: Path, run: str) -> dict[str, Any]:
+    return json.loads((compared / "out" / run / "metrics.json").read_text())
+
+
+def test_scores_are_those_of_the_runs(compared: Path, result: dict[str, Any]) -> None:
+    assert result["version"] == 1
+    assert result["seeds"] == [0, 1]
+    assert list(result["models"]) == ["equal", "upgrad"]
+    for task in ("total", "is big"):
+        metric = result["tasks"][task]["primary"]
+        alone = [metrics(compared, run)["test"][task][metric] for run in result["alone"]["runs"][task]]
+        assert result["alone"]["scores"][task][metric]["values"] == alone
+        for model in result["models"].values():
+            ours = [metrics(compared, run)["test"][task][metric] for run in model["runs"]]
+            assert model["scores"][task][metric]["values"] == ours
+            difference = model["differences"][task][metric]
+            assert difference["values"] == pytest.approx([a - b for a, b in zip(ours, alone)])
+            assert difference["mean"] == pytest.approx(np.mean(difference["values"]))
+            assert difference["verdict"] in ("better", "worse", "no difference seen")
+
+
+def test_pairs_share_seed_steps_rows_and_network(compared: Path, result: dict[str, Any]) -> None:
+    runs = [metrics(compared, run) for model in result["models"].values() for run in model["runs"]]
+    twins = [metrics(compared, run) for runs in result["alone"]["runs"].values() for run in runs]
+    assert [run["seed"] for run in runs + twins] == [0, 1] * 4
+    assert {run["steps"] for run in runs + twins} == {12}
+    assert len({json.dumps(run["tables"]) for run in runs + twins}) == 1
+    assert list(twins[0]["test"]) == ["total"]
+    assert twins[0]["parameters"] < runs[0]["parameters"]
+
+
+def test_errors_and_scores_count_their_own_way(result: dict[str, Any]) -> None:
+    """`mae` down is better, `roc_auc` up is; Δm is negative where better, and has no share of R²."""
+    model = result["models"]["equal"]
+    mae, area = model["differences"]["total"]["mae"], model["differences"]["is big"]["roc_auc"]
+    assert np.sign(mae["percent"]) == np.sign(mae["mean"])
+    assert np.sign(area["percent"]) == -np.sign(area["mean"])
+    assert model["differences"]["total"]["r2"]["percent"] is None
+    scores, alone = model["scores"], result["alone"]["scores"]
+    by_seed = []
+    for seed in range(2):
+        changes: dict[str, list[float]] = {"total": [], "is big": []}
+        for task, sign, metric in (
+            ("total", 1, "mae"), ("total", 1, "rmse"), ("is big", -1, "roc_auc"),
+            ("is big", -1, "average_precision"), ("is big", -1, "accuracy"), ("is big", -1, "f1"),
+        ):  # fmt: skip
+            ours, theirs = scores[task][metric]["values"][seed], alone[task][metric]["values"][seed]
+            if ours is not None and theirs:
+                changes[task].append(sign * 100 * (ours - theirs) / abs(theirs))
+        by_seed.append(changes)
+    over_metrics = [np.mean([*c["total"], *c["is big"]]) for c in by_seed]
+    over_tasks = [np.mean([np.mean(one) for one in c.values()]) for c in by_seed]
+    assert model["delta_m"]["per_metric"]["values"] == pytest.approx(over_metrics)
+    assert model["delta_m"]["per_task"]["values"] == pytest.approx(over_tasks)
+
+
+def test_labels_and_costs(compared: Path, result: dict[str, Any]) -> None:
+    total, big = result["tasks"]["total"], result["tasks"]["is big"]
+    assert (total["labels"], big["labels"]) == (60, 80)
+    assert total["labels_a_step_together"] == pytest.approx(big["labels_a_step_together"] * 60 / 80)
+    alone, together = result["costs"]["alone"], result["costs"]["equal"]
+    runs = [result["alone"]["runs"][task][0] for task in result["tasks"]]
+    assert alone["parameters"] == sum(metrics(compared, run)["parameters"] for run in runs) > together["parameters"]
+    assert together["predict_ms_a_row"] > 0
+
+
+def test_what_is_printed(compared: Path, result: dict[str, Any]) -> None:
+    said = (compared / "said.txt").read_text()
+    for word in ("8 runs of 12 steps", "8 of 8:", "together (equal) against alone, test rows", "is big", "roc_auc",
+                 "Δm of upgrad over tasks", "negative is better", "2 seeds (95% intervals"):  # fmt: skip
+        assert word in said
+
+
+def test_a_finished_part_is_not_trained_again(compared: Path, result: dict[str, Any], tmp_path: Path) -> None:
+    """One run is lost and a seed is added; the others stay as they are, and the lost one comes back as it was."""
+    folder = tmp_path / "copy"
+    shutil.copytree(compared / "out", folder)
+    lost = result["models"]["equal"]["runs"][1]
+    (folder / lost / "metrics.json").unlink()
+    told: list[str] = []
+    again = compare(compared / "config.yaml", seeds=2, balancers=["upgrad"], out=folder, say=told.append).result
+    assert told[0] == "8 runs of 12 steps, 7 of them finished before"
+    assert len(told) == 2
+    for key in ("models", "alone", "majority", "tasks"):
+        assert again[key] == result[key]
+
+
+def test_a_folder_of_something_else(compared: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds a comparison of another config; give a new folder"):
+        compare(compared / "config.yaml", overrides=["width=16"], out=compared / "out")
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(RunError, match="is not empty and holds no comparison"):
+        compare(compared / "config.yaml", out=tmp_path)
+    assert (tmp_path / "note.txt").read_text() == "mine"
+
+
+def test_a_table_that_has_changed(compared: Path, tmp_path: Path) -> None:
+    shutil.copytree(compared / "out", tmp_path / "out")
+    before = (compared / "rows.csv").read_text()
+    try:
+        (compared / "rows.csv").write_text(before.replace("test", "train", 1))
+        with pytest.raises(RunError, match=r"equal-seed-0, .*the tables changed since"):
+            compare(compared / "config.yaml", seeds=2, out=tmp_path / "out")
+    finally:
+        (compared / "rows.csv").write_text(before)
+
+
+def test_all_that_cannot_work_is_said_at_once(tmp_path: Path) -> None:
+    one = {
+        "inputs": {"x": "number"},
+        "tasks": {"y": "number"},
+        "data": {"table": str(write(tmp_path).with_name("rows.csv"))},
+    }
+    with pytest.raises(ConfigError) as caught:
+        compare(one, seeds=0, balancers=["upgrade"])
+    assert "'upgrade' is not a balancer. Did you mean 'upgrad'?" in str(caught.value)
+    assert "tasks: one task alone has nothing to be compared with" in str(caught.value)
+    assert "seeds: 0 is no number of runs" in str(caught.value)
+
+
+def test_one_seed_claims_nothing(result: dict[str, Any]) -> None:
+    one = json.loads(json.dumps(result))
+    for model in one["models"].values():
+        spreads = [*model["delta_m"].values(), *(d for t in model["differences"].values() for d in t.values() if d)]
+        for said in spreads:
+            said |= {"std": None, "low": None, "high": None, "verdict": "one seed"}
+    one["seeds"] = [0]
+    one["judged"] = "validation"
+    lines = "\n".join(comparison_lines(one))
+    assert "nothing can be said of chance" in lines
+    assert "weights were chosen by the same validation rows" in lines
+    assert comparison_table("equal", one).row_count == 2
