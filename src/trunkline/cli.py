@@ -106,9 +106,13 @@ def compare(
     from trunkline.tables import comparison_lines, comparison_table
 
     names = balancers.split(",") if balancers else []
-    found = compare(
-        config, seeds=seeds, balancers=names, overrides=overrides or [], out=folder, trust_code=trust_code, say=_say
-    )
+    try:
+        found = compare(
+            config, seeds=seeds, balancers=names, overrides=overrides or [], out=folder, trust_code=trust_code, say=_say
+        )
+    except KeyboardInterrupt:
+        print("Interrupted. To go on: the same again.", file=sys.stderr)
+        raise typer.Exit(130) from None
     for name in found.result["models"]:
         out.print(comparison_table(name, found.result))
     for line in comparison_lines(found.result):

@@ -15,9 +15,11 @@ from trunkline.errors import ConfigError, RunError, suggest
 from trunkline.files import plain_json, replacing, write_json
 from trunkline.loading import FILES, read_metrics
 from trunkline.plan import columns_of, fingerprints, make_plan, read_splits
+from trunkline.run.budget import fix_steps
 from trunkline.run.fitting import Metrics
 from trunkline.run.many import Job, alone, running
 from trunkline.run.verdicts import Contest, result_of
+from trunkline.training import LAST
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def compare(
     """Train the config's network and its single-task twins with several seeds, and say where they differ.
 
     Every run has one thread, and as many run at a time as there are cores. A folder that holds a part of the same
-    comparison is gone on with: finished runs are taken as they are, so more seeds or balancers can be added later.
+    comparison is gone on with: finished runs are taken as they are, interrupted ones go on, and more seeds or balancers
+    can be added later.
     A script that calls this must guard its main part (`if __name__ == "__main__":`), since processes are started.
 
     Args:
@@ -100,7 +103,8 @@ def _settled(config: Config, folder: Path, trust_code: bool) -> Config:
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is not empty and holds no comparison; give a new folder with --out")
     else:
-        plan = make_plan(config, read_splits(config))
+        one_thread = replace(config, training=replace(config.training, threads=1, devices=1))  # as the runs have
+        plan, _ = fix_steps(make_plan(one_thread, read_splits(config)))
         with replacing(folder / "config.yaml") as unfinished:
             unfinished.write_text(to_yaml(plan.config, reasons=plan.reasons), encoding="utf-8")
         with replacing(asked) as unfinished:
@@ -134,7 +138,8 @@ def _run(jobs: Mapping[str, Job], config: Config, say: Callable[[str], None]) ->
     steps = config.training.steps
     say(f"{len(jobs)} runs of {steps} steps" + (f", {len(metrics)} of them finished before" if metrics else ""))
     for job in missing.values():
-        shutil.rmtree(job.folder, ignore_errors=True)  # what an interrupted run of this comparison left
+        if not (job.folder / LAST).exists():  # an interrupted run of this comparison that has nothing to go on with
+            shutil.rmtree(job.folder, ignore_errors=True)
     if not missing:
         return metrics
     with running(missing) as futures:

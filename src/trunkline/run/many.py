@@ -16,6 +16,7 @@ from trunkline.config import Config
 from trunkline.errors import TrunklineError
 from trunkline.plan import make_plan, read_splits
 from trunkline.run.fitting import Metrics, new_folder, train_plan
+from trunkline.run.resuming import go_on
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Job:
 
     Attributes:
         config: with `data`; what it leaves open is chosen as for any run.
-        folder: of the run; new or empty.
+        folder: of the run; new or empty, or of the same run, interrupted.
     """
 
     config: Config
@@ -64,7 +65,8 @@ def _train(name: str, job: Job) -> Metrics:
     torch.set_num_threads(1)
     config = replace(job.config, training=replace(job.config.training, threads=1, devices=1))
     try:
-        plan = make_plan(config, read_splits(config))
-        return train_plan(plan, new_folder(job.folder, name), show_progress=False).metrics
+        folder = new_folder(job.folder, name, is_resumed=True)
+        config = go_on(folder, config, trust_code=True)  # what it names was imported to make the job
+        return train_plan(make_plan(config, read_splits(config)), folder, show_progress=False).metrics
     except TrunklineError as error:
         raise type(error)(f"{name}: {error}") from None
