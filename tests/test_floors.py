@@ -12,13 +12,13 @@ SOURCE = Path(__file__).parents[1] / "src" / "trunkline"
 # Floors from the ground up. Rooms that share a line do not see each other; a line sees all lines below it.
 FLOORS = [
     ["errors"],
-    ["types", "cells", "files"],
+    ["types", "cells", "files", "showing"],
     ["gramian"],
     ["modalities", "fusion", "trunks", "tasks", "balancers", "data"],
     ["schema", "engine"],
     ["model"],
     ["predictor"],
-    ["training", "export", "analysis"],
+    ["training", "export", "analysis", "report"],
     ["testing"],
     ["config"],
     ["defaults", "loading"],

@@ -11,8 +11,8 @@ import pytest
 
 import trunkline
 
-ROOMS = ("analysis", "balancers", "config", "data", "engine", "export", "fusion", "modalities", "model", "schema",
-         "tasks", "training", "trunks", "run")  # fmt: skip
+ROOMS = ("analysis", "balancers", "config", "data", "engine", "export", "fusion", "modalities", "model", "report",
+         "run", "schema", "tasks", "training", "trunks")  # fmt: skip
 
 
 def run_python(code: str) -> str:
@@ -69,6 +69,7 @@ def test_the_command_line_stays_small() -> None:
         "compare": ["--balancers", "--out", "--seeds", "--trust-code"],
         "evaluate": ["--json", "--trust-code"],
         "predict": ["--out", "--trust-code"],
+        "report": ["--out"],
         "export": ["--out", "--rows", "--tasks", "--trust-code"],
         "list": [],
         "demo": ["--keep", "--out"],

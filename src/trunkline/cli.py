@@ -68,7 +68,7 @@ def fit(
     out.print(_scores_table(f"{judged} rows", run.metrics[judged] or {}, run.metrics["majority"] or {}))
     out.print(
         f"{run.metrics['steps']} steps in {run.metrics['training_seconds']:.0f} s, "
-        f"best at step {run.metrics['best_step']}. Run folder: {run.folder}",
+        f"best at step {run.metrics['best_step']}. Run folder: {run.folder}\nReport: {run.folder / 'report.html'}",
         highlight=False,
     )
 
@@ -149,6 +149,19 @@ def predict(
 
     rows = predict(folder, table, to, trust_code=trust_code)
     out.print(f"{len(rows)} rows written to {to}", highlight=False)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    to: Annotated[
+        Path | None, typer.Option("--out", help="By default report.html in the run folder, or here for several runs.")
+    ] = None,
+) -> None:
+    """Make one self-contained HTML page about a run, or about several side by side."""
+    from trunkline.run import report
+
+    out.print(f"{report(folders, to)}", highlight=False)
 
 
 @app.command()

@@ -64,17 +64,21 @@ class Predictor:
             DataError: a cell cannot be read.
         """
         ours, baseline = Evaluation(self.preprocessing), Evaluation(self.preprocessing)
-        ours.to(self._device), baseline.to(self._device)
         batches = RowBatches(self.preprocessing, source) if isinstance(source, Table) else source
         rows = range(len(batches)) if rows is None else rows
         if isinstance(source, Table):
             for task, unseen in unseen_labels(self.preprocessing, source, rows).items():
                 warnings.warn(unseen.tell(source.source, task), stacklevel=2)
+        self.count(batches, rows, ours, baseline)
+        return ours.compute(), baseline.compute()
+
+    def count(self, batches: RowBatches, rows: Sequence[int], ours: Evaluation, baseline: Evaluation) -> None:
+        """Show these rows to an evaluation of the network, and to one of a predictor that knows no input."""
+        ours.to(self._device), baseline.to(self._device)
         for batch in self._batches(batches, rows):
             with torch.inference_mode():
                 ours.update(self.network, self.network.share(batch), batch)
                 baseline.update_baseline(batch)
-        return ours.compute(), baseline.compute()
 
     @property
     def _device(self) -> torch.device:

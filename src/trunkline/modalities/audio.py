@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from trunkline.errors import DataError
 from trunkline.modalities.contract import Encoder, Modality
+from trunkline.showing import Shown, shown_sound
 from trunkline.types import Span, State, TimeContext, Tokens
 
 FRAMES = 512  # frames that `fit` thins a sound to
@@ -98,6 +99,10 @@ class Audio(Modality):
         if not np.isfinite(wave).all():
             raise DataError("the sound has samples that are NaN or infinite")
         return Sound(soxr.resample(wave.mean(1), rate, self.rate), rate, samples)
+
+    def show(self, value: Sound) -> Shown:
+        """The sound itself, its first seconds."""
+        return shown_sound(value.wave, self.rate)
 
     def fit(self, values: Iterable[Sound]) -> State:
         """`{"mean", "std"}` of each mel band over the frames."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
+from trunkline.showing import Shown, shown_text
 from trunkline.types import Axis, Context, State, Tokens
 
 Bound = Mapping[str, tuple["Modality", State]]  # inputs of a block, each with its modality and state
@@ -78,6 +79,10 @@ class Modality(ABC):
         Raises:
             DataError: the cell cannot be used; the message says why (the caller adds source, row and column).
         """
+
+    def show(self, value: Any) -> Shown:
+        """A decoded value for people to see or hear; plain text by default."""
+        return shown_text(value)
 
     def choose(self, sample: Sequence[Any], rows: int) -> Choices:
         """Values for the options that were left open (`None`), each with its reason; they go into the resolved config.

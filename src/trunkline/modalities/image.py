@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.contract import Encoder, Modality
+from trunkline.showing import Shown, shown_picture
 from trunkline.types import GridContext, Span, State, Tokens
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
@@ -97,6 +98,10 @@ class Image(Modality):
         # Pillow's decoders report damage as any of these.
         except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
             raise DataError(f"{cell} cannot be read: {error}") from error
+
+    def show(self, value: np.ndarray) -> Shown:
+        """The picture itself, small."""
+        return shown_picture(value, caption=f"{value.shape[1]} × {value.shape[0]}")
 
     def fit(self, values: Iterable[np.ndarray]) -> State:
         """`{"channels", "size", "mean", "std"}`; levels from 0 to 1, one number a channel."""

@@ -37,11 +37,8 @@ class Evaluation(nn.Module):
             preprocessing.schema.tasks[unit.name].task.metric(preprocessing.task_states(unit))
             for unit in preprocessing.heads
         )
-        for metric in self.metrics.modules():
-            if isinstance(metric, torchmetrics.Metric):  # one may be made of others
-                metric.dist_sync_fn = gather
-                if gather is None:
-                    metric.distributed_available_fn = _alone
+        for metric in self._each():
+            meeting_others(metric, gather)
 
     def update(self, network: Network, taps: Taps, batch: Batch) -> None:
         """Predict the labelled rows of a batch and count them."""
@@ -72,6 +69,18 @@ class Evaluation(nn.Module):
 
     def _each(self) -> Iterable[torchmetrics.Metric]:
         return cast(Iterable[torchmetrics.Metric], self.metrics)
+
+
+def meeting_others(
+    metric: torchmetrics.Metric, gather: Callable[[Tensor, Any], list[Tensor]] | None
+) -> torchmetrics.Metric:
+    """The same metric, to meet those of other processes by `gather` when it computes, or not at all."""
+    for part in metric.modules():
+        if isinstance(part, torchmetrics.Metric):  # one may be made of others
+            part.dist_sync_fn = gather
+            if gather is None:
+                part.distributed_available_fn = _alone
+    return metric
 
 
 def _alone() -> bool:

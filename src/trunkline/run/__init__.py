@@ -3,6 +3,7 @@
 from trunkline.run.checking import Report, check
 from trunkline.run.comparing import Comparison, compare
 from trunkline.run.fitting import Metrics, Run, fit
+from trunkline.run.reporting import report
 from trunkline.run.twins import single_task_twins
 from trunkline.run.using import evaluate, export, predict
 
@@ -17,5 +18,6 @@ __all__ = [
     "export",
     "fit",
     "predict",
+    "report",
     "single_task_twins",
 ]

@@ -30,9 +30,11 @@ from trunkline.plan import (
     split_rows,
     table_or_share,
 )
-from trunkline.predictor import Predictor
+from trunkline.predictor import Prediction, Predictor
 from trunkline.run.budget import fix_steps
+from trunkline.run.facts import Subject
 from trunkline.run.predictions import write_predictions
+from trunkline.run.reporting import report_on
 from trunkline.run.resuming import CONFIG, METRICS, STATES, begin, end, go_on
 from trunkline.run.wiring import rows_of, settings_of, validation_of
 from trunkline.training import LAST, Fitted, from_first_process, is_first_process, launch, meeting, train
@@ -119,8 +121,14 @@ def fit(
     return train_plan(make_plan(config, splits), folder, show_progress=show_progress)
 
 
-def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None) -> Run:
+def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None, report: bool = True) -> Run:
     """Train what is planned and write its run folder; go on with the run that has begun there.
+
+    Args:
+        plan: what to train.
+        folder: of the run.
+        show_progress: a bar on the terminal; by default where there is one.
+        report: write the report, too; it takes some seconds.
 
     Raises:
         DataError: the numbers of a column are too large to be scaled.
@@ -140,8 +148,10 @@ def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None) -
         metrics = _metrics(plan, predictor, fitted, time.perf_counter() - start)
         run = Run(folder, predictor, metrics, plan.config, plan.reasons)
         if is_first_process():
-            _write(run, plan)
+            said = _write(run, plan)
             end(folder)
+            if report:
+                report_on(Subject(folder, plan, predictor, metrics, said))
     return run
 
 
@@ -181,16 +191,18 @@ def _is_finite(state: Any) -> bool:
     return True
 
 
-def _write(run: Run, plan: Plan) -> None:
-    """The run folder; `metrics.json` last, so that what looks finished is."""
+def _write(run: Run, plan: Plan) -> dict[str, list[Prediction]]:
+    """The run folder; `metrics.json` last, so that what looks finished is. Returns the predictions of each split."""
+    predictions = {}
     write_json(run.folder / STATES, plan.network.preprocessing.states)
     with replacing(run.folder / "model.safetensors") as unfinished:
         save_model(plan.network, str(unfinished))
     for name, split in (("validation", plan.splits.validation), ("test", plan.splits.test)):
         if split is not None:
-            said = run.predictor.predict(split.table, split.rows.tolist())
-            write_predictions(run.folder / "predictions" / f"{name}.jsonl", said)
+            predictions[name] = run.predictor.predict(split.table, split.rows.tolist())
+            write_predictions(run.folder / "predictions" / f"{name}.jsonl", predictions[name])
     write_json(run.folder / METRICS, plain_json(run.metrics))
+    return predictions
 
 
 def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -> Metrics:

@@ -67,6 +67,6 @@ def _train(name: str, job: Job) -> Metrics:
     try:
         folder = new_folder(job.folder, name, is_resumed=True)
         config = go_on(folder, config, trust_code=True)  # what it names was imported to make the job
-        return train_plan(make_plan(config, read_splits(config)), folder, show_progress=False).metrics
+        return train_plan(make_plan(config, read_splits(config)), folder, show_progress=False, report=False).metrics
     except TrunklineError as error:
         raise type(error)(f"{name}: {error}") from None

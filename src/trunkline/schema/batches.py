@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,19 @@ class RowBatches(Dataset[Batch]):
             context=context,
             rows=tuple(rows.tolist()),
         )
+
+    def hiding(self, inputs: Collection[str]) -> RowBatches:
+        """The same rows as if these inputs were absent, and with them the labels of tasks bound to them.
+
+        A row may be left with no input at all.
+        """
+        hidden = copy(self)
+        gone = [name in inputs for name in self.preprocessing.inputs]
+        hidden.present = self.present & ~np.array(gone)
+        hidden.labelled = self.labelled.copy()
+        for task, of in self._of.items():
+            hidden.labelled[:, task] &= hidden.present[:, of]
+        return hidden
 
     def _leave_out(
         self, present: np.ndarray, labelled: np.ndarray, rng: np.random.Generator

@@ -15,6 +15,7 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
+from trunkline.showing import Answer, plain_answer
 from trunkline.types import Context, State
 
 # Metrics that count errors, by the names that kinds of task share.
@@ -130,6 +131,17 @@ class Task(ABC):
     @abstractmethod
     def decode(self, output: Output, states: Sequence[State], contexts: Sequence[Context | None]) -> list[list[Any]]:
         """Plain values a person reads: one list per task, one entry per row."""
+
+    def show(self, said: Any, true: Any, state: State, of: Any) -> Answer:
+        """A decoded prediction beside the truth, for people to see.
+
+        Args:
+            said: one entry of what `decode` gives.
+            true: the label as `read` gives it; `None` where there is none.
+            state: of the task.
+            of: the decoded value of the input that the task is bound to; `None` without one.
+        """
+        return plain_answer(said, true, state)
 
     @abstractmethod
     def baseline(self, states: Sequence[State], target: Target) -> Output:

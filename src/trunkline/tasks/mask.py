@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.errors import ConfigError, DataError
+from trunkline.showing import Answer, overlaid, shown_picture
 from trunkline.tasks.contract import Head, Scores, Target, Task
 from trunkline.types import Context, GridContext, State, Tokens
 
@@ -121,6 +122,15 @@ class Mask(Task):
         """The picture's own pixels, `[H, W]`: indices as in the masks, `VOID` where the crop cut off."""
         indices = np.array(states[0]["indices"])
         return [[restore_indices(logits, context, indices) for logits, context in zip(output, contexts)]]
+
+    def show(self, said: np.ndarray, true: np.ndarray | None, state: State, of: np.ndarray) -> Answer:
+        """The picture under the colours of its classes."""
+        seen = shown_picture(overlaid(of, said, state["indices"]))
+        if true is None:
+            return Answer(seen)
+        counted = (true != self.ignore) & (said != VOID)
+        error = float((said != true)[counted].mean()) if counted.any() else None
+        return Answer(seen, shown_picture(overlaid(of, true, state["indices"])), None, error)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent class everywhere, `[n, K, H, W]`."""

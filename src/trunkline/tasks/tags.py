@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from trunkline.cells import as_list
 from trunkline.errors import DataError
+from trunkline.showing import Answer, Shown
 from trunkline.tasks.contract import Head, Scores, Target, Task
 from trunkline.tasks.unseen import fingerprint
 from trunkline.types import Context, State, Tokens, WordsContext
@@ -120,6 +121,14 @@ class Tags(Task):
         best = output.argmax(2).tolist()
         return [[self._decode_row(row, state, context) for row, context in zip(best, contexts, strict=True)]]
 
+    def show(self, said: list[str], true: list[str] | None, state: State, of: str) -> Answer:
+        """The words, each under its tag; `O` is no tag."""
+        words = of.split()
+        seen = _tagged(words, said)
+        if true is None:
+            return Answer(seen)
+        return Answer(seen, _tagged(words, true), None, sum(s != t for s, t in zip(said, true)) / max(len(true), 1))
+
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent tag everywhere, as logits `[n, L, C]`."""
         (state,) = states
@@ -131,6 +140,10 @@ class Tags(Task):
             return None
         rest = state["tags"][fallback(state)]
         return [state["tags"][row[start]] if start < stop else rest for start, stop in context.spans]
+
+
+def _tagged(words: Sequence[str], tags: Sequence[str]) -> Shown:
+    return Shown("tags", tags=tuple((w, "" if t == OUTSIDE else t) for w, t in zip(words, tags)))
 
 
 def fallback(state: State) -> int:

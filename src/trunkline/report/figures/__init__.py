@@ -1,0 +1,18 @@
+"""Figures as inline SVG, in the page's own colours, light and dark: pure functions from numbers to markup."""
+
+from trunkline.report.figures.intervals import interval_figure
+from trunkline.report.figures.lines import Line, line_figure
+from trunkline.report.figures.networks import network_figure
+from trunkline.report.figures.small import histogram_figure, sparkline_figure
+from trunkline.report.figures.squares import scatter_figure, square_figure
+
+__all__ = [
+    "Line",
+    "histogram_figure",
+    "interval_figure",
+    "line_figure",
+    "network_figure",
+    "scatter_figure",
+    "sparkline_figure",
+    "square_figure",
+]

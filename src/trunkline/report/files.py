@@ -1,0 +1,120 @@
+"""The files of a run, as the page needs them. Without some of them the sections they feed are left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trunkline.errors import RunError
+
+VERSION = 1  # of the files in `report/`
+FACTS = ("data", "model", "choices", "system", "quality", "absence", "gallery", "calibration")
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run folder says.
+
+    Attributes:
+        folder: of the run.
+        name: what it is called on the page.
+        metrics: of `metrics.json`.
+        log: lines of `log.jsonl`.
+        config: text of `config.yaml`.
+        facts: files of `report/` by name.
+        twins: scores of single-task twins, by task.
+    """
+
+    folder: Path
+    name: str
+    metrics: Mapping[str, Any]
+    log: list[dict[str, Any]]
+    config: str
+    facts: Mapping[str, Mapping[str, Any]]
+    twins: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def judged(self) -> str | None:
+        """The split that the run is judged by."""
+        return next((name for name in ("test", "validation") if self.metrics.get(name) is not None), None)
+
+    @property
+    def scores(self) -> Mapping[str, Any]:
+        """Of every task on those rows; empty where nothing was held out."""
+        return self.metrics[self.judged] if self.judged else {}
+
+    @property
+    def majority(self) -> Mapping[str, Any]:
+        """Of guessing on the same rows."""
+        return self.metrics.get("majority") or {}
+
+    @cached_property
+    def tasks(self) -> dict[str, Mapping[str, Any]]:
+        """What `quality.json` says of each task; of a run without that file, what follows from the scores."""
+        told = self.facts["quality"].get("tasks")
+        return dict(told) if told is not None else {name: _guessed(scores) for name, scores in self.scores.items()}
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Read a run folder.
+
+    Raises:
+        RunError: it is no finished run, or its report files are of a later version.
+    """
+    if not (folder / "metrics.json").is_file():
+        what = "is not there" if not folder.exists() else "has no metrics.json"
+        raise RunError(f"{folder} is no finished run: it {what}")
+    return RunFiles(
+        folder=folder,
+        name=folder.absolute().name,
+        metrics=_json(folder / "metrics.json"),
+        log=_lines(folder / "log.jsonl"),
+        config=_text(folder / "config.yaml"),
+        facts={name: _facts(folder / "report" / f"{name}.json") for name in FACTS},
+        twins=_twins(folder),
+    )
+
+
+def _facts(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    facts = _json(path)
+    if facts.get("version") != VERSION:
+        raise RunError(f"{path} is of version {facts.get('version')}; this trunkline reads version {VERSION}")
+    return facts
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path} is no whole JSON file: {error}") from error
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _text(path).splitlines()]
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _twins(folder: Path) -> dict[str, Mapping[str, Any]]:
+    """Of run folders in `RUN-twins/` or `RUN/twins/`, each of one task."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for place in (folder.with_name(f"{folder.name}-twins"), folder / "twins"):
+        for path in sorted(place.glob("*/metrics.json")):
+            metrics = _json(path)
+            found |= {
+                task: scores for task, scores in (metrics["test"] or metrics["validation"] or {}).items() if scores
+            }
+    return found
+
+
+def _guessed(scores: Mapping[str, Any] | None) -> dict[str, Any]:
+    metric = next(iter(scores or {}), None)
+    return {"type": "", "metric": metric, "best": 100.0 if metric in ("bleu", "chrf") else 1.0, "rows": None}

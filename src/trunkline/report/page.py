@@ -1,0 +1,83 @@
+"""Run folders → one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from trunkline.errors import RunError
+from trunkline.files import replacing
+from trunkline.report import words
+from trunkline.report.files import RunFiles, read_run
+from trunkline.report.sections import SECTIONS
+from trunkline.report.side_by_side import side_by_side
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_page(folders: Sequence[str | Path], out: str | Path) -> Path:
+    """Make the page of these runs and write it.
+
+    Raises:
+        RunError: a folder is no finished run.
+    """
+    page = make_page(folders)
+    with replacing(Path(out)) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
+    return Path(out)
+
+
+def make_page(folders: Sequence[str | Path]) -> str:
+    """One self-contained page: styles, figures, pictures and sounds are inline, and it asks no network for anything.
+
+    Raises:
+        RunError: a folder is no finished run, or there is none.
+    """
+    if not folders:
+        raise RunError("a report needs at least one run folder")
+    runs = [read_run(Path(folder)) for folder in folders]
+    environment = _environment()
+    told = [_run(environment, run, number) for number, run in enumerate(runs)]
+    return environment.get_template("page.html").render(
+        title=" · ".join(run.name for run in runs),
+        runs=told,
+        together=side_by_side(runs) if len(runs) > 1 else None,
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        script=Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),
+    )
+
+
+def _run(environment: jinja2.Environment, run: RunFiles, number: int) -> dict[str, Any]:
+    """The sections of one run that have something to show."""
+    sections = []
+    for section in SECTIONS:
+        shown = section.look(run)
+        if shown is not None:
+            anchor = f"r{number}-{section.name}"
+            body = environment.get_template(f"{section.name}.html").render(anchor=anchor, run=run, **shown)
+            sections.append({"title": section.title, "anchor": anchor, "body": Markup(body)})
+    return {"name": run.name, "folder": str(run.folder), "anchor": f"r{number}", "sections": sections}
+
+
+def _environment() -> jinja2.Environment:
+    """Everything is escaped but what the figures have escaped themselves."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "score": words.score,
+        "signed": words.signed,
+        "count": words.count,
+        "percent": words.percent,
+        "seconds": words.seconds,
+        "plural": lambda number, noun: words.plural(number, noun),
+    }
+    return environment

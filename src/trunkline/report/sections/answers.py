@@ -1,0 +1,137 @@
+"""Where the answers are right and wrong, and whether the model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trunkline.report.figures import histogram_figure, scatter_figure, square_figure
+from trunkline.report.files import RunFiles
+
+CLASSES = 12  # listed
+
+
+def answers(run: RunFiles) -> dict[str, Any] | None:
+    """Confusion, scatter and curves of each task that has them."""
+    found = [_of_task(name, told) for name, told in run.tasks.items() if _has_figures(told)]
+    return {"tasks": found, "more": len(run.tasks) - len(found), "split": run.judged} if found else None
+
+
+def _has_figures(told: Mapping[str, Any]) -> bool:
+    return any(told.get(key) for key in ("confusion", "classes", "scatter", "roc"))
+
+
+def _of_task(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": told["type"],
+        "rows": told["rows"],
+        "figures": [figure for figure in (*_numbers(name, told), *_curves(name, told)) if figure],
+        "confusion": _confusion(told.get("confusion")),
+        "classes": _classes(told),
+        "unit": told.get("unit", "rows"),
+        "unseen": told.get("unseen") or [],
+    }
+
+
+def _classes(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The most frequent ones, with the harmonic mean of precision and recall."""
+    found = []
+    for one in told.get("classes") or []:
+        p, r = one["precision"], one["recall"]
+        f1 = None if r is None else 0.0 if not p or not r else 2 * p * r / (p + r)
+        found.append({**one, "f1": f1})
+    return found
+
+
+def _confusion(confusion: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Counts, and each as a share of its row."""
+    if confusion is None or len(confusion["classes"]) < 2:
+        return None
+    shares = [[count / max(sum(row), 1) for count in row] for row in confusion["counts"]]
+    return {**confusion, "shares": shares}
+
+
+def _numbers(name: str, told: Mapping[str, Any]) -> list[Any]:
+    if not told.get("scatter"):
+        return []
+    residuals = told["residuals"]
+    return [
+        scatter_figure(told["scatter"], label=f"Predicted against true {name}", x_label="true", y_label="predicted"),
+        histogram_figure(
+            residuals["edges"],
+            residuals["counts"],
+            label="Predicted − true",
+            unit="predicted − true",
+            width=300,
+            height=150,
+        ),
+    ]
+
+
+def _curves(name: str, told: Mapping[str, Any]) -> list[Any]:
+    found = []
+    if told.get("roc"):
+        found.append(
+            square_figure(
+                told["roc"],
+                label=f"ROC curve of {name}",
+                x_label="false alarms",
+                y_label="found (ROC)",
+                reference=[(0, 0), (1, 1)],
+            )
+        )
+    if told.get("precision_recall"):
+        share = told["share"]
+        found.append(
+            square_figure(
+                told["precision_recall"],
+                label=f"Precision and recall of {name}",
+                x_label="recall",
+                y_label="precision",
+                reference=[(0, share), (1, share)],
+            )
+        )
+    return found
+
+
+def calibration(run: RunFiles) -> dict[str, Any] | None:
+    """Confidence against accuracy; from `calibration.json` where there is one, else from the predictions."""
+    measured = run.facts["calibration"].get("tasks") or {}
+    found = []
+    for name, told in run.tasks.items():
+        own = told.get("calibration")
+        one = measured.get(name)
+        bins = (one or {}).get("bins") or (own or {}).get("bins")
+        if not bins:
+            continue
+        found.append(
+            {
+                "name": name,
+                "figure": square_figure(
+                    [(b["confidence"], b["accuracy"]) for b in bins],
+                    label=f"Reliability of {name}",
+                    x_label="said: confidence",
+                    y_label="was right",
+                    reference=[(0, 0), (1, 1)],
+                    weights=[b["count"] for b in bins],
+                ),
+                "before": (one or {}).get("ece_before"),
+                "after": (one or {}).get("ece_after", (own or {}).get("error")),
+                "temperature": (one or {}).get("temperature"),
+                "words": _in_words(bins, is_yes_or_no=told["type"] in ("binary", "labels")),
+            }
+        )
+    return {"tasks": found, "split": run.judged} if found else None
+
+
+def _in_words(bins: list[Mapping[str, Any]], *, is_yes_or_no: bool) -> str:
+    """Where confidence is that of a yes, a low one is a sure no."""
+    total = sum(b["count"] for b in bins)
+    gaps = [(b["count"] / total) * (b["confidence"] - b["accuracy"]) for b in bins]
+    if sum(map(abs, gaps)) < 0.04:
+        return "about as sure as it should be"
+    turned = [-gap if is_yes_or_no and b["confidence"] < 0.5 else gap for gap, b in zip(gaps, bins)]
+    if abs(sum(turned)) < 0.02:
+        return "now too sure, now not sure enough"
+    return "too sure of itself" if sum(turned) > 0 else "not sure enough: right more often than it says"

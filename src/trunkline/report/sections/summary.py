@@ -1,0 +1,153 @@
+"""What came of it: the headline, and all scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trunkline.report import words
+from trunkline.report.figures import histogram_figure, interval_figure
+from trunkline.report.files import RunFiles
+from trunkline.report.verdicts import FEW, Verdict, verdicts
+
+MANY, EACH_END = 24, 10  # of more tasks than that the best and the worst are listed
+
+
+def summary(run: RunFiles) -> dict[str, Any]:
+    """The headline: one line a task, and what to beware of."""
+    told = verdicts(run)
+    ranked = sorted((v for v in told if v.gain is not None), key=lambda v: -(v.gain or 0))
+    is_wide = len(told) > MANY
+    shown = told if not is_wide else [*ranked[:EACH_END], *ranked[-EACH_END:]]
+    return {
+        "lead": _lead(run, told),
+        "rows": [(verdict, _figure(verdict)) for verdict in shown],
+        "is_wide": is_wide,
+        "split_at": EACH_END if is_wide and len(ranked) > EACH_END else None,
+        "tones": {tone: sum(v.tone == tone for v in told) for tone in ("good", "unsure", "bad", "none")},
+        "spread": _spread(told) if is_wide else None,
+        "has_twins": any(v.twin is not None for v in told),
+        "twins": _twins(told),
+        "cautions": _cautions(run, told),
+    }
+
+
+def scores(run: RunFiles) -> dict[str, Any] | None:
+    """Every metric of every task, beside guessing and the twin."""
+    if not run.scores:
+        return None
+    rows = []
+    for task, found in run.scores.items():
+        for number, (metric, value) in enumerate((found or {"": None}).items()):
+            rows.append(
+                {
+                    "task": "" if number else task,
+                    "metric": metric or "no labelled row",
+                    "is_primary": metric == run.tasks[task]["metric"],
+                    "score": value,
+                    "majority": (run.majority.get(task) or {}).get(metric),
+                    "twin": (run.twins.get(task) or {}).get(metric),
+                    "validation": ((run.metrics.get("validation") or {}).get(task) or {}).get(metric)
+                    if run.judged == "test"
+                    else None,
+                }
+            )
+    return {
+        "rows": rows,
+        "has_twins": any(row["twin"] is not None for row in rows),
+        "has_validation": any(row["validation"] is not None for row in rows),
+        "is_long": len(rows) > 60,
+        "split": run.judged,
+    }
+
+
+def _figure(verdict: Verdict) -> Any:
+    if verdict.score is None:
+        return ""
+    return interval_figure(
+        verdict.score,
+        majority=verdict.majority,
+        best=verdict.best,
+        low=verdict.low,
+        high=verdict.high,
+        twin=verdict.twin,
+        tone="unsure" if verdict.tone == "none" else verdict.tone,
+    )
+
+
+def _lead(run: RunFiles, told: list[Verdict]) -> str:
+    """Two sentences: what was trained, and what it can do."""
+    splits, inputs = run.facts["data"].get("splits", {}), run.facts["data"].get("inputs", [])
+    parameters, steps = run.metrics["parameters"], run.metrics["steps"]
+    on = f" on {words.plural(splits['train'], 'row')}" if splits else ""
+    read = f" from {words.plural(len(inputs), 'input')}" if inputs else ""
+    made = f"in {words.plural(steps, 'step')} ({words.seconds(run.metrics['training_seconds'])})"
+    network = f"One network of {words.count(parameters)} parameters"
+    first = f"{network} learned {words.plural(len(told), 'task')}{read}{on}, {made}."
+    judged = [v for v in told if v.tone != "none"]
+    if run.judged is None:
+        return f"{first} No rows were held out, so nothing is known of how good it is."
+    if not judged:
+        return f"{first} No task could be judged."
+    good = sum(v.tone == "good" for v in judged)
+    rows = f" {words.count(splits[run.judged])}" if splits else ""
+    how_many = "all" if good == len(judged) > 1 else "none" if good == 0 else f"{good}"
+    if len(judged) == 1:
+        return f"{first} On{rows} {run.judged} rows it is {judged[0].words}."
+    return f"{first} On{rows} {run.judged} rows it is better than guessing at {how_many} of {len(judged)}."
+
+
+def _cautions(run: RunFiles, told: list[Verdict]) -> list[str]:
+    """What a reader must know before believing the table."""
+    found = []
+    if run.judged == "validation":
+        found.append(
+            "There are no test rows. The scores are those of the validation rows, which also chose the weights: "
+            "they flatter a little."
+        )
+    if thin := [v.task for v in told if v.is_thin and v.rows]:
+        found.append(f"Fewer than {FEW} held-out rows are labelled for {words.listed(thin)}: read with care.")
+    trained = {task["name"]: task["labelled"].get("train", 0) for task in run.facts["data"].get("tasks", [])}
+    if few := [task for task, rows in trained.items() if rows < FEW]:
+        found.append(f"Fewer than {FEW} training rows are labelled for {words.listed(few)}.")
+    if unseen := [task for task, one in run.tasks.items() if one.get("unseen")]:
+        found.append(
+            f"Held-out rows hold labels that training never saw, for {words.listed(unseen)}: they count as missed."
+        )
+    if bad := [v.task for v in told if v.tone == "bad"]:
+        found.append(
+            f"No better than guessing: {words.listed(bad)}. Do not rely on {'it' if len(bad) == 1 else 'them'}."
+        )
+    return found
+
+
+def _twins(told: list[Verdict]) -> str:
+    """Whether learning together helped, in a sentence."""
+    better = [v.task for v in told if v.from_twin is not None and (v.from_twin > 0) == (v.best > (v.majority or 0))]
+    compared = [v.task for v in told if v.from_twin is not None]
+    if not compared:
+        return ""
+    worse = [task for task in compared if task not in better]
+    ahead = f"Better together: {words.listed(better)}. " if better else ""
+    behind = f"No better than alone: {words.listed(worse)}. " if worse else ""
+    return f"{ahead}{behind}One seed each: small differences may be chance."
+
+
+def _spread(told: list[Verdict]) -> Any:
+    """Of many tasks, how far each came from guessing to perfect."""
+    gains = [v.gain for v in told if v.gain is not None]
+    if len(gains) < 2:
+        return None
+    low, high = min(0.0, *gains), max(0.0, *gains)
+    width = (high - low) / 30 or 1.0
+    counts = [0] * 30
+    for gain in gains:
+        counts[min(29, int((gain - low) / width))] += 1
+    edges = [low + width * number for number in range(31)]
+    return histogram_figure(
+        edges,
+        counts,
+        label="Tasks by gain over guessing",
+        unit="from guessing (0) to perfect (1)",
+        width=520,
+        height=120,
+    )

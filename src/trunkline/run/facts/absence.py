@@ -1,0 +1,114 @@
+"""What happens when inputs are missing: the held-out rows once more, as if they lacked some."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from trunkline.analysis import subsets
+from trunkline.model import TaskScores
+from trunkline.model.evaluation import gain
+from trunkline.run.facts.subject import Subject, sampled
+
+ROWS, LEAST_ROWS, SECONDS = 1_000, 100, 15.0  # rows that are judged, fewer where that would take longer
+GROUPS = 12  # encoders that are left out one by one
+COLUMNS, SCREENED, SCREEN_ROWS = 10, 400, 128  # of a table block: columns shown, columns tried, on so many rows
+
+
+def absence_facts(subject: Subject) -> dict[str, Any]:
+    """Primary metrics with each group of inputs absent, alone, and in all subsets where there are few.
+
+    A group is one input, or all numbers and categories together. A subset is judged on the rows that have any of its
+    inputs, guessing on the same rows.
+
+    Schema: `split`; `rows`; `groups [{name, inputs, more}]`; `metric {task: name}`; `subsets [{kept [group], rows,
+    scores {task: value}, majority {task: value}}]`, the first of them with everything; `columns [{name, scores}]`,
+    the single columns of a table whose absence costs most, each with the scores without it, and `screened`, how many
+    were tried.
+    """
+    groups = _groups(subject)
+    rows = _affordable(subject, len(subsets(list(groups))))
+    found = []
+    for subset in subsets(list(groups)):
+        kept = [name for group in subset.kept for name in groups[group]]
+        scores, majority, count = _judge(subject, kept, rows)
+        found.append({"kept": list(subset.kept), "rows": count, "scores": scores, "majority": majority})
+    columns, screened = _columns(subject, groups, rows)
+    kinds = subject.preprocessing.schema.tasks
+    return {
+        "split": subject.judged or "train",
+        "rows": len(rows),
+        "groups": [{"name": g, "inputs": list(i[:8]), "more": max(0, len(i) - 8)} for g, i in groups.items()],
+        "metric": {task: kinds[task].task.primary for task in subject.focus},
+        "subsets": found,
+        "columns": columns,
+        "screened": screened,
+    }
+
+
+def _groups(subject: Subject) -> dict[str, tuple[str, ...]]:
+    """By name, inputs that are left out together; single columns where a short table is all there is."""
+    units = subject.preprocessing.encoders
+    if len(units) == 1 and len(units[0].inputs) <= GROUPS:
+        return {name: (name,) for name in units[0].inputs}
+    groups = {}
+    for unit in units if len(units) <= GROUPS else units[: GROUPS - 1]:
+        count = len(unit.inputs)
+        groups[unit.name if count == 1 else f"table ({count} columns)"] = unit.inputs
+    if rest := tuple(name for unit in units[GROUPS - 1 :] for name in unit.inputs if len(units) > GROUPS):
+        groups[f"{len(rest)} other inputs"] = rest
+    return groups
+
+
+def _affordable(subject: Subject, times: int) -> list[int]:
+    """As many held-out rows as can be judged so many times."""
+    few = sampled(subject.split.rows, LEAST_ROWS).tolist()
+    start = time.perf_counter()
+    _judge(subject, subject.preprocessing.inputs, few)
+    seconds_a_row = (time.perf_counter() - start) / len(few)
+    wanted = int(SECONDS / (times * max(seconds_a_row, 1e-9)))
+    return sampled(subject.split.rows, min(ROWS, max(LEAST_ROWS, wanted))).tolist()
+
+
+def _judge(subject: Subject, kept: Sequence[str], rows: Sequence[int]) -> tuple[dict, dict, int]:
+    """Scores with only these inputs, those of guessing, and on how many rows."""
+    hidden = subject.batches.hiding(set(subject.preprocessing.inputs) - set(kept))
+    some = [row for row in rows if hidden.present[row].any()]
+    scores, majority = subject.predictor.evaluate(hidden, some)
+    return _primary(subject, scores), _primary(subject, majority), len(some)
+
+
+def _primary(subject: Subject, scores: TaskScores) -> dict[str, float | None]:
+    kinds = subject.preprocessing.schema.tasks
+    return {task: (scores[task] or {}).get(kinds[task].task.primary) for task in subject.focus}
+
+
+def _columns(
+    subject: Subject, groups: dict[str, tuple[str, ...]], rows: Sequence[int]
+) -> tuple[list[dict[str, Any]], int]:
+    """The columns of tables whose absence costs most over all tasks: screened on few rows, then judged on all."""
+    names = [name for inputs in groups.values() if len(inputs) > 1 for name in inputs]
+    tried = [names[i] for i in sampled_numbers(len(names), SCREENED)]
+    if not tried:
+        return [], 0
+    few = sampled(subject.split.rows, SCREEN_ROWS).tolist()
+    everything = subject.preprocessing.inputs
+    costs = {name: _mean_gain(subject, [n for n in everything if n != name], few) for name in tried}
+    worst = sorted(tried, key=lambda name: costs[name])[:COLUMNS]
+    found = [{"name": name, "scores": _judge(subject, [n for n in everything if n != name], rows)[0]} for name in worst]
+    return found, len(tried)
+
+
+def sampled_numbers(count: int, wanted: int) -> list[int]:
+    """At most `wanted` of the numbers from 0 to `count - 1`, evenly spaced."""
+    return [i * count // min(count, wanted) for i in range(min(count, wanted))]
+
+
+def _mean_gain(subject: Subject, kept: Sequence[str], rows: Sequence[int]) -> float:
+    hidden = subject.batches.hiding(set(subject.preprocessing.inputs) - set(kept))
+    some = [row for row in rows if hidden.present[row].any()]
+    scores, majority = subject.predictor.evaluate(hidden, some)
+    gains = [gain(task, scores, majority, subject.preprocessing) for task in scores]
+    known = [g for g in gains if g is not None]
+    return sum(known) / len(known) if known else 0.0

@@ -1,0 +1,129 @@
+"""The data card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trunkline.data import Split
+from trunkline.run.facts.subject import ALL, Subject, sampled
+from trunkline.schema import InputColumn, TaskColumn
+
+VALUES, FILES = 20_000, 200  # rows looked at: of plain cells, of cells that name files
+CLASSES, BINS, PAIRS = 16, 24, 24
+
+
+def data_facts(subject: Subject) -> dict[str, Any]:
+    """Rows, presence, labels and what the training cells look like.
+
+    Schema: `splits {name: rows}`; `inputs [{name, type, present {split: rows}, values}]`; `tasks [{name, type, of,
+    labelled {split: rows}, values}]`, with `values` one of `{kind: "classes", classes [[name, rows]], more, rest}`
+    (further classes, and rows that have them), `{kind: "numbers" or "lengths", unit, edges, counts, mean, std, min,
+    median, max}`, or `null`; `overlap {tasks, rows [[…]]}`, training rows that carry both labels, or `null` with many
+    tasks.
+    """
+    splits = _splits(subject)
+    schema, config = subject.preprocessing.schema, subject.plan.config
+    present = {name: _counts(subject, split, "present") for name, split in splits.items()}
+    labelled = {name: _counts(subject, split, "labelled") for name, split in splits.items()}
+    inputs = [
+        {
+            "name": name,
+            "type": config.inputs[name].type,
+            "present": {split: counts[name] for split, counts in present.items()},
+            "values": _summary(column, config.inputs[name].type, splits["train"]) if number < ALL else None,
+        }
+        for number, (name, column) in enumerate(schema.inputs.items())
+    ]
+    tasks = [
+        {
+            "name": name,
+            "type": config.tasks[name].type,
+            "of": column.of,
+            "labelled": {split: counts[name] for split, counts in labelled.items()},
+            "values": _summary(column, config.tasks[name].type, splits["train"]) if name in subject.focus else None,
+        }
+        for name, column in schema.tasks.items()
+    ]
+    rows = {name: len(split) for name, split in splits.items()}
+    return {"splits": rows, "inputs": inputs, "tasks": tasks, "overlap": _overlap(subject)}
+
+
+def _splits(subject: Subject) -> dict[str, Split]:
+    splits = subject.plan.splits
+    named = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return {name: split for name, split in named.items() if split is not None}
+
+
+def _counts(subject: Subject, split: Split, what: str) -> dict[str, int]:
+    names = subject.preprocessing.inputs if what == "present" else subject.preprocessing.tasks
+    flags = getattr(subject.plan.source(split), what)[split.rows]
+    return dict(zip(names, flags.sum(0).tolist()))
+
+
+def _overlap(subject: Subject) -> dict[str, Any] | None:
+    tasks, train = list(subject.preprocessing.schema.tasks), subject.plan.splits.train
+    if not 2 <= len(tasks) <= PAIRS:
+        return None
+    flags = subject.plan.source(train).labelled[train.rows][:, subject.preprocessing.places(tasks)].astype(np.int64)
+    return {"tasks": tasks, "rows": (flags.T @ flags).tolist()}
+
+
+def _summary(column: InputColumn | TaskColumn, kind: str, split: Split) -> dict[str, Any] | None:
+    reader = column.modality if isinstance(column, InputColumn) else column.task
+    rows = sampled(split.rows, FILES if reader.reads_files else VALUES)
+    return summary([value for _, value in column.values(split.table, rows.tolist())], kind)
+
+
+def summary(values: Sequence[Any], kind: str) -> dict[str, Any] | None:
+    """What some decoded cells of one column look like; `None` for kinds that have no short description."""
+    first = next(iter(values), None)
+    if kind == "text" and isinstance(first, str):
+        return {"kind": "lengths", "unit": "words", **_histogram([len(value.split()) for value in values])}
+    if isinstance(first, bool):
+        return _classes("yes" if value else "no" for value in values)
+    if isinstance(first, int | float):
+        return {"kind": "numbers", "unit": "", **_histogram(values)}
+    if isinstance(first, str):
+        return _classes(values)
+    if isinstance(first, list) and isinstance(next((v for value in values for v in value), ""), str):
+        return _classes(name for value in values for name in value)
+    if isinstance(first, np.ndarray) and first.ndim == 3:
+        return {"kind": "lengths", "unit": "pixels, the longer side", **_histogram([max(v.shape[:2]) for v in values])}
+    if hasattr(first, "samples") and hasattr(first, "rate"):
+        return {"kind": "lengths", "unit": "seconds", **_histogram([value.samples / value.rate for value in values])}
+    return None
+
+
+def _classes(names: Iterable[str]) -> dict[str, Any]:
+    counts = Counter(names)
+    shown = counts.most_common(CLASSES)
+    rest = counts.total() - sum(count for _, count in shown)
+    return {
+        "kind": "classes",
+        "classes": [list(pair) for pair in shown],
+        "more": len(counts) - len(shown),
+        "rest": rest,
+    }
+
+
+def _histogram(values: Sequence[float]) -> Mapping[str, Any]:
+    column = np.asarray(values, dtype=np.float64)
+    low, high = np.quantile(column, [0.005, 0.995])
+    inside = column[(column >= low) & (column <= high)]
+    if (inside == inside.round()).all() and inside.max() - inside.min() < BINS:
+        counts, edges = np.histogram(inside, bins=np.arange(inside.min() - 0.5, inside.max() + 1))
+    else:
+        counts, edges = np.histogram(inside, bins=BINS)
+    return {
+        "edges": edges.tolist(),
+        "counts": counts.tolist(),
+        "mean": float(column.mean()),
+        "std": float(column.std()),
+        "min": float(column.min()),
+        "median": float(np.median(column)),
+        "max": float(column.max()),
+    }

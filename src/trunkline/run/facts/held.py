@@ -1,0 +1,167 @@
+"""How sure the scores are: outputs on held-out rows, and scores of resamples of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+import torchmetrics
+from torch import Tensor, nn
+
+from trunkline.analysis import bootstrap
+from trunkline.analysis.intervals import Scored
+from trunkline.model.evaluation import Evaluation, meeting_others
+from trunkline.run.facts.subject import Subject, sampled
+from trunkline.schema import HeadUnit, Preprocessing
+from trunkline.tasks import Task
+from trunkline.tasks.contract import Scores
+
+ROWS, DENSE_ROWS = 10_000, 600  # rows whose outputs are kept: of row tasks alone, and with pixels or words among them
+BLOCKS = 40  # of rows that are resampled together, for tasks whose outputs are no table
+
+
+class Outputs(nn.Module):
+    """In the place of a metric: keeps what it is shown, batch by batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[tuple[Any, dict[str, Tensor]]] = []
+
+    def update(self, output: Any, target: dict[str, Tensor]) -> None:
+        """One more batch."""
+        self.parts.append((output, target))
+
+
+def recording(preprocessing: Preprocessing) -> Evaluation:
+    """An evaluation that keeps outputs and targets instead of scoring them."""
+    evaluation = Evaluation(preprocessing)
+    evaluation.metrics = nn.ModuleList(Outputs() for _ in preprocessing.heads)
+    return evaluation
+
+
+def intervals(subject: Subject) -> dict[str, dict[str, float]]:
+    """By task `{low, high, better}` of its primary metric (see `Interval`); a task without one has no key."""
+    states = subject.preprocessing
+    is_dense = any(states.schema.tasks[unit.name].task.reads != "row" for unit in states.heads)
+    rows = sampled(subject.split.rows, DENSE_ROWS if is_dense else ROWS).tolist()
+    ours, theirs = recording(states), recording(states)
+    subject.predictor.count(subject.batches, rows, ours, theirs)
+    found: dict[str, dict[str, float]] = {}
+    for unit, said, guessed in zip(states.heads, ours.metrics, theirs.metrics):
+        assert isinstance(said, Outputs) and isinstance(guessed, Outputs)
+        tasks = [task for task in unit.tasks if task in subject.focus]
+        if tasks and said.parts and states.schema.tasks[unit.name].task.is_exportable:  # generation is slow to score
+            found |= _of_unit(subject, unit, tasks, said, guessed)
+    return found
+
+
+def _of_unit(
+    subject: Subject, unit: HeadUnit, tasks: Sequence[str], said: Outputs, guessed: Outputs
+) -> dict[str, dict[str, float]]:
+    states = subject.preprocessing
+    kind = states.schema.tasks[unit.name].task
+    columns = [unit.tasks.index(task) for task in tasks]
+    fitted = [states.task_states(unit)[column] for column in columns]
+    if kind.reads == "row":
+        resampled: Any = _Table(kind, fitted, columns if len(unit.tasks) > 1 else None, said, guessed)
+    else:
+        resampled = _Blocks(kind, fitted, said, guessed)
+    higher = [_is_higher_better(subject, task, kind) for task in tasks]
+    resamples = 200 if resampled.rows * len(tasks) < 50_000 else 100
+    sure = bootstrap(resampled.score, resampled.rows, higher_is_better=higher, resamples=resamples)
+    return {task: asdict(interval) for task, interval in zip(tasks, sure) if interval is not None}
+
+
+def _is_higher_better(subject: Subject, task: str, kind: Task) -> bool:
+    majority = (subject.metrics["majority"] or {}).get(task) or {}
+    guess = majority.get(kind.primary)
+    return guess is None or kind.best >= guess
+
+
+class _Table:
+    """Outputs `[n, G, …]` of a row head, resampled row by row."""
+
+    def __init__(
+        self, kind: Task, states: Sequence[Any], columns: Sequence[int] | None, said: Outputs, guessed: Outputs
+    ) -> None:
+        self.kind, self.states = kind, states
+        (self.output, self.target), (self.guess, _) = _joined(said, columns), _joined(guessed, columns)
+        self.rows = len(next(iter(self.target.values())))
+
+    def score(self, rows: np.ndarray) -> list[Scored]:
+        index = torch.from_numpy(rows)
+        target = _taken(self.target, index)
+        pair = [self._scores(_taken(output, index), target) for output in (self.output, self.guess)]
+        return [(_primary(self.kind, a), _primary(self.kind, b)) for a, b in zip(*pair)]
+
+    def _scores(self, output: Any, target: Any) -> list[Scores | None]:
+        metric = _metric(self.kind, self.states)
+        metric.update(output, target)
+        return metric.compute()
+
+
+class _Blocks:
+    """Any other outputs: every `BLOCKS`-th row makes a block that is scored once and resampled as a whole."""
+
+    def __init__(self, kind: Task, states: Sequence[Any], said: Outputs, guessed: Outputs) -> None:
+        self.kind, self.states = kind, states
+        self.pairs = list(zip(self._blocks(said), self._blocks(guessed), strict=True))
+        self.rows = len(self.pairs)
+
+    def _blocks(self, outputs: Outputs) -> list[torchmetrics.Metric]:
+        blocks: list[torchmetrics.Metric] = []
+        number = 0
+        for output, target in outputs.parts:
+            for row in range(len(next(iter(target.values())))):
+                if number < BLOCKS:
+                    blocks.append(_metric(self.kind, self.states))
+                here = torch.tensor([row])
+                blocks[number % BLOCKS].update(_taken(_on_host(output), here), _taken(_on_host(target), here))
+                number += 1
+        return blocks
+
+    def score(self, rows: np.ndarray) -> list[Scored]:
+        first, *others = rows.tolist()
+        merged = deepcopy(self.pairs[first])
+        for block in others:
+            for metric, part in zip(merged, self.pairs[block]):
+                metric.merge_state(part)
+        return [(_primary(self.kind, a), _primary(self.kind, b)) for a, b in zip(*(m.compute() for m in merged))]
+
+
+def _metric(kind: Task, states: Sequence[Any]) -> torchmetrics.Metric:
+    """Only the first process works out facts: the others are not there to meet."""
+    return meeting_others(kind.metric(states), None)
+
+
+def _primary(kind: Task, scores: Scores | None) -> float | None:
+    return None if scores is None else scores[kind.primary]
+
+
+def _joined(outputs: Outputs, columns: Sequence[int] | None) -> tuple[Any, dict[str, Tensor]]:
+    """All batches in one, on the host; only some tasks of a stack."""
+    parts = [(_on_host(output), _on_host(target)) for output, target in outputs.parts]
+    output, target = _cat([o for o, _ in parts]), _cat([t for _, t in parts])
+    if columns is not None:
+        output, target = (
+            {k: v[:, columns] for k, v in x.items()} if isinstance(x, dict) else x[:, columns] for x in (output, target)
+        )
+    return output, target
+
+
+def _cat(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], dict):
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    return torch.cat(list(parts))
+
+
+def _on_host(value: Any) -> Any:
+    return {key: v.cpu() for key, v in value.items()} if isinstance(value, dict) else value.cpu()
+
+
+def _taken(value: Any, rows: Tensor) -> Any:
+    return {key: v[rows] for key, v in value.items()} if isinstance(value, dict) else value[rows]

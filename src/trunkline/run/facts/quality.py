@@ -1,0 +1,197 @@
+"""How good the answers are, task by task: intervals, confusion, curves, calibration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from trunkline.analysis import calibration_error, confusion, precision_recall_curve, reliability, roc_curve
+from trunkline.run.facts.held import intervals
+from trunkline.run.facts.subject import Subject, sampled
+
+POINTS, BINS, NAMES = 500, 30, 30  # of a scatter plot, of residuals, of a list of classes
+
+
+def quality_facts(subject: Subject) -> dict[str, Any]:
+    """Of each task what the held-out rows show, from decoded predictions.
+
+    Schema: `split` (`null`: no rows were held out, and nothing was judged); `rows`; `tasks {name: …}` of all tasks with
+    `type`, `metric` (the primary one), `best`, `rows` (labelled held-out ones); and of those looked at closely also,
+    each where it makes sense, `interval {low, high, better}`, `unseen [[label, rows]]` (labels that training never
+    saw), `confusion {classes, counts, merged}`, `classes [{name, rows, precision, recall}]`, `scatter [[true, said]]`,
+    `residuals {edges, counts}`, `roc [[x, y]]`, `precision_recall [[x, y]]`, `share` (of yes), `calibration {error,
+    bins}`.
+    """
+    kinds, config = subject.preprocessing.schema.tasks, subject.plan.config.tasks
+    labelled = _labelled(subject)
+    tasks: dict[str, dict[str, Any]] = {
+        name: {
+            "type": config[name].type,
+            "metric": column.task.primary,
+            "best": column.task.best,
+            "rows": labelled[name],
+        }
+        for name, column in kinds.items()
+    }
+    if subject.judged is None:
+        return {"split": None, "rows": 0, "tasks": tasks}
+    sure = intervals(subject)
+    for name in subject.focus:
+        said, true = _pairs(subject, name)
+        tasks[name]["interval"] = sure.get(name)
+        if true:
+            tasks[name] |= describe(said, true, subject.preprocessing.states["tasks"][name])
+    return {"split": subject.judged, "rows": len(subject.split), "tasks": tasks}
+
+
+def _labelled(subject: Subject) -> dict[str, int]:
+    flags = subject.batches.labelled[subject.split.rows]
+    return dict(zip(subject.preprocessing.tasks, flags.sum(0).tolist()))
+
+
+def _pairs(subject: Subject, task: str) -> tuple[list[Any], list[Any]]:
+    """What was said and what is true, where both are there."""
+    assert subject.judged is not None
+    predictions, labels = subject.said[subject.judged], subject.labels(task)
+    places = [place for place in labels if predictions[place][task] is not None]
+    return [predictions[place][task] for place in places], [labels[place] for place in places]
+
+
+def describe(said: Sequence[Any], true: Sequence[Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of one task, by what its decoded answers look like."""
+    first = said[0]
+    if isinstance(first, np.ndarray):
+        return _pixels(said, true, state)
+    if isinstance(first, list):
+        return _tags(said, true)
+    if not isinstance(first, dict):
+        return {}
+    values = [answer["value"] for answer in said]
+    if "probability" in first:
+        return _truths([answer["probability"] for answer in said], [bool(t) for t in true], values)
+    chances = [answer["probabilities"] for answer in said] if "probabilities" in first else None
+    if isinstance(values[0], list):
+        return _labels(chances or [], values, true)
+    found = {} if isinstance(true[0], str) else _numbers([float(v) for v in values], [float(t) for t in true])
+    if chances is not None:
+        found |= _classes(chances, [str(v) for v in values], [_name(t, chances[0]) for t in true])
+    return found
+
+
+def _name(true: Any, known: Mapping[str, Any]) -> str:
+    """A label as the classes are named, also where it is read as a number."""
+    if str(true) in known or not isinstance(true, float):
+        return str(true)
+    return f"{true:g}"
+
+
+def _classes(chances: Sequence[Mapping[str, float]], said: Sequence[str], true: Sequence[str]) -> dict[str, Any]:
+    known = list(chances[0])
+    right = [float(s == t) for s, t in zip(said, true)]
+    bins = reliability([max(p.values()) for p in chances], right)
+    unseen = Counter(t for t in true if t not in chances[0])
+    return {
+        "confusion": asdict(confusion(true, said, known)),
+        "classes": per_class(said, true, known),
+        "calibration": {"error": calibration_error(bins), "bins": [asdict(b) for b in bins]},
+        "unseen": [list(pair) for pair in unseen.most_common(NAMES)],
+    }
+
+
+def per_class(said: Sequence[str], true: Sequence[str], known: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows, precision and recall of the classes, most frequent first."""
+    rows, given = Counter(true), Counter(said)
+    hits = Counter(t for s, t in zip(said, true) if s == t)
+    occurring = sorted((c for c in {*known, *rows} if rows[c] or given[c]), key=lambda c: (-rows[c], c))
+    return [
+        {
+            "name": c,
+            "rows": rows[c],
+            "precision": hits[c] / given[c] if given[c] else None,
+            "recall": hits[c] / rows[c] if rows[c] else None,
+        }
+        for c in occurring[:NAMES]
+    ]
+
+
+def _truths(chances: Sequence[float], true: Sequence[bool], said: Sequence[bool]) -> dict[str, Any]:
+    bins = reliability(chances, [float(t) for t in true])
+    words = {False: "no", True: "yes"}
+    return {
+        "confusion": asdict(confusion([words[t] for t in true], [words[bool(s)] for s in said], ["no", "yes"])),
+        "roc": roc_curve(chances, true),
+        "precision_recall": precision_recall_curve(chances, true),
+        "share": sum(true) / len(true),
+        "calibration": {"error": calibration_error(bins), "bins": [asdict(b) for b in bins]},
+    }
+
+
+def _labels(chances: Sequence[Mapping[str, float]], said: Sequence[list], true: Sequence[list]) -> dict[str, Any]:
+    known = list(chances[0])
+    flat = [(p[c], float(c in t)) for p, t in zip(chances, true) for c in known]
+    bins = reliability([p for p, _ in flat], [t for _, t in flat])
+    rows, given = Counter(c for t in true for c in t), Counter(c for s in said for c in s)
+    hits = Counter(c for s, t in zip(said, true) for c in set(s) & set(t))
+    unseen = Counter(c for t in true for c in t if c not in chances[0])
+    classes = [
+        {
+            "name": c,
+            "rows": rows[c],
+            "precision": hits[c] / given[c] if given[c] else None,
+            "recall": hits[c] / rows[c] if rows[c] else None,
+        }
+        for c in sorted(known, key=lambda c: (-rows[c], c))[:NAMES]
+    ]
+    calibration = {"error": calibration_error(bins), "bins": [asdict(b) for b in bins]}
+    return {
+        "classes": classes,
+        "calibration": calibration,
+        "unseen": [list(pair) for pair in unseen.most_common(NAMES)],
+    }
+
+
+def _numbers(said: Sequence[float], true: Sequence[float]) -> dict[str, Any]:
+    pairs = np.array([true, said]).T
+    residuals = pairs[:, 1] - pairs[:, 0]
+    low, high = np.quantile(residuals, [0.005, 0.995])
+    counts, edges = np.histogram(residuals[(residuals >= low) & (residuals <= high)], bins=BINS)
+    return {
+        "scatter": pairs[sampled(np.arange(len(pairs)), POINTS)].tolist(),
+        "residuals": {"edges": edges.tolist(), "counts": counts.tolist()},
+    }
+
+
+def _tags(said: Sequence[list[str]], true: Sequence[list[str]]) -> dict[str, Any]:
+    pairs = [(s, t) for answer, label in zip(said, true) for s, t in zip(answer, label)]
+    flat_said, flat_true = [s for s, _ in pairs], [t for _, t in pairs]
+    known = sorted(set(flat_true))
+    return {
+        "confusion": asdict(confusion(flat_true, flat_said, known)),
+        "classes": per_class(flat_said, flat_true, known),
+    }
+
+
+def _pixels(said: Sequence[np.ndarray], true: Sequence[np.ndarray], state: Mapping[str, Any]) -> dict[str, Any]:
+    names = dict(zip(state["indices"], state["names"]))
+    counts: Counter[tuple[int, int]] = Counter()
+    for answer, label in zip(said, true):
+        codes, times = np.unique(label.astype(np.int64) * 2**16 + answer, return_counts=True)
+        counts.update({(int(code) >> 16, int(code) & 0xFFFF): int(n) for code, n in zip(codes, times)})
+    classes = []
+    for index, name in names.items():
+        hits = counts[index, index]
+        given = sum(n for (t, s), n in counts.items() if s == index and t in names)
+        real = sum(n for (t, s), n in counts.items() if t == index)
+        classes.append(
+            {
+                "name": name,
+                "rows": real,
+                "precision": hits / given if given else None,
+                "recall": hits / real if real else None,
+            }
+        )
+    return {"classes": sorted(classes, key=lambda c: -c["rows"])[:NAMES], "unit": "pixels"}

@@ -1,0 +1,95 @@
+"""The run that facts are about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trunkline.data import Split
+from trunkline.model.evaluation import gain
+from trunkline.plan import Plan
+from trunkline.predictor import Prediction, Predictor
+from trunkline.schema import Preprocessing, RowBatches
+
+ALL, EACH_END = 40, 12  # of up to `ALL` tasks every one is looked at closely, of more the best and the worst
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained run with everything at hand.
+
+    Attributes:
+        folder: of the run.
+        plan: how it was trained.
+        predictor: the trained network.
+        metrics: what `metrics.json` says.
+        said: predictions of each held-out split, one a row.
+    """
+
+    folder: Path
+    plan: Plan
+    predictor: Predictor
+    metrics: Mapping[str, Any]
+    said: Mapping[str, Sequence[Prediction]]
+
+    @property
+    def judged(self) -> str | None:
+        """The split that the run is judged by; `None` where no rows were held out."""
+        return next((name for name in ("test", "validation") if self.metrics[name] is not None), None)
+
+    @cached_property
+    def split(self) -> Split:
+        """The rows it is judged by; the training rows where there are no others."""
+        splits = self.plan.splits
+        return {"test": splits.test, "validation": splits.validation}.get(self.judged or "") or splits.train
+
+    @property
+    def batches(self) -> RowBatches:
+        """Where those rows come from."""
+        return self.plan.source(self.split)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The fitted states."""
+        return self.predictor.preprocessing
+
+    @cached_property
+    def focus(self) -> tuple[str, ...]:
+        """The tasks that are looked at closely: all, or of many those that gain most and least over guessing."""
+        tasks = tuple(self.preprocessing.schema.tasks)
+        if len(tasks) <= ALL or self.judged is None:
+            return tasks[:ALL]
+        scores, majority = self.metrics[self.judged], self.metrics["majority"]
+        gains = {t: g for t in tasks if (g := gain(t, scores, majority, self.preprocessing)) is not None}
+        ranked = sorted(gains, key=lambda task: -gains[task])
+        wanted = {*ranked[:EACH_END], *ranked[-EACH_END:]}
+        return tuple(task for task in tasks if task in wanted)
+
+    @cached_property
+    def _labels(self) -> dict[str, dict[int, Any]]:
+        return {}
+
+    def labels(self, task: str) -> dict[int, Any]:
+        """True values by place in the split: of labelled rows that can be judged. They are read once."""
+        if task not in self._labels:
+            self._labels[task] = self._read_labels(task)
+        return self._labels[task]
+
+    def _read_labels(self, task: str) -> dict[int, Any]:
+        column = self.preprocessing.schema.tasks[task]
+        rows = self.split.rows
+        number = self.preprocessing.tasks.index(task)
+        labelled = rows[self.batches.labelled[rows, number]]
+        values = dict(column.values(self.split.table, labelled.tolist()))
+        places = dict(zip(rows.tolist(), range(len(rows))))
+        return {places[row]: value for row, value in values.items()}
+
+
+def sampled(rows: np.ndarray, wanted: int) -> np.ndarray:
+    """At most this many of the rows, evenly spaced."""
+    return rows if len(rows) <= wanted else rows[np.linspace(0, len(rows) - 1, wanted).astype(int)]

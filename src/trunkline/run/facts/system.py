@@ -1,0 +1,85 @@
+"""How to get the same run again, and where this one was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from trunkline.config import Config
+from trunkline.run.facts.subject import Subject
+
+PACKAGES = (
+    "trunkline",
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "numpy",
+    "pyarrow",
+    "transformers",
+    "torchvision",
+    "timm",
+)
+
+
+def system_facts(subject: Subject) -> dict[str, Any]:
+    """Schema: `command`; `seed`; `device`; `threads`; `machine`; `cores`; `python`; `packages {name: version}`."""
+    import torch
+
+    parameter = next(subject.predictor.network.parameters())
+    return {
+        "command": f"trunkline fit {subject.folder / 'config.yaml'} --out {subject.folder}-again",
+        "seed": subject.plan.config.training.seed,
+        "device": _device(str(parameter.device)),
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.release()}, {_processor()}",
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+    }
+
+
+def choices_facts(subject: Subject) -> dict[str, Any]:
+    """Schema: `choices [{path, value, reason}]`, one for each setting that the config had left open."""
+    config = subject.plan.config
+    choices = [
+        {"path": path, "value": str(_value(config, path)), "reason": " ".join(why.split())}
+        for path, why in subject.plan.reasons.items()
+    ]
+    return {"choices": choices}
+
+
+def _value(config: Config, path: str) -> Any:
+    """What a setting came to; the name of an input or a task may have dots in it."""
+    section, _, rest = path.partition(".")
+    value: Any = getattr(config, section)
+    if isinstance(value, dict):
+        name, _, option = rest.rpartition(".")
+        return value[name].options.get(option, "") if name in value else ""
+    for part in rest.split(".") if rest else ():
+        value = getattr(value, part)
+    return getattr(value, "type", value)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if name.startswith("cuda") else name
+
+
+def _processor() -> str:
+    cpu = Path("/proc/cpuinfo")
+    if cpu.is_file():
+        for line in cpu.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,38 @@
+"""The report of a run that has just finished, and of finished runs anew from their files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from trunkline.errors import TrunklineError
+from trunkline.report import write_page
+from trunkline.run.facts import Subject, write_facts
+
+PAGE = "report.html"
+
+
+def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """One self-contained HTML page about one run, or about several side by side. Returns where it is.
+
+    Args:
+        runs: run folders.
+        out: the page; by default `report.html` in the folder of the one run, or here for several.
+
+    Raises:
+        RunError: a folder is no finished run.
+    """
+    folders = [runs] if isinstance(runs, str | Path) else list(runs)
+    if out is None:
+        out = Path(folders[0]) / PAGE if len(folders) == 1 else Path(PAGE)
+    return write_page(folders, out)
+
+
+def report_on(subject: Subject) -> None:
+    """Write `report/` and the page. The run is finished by now: what files and cells do from here on leaves it so."""
+    try:
+        write_facts(subject)
+        report(subject.folder)
+    except (TrunklineError, OSError) as error:
+        warnings.warn(f"the run is finished, but its report could not be written: {error}", stacklevel=2)

@@ -1,0 +1,142 @@
+"""What a person sees or hears of a cell, of a prediction and of the truth beside it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any, Literal
+
+import numpy as np
+import PIL.Image
+import soundfile
+
+LETTERS = 600  # of a text
+SIDE = 144  # pixels of a picture's longer side
+SECONDS = 8.0  # of a sound
+# Of a mask's classes after the first, by Okabe and Ito: told apart by all eyes.
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One thing to look at or to listen to.
+
+    Attributes:
+        kind: what it is.
+        text: of a text; of a picture or sound a caption.
+        data: of a picture or a sound, the content of a file.
+        suffix: of that file.
+        tags: words with the tag of each; an empty tag is none.
+    """
+
+    kind: Literal["text", "picture", "sound", "tags"]
+    text: str = ""
+    data: bytes = b""
+    suffix: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a task says about a row, beside the truth.
+
+    Attributes:
+        said: the prediction.
+        true: the label; `None` where there is none.
+        confidence: of the prediction, 0 to 1; `None` where the task has none.
+        error: how wrong it is, 0 for right; rows of one task are sorted by it. `None` without a label.
+    """
+
+    said: Shown
+    true: Shown | None = None
+    confidence: float | None = None
+    error: float | None = None
+
+
+def shown_text(value: Any) -> Shown:
+    """Plain values as text: numbers in four figures, lists with commas, long texts cut."""
+    text = plain(value)
+    return Shown("text", text if len(text) <= LETTERS else f"{text[:LETTERS]} …")
+
+
+def plain(value: Any) -> str:
+    """A value as a person writes it.
+
+    Example:
+        >>> [plain(v) for v in (True, 0.123456, 12345.0, ["a", "b"], [])]
+        ['yes', '0.1235', '12345', 'a, b', '(none)']
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1e4 and abs(value) < 1e9 else f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value)) or "(none)"
+    return str(value)
+
+
+def shown_picture(pixels: np.ndarray, *, caption: str = "") -> Shown:
+    """`[H, W, 1 or 3]`, uint8 or floats from 0 to 1, made small enough for a page; tiny ones stay sharp."""
+    levels = pixels if pixels.dtype == np.uint8 else (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    picture = PIL.Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
+    longer = max(picture.size)
+    if longer > SIDE:
+        picture.thumbnail((SIDE, SIDE), PIL.Image.Resampling.LANCZOS)
+    elif 2 * longer <= SIDE:
+        picture = picture.resize(
+            [side * (SIDE // 2 // longer + 1) for side in picture.size], PIL.Image.Resampling.NEAREST
+        )
+    file = io.BytesIO()
+    is_drawing = 2 * longer <= SIDE or len(picture.getcolors(1 << 16) or ()) in range(1, 257)
+    if is_drawing:
+        picture.save(file, "PNG", optimize=True)
+    else:
+        picture.save(file, "JPEG", quality=80)
+    return Shown("picture", caption, file.getvalue(), ".png" if is_drawing else ".jpg")
+
+
+def shown_sound(wave: np.ndarray, rate: int) -> Shown:
+    """`wave [S]` from -1 to 1, its first seconds, as a file that browsers play."""
+    file = io.BytesIO()
+    kind = "MP3" if "MP3" in soundfile.available_formats() and rate in (8000, 16000, 22050, 24000, 44100) else "WAV"
+    soundfile.write(file, wave[: int(SECONDS * rate)], rate, format=kind)
+    return Shown("sound", f"{len(wave) / rate:.1f} s", file.getvalue(), f".{kind.lower()}")
+
+
+def overlaid(pixels: np.ndarray, mask: np.ndarray, indices: list[int]) -> np.ndarray:
+    """A picture `[H, W, 1 or 3]` under the colours of its mask's classes `[H, W]`, uint8; the first class is bare."""
+    levels = pixels if pixels.dtype == np.uint8 else (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    out = np.repeat(levels, 3, axis=2).astype(np.float32) if levels.shape[2] == 1 else levels.astype(np.float32)
+    for place, index in enumerate(indices[1:]):
+        here = mask == index
+        out[here] = 0.45 * out[here] + 0.55 * np.array(COLOURS[place % len(COLOURS)], dtype=np.float32)
+    return out.round().astype(np.uint8)
+
+
+def plain_answer(said: Any, true: Any, state: Mapping[str, Any]) -> Answer:
+    """By what was decoded: the share that goes to the truth where there are probabilities, else the distance."""
+    value = said["value"] if isinstance(said, dict) else said
+    chances = said.get("probabilities") if isinstance(said, dict) else None
+    confidence: float | None = None
+    if isinstance(said, dict) and "probability" in said:
+        confidence = said["probability"] if value else 1 - said["probability"]
+    elif isinstance(chances, dict) and not isinstance(value, list):
+        confidence = max(chances.values())
+    if isinstance(value, list):  # names, in any order
+        value, true = sorted(value), None if true is None else sorted(true)
+    shown = None if true is None else shown_text(true)
+    return Answer(shown_text(value), shown, confidence, None if true is None else _error(said, value, true, state))
+
+
+def _error(said: Any, value: Any, true: Any, state: Mapping[str, Any]) -> float:
+    if isinstance(said, dict) and "probability" in said:
+        return abs(float(true) - said["probability"])
+    if isinstance(true, list) and isinstance(said, dict):
+        return sum(abs((name in true) - p) for name, p in said["probabilities"].items()) / len(said["probabilities"])
+    if isinstance(value, float) and isinstance(true, float):
+        return abs(value - true) / state.get("std", 1.0)
+    if isinstance(said, dict) and "probabilities" in said:
+        return 1.0 - said["probabilities"].get(str(true), 0.0)
+    return 1.0 - SequenceMatcher(None, str(value), str(true)).ratio()
