@@ -6,6 +6,7 @@ Shape legend: `B` rows of a batch, `n` rows that have something (`n <= B`), `L` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -126,25 +127,40 @@ class Flags:
 
 @dataclass(frozen=True)
 class GridContext:
-    """What was done to a picture: cut out `crop`, scaled it to `size`, turned it left to right if `flipped`.
+    """What was done to a picture: cut out `crop`, turned by `angle`, scaled it to `size`, mirrored it if `flipped`.
 
     Attributes:
         original: `(height, width)` of the picture in the cell, in pixels.
         crop: `(top, left, height, width)` of what was kept, in original pixels.
         size: `(height, width)` the encoder saw.
         flipped: left and right were exchanged.
+        angle: degrees by which the window was turned about its middle, clockwise. Only training turns; beyond an edge
+            its pixels are repeated.
     """
 
     original: tuple[int, int]
     crop: tuple[int, int, int, int]
     size: tuple[int, int]
     flipped: bool = False
+    angle: float = 0.0
+
+    def affine(self) -> list[list[float]]:
+        """`[2, 3]`: a place in what the encoder saw → its place in the original, both from -1 to 1 (`affine_grid`)."""
+        (height, width), (top, left, h, w) = self.original, self.crop
+        cos, sin = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
+        mirror = -1.0 if self.flipped else 1.0
+        return [
+            [mirror * cos * w / width, -sin * h / width, (2 * left + w) / width - 1],
+            [mirror * sin * w / height, cos * h / height, (2 * top + h) / height - 1],
+        ]
 
     def apply(self, picture: Tensor, *, mode: Literal["bilinear", "nearest"]) -> Tensor:
         """Do the same to another picture of the original's size, `[C, H, W]` → `[C, *size]`.
 
         This is how the targets bound to an input (masks, depth maps) follow its augmentation.
         """
+        if self.angle:
+            return self._turned(picture, mode)
         top, left, height, width = self.crop
         cut = picture[None, :, top : top + height, left : left + width]
         if mode == "nearest":
@@ -153,11 +169,17 @@ class GridContext:
             out = F.interpolate(cut.float(), self.size, mode="bilinear", align_corners=False, antialias=True)
         return out[0].flip(-1) if self.flipped else out[0]
 
+    def _turned(self, picture: Tensor, mode: Literal["bilinear", "nearest"]) -> Tensor:
+        grid = F.affine_grid(torch.tensor([self.affine()]), [1, 1, *self.size], align_corners=False)
+        seen = F.grid_sample(picture[None].float(), grid, mode=mode, padding_mode="border", align_corners=False)[0]
+        return seen.to(picture.dtype) if mode == "nearest" else seen
+
     def restore(self, grid: Tensor) -> Tensor:
         """From what a head says, `[C, h, w]`, back to the original picture, `[C, *original]`.
 
         What the crop left out is NaN.
         """
+        assert not self.angle, "only training turns, and what it sees is not restored"
         grid = grid.flip(-1) if self.flipped else grid
         top, left, height, width = self.crop
         inside = F.interpolate(grid[None].float(), (height, width), mode="bilinear", align_corners=False)[0]

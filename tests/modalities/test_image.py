@@ -114,6 +114,17 @@ def test_sizes_and_strides() -> None:
     assert Image([24, 32]).fit(pictures(1))["size"] == [24, 32]  # type: ignore[arg-type]  # as YAML gives it
 
 
+def test_what_is_left_open_is_chosen_from_the_pictures() -> None:
+    few, many = (Image().choose(pictures(3, height=300, width=400), rows) for rows in (200, 100_000))
+    assert (few["size"][0], few["stride"][0], few["channels"][0]) == ((48, 64), 8, "rgb")
+    assert few["crop"][0] < many["crop"][0] and few["rotate"][0] > many["rotate"][0]
+    small = Image().choose(pictures(3, height=8, width=8, channels=1), 200)
+    assert (small["size"][0], small["channels"][0]) == ((16, 16), "grey") and small["crop"][0] > few["crop"][0]
+    assert Image(size=128).choose(pictures(3), 200)["stride"][0] == 16
+    assert set(Image().choose([], 0)) <= set(vars(Image()))
+    assert all(reason for _, reason in few.values())
+
+
 def test_options_that_cannot_work_are_refused() -> None:
     for modality, message in [
         (Image(stride=3), "not a power of two"),
@@ -125,7 +136,7 @@ def test_options_that_cannot_work_are_refused() -> None:
 
 
 def test_evaluation_sees_the_whole_picture_and_training_a_crop() -> None:
-    modality = Image((20, 28), crop=0.5, flip=True)
+    modality = Image((20, 28), crop=0.5, flip=True, rotate=0)
     value = pictures(1)[0]
     state = modality.fit([value])
     item, context = modality.prepare(value, state, None)
@@ -142,12 +153,54 @@ def test_nothing_is_mirrored_unless_asked() -> None:
     modality, value, rng = Image(16), pictures(1)[0], np.random.default_rng(0)
     state = modality.fit([value])
     assert modality.is_random
-    assert not Image(16, crop=1).is_random
+    assert not Image(16, crop=1, rotate=0, colour=0).is_random
     assert not any(modality.prepare(value, state, rng)[1].flipped for _ in range(20))
 
 
+def smooth_picture(height: int, width: int) -> np.ndarray:
+    """Colours that change slowly, so that ways of scaling agree."""
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    return (np.stack([x, y, (x + y) / 2], 2) * 255).round().astype(np.uint8)
+
+
+def test_what_training_sees_is_what_its_context_says() -> None:
+    """The batch is altered at once, from smaller copies; a mask is altered alone, from the original."""
+    modality, rng = Image((32, 24), crop=0.6, rotate=30, colour=0, flip=True), np.random.default_rng(0)
+    values = [smooth_picture(60, 80), smooth_picture(90, 40)]
+    state = modality.fit(values)
+    for value in values:
+        drawn = [modality.prepare(modality.shrink(value, state), state, rng) for _ in range(8)]
+        assert {c.flipped for _, c in drawn} == {False, True} and len({c.angle for _, c in drawn}) == 8
+        together = modality.collate([item for item, _ in drawn])["pixels"]
+        assert together.shape == (8, 3, 32, 24)
+        for seen, (_, context) in zip(together, drawn):
+            alone = context.apply(torch.from_numpy(value).permute(2, 0, 1), mode="bilinear") / 255
+            torch.testing.assert_close(seen, alone, atol=0.03, rtol=0)
+
+
+def test_colours_change_a_little_and_geometry_not_at_all() -> None:
+    modality, rng, value = Image(32, crop=1, rotate=0, colour=0.3), np.random.default_rng(0), smooth_picture(32, 32)
+    state = modality.fit([value])
+    seen = modality.collate([modality.prepare(value, state, rng)[0] for _ in range(20)])["pixels"]
+    plain = modality.collate([modality.prepare(value, state, None)[0]])["pixels"].float() / 255
+    assert seen.min() >= 0 and seen.max() <= 1
+    assert all(0.01 < float((picture - plain).abs().mean()) < 0.3 for picture in seen)
+    grey = [picture.mean(0).flatten() for picture in (*plain, *seen)]
+    assert all(float(torch.corrcoef(torch.stack([grey[0], other]))[0, 1]) > 0.9 for other in grey[1:])
+
+
+def test_the_same_draw_is_the_same_picture() -> None:
+    modality, value = Image(16), pictures(1)[0]
+    state = modality.fit([value])
+    first, second, third = (
+        modality.collate([modality.prepare(value, state, np.random.default_rng(seed))[0]])["pixels"]
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, second) and not torch.equal(first, third)
+
+
 def test_deep_and_shallow_pictures_share_a_batch() -> None:
-    modality = Image(16, channels="grey", crop=1)
+    modality = Image(16, channels="grey")
     shallow = np.full((16, 16, 1), 51, dtype=np.uint8)
     state = modality.fit([shallow])
     items = [modality.prepare(v, state, None)[0] for v in (shallow, shallow.astype(np.float32) / 255)]
@@ -205,6 +258,7 @@ def test_it_learns_handwritten_digits() -> None:
     assert state["channels"] == 1
     encoder, head = modality.build(state, 64), torch.nn.Linear(64, 10)
     optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=3e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 184)
 
     def logits(rows: np.ndarray, rng: np.random.Generator | None) -> Tensor:
         return head(encoder(modality.collate([modality.prepare(values[i], state, rng)[0] for i in rows])).row())
@@ -214,6 +268,7 @@ def test_it_learns_handwritten_digits() -> None:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(logits(rows, rng), labels[rows]).backward()
             optimizer.step()
+            schedule.step()
     with torch.no_grad():
         accuracy = (logits(test, None).argmax(1) == labels[test]).double().mean()
     assert accuracy > 0.95

@@ -82,7 +82,7 @@ def test_prepare_refuses_what_does_not_fit() -> None:
 
 def test_a_mask_stays_on_its_picture_and_comes_back() -> None:
     """Bright squares cut, scaled and mirrored with their mask; at full size the two agree in every pixel."""
-    modality, task = Image((24, 24), crop=0.6, flip=True), Mask()
+    modality, task = Image((24, 24), crop=0.6, rotate=0, colour=0, flip=True), Mask()
     rng = np.random.default_rng(0)
     picture = np.kron(rng.integers(0, 2, (6, 6)), np.ones((8, 8))).astype(np.uint8)[:, :, None] * 255
     mask = task.read(picture[:, :, 0] // 255)
@@ -91,13 +91,26 @@ def test_a_mask_stays_on_its_picture_and_comes_back() -> None:
         item, context = modality.prepare(picture, state, rng)
         target = task.prepare(mask, task_state, context)
         assert target.shape == (24, 24)
-        assert ((item[0] > 127) != target.bool()).double().mean() < 0.08  # blurred edges only
+        pixels = modality.collate([item])["pixels"][0, 0]
+        assert ((pixels > 0.5) != target.bool()).double().mean() < 0.08  # blurred edges only
         ((back,),) = task.decode(one_hot(target[None], 2), [task_state], [context])
         top, left, height, width = context.crop
         inside = np.zeros((48, 48), dtype=bool)
         inside[top : top + height, left : left + width] = True
         assert (back[~inside] == VOID).all()
         assert (back[inside] != mask[inside]).mean() < 0.08
+
+
+def test_a_mask_turns_with_its_picture() -> None:
+    modality, task, rng = Image((48, 48), crop=0.8, rotate=40, colour=0), Mask(), np.random.default_rng(0)
+    picture = np.kron(rng.integers(0, 2, (6, 6)), np.ones((16, 16))).astype(np.uint8)[:, :, None] * 255
+    mask = task.read(picture[:, :, 0] // 255)
+    state, task_state = modality.fit([picture]), task.fit([mask])
+    for _ in range(10):
+        item, context = modality.prepare(picture, state, rng)
+        target = task.prepare(mask, task_state, context)
+        pixels = modality.collate([item])["pixels"][0, 0]
+        assert abs(context.angle) > 0 and ((pixels > 0.5) != target.bool()).double().mean() < 0.08
 
 
 def test_without_scaling_the_way_and_back_is_exact() -> None:

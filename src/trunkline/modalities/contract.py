@@ -97,6 +97,13 @@ class Modality(ABC):
         """Vocabularies and scaling from present values of the training split (`fit_sample`), as plain JSON."""
         return {}
 
+    def shrink(self, value: Any, state: State) -> Any:
+        """What is kept of a value between the epochs of training, where `prepare` is random; by default all of it.
+
+        With an `rng`, `prepare` takes either.
+        """
+        return value
+
     @abstractmethod
     def prepare(self, value: Any, state: State, rng: np.random.Generator | None) -> tuple[Any, Context | None]:
         """One value → what `collate` takes, and what was done to it. `rng` is given in training only."""

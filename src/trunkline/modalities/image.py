@@ -15,30 +15,36 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError
-from trunkline.modalities.contract import Encoder, Modality
+from trunkline.modalities.augmentation import LUMA, Altered, Kept, alter, draw_colour, draw_geometry
+from trunkline.modalities.contract import Choices, Modality
+from trunkline.modalities.resnet import ResNet, as_levels, as_pair
 from trunkline.showing import Shown, shown_picture
-from trunkline.types import GridContext, Span, State, Tokens
+from trunkline.types import GridContext, State
 
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 SIDE = 64  # pixels a side that `fit` thins a picture to
+SPARE = 1.25  # pixels that are kept of a picture for training, a side, for each that the encoder sees
+SMALL = 32  # pixels a side under which a window must keep more of a picture: it is full to the edge
+MANY = 20_000  # pictures that are varied enough by themselves
+USUAL = {"crop": 0.85, "rotate": 10.0, "colour": 0.2, "stem": 32, "depth": 1}
 
 
 class Image(Modality):
     """A picture.
 
     The whole picture is scaled to `size`; its aspect ratio is not kept, so that nothing is cut off. In training a
-    random crop is scaled instead; masks and boxes bound to this input follow. Nothing is mirrored unless `flip` says
-    so: digits, letters and road signs have a left and a right.
+    random window of it is taken, turned a little, and its colours are changed a little; masks and boxes bound to this
+    input follow. Nothing is mirrored unless `flip` says so: digits, letters and road signs have a left and a right.
 
     Args:
         size: what the encoder sees, in pixels: a side or `(height, width)`. `None`: near the training pictures'
             median size, 16 to 64 pixels a side.
         channels: `None` is `grey` where all training pictures are, else `rgb`.
-        crop: a random crop keeps at least this share of each side; 1 keeps the whole picture.
+        crop: the window keeps at least this share of each side; 1 keeps the whole picture.
+        rotate: degrees by which the window is turned at most.
+        colour: how far brightness and contrast are changed, as a share (saturation: twice that). 0: not at all.
         flip: exchange left and right in every second training picture.
         stem: channels of the first layer; every halving of the resolution doubles them.
         depth: residual blocks a stage.
@@ -55,15 +61,19 @@ class Image(Modality):
         size: int | tuple[int, int] | None = None,
         *,
         channels: Literal["rgb", "grey"] | None = None,
-        crop: float = 0.85,
+        crop: float | None = None,
+        rotate: float | None = None,
+        colour: float | None = None,
         flip: bool = False,
-        stem: int = 16,
-        depth: int = 2,
+        stem: int | None = None,
+        depth: int | None = None,
         stride: int | None = None,
     ) -> None:
         self.size = size
         self.channels = channels
         self.crop = crop
+        self.rotate = rotate
+        self.colour = colour
         self.flip = flip
         self.stem = stem
         self.depth = depth
@@ -71,8 +81,13 @@ class Image(Modality):
 
     @property
     def is_random(self) -> bool:
-        """Whether training crops or flips."""
-        return self.crop < 1 or self.flip
+        """Whether training changes pictures."""
+        return self._option("crop") < 1 or self._option("rotate") > 0 or self._option("colour") > 0 or self.flip
+
+    def _option(self, name: str) -> Any:
+        """An option, or what is usual where it was neither given nor chosen."""
+        given = getattr(self, name)
+        return USUAL[name] if given is None else given
 
     def read(self, cell: Any) -> np.ndarray:
         """`[H, W, C]`: uint8, or float32 from 0 to 1 where the picture has more than 8 bits.
@@ -103,6 +118,23 @@ class Image(Modality):
         """The picture itself, small."""
         return shown_picture(value, caption=f"{value.shape[1]} × {value.shape[0]}")
 
+    def choose(self, sample: Sequence[np.ndarray], rows: int) -> Choices:
+        """Size and stride from the pictures' sizes, what training changes from how many there are."""
+        size = typical_size([p.shape[:2] for p in sample])
+        side = max(as_pair(self.size or size))
+        few = f"{rows} pictures: the fewer, the more training changes them"
+        grey = bool(sample) and all(is_grey(picture) for picture in sample)
+        return {
+            "size": (size, f"the median of {len(sample)} training pictures, but 16 to 64 pixels a side"),
+            "channels": ("grey" if grey else "rgb", "all pictures are grey" if grey else "pictures have colours"),
+            "crop": (0.75 if rows < MANY and side >= SMALL else 0.85, few),
+            "rotate": (10.0 if rows < MANY else 5.0, few),
+            "colour": (0.2 if rows < MANY else 0.1, few),
+            "stem": (USUAL["stem"], "what a CPU can do"),
+            "depth": (USUAL["depth"], "what a CPU can do"),
+            "stride": (usual_stride(as_pair(self.size or size)), "at most 8 tokens a side"),
+        }
+
     def fit(self, values: Iterable[np.ndarray]) -> State:
         """`{"channels", "size", "mean", "std"}`; levels from 0 to 1, one number a channel."""
         self._check()
@@ -113,29 +145,46 @@ class Image(Modality):
         size = typical_size([shape for shape, _ in sample]) if self.size is None else as_pair(self.size)
         return {"channels": channels, "size": list(size), "mean": mean, "std": std}
 
-    def prepare(self, value: np.ndarray, state: State, rng: np.random.Generator | None) -> tuple[Tensor, GridContext]:
-        """`[C, H, W]` of the state's size, uint8 or float32 as the picture was."""
+    def shrink(self, value: np.ndarray, state: State) -> Kept:
+        """At most `SPARE` pixels a side for each that the encoder sees: enough for any window of the picture."""
         original = (value.shape[0], value.shape[1])
-        crop = (0, 0, *original) if rng is None or self.crop == 1 else draw_crop(original, self.crop, rng)
-        flipped = self.flip and rng is not None and bool(rng.random() < 0.5)
-        context = GridContext(original, crop, as_pair(state["size"]), flipped)
-        picture = torch.from_numpy(as_channels(value, state["channels"])).permute(2, 0, 1)
-        scaled = context.apply(picture, mode="bilinear")
-        if picture.dtype == torch.uint8:
-            scaled = scaled.round_().clamp_(0, 255).to(torch.uint8)
-        return scaled, context
+        size = tuple(math.ceil(SPARE * side) for side in state["size"])
+        whole = GridContext(original, (0, 0, *original), (size[0], size[1]))
+        return Kept(scaled(value, state["channels"], whole), original)
 
-    def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
-        """`{"pixels": [n, C, H, W]}`: uint8, or float32 from 0 to 1 as soon as one picture has more than 8 bits."""
-        if all(item.dtype == torch.uint8 for item in items):
-            return {"pixels": torch.stack(list(items))}
-        return {"pixels": torch.stack([as_levels(item) for item in items])}
+    def prepare(
+        self, value: np.ndarray | Kept, state: State, rng: np.random.Generator | None
+    ) -> tuple[Tensor | Altered, GridContext]:
+        """`[C, H, W]` of the state's size, uint8 or float32 as the picture was; in training what `alter` takes."""
+        if rng is None:
+            assert isinstance(value, np.ndarray), "what is kept is for training"
+            original = (value.shape[0], value.shape[1])
+            context = GridContext(original, (0, 0, *original), as_pair(state["size"]))
+            return scaled(value, state["channels"], context), context
+        kept = self.shrink(value, state) if isinstance(value, np.ndarray) else value
+        crop, rotate = self._option("crop"), self._option("rotate")
+        context = draw_geometry(
+            kept.original, as_pair(state["size"]), crop=crop, rotate=rotate, flip=self.flip, rng=rng
+        )
+        return Altered(kept.pixels, context.affine(), context.size, draw_colour(self._option("colour"), rng)), context
+
+    def collate(self, items: Sequence[Tensor | Altered]) -> dict[str, Tensor]:
+        """`{"pixels": [n, C, H, W]}`: uint8, or float32 from 0 to 1 where training changes pictures or one has more
+        than 8 bits.
+        """
+        drawn = [item for item in items if isinstance(item, Altered)]
+        if drawn:
+            return {"pixels": alter(drawn)}
+        plain = [item for item in items if isinstance(item, Tensor)]
+        if all(item.dtype == torch.uint8 for item in plain):
+            return {"pixels": torch.stack(plain)}
+        return {"pixels": torch.stack([as_levels(item) for item in plain])}
 
     def build(self, state: State, width: int) -> ResNet:
         """The residual network."""
         self._check()
         stride = usual_stride(state["size"]) if self.stride is None else self.stride
-        return ResNet(state, width, stem=self.stem, depth=self.depth, stride=stride)
+        return ResNet(state, width, stem=self._option("stem"), depth=self._option("depth"), stride=stride)
 
     def _check(self) -> None:
         """Options that cannot work.
@@ -145,78 +194,10 @@ class Image(Modality):
         """
         if self.channels not in ("rgb", "grey", None):
             raise ConfigError(f"channels: {self.channels!r} is not known; give 'rgb' or 'grey', or leave it out")
-        if not 0 < self.crop <= 1:
+        if self.crop is not None and not 0 < self.crop <= 1:
             raise ConfigError(f"crop: {self.crop} is not a share of a side; give more than 0 and at most 1")
         if self.stride is not None and (self.stride < 2 or self.stride & (self.stride - 1)):
             raise ConfigError(f"stride: {self.stride} is not a power of two; give 2, 4, 8, 16 or 32")
-
-
-class ResNet(Encoder):
-    """A residual network with group normalisation, one stage for each halving of the resolution.
-
-    He et al., "Deep residual learning for image recognition" (2016); Wu and He, "Group normalization" (2018): a row's
-    tokens depend on no other row. The resolution is halved before the first block, which keeps small pictures cheap.
-
-    Args:
-        state: of the image.
-        width: `D`.
-        stem: channels of the first layer.
-        depth: residual blocks a stage.
-        stride: pixels a token's side, a power of two.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, state: State, width: int, *, stem: int, depth: int, stride: int) -> None:
-        super().__init__()
-        self.size = as_pair(state["size"])
-        self.grid = (math.ceil(self.size[0] / stride), math.ceil(self.size[1] / stride))
-        self.register_buffer("mean", torch.tensor(state["mean"]).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(state["std"]).view(-1, 1, 1), persistent=False)
-        layers: list[nn.Module] = [conv(state["channels"], stem, stride=2), norm(stem), nn.ReLU()]
-        channels = stem
-        for _ in range(int(math.log2(stride)) - 1):
-            layers += [Residual(channels, 2 * channels, stride=2)]
-            layers += [Residual(2 * channels, 2 * channels) for _ in range(depth - 1)]
-            channels = 2 * channels
-        self.layers = nn.Sequential(*layers)
-        self.project = nn.Linear(channels, width)
-        self.place = nn.Parameter(0.02 * torch.randn(math.prod(self.grid), width))
-
-    def forward(self, values: dict[str, Tensor]) -> Tokens:
-        """`{"pixels": [n, C, H, W]}` → tokens `[n, h·w, D]` in one `grid` span."""
-        features = self.layers((as_levels(values["pixels"]) - self.mean) / self.std)  # [n, channels, h, w]
-        tokens = self.project(features.flatten(2).transpose(1, 2)) + self.place  # [n, h·w, D]
-        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        stride = (self.size[0] / self.grid[0], self.size[1] / self.grid[1])
-        return Tokens(tokens, mask, (Span("", 0, math.prod(self.grid), "grid", self.grid, stride),))
-
-
-class Residual(nn.Module):
-    """Two convolutions and a way around them, `[n, C, H, W]` → `[n, outputs, H/stride, W/stride]`."""
-
-    def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            conv(inputs, outputs, stride=stride), norm(outputs), nn.ReLU(), conv(outputs, outputs), norm(outputs)
-        )
-        same = inputs == outputs and stride == 1
-        self.around = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Body plus what goes around it."""
-        return F.relu(self.around(x) + self.body(x))
-
-
-def conv(inputs: int, outputs: int, *, stride: int = 1) -> nn.Conv2d:
-    """3 × 3, without a bias: a norm follows."""
-    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-
-
-def norm(channels: int) -> nn.GroupNorm:
-    """Up to eight groups."""
-    return nn.GroupNorm(math.gcd(channels, 8), channels)
 
 
 def decoded(picture: PIL.Image.Image) -> np.ndarray:
@@ -276,9 +257,10 @@ def as_channels(picture: np.ndarray, channels: int) -> np.ndarray:
     return grey.round().astype(np.uint8) if picture.dtype == np.uint8 else grey
 
 
-def as_levels(pixels: Tensor) -> Tensor:
-    """uint8 → float32 from 0 to 1; floats as they are."""
-    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+def scaled(picture: np.ndarray, channels: int, context: GridContext) -> Tensor:
+    """`[H, W, C]` → `[channels, *size]`, cut and scaled as the context says; uint8 stays uint8."""
+    pixels = context.apply(torch.from_numpy(as_channels(picture, channels)).permute(2, 0, 1), mode="bilinear")
+    return pixels.round_().clamp_(0, 255).to(torch.uint8) if picture.dtype == np.uint8 else pixels
 
 
 def thin(picture: np.ndarray) -> np.ndarray:
@@ -310,15 +292,3 @@ def typical_size(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 def usual_stride(size: Sequence[int]) -> int:
     """The least power of two, from 4, that leaves at most 8 tokens a side."""
     return max(4, 2 ** math.ceil(math.log2(max(size) / 8)))
-
-
-def as_pair(size: int | Sequence[int]) -> tuple[int, int]:
-    """`(height, width)`."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-def draw_crop(original: tuple[int, int], least: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A random `(top, left, height, width)` that keeps at least the share `least` of each side."""
-    height, width = (max(1, round(side * rng.uniform(least, 1))) for side in original)
-    top, left = (int(rng.integers(0, side - kept + 1)) for side, kept in zip(original, (height, width)))
-    return top, left, height, width

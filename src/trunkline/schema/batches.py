@@ -202,9 +202,9 @@ class RowBatches(Dataset[Batch]):
         def read() -> Any:
             return read_cell(modality, self.table, column.column, row, cell)
 
-        if modality.is_random:
-            return modality.prepare(self._kept.get((name, row), read), state, rng)
-        return self._kept.get((name, row), lambda: modality.prepare(read(), state, None))
+        if modality.is_random and rng is not None:
+            return modality.prepare(self._kept.get((name, row), lambda: modality.shrink(read(), state)), state, rng)
+        return self._kept.get(("plain", name, row), lambda: modality.prepare(read(), state, None))
 
     def _target_value(self, name: str, row: int) -> Any:
         column = self.preprocessing.schema.tasks[name]

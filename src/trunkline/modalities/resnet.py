@@ -1,0 +1,94 @@
+"""The image modality's network: a residual network with group normalisation, from scratch.
+
+Shape legend: `n` rows, `C` colour channels, `H, W` pixels, `h, w` the token grid, `D` width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trunkline.modalities.contract import Encoder
+from trunkline.types import Span, State, Tokens
+
+
+class ResNet(Encoder):
+    """A residual network with group normalisation, one stage for each halving of the resolution.
+
+    He et al., "Deep residual learning for image recognition" (2016); Wu and He, "Group normalization" (2018): a row's
+    tokens depend on no other row. The resolution is halved before the first block, which keeps small pictures cheap.
+
+    Args:
+        state: of the image.
+        width: `D`.
+        stem: channels of the first layer.
+        depth: residual blocks a stage.
+        stride: pixels a token's side, a power of two.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, state: State, width: int, *, stem: int, depth: int, stride: int) -> None:
+        super().__init__()
+        self.size = as_pair(state["size"])
+        self.grid = (math.ceil(self.size[0] / stride), math.ceil(self.size[1] / stride))
+        self.register_buffer("mean", torch.tensor(state["mean"]).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(state["std"]).view(-1, 1, 1), persistent=False)
+        layers: list[nn.Module] = [conv(state["channels"], stem, stride=2), norm(stem), nn.ReLU()]
+        channels = stem
+        for _ in range(int(math.log2(stride)) - 1):
+            layers += [Residual(channels, 2 * channels, stride=2)]
+            layers += [Residual(2 * channels, 2 * channels) for _ in range(depth - 1)]
+            channels = 2 * channels
+        self.layers = nn.Sequential(*layers)
+        self.project = nn.Linear(channels, width)
+        self.place = nn.Parameter(0.02 * torch.randn(math.prod(self.grid), width))
+
+    def forward(self, values: dict[str, Tensor]) -> Tokens:
+        """`{"pixels": [n, C, H, W]}` → tokens `[n, h·w, D]` in one `grid` span."""
+        features = self.layers((as_levels(values["pixels"]) - self.mean) / self.std)  # [n, channels, h, w]
+        tokens = self.project(features.flatten(2).transpose(1, 2)) + self.place  # [n, h·w, D]
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        stride = (self.size[0] / self.grid[0], self.size[1] / self.grid[1])
+        return Tokens(tokens, mask, (Span("", 0, math.prod(self.grid), "grid", self.grid, stride),))
+
+
+class Residual(nn.Module):
+    """Two convolutions and a way around them, `[n, C, H, W]` → `[n, outputs, H/stride, W/stride]`."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            conv(inputs, outputs, stride=stride), norm(outputs), nn.ReLU(), conv(outputs, outputs), norm(outputs)
+        )
+        same = inputs == outputs and stride == 1
+        self.around = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Body plus what goes around it."""
+        return F.relu(self.around(x) + self.body(x))
+
+
+def conv(inputs: int, outputs: int, *, stride: int = 1) -> nn.Conv2d:
+    """3 × 3, without a bias: a norm follows."""
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Up to eight groups."""
+    return nn.GroupNorm(math.gcd(channels, 8), channels)
+
+
+def as_levels(pixels: Tensor) -> Tensor:
+    """uint8 → float32 from 0 to 1; floats as they are."""
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+
+
+def as_pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """`(height, width)`."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
