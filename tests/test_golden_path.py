@@ -78,6 +78,22 @@ def test_the_run_folder_is_whole(run: Path) -> None:
     assert lines[0]["losses"]["kind"] > 0
 
 
+def test_the_report_shows_every_kind_of_cell_and_answer(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    assert page.count('<img src="data:image/png;base64,') > 40  # photos, and masks over them
+    assert "<audio controls" in page
+    assert "<mark>" in page  # words with their tags
+    gallery = json.loads((run / "report" / "gallery.json").read_text())
+    files = [one["file"] for row in gallery["rows"] for one in row["inputs"].values() if one and one["file"]]
+    assert all((run / "report" / name).is_file() for name in files)
+    absence = json.loads((run / "report" / "absence.json").read_text())
+    assert len(absence["subsets"]) == 15  # of photo, sound, note and the table
+    assert all(s["scores"]["area"] is None for s in absence["subsets"] if "photo" not in s["kept"])
+    before = page
+    assert "report.html" in call("report", run)
+    assert (run / "report.html").read_text() == before
+
+
 def test_the_resolved_config_gives_the_same_run(run: Path, tmp_path: Path) -> None:
     """Bit for bit, on one thread."""
     call("fit", run / "config.yaml", "--out", tmp_path / "again")

@@ -36,7 +36,9 @@ def _cumulated(scores: Sequence[float], truth: Sequence[bool]) -> tuple[np.ndarr
 
 def _thinned(x: np.ndarray, y: np.ndarray, points: int) -> Points:
     """Evenly spaced along the curve, both ends kept."""
+    if len(x) <= points:
+        return list(zip(x.tolist(), y.tolist()))
     length = np.append(0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
-    wanted = np.linspace(0, length[-1], min(points, len(x)))
+    wanted = np.linspace(0, length[-1], points)
     places = np.unique(np.minimum(np.searchsorted(length, wanted), len(x) - 1))
     return [(float(x[i]), float(y[i])) for i in places]

@@ -13,7 +13,7 @@ from typing import Any
 
 from trunkline.config import load_config
 from trunkline.errors import ConfigError, suggest
-from trunkline.run import Metrics, Run, fit, single_task_twins
+from trunkline.run import Metrics, Run, fit, report, single_task_twins
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ def play(
         say(f"Training {len(config.tasks)} tasks together, and each alone: {steps} steps a network")
         run = fit(path, out=folder, overrides=[f"{k}={v}" for k, v in (overrides or {}).items()])
         rows = _compare(run, twins)
+    report(run.folder)  # once more, now beside the twins
     return Shown(f"{len(run.predictor.preprocessing.tasks)} tasks, test rows", rows, _closing(rows, run, start), run)
 
 

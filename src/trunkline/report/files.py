@@ -71,7 +71,7 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(
         folder=folder,
         name=folder.absolute().name,
-        metrics=_json(folder / "metrics.json"),
+        metrics=read_json(folder / "metrics.json"),
         log=_lines(folder / "log.jsonl"),
         config=_text(folder / "config.yaml"),
         facts={name: _facts(folder / "report" / f"{name}.json") for name in FACTS},
@@ -82,13 +82,18 @@ def read_run(folder: Path) -> RunFiles:
 def _facts(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
-    facts = _json(path)
+    facts = read_json(path)
     if facts.get("version") != VERSION:
         raise RunError(f"{path} is of version {facts.get('version')}; this trunkline reads version {VERSION}")
     return facts
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a file holds.
+
+    Raises:
+        RunError: it is no whole JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -104,15 +109,25 @@ def _text(path: Path) -> str:
 
 
 def _twins(folder: Path) -> dict[str, Mapping[str, Any]]:
-    """Of run folders in `RUN-twins/` or `RUN/twins/`, each of one task."""
+    """Scores of each task alone: of the comparison that the run is part of, else of runs in `RUN-twins/`."""
+    comparison = folder.parent / "comparison.json"
+    if comparison.is_file():
+        return _twins_in(read_json(comparison), folder.name)
     found: dict[str, Mapping[str, Any]] = {}
-    for place in (folder.with_name(f"{folder.name}-twins"), folder / "twins"):
-        for path in sorted(place.glob("*/metrics.json")):
-            metrics = _json(path)
-            found |= {
-                task: scores for task, scores in (metrics["test"] or metrics["validation"] or {}).items() if scores
-            }
+    for path in sorted(folder.with_name(f"{folder.name}-twins").glob("*/metrics.json")):
+        metrics = read_json(path)
+        found |= {task: scores for task, scores in (metrics["test"] or metrics["validation"] or {}).items() if scores}
     return found
+
+
+def _twins_in(comparison: Mapping[str, Any], run: str) -> dict[str, Mapping[str, Any]]:
+    """Of the same seed."""
+    for model in comparison["models"].values():
+        if run in model["runs"]:
+            seed = model["runs"].index(run)
+            scores = comparison["alone"]["scores"]
+            return {task: {m: one["values"][seed] for m, one in found.items()} for task, found in scores.items()}
+    return {}
 
 
 def _guessed(scores: Mapping[str, Any] | None) -> dict[str, Any]:

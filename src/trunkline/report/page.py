@@ -12,6 +12,7 @@ from markupsafe import Markup
 from trunkline.errors import RunError
 from trunkline.files import replacing
 from trunkline.report import words
+from trunkline.report.comparison import comparison, runs_in
 from trunkline.report.files import RunFiles, read_run
 from trunkline.report.sections import SECTIONS
 from trunkline.report.side_by_side import side_by_side
@@ -39,16 +40,28 @@ def make_page(folders: Sequence[str | Path]) -> str:
     """
     if not folders:
         raise RunError("a report needs at least one run folder")
-    runs = [read_run(Path(folder)) for folder in folders]
     environment = _environment()
+    paths = [Path(folder) for folder in folders]
+    runs = [read_run(run) for path in paths for run in runs_in(path)]
+    compared = [
+        _compared(environment, found, number)
+        for number, path in enumerate(paths)
+        if (found := comparison(path)) is not None
+    ]
     told = [_run(environment, run, number) for number, run in enumerate(runs)]
     return environment.get_template("page.html").render(
-        title=" · ".join(run.name for run in runs),
+        title=" · ".join(path.absolute().name for path in paths),
+        compared=compared,
         runs=told,
         together=side_by_side(runs) if len(runs) > 1 else None,
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         script=Markup((TEMPLATES / "script.js").read_text(encoding="utf-8")),
     )
+
+
+def _compared(environment: jinja2.Environment, found: dict[str, Any], number: int) -> dict[str, Any]:
+    body = environment.get_template("comparison.html").render(**found)
+    return {"name": found["name"], "anchor": f"c{number}", "body": Markup(body)}
 
 
 def _run(environment: jinja2.Environment, run: RunFiles, number: int) -> dict[str, Any]:

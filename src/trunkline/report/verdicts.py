@@ -62,6 +62,11 @@ class Verdict:
         return self.low is not None and self.high is not None and self.high > self.low
 
     @property
+    def is_ahead(self) -> bool:
+        """Whether the score itself is better than guessing, however surely."""
+        return self.gain is not None and self.gain > 0
+
+    @property
     def from_twin(self) -> float | None:
         """Together − alone."""
         return None if self.score is None or self.twin is None else self.score - self.twin

@@ -18,6 +18,7 @@ from trunkline.plan import columns_of, fingerprints, make_plan, read_splits
 from trunkline.run.budget import fix_steps
 from trunkline.run.fitting import Metrics
 from trunkline.run.many import Job, alone, running
+from trunkline.run.reporting import report
 from trunkline.run.verdicts import Contest, result_of
 from trunkline.training import LAST
 
@@ -79,6 +80,7 @@ def compare(
     metrics = _run(_jobs(contest, folder, is_open=config.training.batch_size is None), settled, say)
     result = result_of(contest, metrics, folder, trust_code=trust_code)
     write_json(folder / "comparison.json", plain_json(result))
+    report(folder)
     return Comparison(folder, result)
 
 
@@ -125,7 +127,8 @@ def _jobs(contest: Contest, folder: Path, *, is_open: bool) -> dict[str, Job]:
         own = replace(config, training=replace(config.training, batch_size=None)) if is_open else config
         for task in config.tasks:
             jobs[contest.alone(task, seed)] = alone(own, task)
-    return {name: Job(config, folder / name) for name, config in jobs.items()}
+    shown = {contest.together(name, contest.seeds[0]) for name in contest.balancers}
+    return {name: Job(config, folder / name, report=name in shown) for name, config in jobs.items()}
 
 
 def _run(jobs: Mapping[str, Job], config: Config, say: Callable[[str], None]) -> dict[str, Metrics]:

@@ -26,10 +26,12 @@ class Job:
     Attributes:
         config: with `data`; what it leaves open is chosen as for any run.
         folder: of the run; new or empty, or of the same run, interrupted.
+        report: write its report, too.
     """
 
     config: Config
     folder: Path
+    report: bool = False
 
 
 @contextmanager
@@ -67,6 +69,8 @@ def _train(name: str, job: Job) -> Metrics:
     try:
         folder = new_folder(job.folder, name, is_resumed=True)
         config = go_on(folder, config, trust_code=True)  # what it names was imported to make the job
-        return train_plan(make_plan(config, read_splits(config)), folder, show_progress=False, report=False).metrics
+        return train_plan(
+            make_plan(config, read_splits(config)), folder, show_progress=False, report=job.report
+        ).metrics
     except TrunklineError as error:
         raise type(error)(f"{name}: {error}") from None

@@ -34,7 +34,9 @@ def square_figure(
     x, y = Scale(0, 1, LEFT, SIZE - RIGHT), Scale(0, 1, SIZE - BOTTOM, TOP)
     parts = axes(x, y, x_label=x_label, y_label=y_label)
     parts.append(path([(x(a), y(b)) for a, b in reference], class_="level"))
-    parts.append(path([(x(a), y(b)) for a, b in curve], class_="line", style="stroke:var(--s0)"))
+    parts.append(
+        path([(x(a), y(b)) for a, b in curve], class_="faint" if weights else "line", style="stroke:var(--s0)")
+    )
     most = max(weights, default=1) if weights else 1
     for (a, b), weight in zip(curve, weights or ()):
         told = f"said {a:.0%}, was right {b:.0%} of {weight} times"

@@ -64,7 +64,7 @@ def _card(column: Mapping[str, Any], filled: Mapping[str, int], rows: Mapping[st
         "figure": histogram_figure(
             values["edges"], values["counts"], label=f"Values of {column['name']}", unit=values["unit"]
         )
-        if values and values["kind"] != "classes"
+        if values and values["kind"] != "classes" and values["min"] < values["max"]
         else None,
         "most": max((count for _, count in values["classes"]), default=1)
         if values and values["kind"] == "classes"

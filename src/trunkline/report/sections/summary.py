@@ -113,7 +113,7 @@ def _cautions(run: RunFiles, told: list[Verdict]) -> list[str]:
         found.append(
             f"Held-out rows hold labels that training never saw, for {words.listed(unseen)}: they count as missed."
         )
-    if bad := [v.task for v in told if v.tone == "bad"]:
+    if bad := [v.task for v in told if v.tone in ("bad", "unsure") and not v.is_ahead]:
         found.append(
             f"No better than guessing: {words.listed(bad)}. Do not rely on {'it' if len(bad) == 1 else 'them'}."
         )

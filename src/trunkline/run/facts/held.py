@@ -70,16 +70,10 @@ def _of_unit(
         resampled: Any = _Table(kind, fitted, columns if len(unit.tasks) > 1 else None, said, guessed)
     else:
         resampled = _Blocks(kind, fitted, said, guessed)
-    higher = [_is_higher_better(subject, task, kind) for task in tasks]
+    higher = [kind.primary not in kind.lower_is_better] * len(tasks)
     resamples = 200 if resampled.rows * len(tasks) < 50_000 else 100
     sure = bootstrap(resampled.score, resampled.rows, higher_is_better=higher, resamples=resamples)
     return {task: asdict(interval) for task, interval in zip(tasks, sure) if interval is not None}
-
-
-def _is_higher_better(subject: Subject, task: str, kind: Task) -> bool:
-    majority = (subject.metrics["majority"] or {}).get(task) or {}
-    guess = majority.get(kind.primary)
-    return guess is None or kind.best >= guess
 
 
 class _Table:

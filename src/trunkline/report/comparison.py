@@ -1,0 +1,101 @@
+"""A folder of runs that were compared: together against each task alone, over several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trunkline.errors import RunError
+from trunkline.report import words
+from trunkline.report.files import read_json
+
+FILE = "comparison.json"
+VERSION = 1
+TONES = {"better": "good", "worse": "bad", "no difference seen": "unsure"}
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The runs that a page about this folder tells of: the folder itself, or of a comparison one a balancer.
+
+    Raises:
+        RunError: the comparison is of a later version.
+    """
+    if not (folder / FILE).is_file():
+        return [folder]
+    result = _read(folder)
+    return [folder / model["runs"][0] for model in result["models"].values()]
+
+
+def comparison(folder: Path) -> dict[str, Any] | None:
+    """What the page shows of a comparison: each task alone and together, Δm, costs; `None` where it is none."""
+    if not (folder / FILE).is_file():
+        return None
+    result = _read(folder)
+    return {
+        "name": folder.absolute().name,
+        "judged": result["judged"],
+        "seeds": result["seeds"],
+        "steps": result["steps"],
+        "models": list(result["models"]),
+        "rows": [_row(result, task, told) for task, told in result["tasks"].items()],
+        "delta_m": [_delta_m(model["delta_m"]["per_task"]) for model in result["models"].values()],
+        "costs": [("alone, all together", result["costs"]["alone"])]
+        + [(name, result["costs"][name]) for name in result["models"]],
+        "lead": [_lead(result, name, model) for name, model in result["models"].items()],
+    }
+
+
+def _read(folder: Path) -> Mapping[str, Any]:
+    result = read_json(folder / FILE)
+    if result.get("version") != VERSION:
+        raise RunError(f"{folder / FILE} is of version {result.get('version')}; this trunkline reads version {VERSION}")
+    return result
+
+
+def _row(result: Mapping[str, Any], task: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    metric = told["primary"]
+    return {
+        "task": task,
+        "kind": told["kind"],
+        "metric": metric,
+        "labels": told["labels"],
+        "majority": _spread(result["majority"][task].get(metric)),
+        "alone": _spread(result["alone"]["scores"][task].get(metric)),
+        "together": [
+            (_spread(model["scores"][task].get(metric)), _difference(model["differences"][task].get(metric)))
+            for model in result["models"].values()
+        ],
+    }
+
+
+def _spread(found: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return {"mean": None, "std": None} if found is None else found
+
+
+def _difference(found: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """With the tone of its verdict; one seed claims nothing."""
+    found = found or {"mean": None, "low": None, "high": None, "verdict": None}
+    return {**found, "tone": TONES.get(found["verdict"] or "", "none")}
+
+
+def _delta_m(found: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return _difference(found)
+
+
+def _lead(result: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> str:
+    """One sentence a balancer."""
+    verdicts = {
+        task: (model["differences"][task].get(told["primary"]) or {}).get("verdict")
+        for task, told in result["tasks"].items()
+    }
+    named = f"Together with {name}" if len(result["models"]) > 1 else "Together"
+    if not any(verdicts.values()):
+        return f"{named}: with {words.plural(len(result['seeds']), 'seed')} nothing is claimed."
+    parts = [_of(verdicts, verdict) for verdict in TONES]
+    return f"{named}: {'; '.join(part for part in parts if part)}."
+
+
+def _of(verdicts: Mapping[str, Any], verdict: str) -> str:
+    tasks: Sequence[str] = [task for task, found in verdicts.items() if found == verdict]
+    return f"{verdict} for {words.listed(tasks)}" if tasks else ""
