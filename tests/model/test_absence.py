@@ -23,6 +23,7 @@ from trunkline.types import Batch, Part
 from worlds import inputs, schema, tasks, world
 
 ROWS = tuple(range(24))
+TOGETHER = [name for name, kind in FUSION.items() if not kind.is_late]  # tests/model/test_late.py has the other
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_garbage_behind_a_false_flag_changes_nothing(batches: RowBatches, garbag
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
-@pytest.mark.parametrize("fusion", FUSION)
+@pytest.mark.parametrize("fusion", TOGETHER)
 def test_garbage_on_the_dense_path_changes_nothing(batches: RowBatches, trunk: str, fusion: str) -> None:
     network, batch = build(batches, trunk, fusion), batches[Draw(ROWS, None)]
     clean = dense_values(batch)
@@ -111,7 +112,7 @@ def _spoil_rows(value: Tensor, rows: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
-@pytest.mark.parametrize("fusion", FUSION)
+@pytest.mark.parametrize("fusion", TOGETHER)
 def test_dense_and_gathered_paths_agree(batches: RowBatches, trunk: str, fusion: str) -> None:
     network, batch = build(batches, trunk, fusion), batches[Draw(ROWS, None)]
     assert any(part.rows is not None for part in batch.inputs.values())

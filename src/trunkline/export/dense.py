@@ -28,9 +28,10 @@ class DenseNetwork(nn.Module):
     def forward(self, present: Tensor, values: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
         """`present [B, inputs]` bool, values by encoder → outputs by head, each `[B, …]`."""
         names = self.network.preprocessing.inputs
-        taps = self.network.share_dense(values, Flags(names, present))
+        flags = Flags(names, present)
+        taps = self.network.share_dense(values, flags)
         return {
-            unit.name: head.predict_output(self.network.view(unit, taps, None))
+            unit.name: self.network.output(unit, head, taps, None, flags)
             for unit, head in self.network.units()
             if unit in self.heads
         }

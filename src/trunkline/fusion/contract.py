@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -28,12 +29,31 @@ class FusionModule(nn.Module, ABC):
         """
 
 
+class LateModule(FusionModule):
+    """Tokens of every encoder → one row token for each, which never meet: the tasks join what is said of them.
+
+    `forward` returns `E · B` rows of one row token, `[E · B, 1, D]`: all rows of the first encoder, of the second, …
+    What stands in the rows of an absent input is finite and is never looked at.
+
+    Attributes:
+        alone: the share of the training loss that each input must answer for by itself (see `Late`).
+    """
+
+    alone: float
+
+
 class Fusion(ABC):
-    """A way to bring inputs together. The constructor only stores; its signature is the config schema."""
+    """A way to bring inputs together. The constructor only stores; its signature is the config schema.
+
+    Attributes:
+        is_late: it builds a `LateModule`.
+    """
+
+    is_late: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> nn.Module:
-        """The layers: a `FusionModule`.
+        """The layers: a `FusionModule`, which gives one Tokens; or a `LateModule`, which gives one an encoder.
 
         Args:
             encoders: names of the encoders, in order.

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from trunkline.balancers import index_like
 from trunkline.engine import Engine, Whole
-from trunkline.fusion import Fusion
+from trunkline.fusion import Fusion, LateModule
+from trunkline.model.late import check_late, joined, late_loss, rows_of_each, taken
 from trunkline.schema import EncoderUnit, HeadUnit, Preprocessing
 from trunkline.tasks import Head
 from trunkline.trunks import Taps, Trunk
@@ -45,12 +46,17 @@ class Network(nn.Module):
         self.preprocessing = preprocessing
         self.encoders = nn.ModuleList(_build_encoders(preprocessing, width))
         self.missing = nn.Parameter(torch.randn(len(self.encoders), width) * 0.02)
+        if fusion.is_late:
+            check_late(schema, trunk)
         keep = tuple(schema.inputs) if trunk.wants_tokens else schema.kept_inputs
         self.fusion = fusion.build([unit.name for unit in preprocessing.encoders], keep, width)
         self.trunk = trunk.build(preprocessing.tasks, width)
         self.heads = nn.ModuleList(
             schema.tasks[unit.name].task.build(preprocessing.task_states(unit), width) for unit in preprocessing.heads
         )
+        if fusion.is_late:
+            for _, head in self.units():
+                head.expect_experts(len(self.encoders))
 
     # --- inputs to taps ---
 
@@ -93,8 +99,30 @@ class Network(nn.Module):
             part = None if of is None else batch.inputs.get(of)
             if of is None or part is not None:
                 rows = None if part is None else part.rows
-                outputs[unit.name] = HeadOutput(head.predict_output(self.view(unit, taps, rows)), rows)
+                outputs[unit.name] = HeadOutput(self.output(unit, head, taps, rows, batch.present), rows)
         return outputs
+
+    def output(self, unit: HeadUnit, head: Head, taps: Taps, rows: Tensor | None, present: Flags) -> Any:
+        """What one head says about these rows; of several inputs each for itself, joined.
+
+        Args:
+            unit: the head's tasks.
+            head: the head.
+            taps: of the whole batch.
+            rows: `[n]`, or `None` for all.
+            present: `[B, inputs]`, of the whole batch.
+        """
+        output = head.predict_output(self.view(unit, taps, rows))
+        return joined(head, output, taken(self._experts(present), rows)) if self.is_late else output
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the inputs speak each for itself."""
+        return isinstance(self.fusion, LateModule)
+
+    def _experts(self, present: Flags) -> Tensor:
+        """Which encoder has something in which row, `[E, B]`."""
+        return torch.stack([_any_present(unit, present) for unit in self.preprocessing.encoders])
 
     def view(self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None) -> Any:
         """What one head reads, about these rows.
@@ -105,7 +133,7 @@ class Network(nn.Module):
             rows: `[n]`, or `None` for all.
 
         Returns:
-            `[V, n, D]` for a row head; Tokens for any other.
+            `[V, n, D]` for a row head, of late fusion `[V, E · n, D]`; Tokens for any other.
         """
         column = self.preprocessing.schema.tasks[unit.name]
         if column.task.reads == "row":
@@ -114,6 +142,9 @@ class Network(nn.Module):
         return view if column.of is None else view.of(column.of)
 
     def _views(self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None) -> list[Tokens]:
+        if self.is_late:
+            first = next(iter(taps.values()))[0] if isinstance(taps, Mapping) else taps[0]
+            rows = rows_of_each(rows, len(self.encoders), first.values.shape[0])
         if not isinstance(taps, Mapping):
             taken = tuple(tap.take(rows) for tap in taps)
             tasks = unit.tasks[:1] if self.trunk.one_view else unit.tasks
@@ -148,11 +179,19 @@ class Network(nn.Module):
             if part is None:
                 total = count = batch.labelled.values.new_zeros(len(unit.tasks), dtype=torch.float32)
             else:
-                view = self.view(unit, taps, part.rows)
-                total, count = head.loss(head.train_output(view, part.values), part.values)
+                total, count = self._loss(unit, head, taps, part, batch)
             sums.append(total.reshape(-1).float())
             weights.append(count.reshape(-1).float())
         return torch.cat(sums), torch.cat(weights)
+
+    def _loss(
+        self, unit: HeadUnit, head: Head, taps: Taps | Mapping[str, Taps], part: Part, batch: Batch
+    ) -> tuple[Tensor, Tensor]:
+        view = self.view(unit, taps, part.rows)
+        if isinstance(self.fusion, LateModule):
+            present = taken(self._experts(batch.present), part.rows)
+            return late_loss(head, view, part.values, present, self.fusion.alone)
+        return head.loss(head.train_output(view, part.values), part.values)
 
     def _split(self, taps: Taps, present: Sequence[str], batch: Batch, engine: Engine) -> Taps | dict[str, Taps]:
         """One copy of every tap per task where the balancer looks at gradients, else the taps themselves."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from trunkline.cells import as_name, as_truth
 from trunkline.errors import DataError
 from trunkline.tasks.contract import Collected, Scores, Target, Task, stack_items
+from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import RowHead, logit, repeat_rows
 from trunkline.types import Context, State
 
@@ -30,6 +31,10 @@ class BinaryHead(RowHead):
         loss = F.binary_cross_entropy_with_logits(output[..., 0], truth, weight, reduction="none")
         return loss.sum(0), weight.sum(0)
 
+    def combine(self, outputs: Tensor, present: Tensor) -> Tensor:
+        """The product of what each input says, with the share of yes counted once."""
+        return product_of_experts(outputs, self.first_guess, present)
+
 
 class Binary(Task):
     """Yes or no.
@@ -41,6 +46,7 @@ class Binary(Task):
     """
 
     primary = "roc_auc"
+    can_combine = True
 
     def __init__(self, positive: str | None = None) -> None:
         self.positive = positive

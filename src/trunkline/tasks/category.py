@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from trunkline.cells import as_name
 from trunkline.errors import DataError
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
+from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import RowHead, repeat_rows
 from trunkline.tasks.unseen import class_number
 from trunkline.types import Context, State
@@ -29,6 +30,11 @@ class CategoryHead(RowHead):
         loss = F.cross_entropy(output.flatten(0, 1), values.flatten(), reduction="none").view_as(values)
         return masked_sum(loss, flags)
 
+    def combine(self, outputs: Tensor, present: Tensor) -> Tensor:
+        """The normalised product of what each input says, with the classes' shares counted once."""
+        prior = self.first_guess.log_softmax(-1)
+        return product_of_experts(outputs.log_softmax(-1), prior, present).log_softmax(-1)
+
 
 class Category(Task):
     """One class out of several (`class_name`, or a number used as a name).
@@ -37,6 +43,7 @@ class Category(Task):
     """
 
     primary = "accuracy"
+    can_combine = True
 
     def read(self, cell: Any) -> str:
         """A class name."""

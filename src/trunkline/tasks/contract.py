@@ -15,6 +15,7 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
+from trunkline.errors import ConfigError
 from trunkline.showing import Answer, plain_answer
 from trunkline.types import Context, State
 
@@ -48,6 +49,21 @@ class Head(nn.Module, ABC):
         The engine divides. Whatever stands behind a `False` in `target["flags"]` must not be read.
         """
 
+    def expect_experts(self, number: int) -> None:
+        """Told once, before training, that so many inputs will speak each for itself. Nothing by default."""
+        return
+
+    def combine(self, outputs: Output, present: Tensor) -> Output:
+        """What several inputs say, each for itself → one output a row. For kinds whose `can_combine` is true.
+
+        Of one present input it is what that input says.
+
+        Args:
+            outputs: `[E, n, …]`, finite.
+            present: `[E, n]` bool; what is absent must not be read. Of each row one at least is present.
+        """
+        raise ConfigError(f"{type(self).__name__} cannot join what several inputs say")
+
 
 class Task(ABC):
     """A kind of thing to learn, bound to no column yet. The constructor only stores; its signature is the schema.
@@ -60,6 +76,7 @@ class Task(ABC):
         lower_is_better: the metrics, of those its `metric` may report, of which less is better.
         reads_files: cells are paths; they reach `read` absolute.
         is_exportable: `predict_output` is one pass of tensor operations.
+        can_combine: its heads can `combine` what several inputs say, each for itself (late fusion).
         unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
     """
 
@@ -69,6 +86,7 @@ class Task(ABC):
     lower_is_better: ClassVar[frozenset[str]] = frozenset(ERRORS)
     reads_files: ClassVar[bool] = False
     is_exportable: ClassVar[bool] = True
+    can_combine: ClassVar[bool] = False
     unseen_names: ClassVar[str] = "they count as wrong"
 
     @abstractmethod

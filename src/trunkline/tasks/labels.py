@@ -14,6 +14,7 @@ from trunkline.cells import as_list, as_name
 from trunkline.errors import DataError
 from trunkline.tasks.binary import binary_scores, is_yes
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
+from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import RowHead, logit, repeat_rows
 from trunkline.types import Context, State
 
@@ -27,6 +28,10 @@ class LabelsHead(RowHead):
         values = target["values"].masked_fill(~flags.unsqueeze(-1), 0.0).to(output.dtype)
         return masked_sum(F.binary_cross_entropy_with_logits(output, values, reduction="none").mean(-1), flags)
 
+    def combine(self, outputs: Tensor, present: Tensor) -> Tensor:
+        """For each name the product of what each input says, with its share counted once."""
+        return product_of_experts(outputs, self.first_guess, present)
+
 
 class Labels(Task):
     """Any number of names out of several; an empty list is a known "none of them".
@@ -38,6 +43,7 @@ class Labels(Task):
     """
 
     primary = "roc_auc"
+    can_combine = True
     unseen_names = "they are left out of its scores"
 
     def __init__(self, separator: str = "|") -> None:

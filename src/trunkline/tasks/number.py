@@ -11,6 +11,7 @@ from torch import Tensor
 from trunkline.cells import mean_and_scale, read_number
 from trunkline.errors import DataError
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
+from trunkline.tasks.experts import GaussianExperts
 from trunkline.tasks.row import RowHead, repeat_rows
 from trunkline.types import Context, State
 
@@ -24,6 +25,16 @@ class NumberHead(RowHead):
         values = target["values"].masked_fill(~flags, 0.0)
         return masked_sum((output[..., 0].to(values.dtype) - values).square(), flags)
 
+    experts: GaussianExperts
+
+    def expect_experts(self, number: int) -> None:
+        """A precision for each."""
+        self.experts = GaussianExperts(number, self.linear.tasks)
+
+    def combine(self, outputs: Tensor, present: Tensor) -> Tensor:
+        """The mean of the product of normal distributions."""
+        return self.experts(outputs, present)
+
 
 class Number(Task):
     """A number, learned on the scale of the training split's standard deviation and reported in its own units.
@@ -36,6 +47,7 @@ class Number(Task):
     """
 
     primary = "r2"
+    can_combine = True
 
     def __init__(self, decimal: Literal[".", ","] | None = None) -> None:
         self.decimal = decimal

@@ -19,8 +19,11 @@ class RowHead(Head):
         width: `D`.
     """
 
+    first_guess: Tensor
+
     def __init__(self, first_guess: Tensor, width: int) -> None:
         super().__init__()
+        self.register_buffer("first_guess", first_guess, persistent=False)
         tasks, outputs = first_guess.shape
         self.linear = StackedLinear(tasks, width, outputs)
         with torch.no_grad():

@@ -1,0 +1,58 @@
+"""Late fusion: every input speaks for itself, and what they say is multiplied (a product of experts)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from trunkline.errors import ConfigError
+from trunkline.fusion.contract import Fusion, LateModule
+from trunkline.fusion.layers import InputVectors
+from trunkline.types import Tokens
+
+
+class ExpertsModule(LateModule):
+    """Layers of `Late`; see there."""
+
+    def __init__(self, encoders: Sequence[str], width: int, alone: float) -> None:
+        super().__init__()
+        self.vectors = InputVectors(encoders, width)
+        self.alone = alone
+
+    def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
+        return Tokens.of_rows(nn.functional.gelu(self.vectors(tokens)).transpose(0, 1).flatten(0, 1))
+
+
+class Late(Fusion):
+    """Trunk and heads run on each input alone; each task joins what is said of the inputs that are present.
+
+    For classes the product of experts with the prior counted once, `p(y | x₁ … xₙ) ∝ p(y)^{1−n} Πᵢ p(y | xᵢ)`: exact
+    where the inputs are independent given the class (the product rule of Kittler, Hatef, Duin and Matas 1998; products
+    of experts in general: Hinton 2002). An absent input's expert takes no part. Each kind of task says how it joins
+    (`Head.combine`); kinds that read tokens cannot.
+
+    In training the loss of a row is `(1 − a) · loss(all together) + a / E · Σᵢ loss(input i alone)` over the inputs
+    that are present, of `E`, and weighs as much: together they learn to be right, alone to mean what they say.
+
+    Args:
+        alone: `a`. 0 trains only what is said together; with 1 every input learns alone.
+    """
+
+    is_late: ClassVar[bool] = True
+
+    def __init__(self, alone: float = 0.5) -> None:
+        self.alone = alone
+
+    def build(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> ExpertsModule:
+        """The layers.
+
+        Raises:
+            ConfigError: `alone` is no share, or tokens are wanted, which the inputs would have to share.
+        """
+        if not 0 <= self.alone <= 1:
+            raise ConfigError(f"fusion.alone: {self.alone} is no share; 0 up to 1 is")
+        if keep:
+            raise ConfigError(f"fusion: late keeps no tokens, and those of {', '.join(map(repr, keep))} are wanted")
+        return ExpertsModule(encoders, width, self.alone)

@@ -1,0 +1,78 @@
+"""Late fusion in the network: every input's view goes through the head, and the head joins what was said.
+
+Shape legend: `E` encoders, `B` rows of a batch, `n` rows looked at, `G` tasks of a head. Rows of all encoders lie one
+encoder after the other, `E · B`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trunkline.errors import ConfigError
+from trunkline.schema import Schema
+from trunkline.tasks import Head
+from trunkline.trunks import Trunk
+
+
+def check_late(schema: Schema, trunk: Trunk) -> None:
+    """Can every task join what is said of each input, and does the trunk do without their tokens?
+
+    Raises:
+        ConfigError: names the tasks, or the trunk.
+    """
+    faults = []
+    if deaf := [name for name, column in schema.tasks.items() if not column.task.can_combine]:
+        kinds = ", ".join(f"{name!r} ({type(schema.tasks[name].task).__name__.lower()})" for name in deaf)
+        faults.append(f"fusion: late joins answers about the whole row, and {kinds} cannot be joined; "
+                      "take another fusion, or leave them out")  # fmt: skip
+    if trunk.wants_tokens:
+        faults.append(f"trunk: {type(trunk).__name__.lower()} mixes the tokens of all inputs, which fusion late keeps "
+                      "apart; take `trunk: hard`, or another fusion")  # fmt: skip
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def rows_of_each(rows: Tensor | None, experts: int, stacked: int) -> Tensor | None:
+    """These rows `[n]` of every encoder, `[E · n]`, among `stacked = E · B`; `None` for all."""
+    if rows is None:
+        return None
+    starts = torch.arange(experts, device=rows.device) * (stacked // experts)
+    return (starts.unsqueeze(1) + rows).flatten()
+
+
+def taken(present: Tensor, rows: Tensor | None) -> Tensor:
+    """`[E, B]` → of these rows, `[E, n]`."""
+    return present if rows is None else present.index_select(1, rows)
+
+
+def joined(head: Head, output: Any, present: Tensor) -> Any:
+    """What was said of all inputs `[E · n, …]`, and which are present `[E, n]` → `[n, …]`."""
+    return head.combine(output.unflatten(0, (present.shape[0], -1)), present)
+
+
+def late_loss(
+    head: Head, view: Any, target: Mapping[str, Tensor], present: Tensor, alone: float
+) -> tuple[Tensor, Tensor]:
+    """`(sum [G], weight [G])` of what is said together and of what each present input says alone.
+
+    Both are sums over rows, so they add up over batches and processes as any task's do.
+
+    Args:
+        head: of the task.
+        view: `[V, E · n, D]`.
+        target: of the `n` rows, with `flags`.
+        present: `[E, n]`.
+        alone: share of each row's weight that its inputs have alone, see `Late`.
+    """
+    experts = present.shape[0]
+    each = {name: value.repeat(experts, *[1] * (value.dim() - 1)) for name, value in target.items()}
+    each["flags"] = each["flags"] & present.flatten().unsqueeze(1)
+    output = head.train_output(view, each)
+    together = head.loss(joined(head, output, present), dict(target))
+    apart = head.loss(output, each)
+    total, weight = ((1 - alone) * a + alone / experts * b for a, b in zip(together, apart))
+    return total, weight

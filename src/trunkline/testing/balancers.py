@@ -1,0 +1,75 @@
+"""What every balancer keeps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trunkline.balancers import GramianBalancer, LossBalancer
+from trunkline.engine import Engine
+from trunkline.testing.shared import check_constructor
+
+
+def check_balancer(balancer: LossBalancer | GramianBalancer, *, tasks: int = 3, seed: int = 0) -> None:
+    """Order of tasks does not matter, absent tasks have no say, one task and 100 are fine, state survives.
+
+    A Gramian balancer also gives finite weights on zero and colinear gradients.
+    """
+    check_constructor(balancer)
+    generator = torch.Generator().manual_seed(seed)
+    names = [f"t{i}.x" for i in range(tasks)]
+    for count in (1, 2, tasks, 100):
+        _check_weights(copy.deepcopy(balancer), [f"t{i}.x" for i in range(count)], generator)
+    order = list(range(tasks))[::-1]
+    first, second = copy.deepcopy(balancer), copy.deepcopy(balancer)
+    first.start(names)
+    second.start(names)
+    values = torch.rand(tasks, generator=generator, dtype=torch.float64) + 0.1
+    jacobian = torch.randn(tasks, 50, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(
+        _weigh(first, values, jacobian, names)[order],
+        _weigh(second, values[order], jacobian[order], [names[i] for i in order]),
+        msg="permuting tasks does not permute their weights",
+    )
+    restored = copy.deepcopy(balancer)
+    restored.start(names)
+    restored.load_state_dict(first.state_dict())
+    torch.testing.assert_close(
+        _weigh(restored, values, jacobian, names), _weigh(first, values, jacobian, names), msg="state does not survive"
+    )
+    _check_absence(balancer, names)
+
+
+def _check_weights(balancer: LossBalancer | GramianBalancer, names: Sequence[str], generator: torch.Generator) -> None:
+    balancer.start(names)
+    jacobian = torch.randn(len(names), 200, generator=generator, dtype=torch.float64)
+    for scaled in (jacobian, jacobian * 1e-12, jacobian * 0, jacobian[:1].expand_as(jacobian)):
+        weights = _weigh(balancer, torch.rand(len(names), generator=generator).double() + 0.1, scaled, names)
+        assert weights.shape == (len(names),) and bool(torch.isfinite(weights).all()), "weights are not finite"
+
+
+def _weigh(balancer: Any, losses: Tensor, jacobian: Tensor, names: Sequence[str]) -> Tensor:
+    if isinstance(balancer, GramianBalancer):
+        return balancer.weigh(jacobian @ jacobian.T, names)
+    return balancer.weigh(losses.clone().requires_grad_(), names)[1]
+
+
+def _check_absence(balancer: Any, names: Sequence[str]) -> None:
+    """A step without the last task = the same step of an engine that never knew it."""
+    results: list[Tensor] = []
+    for known in (names, names[:-1]):
+        torch.manual_seed(0)
+        engine = Engine(copy.deepcopy(balancer), known)
+        features = torch.randn(4, 5, requires_grad=True)
+        targets = torch.randn(len(names), 4, 5)
+        present = engine.begin({n: 4 if n in names[:-1] else 0 for n in known}, 4)
+        views = engine.split(features, present)
+        losses = {n: (views[n] - t).square().mean() for n, t in zip(names[:-1], targets)}
+        engine.total(losses).backward()
+        assert features.grad is not None
+        results.append(features.grad)
+    assert torch.equal(results[0], results[1]), "an absent task changes the update"

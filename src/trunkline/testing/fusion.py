@@ -1,0 +1,41 @@
+"""What every fusion keeps."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from trunkline.fusion import Fusion, LateModule
+from trunkline.testing.shared import WIDTH, check_constructor, check_tokens, make_tokens
+from trunkline.types import Span
+
+
+def check_fusion(fusion: Fusion, *, tolerance: float = 1e-5) -> None:
+    """The row token comes first, kept spans follow, masked tokens are not read, rows are independent.
+
+    Late fusion gives a row token for each encoder, all rows of one after those of the other, and no more; a row of one
+    encoder depends on no other encoder.
+    """
+    check_constructor(fusion)
+    torch.manual_seed(0)
+    module = fusion.build(["a", "b"], [] if fusion.is_late else ["b"], WIDTH).eval()
+    assert fusion.is_late == isinstance(module, LateModule), "`is_late` is true of what builds a LateModule"
+    tokens = {"a": make_tokens("a", 3, 4), "b": make_tokens("b", 3, 5)}
+    tokens["b"].mask[1, 1:] = False
+    present = {"a": torch.tensor([True, True, True]), "b": torch.tensor([True, False, True])}
+    fused = module(tokens, present)
+    check_tokens(fused, 6 if fusion.is_late else 3)
+    assert fused.spans[0] == Span(None, 0, 1, "set", (1,)), "the first span must be the row token"
+    kept = [] if fusion.is_late else ["b"]
+    assert [s.input for s in fused.spans[1:]] == kept, "the spans of kept inputs must follow, and no others"
+    if fusion.is_late:
+        other = module({**tokens, "a": make_tokens("a", 3, 4)}, present).row()
+        assert torch.equal(other[3:], fused.row()[3:]), "what one input says depends on another"
+        assert not torch.equal(other[:3], fused.row()[:3]), "rows must lie one encoder after the other"
+    hidden = copy.deepcopy(tokens)
+    hidden["b"].values[1, 1:] = 1e6
+    assert torch.equal(module(hidden, present).row(), fused.row()), "masked tokens are read"
+    alone = module({k: t.take(torch.tensor([1])) for k, t in tokens.items()}, {k: p[1:2] for k, p in present.items()})
+    together = fused.row()[1::3] if fusion.is_late else fused.row()[1:2]
+    assert torch.allclose(alone.row(), together, atol=tolerance), "a row depends on the rows beside it"

@@ -1,0 +1,235 @@
+"""Late fusion: what the inputs say each for itself, joined by the tasks."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import trunkline
+from trunkline import ConfigError
+from trunkline.balancers import Equal, UPGrad
+from trunkline.data import Draw, Table, read_table
+from trunkline.engine import Engine
+from trunkline.export.dense import DenseNetwork, dense_values
+from trunkline.fusion import Late
+from trunkline.modalities import Number as NumberInput
+from trunkline.modalities import Text
+from trunkline.model import MultiTaskModel, Network
+from trunkline.schema import Preprocessing, RowBatches
+from trunkline.tasks import Binary, Category, Number
+from trunkline.tasks.experts import GaussianExperts, product_of_experts
+from trunkline.trunks import CATALOG as TRUNKS
+from trunkline.types import Batch
+from worlds import inputs, tasks, world
+
+ROWS = tuple(range(24))
+JOINED = {name: task for name, task in tasks().items() if name in ("kind", "loud", "price", "weight", "marks")}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    return world(tmp_path_factory.mktemp("world"), 48)
+
+
+@pytest.fixture(scope="module")
+def batches(table: Table) -> RowBatches:
+    model = MultiTaskModel(inputs(), JOINED)
+    return RowBatches(Preprocessing.fit(model.schema(), table, range(len(table))), table)
+
+
+def build(batches: RowBatches, *, alone: float = 0.5, trunk: str = "hard") -> Network:
+    torch.manual_seed(0)
+    model = MultiTaskModel(inputs(), JOINED, fusion=Late(alone=alone), trunk=TRUNKS[trunk](), width=32)
+    network = model.build(batches.preprocessing).eval()
+    for parameter in network.heads.parameters():  # heads that have learned something
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+# --- the rules ---
+
+
+def test_experts_that_are_independent_given_the_class_are_joined_exactly() -> None:
+    """A table of probabilities: the posterior of both inputs from the posteriors of each."""
+    generator = torch.Generator().manual_seed(0)
+    prior = torch.rand(3, generator=generator).double()
+    prior /= prior.sum()
+    first, second = (torch.rand(3, 4, generator=generator).double() for _ in range(2))  # p(x | y)
+    first, second = first / first.sum(1, keepdim=True), second / second.sum(1, keepdim=True)
+    joint = prior[:, None, None] * first[:, :, None] * second[:, None, :]
+    exact = joint / joint.sum(0)
+    each = [prior[:, None] * likelihood for likelihood in (first, second)]
+    posteriors = [p / p.sum(0) for p in each]
+    for a in range(4):
+        for b in range(4):
+            said = torch.stack([posteriors[0][:, a], posteriors[1][:, b]]).log()[:, None, None]
+            logs = product_of_experts(said, prior.log()[None], torch.ones(2, 1, dtype=torch.bool))
+            torch.testing.assert_close(logs[0, 0].softmax(-1), exact[:, a, b])
+
+
+def test_normal_experts_are_joined_exactly() -> None:
+    """`y ~ N(0, 1)`, `xᵢ = y + noise`: the mean given both from the means given each; a useless one is no harm."""
+    variances = torch.tensor([0.5, 2.0, 1e12], dtype=torch.float64)
+    x = torch.randn(3, 5, dtype=torch.float64)
+    means = x / (1 + variances[:, None])
+    exact = (x[:2] / variances[:2, None]).sum(0) / (1 + (1 / variances[:2]).sum())
+    experts = GaussianExperts(3, 1).double()
+    with torch.no_grad():  # the precision of y given xᵢ is 1 + 1 / variance
+        experts.a.copy_(torch.log(torch.expm1(1 / variances))[:, None])
+        found = experts(means[..., None, None], torch.ones(3, 5, dtype=torch.bool))
+    torch.testing.assert_close(found[:, 0, 0], exact)
+
+
+def test_a_category_is_the_normalised_product_with_the_prior_counted_once() -> None:
+    state = {"classes": ["a", "b"], "prior": [0.8, 0.2]}
+    head = Category().build([state], 8)
+    outputs = torch.log(torch.tensor([[[0.9, 0.1]], [[0.3, 0.7]]]))[:, None]
+    both = head.combine(outputs, torch.ones(2, 1, dtype=torch.bool))
+    odds = (0.9 * 0.3 / 0.8) / (0.1 * 0.7 / 0.2)
+    torch.testing.assert_close(both.exp()[0, 0], torch.tensor([odds / (1 + odds), 1 / (1 + odds)]))
+
+
+def test_binary_experts_that_say_the_prior_say_nothing() -> None:
+    head = Binary().build([{"prior": 0.1}], 8)
+    prior = math.log(0.1 / 0.9)
+    outputs = torch.tensor([prior, prior, 1.3]).view(3, 1, 1, 1)
+    torch.testing.assert_close(head.combine(outputs, torch.ones(3, 1, dtype=torch.bool)), outputs[2])
+
+
+def test_precisions_of_numbers_are_learned() -> None:
+    """One input tells the truth, the other nothing: its precision goes to the prior's."""
+    head = Number().build([{"mean": 0.0, "std": 1.0}], 4)
+    head.expect_experts(2)
+    truth = torch.randn(64, 1)
+    outputs = torch.stack([truth, torch.zeros_like(truth)]).unsqueeze(-1)
+    target = {"values": truth, "flags": torch.ones_like(truth, dtype=torch.bool)}
+    optimizer = torch.optim.Adam([head.experts.a], lr=0.2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = head.loss(head.combine(outputs, torch.ones(2, 64, dtype=torch.bool)), target)[0].sum()
+        loss.backward()
+        optimizer.step()
+    assert head.experts.a[0] > 1
+    assert head.experts.a[1] < -2
+
+
+# --- the network ---
+
+
+def said_alone(network: Network, batch: Batch, head: int) -> Tensor:
+    """`[E, B, G, K]`."""
+    unit, layer = list(network.units())[head]
+    output = layer.predict_output(network.view(unit, network.share(batch), None))
+    return output.unflatten(0, (len(network.encoders), -1))
+
+
+def present(network: Network, batch: Batch) -> Tensor:
+    units = network.preprocessing.encoders
+    return torch.stack([batch.present.values[:, unit.columns].any(1) for unit in units])
+
+
+def test_a_row_with_one_input_is_that_input_alone(batches: RowBatches) -> None:
+    rows = read_table([{"note": "small red"}, {"size": 4.0}, {"note": "a blue", "shop": "red"}])
+    batch = RowBatches(batches.preprocessing, rows, with_targets=False)[Draw((0, 1, 2), None)]
+    network = build(batches)
+    with torch.inference_mode():
+        said, alone = network.predict(batch)["kind"].output, said_alone(network, batch, 0)
+    names = [unit.name for unit in network.preprocessing.encoders]
+    for row, name in ((0, "note"), (1, "size")):
+        torch.testing.assert_close(said[row].softmax(-1), alone[names.index(name), row].softmax(-1))
+    assert not torch.allclose(said[2].softmax(-1), alone[names.index("note"), 2].softmax(-1))
+
+
+@pytest.mark.parametrize("alone", [0.0, 0.3, 1.0])
+def test_the_training_loss_is_the_equation(batches: RowBatches, alone: float) -> None:
+    """`(1 − a) · together + a / E · Σᵢ alone`, row by row, over what is present."""
+    network, batch = build(batches, alone=alone), batches[Draw(ROWS, None)]
+    with torch.no_grad():
+        sums, weights = network.losses(batch, network.share(batch))
+        expected: list[float] = []
+        counts: list[float] = []
+        here, experts = present(network, batch), len(network.encoders)
+        taps = network.share(batch)
+        for number, (unit, head) in enumerate(network.units()):
+            part = batch.targets[unit.name]
+            rows = torch.arange(batch.size) if part.rows is None else part.rows
+            each = said_alone(network, batch, number)
+            total = torch.zeros(2, len(unit.tasks))
+            for place, row in enumerate(rows.tolist()):
+                target = {key: value[place : place + 1] for key, value in part.values.items()}
+                joined = network.output(unit, head, taps, torch.tensor([row]), batch.present)
+                total += (1 - alone) * torch.stack(head.loss(joined, target))
+                for expert in range(experts):
+                    if here[expert, row]:
+                        total += alone / experts * torch.stack(head.loss(each[expert, row : row + 1], target))
+            expected += total[0].tolist()
+            counts += total[1].tolist()
+    torch.testing.assert_close(sums, torch.tensor(expected), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(weights, torch.tensor(counts), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("trunk", [name for name, kind in TRUNKS.items() if not kind.wants_tokens])
+def test_the_dense_path_says_the_same(batches: RowBatches, trunk: str) -> None:
+    network, batch = build(batches, trunk=trunk), batches[Draw(ROWS, None)]
+    assert any(part.rows is not None for part in batch.inputs.values())
+    dense = DenseNetwork(network, batches.preprocessing.heads)
+    with torch.inference_mode():
+        gathered = network.predict(batch)
+        for name, output in dense(batch.present.values, dense_values(batch)).items():
+            torch.testing.assert_close(output, gathered[name].output, atol=1e-4, rtol=1e-4)
+
+
+def test_what_stands_in_an_absent_row_changes_no_bit(batches: RowBatches) -> None:
+    network, batch = build(batches), batches[Draw(ROWS, None)]
+    with torch.inference_mode():
+        before = {name: said.output for name, said in network.predict(batch).items()}
+        network.missing.fill_(1e3)
+        after = network.predict(batch)
+    assert all(torch.equal(output, after[name].output) for name, output in before.items())
+
+
+@pytest.mark.parametrize(("balancer", "level"), [(Equal, "losses"), (UPGrad, "features"), (UPGrad, "last")])
+def test_balancers(batches: RowBatches, balancer: Any, level: Any) -> None:
+    """At every level the shared gradient is that of the tasks' losses with the weights in the report."""
+    network, batch = build(batches), batches[Draw(ROWS, None)]
+    names = network.preprocessing.tasks
+    engine = Engine(balancer(), names, level=level, last_shared=network.trunk.last_shared())
+    network.training_loss(batch, engine).backward()
+    found = network.trunk.last_shared()[0].weight.grad
+    assert found is not None
+    weights = engine.report()["weights"]
+    sums, counts = network.losses(batch, network.share(batch))
+    total = sum(w * s / c for w, s, c in zip((weights[n] for n in names), sums, counts))
+    (expected,) = torch.autograd.grad(total, [network.trunk.last_shared()[0].weight])  # type: ignore[arg-type]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_tasks_that_cannot_join_are_named(table: Table) -> None:
+    model = MultiTaskModel(inputs(), tasks(), fusion=Late(), trunk=TRUNKS["transformer"]())
+    states = Preprocessing.fit(model.schema(), table, range(len(table)))
+    with pytest.raises(ConfigError) as caught:
+        model.build(states)
+    assert "'area' (mask), 'slots' (tags), 'german' (text) cannot be joined" in str(caught.value)
+    assert "trunk: transformer mixes the tokens of all inputs" in str(caught.value)
+
+
+def test_options(batches: RowBatches) -> None:
+    with pytest.raises(ConfigError, match=r"fusion\.alone: 1\.5 is no share"):
+        build(batches, alone=1.5)
+
+
+def test_a_run_is_saved_and_loaded(tmp_path: Path) -> None:
+    rows = [
+        {"note": ("red", "blue")[n % 2], "size": n % 7 if n % 3 else None, "kind": "ab"[n % 2], "price": 2.0 * (n % 7)}
+        for n in range(60)
+    ]
+    bound: dict[str, Any] = {"note": Text(), "size": NumberInput()}
+    aims: dict[str, Any] = {"kind": Category(), "price": Number()}
+    model = MultiTaskModel(bound, aims, fusion=Late(), width=16)
+    run = trunkline.fit(model, rows, steps=3, threads=1, accelerator="cpu", out=tmp_path / "run")
+    assert trunkline.load(tmp_path / "run").predict(rows[:4]) == run.predictor.predict(rows[:4])
