@@ -15,6 +15,7 @@ from trunkline import ConfigError
 from trunkline.balancers import Equal, UPGrad
 from trunkline.data import Draw, Table, read_table
 from trunkline.engine import Engine
+from trunkline.export import export_onnx
 from trunkline.export.dense import DenseNetwork, dense_values
 from trunkline.fusion import Late
 from trunkline.modalities import Number as NumberInput
@@ -233,3 +234,16 @@ def test_a_run_is_saved_and_loaded(tmp_path: Path) -> None:
     model = MultiTaskModel(bound, aims, fusion=Late(), width=16)
     run = trunkline.fit(model, rows, steps=3, threads=1, accelerator="cpu", out=tmp_path / "run")
     assert trunkline.load(tmp_path / "run").predict(rows[:4]) == run.predictor.predict(rows[:4])
+
+
+def test_one_onnx_file_holds_it_all(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    rows = [{"note": ("red", "blue big", None)[n % 3], "size": n if n % 4 else None, "kind": "ab"[n % 2], "price": n}
+            for n in range(1, 12)]  # fmt: skip
+    bound: dict[str, Any] = {"note": Text(), "size": NumberInput()}
+    aims: dict[str, Any] = {"kind": Category(), "price": Number()}
+    model = MultiTaskModel(bound, aims, fusion=Late(), width=16)
+    table = read_table(rows)
+    trained = trunkline.Predictor(model.build(Preprocessing.fit(model.schema(), table, range(len(rows)))))
+    written = export_onnx(trained, table, tmp_path / "model.onnx")
+    assert max(written.differences.values()) < 1e-4
