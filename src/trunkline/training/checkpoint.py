@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -64,7 +64,7 @@ def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
             tensors = {name: file.get_tensor(name) for name in names}
         stepper.network.load_state_dict(_group(tensors, "network"))
         stepper.engine.load_state_dict(_group(tensors, "engine"))
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"{path}: cannot be gone on from: {error}") from error
     optimiser = stepper.optimiser
     numbers = range(len(stepper.parameters))

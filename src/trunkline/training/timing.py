@@ -16,13 +16,13 @@ from trunkline.model import Network
 from trunkline.training.judge import Judge
 from trunkline.training.loaders import training_batches
 from trunkline.training.loop import make_fabric
-from trunkline.training.processes import have_met
+from trunkline.training.processes import from_first_process, have_met
 from trunkline.training.settings import Rows, Settings
 from trunkline.training.stepper import Stepper
 from trunkline.types import Batch
 
-WARM_UP, MOST, SECONDS = 3, 12, 2.0  # steps that do not count; steps, and about the seconds, that do
-LOOKED_AT = 256  # validation rows
+WARM_UP, MOST, SECONDS = 3, 15, 2.0  # steps that do not count, all steps, and about how long they may take
+FEW, MANY, QUICK = 32, 512, 0.5  # validation rows looked at first; and then, where those took less than so many seconds
 
 
 @dataclass(frozen=True)
@@ -60,25 +60,31 @@ def _timed(fabric: Fabric, stepper: Stepper, batches: Iterator[list[Batch]]) -> 
     """Median seconds of a few steps."""
     times: list[float] = []
     is_together = have_met()  # then all take as many steps
-    while len(times) < WARM_UP + MOST and (is_together or sum(times[WARM_UP:]) < SECONDS):
+    while len(times) < MOST and (is_together or len(times) < 2 or sum(times) < SECONDS):
         start = time.perf_counter()
         stepper.step(next(batches), 1e-3)
         _wait(fabric)
         times.append(time.perf_counter() - start)
-    return statistics.median(times[WARM_UP:])
+    return statistics.median(times[min(WARM_UP, len(times) - 1) :])
 
 
 def _row(fabric: Fabric, network: Network, validation: Rows, settings: Settings) -> float:
-    """The second look: cells are read and layers warm."""
-    few = validation.at_most(LOOKED_AT, settings.seed)
-    if len(few.rows) == 0:
-        return 0.0
-    judge = Judge(fabric, network, few, settings)
-    judge.look()
-    start = time.perf_counter()
-    judge.look()
-    _wait(fabric)
-    return (time.perf_counter() - start) / len(few.rows)
+    """Seconds a row in a second look, when cells have been read and layers are warm."""
+    seconds = 0.0
+    for count in (FEW, MANY):
+        rows = validation.at_most(count, settings.seed)
+        if len(rows.rows) == 0:
+            return 0.0
+        judge = Judge(fabric, network, rows, settings)
+        judge.look()
+        start = time.perf_counter()
+        judge.look()
+        _wait(fabric)
+        spent = from_first_process(time.perf_counter() - start)
+        seconds = spent / len(rows.rows)
+        if spent > QUICK or len(rows.rows) < count:
+            break
+    return seconds
 
 
 def _wait(fabric: Fabric) -> None:
