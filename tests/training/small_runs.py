@@ -58,7 +58,7 @@ def traces(folder: Path) -> tuple[bytes, bytes]:
 
 def log(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's log."""
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().split("\n") if line]
 
 
 if __name__ == "__main__":

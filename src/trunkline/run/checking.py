@@ -16,7 +16,7 @@ from trunkline.model import Network
 from trunkline.plan import Plan, columns_of, make_plan, read_splits
 from trunkline.run.budget import fix_steps
 from trunkline.run.wiring import rows_of, settings_of, validation_of
-from trunkline.training import Pace, measure_pace
+from trunkline.training import Pace, check_tensorboard, measure_pace
 from trunkline.types import Batch
 
 
@@ -74,6 +74,8 @@ def check(source: str | Path, *, overrides: Iterable[str] = (), trust_code: bool
     assert batch_size is not None
     draw = next(iter(EpochSampler(useful, batch_size, seed=plan.config.training.seed)))
     settings = settings_of(plan.config.training)
+    if plan.config.training.tensorboard:
+        check_tensorboard()
     fixed, pace = fix_steps(plan)
     if pace is None:
         pace = measure_pace(plan.network, plan.engine, rows_of(plan, plan.splits.train), validation_of(plan), settings)

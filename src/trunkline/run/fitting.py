@@ -37,7 +37,16 @@ from trunkline.run.predictions import write_predictions
 from trunkline.run.reporting import report_on
 from trunkline.run.resuming import CONFIG, METRICS, STATES, begin, end, go_on
 from trunkline.run.wiring import rows_of, settings_of, validation_of
-from trunkline.training import LAST, Fitted, from_first_process, is_first_process, launch, meeting, train
+from trunkline.training import (
+    LAST,
+    Fitted,
+    check_tensorboard,
+    from_first_process,
+    is_first_process,
+    launch,
+    meeting,
+    train,
+)
 
 Metrics = dict[str, Any]
 
@@ -136,6 +145,8 @@ def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None, r
         KeyboardInterrupt: Ctrl-C; what was learned is in the folder.
     """
     _check_states(plan.network.preprocessing.states)
+    if plan.config.training.tensorboard:
+        check_tensorboard()
     start = time.perf_counter()
     with meeting():
         launch(settings_of(plan.config.training))

@@ -1,5 +1,6 @@
 """Training a network, on Lightning Fabric. The only room that knows it."""
 
+from trunkline.training.log import check_tensorboard
 from trunkline.training.loop import LAST, launch, train
 from trunkline.training.processes import from_first_process, is_first_process, meeting
 from trunkline.training.settings import Fitted, Rows, Settings
@@ -11,6 +12,7 @@ __all__ = [
     "Pace",
     "Rows",
     "Settings",
+    "check_tensorboard",
     "from_first_process",
     "is_first_process",
     "launch",

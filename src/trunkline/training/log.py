@@ -42,8 +42,8 @@ class Log:
         self.last = (done, self.seconds)
         if is_first_process():
             folder.mkdir(parents=True, exist_ok=True)
-            _keep(self.lines, "", lambda line: json.loads(line)["step"] <= done)
-            _keep(self.curves, ",".join(COLUMNS) + "\n", lambda line: int(line.partition(",")[0]) <= done)
+            _keep_lines(self.lines, done)
+            _keep_curves(self.curves, done)
 
     @property
     def seconds(self) -> float:
@@ -99,22 +99,42 @@ def _pairs(cosines: Mapping[str, Mapping[str, float | None]]) -> Iterator[tuple[
                 yield f"cosines/{task}/{other}", value
 
 
-def _keep(path: Path, head: str, is_kept: Any) -> None:
-    """The file with its head and those of its lines that are to stay; a line that was cut short is none."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    stay = [line for line in lines[1 if head else 0 :] if line.endswith("\n") and is_kept(line)]
+def _keep_lines(path: Path, done: int) -> None:
+    """Those of the first `done` steps. A line that was cut short is none."""
+    *lines, _ = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
     with replacing(path) as unfinished:
-        unfinished.write_text(head + "".join(stay), encoding="utf-8")
+        unfinished.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= done), "utf-8")
 
 
-def _open_board(folder: Path, done: int) -> Any:
+def _keep_curves(path: Path, done: int) -> None:
+    """The same; names of tasks may hold anything."""
+    rows: list[list[str]] = []
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS) and row[0].isdecimal()]
+    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *(row for row in rows if int(row[0]) <= done)])
+
+
+def check_tensorboard() -> None:
+    """It can be imported.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        import torch.utils.tensorboard  # noqa: F401
     except ImportError:
         raise ConfigError(
             "training.tensorboard: the package tensorboard is not installed; `pip install 'trunkline[tensorboard]'`, "
             "or leave it out: the same curves are in log.csv"
         ) from None
+
+
+def _open_board(folder: Path, done: int) -> Any:
+    check_tensorboard()
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(folder), purge_step=done + 1) if is_first_process() else None
 
 
