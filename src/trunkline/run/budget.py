@@ -71,13 +71,15 @@ def afford(pace: Pace, seconds: float, wanted: int, per_epoch: int, validations:
         >>> afford(Pace(step=0.1, reading=0.0, row=1e-4), 60, 3000, 100, 20, 50).steps
         569
     """
-    reading = pace.reading * min(wanted, per_epoch)
-    left = max(pace.step, seconds * MARGIN - reading)
-    for_looks = LOOK * min(left, wanted * pace.step / (1 - LOOK))
+    first = min(wanted, per_epoch)  # steps that read their cells for the first time
+    needed = wanted * pace.step + first * pace.reading
+    for_looks = LOOK * min(seconds * MARGIN, needed / (1 - LOOK))
     if rows * pace.row * validations > for_looks:
         rows = min(rows, max(FEWEST_ROWS, int(for_looks / (pace.row * validations))))
         validations = min(validations, max(FEWEST_LOOKS, int(for_looks / (pace.row * rows))))
-    allowed = max(1, int((left - rows * pace.row * validations) / pace.step))
+    left = seconds * MARGIN - rows * pace.row * validations
+    all_first = left / (pace.step + pace.reading)
+    allowed = max(1, int(all_first if all_first < first else (left - first * pace.reading) / pace.step))
     return Affordable(min(wanted, allowed), validations, rows, allowed)
 
 
