@@ -238,8 +238,10 @@ def test_a_run_is_saved_and_loaded(tmp_path: Path) -> None:
 
 def test_one_onnx_file_holds_it_all(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
-    rows = [{"note": ("red", "blue big", None, "red")[n % 4], "size": n if n % 4 != 1 else None, "kind": "ab"[n % 2], "price": n}
-            for n in range(1, 12)]  # fmt: skip
+    rows = [
+        {"note": note, "size": size, "kind": "ab"[n % 2], "price": n}
+        for n, (note, size) in enumerate([("red", 1), ("blue big", None), (None, 3), ("red", 4)] * 3)
+    ]
     bound: dict[str, Any] = {"note": Text(), "size": NumberInput()}
     aims: dict[str, Any] = {"kind": Category(), "price": Number()}
     model = MultiTaskModel(bound, aims, fusion=Late(), width=16)
