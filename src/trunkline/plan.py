@@ -95,6 +95,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
         warnings.warn(warning, stacklevel=2)
     torch.manual_seed(config.training.seed)
     network = as_model(config).build(preprocessing)
+    network.load_pretrained()
     engine = Engine(
         config.balancer.make(),
         preprocessing.tasks,

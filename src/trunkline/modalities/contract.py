@@ -20,7 +20,20 @@ Choices = Mapping[str, tuple[Any, str]]  # options by name, each with the reason
 
 
 class Encoder(nn.Module, ABC):
-    """Collated values of the rows that have the input → tokens. It never sees an absent row."""
+    """Collated values of the rows that have the input → tokens. It never sees an absent row.
+
+    Attributes:
+        lr_factor: learning rate of what was pretrained, as a share of everything else's.
+    """
+
+    lr_factor: float = 1.0
+
+    def load_pretrained(self) -> None:
+        """Take weights from elsewhere, where there are any. Called once, before training; never on loading a run."""
+
+    def pretrained_parameters(self) -> Iterable[nn.Parameter]:
+        """Those that `lr_factor` is for."""
+        return ()
 
     @abstractmethod
     def forward(self, values: dict[str, Tensor]) -> Tokens:

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError
+from trunkline.modalities import pretrained_image
 from trunkline.modalities.augmentation import LUMA, Altered, Kept, alter, draw_colour, draw_geometry
-from trunkline.modalities.contract import Choices, Modality
+from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.resnet import ResNet, as_levels, as_pair
 from trunkline.showing import Shown, shown_picture
 from trunkline.types import GridContext, State
@@ -28,6 +29,7 @@ SIDE = 64  # pixels a side that `fit` thins a picture to
 SPARE = 1.25  # pixels that are kept of a picture for training, a side, for each that the encoder sees
 SMALL = 32  # pixels a side under which a window must keep more of a picture: it is full to the edge
 MANY = 20_000  # pictures that are varied enough by themselves
+STILL = {"crop": 1.0, "rotate": 0.0, "colour": 0.0}
 USUAL = {"crop": 0.85, "rotate": 10.0, "colour": 0.2, "stem": 32, "depth": 1}
 
 
@@ -50,6 +52,12 @@ class Image(Modality):
         depth: residual blocks a stage.
         stride: pixels a token's side, a power of two. `None`: the least, from 4, that leaves 8 tokens a side or less.
             Masks want a small one.
+        encoder: a pretrained network in place of the one from scratch (`stem`, `depth` and `stride` are then its own):
+            `timm:NAME`, `torchvision:NAME` or `package:efficientnet-lite0`.
+        weights: a file with the pretrained network's weights; `None`: from where its library has them.
+        freeze: leave the pretrained network as it is. What it says about a picture is then worked out once, unless
+            training changes pictures.
+        encoder_lr: learning rate of a pretrained network that is not frozen, as a share of everything else's.
     """
 
     axis = "grid"
@@ -68,6 +76,10 @@ class Image(Modality):
         stem: int | None = None,
         depth: int | None = None,
         stride: int | None = None,
+        encoder: str | None = None,
+        weights: str | None = None,
+        freeze: bool = True,
+        encoder_lr: float = 0.1,
     ) -> None:
         self.size = size
         self.channels = channels
@@ -78,16 +90,21 @@ class Image(Modality):
         self.stem = stem
         self.depth = depth
         self.stride = stride
+        self.encoder = encoder
+        self.weights = weights
+        self.freeze = freeze
+        self.encoder_lr = encoder_lr
 
     @property
     def is_random(self) -> bool:
-        """Whether training changes pictures."""
+        """Whether training changes pictures; those of a frozen network only where an option says so."""
         return self._option("crop") < 1 or self._option("rotate") > 0 or self._option("colour") > 0 or self.flip
 
     def _option(self, name: str) -> Any:
         """An option, or what is usual where it was neither given nor chosen."""
         given = getattr(self, name)
-        return USUAL[name] if given is None else given
+        usual = {**USUAL, **STILL} if self.encoder is not None and self.freeze else USUAL
+        return usual[name] if given is None else given
 
     def read(self, cell: Any) -> np.ndarray:
         """`[H, W, C]`: uint8, or float32 from 0 to 1 where the picture has more than 8 bits.
@@ -120,6 +137,8 @@ class Image(Modality):
 
     def choose(self, sample: Sequence[np.ndarray], rows: int) -> Choices:
         """Size and stride from the pictures' sizes, what training changes from how many there are."""
+        if self.encoder is not None:
+            return self._choose_pretrained(sample, rows)
         size = typical_size([p.shape[:2] for p in sample])
         side = max(as_pair(self.size or size))
         few = f"{rows} pictures: the fewer, the more training changes them"
@@ -135,9 +154,28 @@ class Image(Modality):
             "stride": (usual_stride(as_pair(self.size or size)), "at most 8 tokens a side"),
         }
 
+    def _choose_pretrained(self, sample: Sequence[np.ndarray], rows: int) -> Choices:
+        side = pretrained_size([p.shape[:2] for p in sample])
+        frozen = "a frozen network looks at each picture once"
+        few = frozen if self.freeze else f"{rows} pictures: the fewer, the more training changes them"
+        return {
+            "size": (side, "the longer side of the median picture, but 96 to 224 pixels: networks know things large"),
+            "crop": (1.0 if self.freeze else 0.75, few),
+            "rotate": (0.0 if self.freeze else 10.0, few),
+            "colour": (0.0 if self.freeze else 0.1, few),
+        }
+
     def fit(self, values: Iterable[np.ndarray]) -> State:
-        """`{"channels", "size", "mean", "std"}`; levels from 0 to 1, one number a channel."""
+        """`{"channels", "size", "mean", "std"}`; levels from 0 to 1, one number a channel. A pretrained encoder's are
+        its own, and `"encoder"` says how it is built.
+        """
         self._check()
+        if self.encoder is not None:
+            shapes = [value.shape[:2] for value in values]
+            size = as_pair(pretrained_size(shapes) if self.size is None else self.size)
+            about = pretrained_image.describe(self.encoder, size)
+            levels = {"mean": about.pop("mean"), "std": about.pop("std")}
+            return {"channels": 3, "size": list(size), **levels, "encoder": about}
         sample = [(value.shape[:2], thin(value)) for value in values]
         grey = all(is_grey(picture) for _, picture in sample) and len(sample) > 0
         channels = {"grey": 1, "rgb": 3, None: 1 if grey else 3}[self.channels]
@@ -180,9 +218,14 @@ class Image(Modality):
             return {"pixels": torch.stack(plain)}
         return {"pixels": torch.stack([as_levels(item) for item in plain])}
 
-    def build(self, state: State, width: int) -> ResNet:
-        """The residual network."""
+    def build(self, state: State, width: int) -> Encoder:
+        """The residual network, or the pretrained one."""
         self._check()
+        if self.encoder is not None:
+            return pretrained_image.build(
+                state, width, encoder=self.encoder, weights=self.weights, freeze=self.freeze,
+                lr_factor=self.encoder_lr, keep=not self.is_random,
+            )  # fmt: skip
         stride = usual_stride(state["size"]) if self.stride is None else self.stride
         return ResNet(state, width, stem=self._option("stem"), depth=self._option("depth"), stride=stride)
 
@@ -196,6 +239,10 @@ class Image(Modality):
             raise ConfigError(f"channels: {self.channels!r} is not known; give 'rgb' or 'grey', or leave it out")
         if self.crop is not None and not 0 < self.crop <= 1:
             raise ConfigError(f"crop: {self.crop} is not a share of a side; give more than 0 and at most 1")
+        if self.encoder is None and self.weights is not None:
+            raise ConfigError("weights: these are for a pretrained network; name it with `encoder:`")
+        if self.encoder is not None and self.channels == "grey":
+            raise ConfigError("channels: a pretrained network sees colours; leave `channels` out")
         if self.stride is not None and (self.stride < 2 or self.stride & (self.stride - 1)):
             raise ConfigError(f"stride: {self.stride} is not a power of two; give 2, 4, 8, 16 or 32")
 
@@ -287,6 +334,12 @@ def typical_size(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     scaled = median * min(1.0, 64 / median.max())
     height, width = np.maximum(16, 8 * np.round(scaled / 8)).astype(int).tolist()
     return height, width
+
+
+def pretrained_size(shapes: Sequence[tuple[int, ...]]) -> int:
+    """The median of the pictures' longer sides, in steps of 32, from 96 to 224."""
+    longer = float(np.median([max(shape) for shape in shapes])) if len(shapes) else 224.0
+    return int(np.clip(32 * round(longer / 32), 96, 224))
 
 
 def usual_stride(size: Sequence[int]) -> int:

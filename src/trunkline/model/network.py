@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from trunkline.balancers import index_like
 from trunkline.engine import Engine, Whole
 from trunkline.fusion import Fusion, LateModule
+from trunkline.modalities import Encoder
 from trunkline.model.late import check_late, joined, late_loss, rows_of_each, taken
 from trunkline.schema import EncoderUnit, HeadUnit, Preprocessing
 from trunkline.tasks import Head
@@ -57,6 +58,12 @@ class Network(nn.Module):
         if fusion.is_late:
             for _, head in self.units():
                 head.expect_experts(len(self.encoders))
+
+    def load_pretrained(self) -> None:
+        """Weights of encoders that others have trained: to be called once, before training."""
+        for encoder in dict.fromkeys(self.encoders):
+            if isinstance(encoder, Encoder):
+                encoder.load_pretrained()
 
     # --- inputs to taps ---
 

@@ -97,14 +97,15 @@ def check(source: str | Path, *, overrides: Iterable[str] = (), trust_code: bool
 
 
 def shared_parameters(network: Network, batch: Batch) -> list[Tensor]:
-    """The parameters behind the taps, found by autograd: those that every task's loss can reach.
+    """The parameters behind the taps, found by autograd: those that every task's loss can reach, and what is frozen.
 
     Args:
         network: in which to look.
         batch: in which every encoder has a row.
     """
     taps = network.share(batch)
-    parameters = list(network.parameters())
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    frozen: list[Tensor] = [p for p in network.parameters() if not p.requires_grad]
     total = torch.stack([tap.values.float().sum() for tap in taps]).sum()
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-    return [p for p, g in zip(parameters, gradients) if g is not None]
+    return frozen + [p for p, g in zip(parameters, gradients) if g is not None]

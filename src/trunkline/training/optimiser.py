@@ -8,23 +8,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from trunkline.modalities import Encoder
 from trunkline.training.settings import Settings
 
 UNDECAYED = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 
 
 def make_optimiser(network: nn.Module, engine: nn.Module, settings: Settings) -> torch.optim.AdamW:
-    """AdamW on the network, and on what the balancer learns, in two groups: decayed and not.
+    """AdamW on the network, and on what the balancer learns, in two groups: decayed and not. What others have trained
+    is in two more, at its own share of the rate (`lr_factor`).
 
     Fused: one call for all parameters, where small networks would spend most of a step in Python. Not with float16,
     whose scaler would then refuse to clip.
     """
     names = decayed(network)
-    named = [(name in names, p) for name, p in network.named_parameters() if p.requires_grad]
-    named += [(False, p) for p in engine.parameters() if p.requires_grad]
+    encoders = [module for module in network.modules() if isinstance(module, Encoder)]
+    factors = {id(p): encoder.lr_factor for encoder in encoders for p in encoder.pretrained_parameters()}
+    named = [((name in names, factors.get(id(p), 1.0)), p) for name, p in network.named_parameters() if p.requires_grad]
+    named += [((False, 1.0), p) for p in engine.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for is_decayed, p in named if is_decayed], "weight_decay": settings.weight_decay},
-        {"params": [p for is_decayed, p in named if not is_decayed], "weight_decay": 0.0},
+        {
+            "params": [p for key, p in named if key == (is_decayed, factor)],
+            "weight_decay": settings.weight_decay if is_decayed else 0.0,
+            "lr_factor": factor,
+        }
+        for factor in sorted({1.0, *(factor for (_, factor), _ in named)}, reverse=True)
+        for is_decayed in (True, False)
     ]
     return torch.optim.AdamW(groups, lr=settings.lr, fused=settings.precision != "16-mixed")
 

