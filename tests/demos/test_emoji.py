@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from PIL import Image
+from PIL import Image, features
 
 from demos.tables import fingerprint, forget_package, in_a_process_of_its_own
 from trunkline.demos import CATALOG, emoji
@@ -145,9 +145,15 @@ def test_an_emoji_is_drawn_in_its_colours(apple: Emoji) -> None:
     assert alpha[0].max() == alpha[:, 0].max() == 0
 
 
-def test_a_sequence_is_not_drawn_as_its_parts(apple: Emoji) -> None:
+def test_a_sequence_is_drawn_as_one_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     flag = Emoji("🇫🇷", "Flags", "country-flag", {}, "0.6", False)
-    with pytest.raises(ValueError, match="a sequence of 2 characters"):
+    if features.check("raqm"):
+        blue, white, red = (np.asarray(Artist(72).draw(flag))[48, x] for x in (20, 48, 76))
+        assert blue[2] > 1.3 * blue[0]
+        assert min(white) > 200
+        assert red[0] > 1.3 * red[2]
+    monkeypatch.setattr(features, "check", lambda name: False)
+    with pytest.raises(ConfigError, match="is a sequence: to draw it, Pillow needs the library Raqm"):
         Artist(72).draw(flag)
 
 

