@@ -89,6 +89,7 @@ def _environment() -> jinja2.Environment:
         "score": words.score,
         "signed": words.signed,
         "count": words.count,
+        "figure": words.figure,
         "percent": words.percent,
         "seconds": words.seconds,
         "plural": lambda number, noun: words.plural(number, noun),

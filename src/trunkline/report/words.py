@@ -33,6 +33,16 @@ def count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}".replace(",", "\u202f")
 
 
+def figure(value: float) -> str:
+    """A number of the data: four figures, large whole ones in full.
+
+    Example:
+        >>> figure(0.123456), figure(99999.0)
+        ('0.1235', '99\u202f999')
+    """
+    return count(round(value)) if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
 def percent(value: float | None) -> str:
     """A share; tiny ones are not 0."""
     if value is None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trunkline.report import words
 from trunkline.report.files import RunFiles
 
 TASKS = 12  # that have a column of their own; of more, the mean
+FEW = 4  # groups of inputs up to which every subset is there, and dots show which
 
 
 def absence(run: RunFiles) -> dict[str, Any] | None:
@@ -20,10 +22,13 @@ def absence(run: RunFiles) -> dict[str, Any] | None:
     whole = facts["subsets"][0]
     groups = [group["name"] for group in facts["groups"]]
     rows = [_row(subset, groups, tasks, best) for subset in facts["subsets"]] if len(groups) > 1 else []
+    if len(groups) > FEW:
+        rows.sort(key=lambda row: (row["size"], row["mean"] or 0.0), reverse=True)
     columns = [{"name": c["name"], **_cells(c["scores"], whole["majority"], tasks, best)} for c in facts["columns"]]
     return {
         "facts": facts,
         "groups": groups,
+        "has_dots": len(groups) <= FEW,
         "tasks": tasks if len(tasks) <= TASKS else [],
         "num_tasks": len(tasks),
         "rows": rows,
@@ -40,10 +45,20 @@ def _row(
     kept = subset["kept"]
     return {
         "kept": [group in kept for group in groups],
+        "size": len(kept),
+        "words": _words(kept, groups),
         "is_whole": len(kept) == len(groups),
         "rows": subset["rows"],
         **_cells(subset["scores"], subset["majority"], tasks, best),
     }
+
+
+def _words(kept: Sequence[str], groups: Sequence[str]) -> str:
+    """What is there, in words: for many groups a row of dots is hard to read."""
+    if len(kept) == len(groups):
+        return "with everything"
+    gone = [group for group in groups if group not in kept]
+    return f"without {gone[0]}" if len(gone) == 1 else f"only {words.listed(kept)}"
 
 
 def _cells(

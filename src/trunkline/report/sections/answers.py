@@ -8,13 +8,16 @@ from typing import Any
 from trunkline.report.figures import histogram_figure, scatter_figure, square_figure
 from trunkline.report.files import RunFiles
 
-CLASSES = 12  # listed
+SHOWN = 12  # reliability diagrams
+FEW = 100  # answers under which nothing is said of them
 
 
 def answers(run: RunFiles) -> dict[str, Any] | None:
     """Confusion, scatter and curves of each task that has them."""
     found = [_of_task(name, told) for name, told in run.tasks.items() if _has_figures(told)]
-    return {"tasks": found, "more": len(run.tasks) - len(found), "split": run.judged} if found else None
+    opened = 6 if len(run.tasks) <= 2 * SHOWN else 2
+    more = len(run.tasks) - len(found)
+    return {"tasks": found, "more": more, "split": run.judged, "opened": opened} if found else None
 
 
 def _has_figures(told: Mapping[str, Any]) -> bool:
@@ -122,12 +125,16 @@ def calibration(run: RunFiles) -> dict[str, Any] | None:
                 "words": _in_words(bins, is_yes_or_no=told["type"] in ("binary", "labels")),
             }
         )
-    return {"tasks": found, "split": run.judged} if found else None
+    if not found:
+        return None
+    return {"tasks": found[:SHOWN], "more": [(one["name"], one["after"]) for one in found[SHOWN:]], "split": run.judged}
 
 
 def _in_words(bins: list[Mapping[str, Any]], *, is_yes_or_no: bool) -> str:
     """Where confidence is that of a yes, a low one is a sure no."""
     total = sum(b["count"] for b in bins)
+    if total < FEW:
+        return f"{total} answers: too few to tell"
     gaps = [(b["count"] / total) * (b["confidence"] - b["accuracy"]) for b in bins]
     if sum(map(abs, gaps)) < 0.04:
         return "about as sure as it should be"

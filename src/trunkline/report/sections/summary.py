@@ -23,7 +23,9 @@ def summary(run: RunFiles) -> dict[str, Any]:
         "rows": [(verdict, _figure(verdict)) for verdict in shown],
         "is_wide": is_wide,
         "split_at": EACH_END if is_wide and len(ranked) > EACH_END else None,
-        "tones": {tone: sum(v.tone == tone for v in told) for tone in ("good", "unsure", "bad", "none")},
+        "ahead": sum(v.is_ahead for v in ranked),
+        "behind": sum(not v.is_ahead for v in ranked),
+        "unknown": len(told) - len(ranked),
         "spread": _spread(told) if is_wide else None,
         "has_twins": any(v.twin is not None for v in told),
         "twins": _twins(told),
@@ -84,16 +86,20 @@ def _lead(run: RunFiles, told: list[Verdict]) -> str:
     network = f"One network of {words.count(parameters)} parameters"
     first = f"{network} learned {words.plural(len(told), 'task')}{read}{on}, {made}."
     judged = [v for v in told if v.tone != "none"]
+    rows = f" {words.count(splits[run.judged])}" if splits and run.judged else ""
     if run.judged is None:
         return f"{first} No rows were held out, so nothing is known of how good it is."
     if not judged:
         return f"{first} No task could be judged."
+    if len(told) > MANY:
+        ahead = sum(v.is_ahead for v in judged)
+        return f"{first} On{rows} {run.judged} rows it scores above guessing at {ahead} of {len(judged)}."
     good = sum(v.tone == "good" for v in judged)
-    rows = f" {words.count(splits[run.judged])}" if splits else ""
-    how_many = "all" if good == len(judged) > 1 else "none" if good == 0 else f"{good}"
+    everything = "both" if len(judged) == 2 else f"all {len(judged)}"
+    how_many = everything if good == len(judged) else f"{good or 'none'} of {len(judged)}"
     if len(judged) == 1:
         return f"{first} On{rows} {run.judged} rows it is {judged[0].words}."
-    return f"{first} On{rows} {run.judged} rows it is better than guessing at {how_many} of {len(judged)}."
+    return f"{first} On{rows} {run.judged} rows it is better than guessing at {how_many}."
 
 
 def _cautions(run: RunFiles, told: list[Verdict]) -> list[str]:
@@ -106,6 +112,11 @@ def _cautions(run: RunFiles, told: list[Verdict]) -> list[str]:
         )
     if thin := [v.task for v in told if v.is_thin and v.rows]:
         found.append(f"Fewer than {FEW} held-out rows are labelled for {words.listed(thin)}: read with care.")
+    if len(told) > MANY:
+        found.append(
+            f"Of {words.count(len(told))} tasks some come out best or worst by luck: "
+            "one in twenty intervals misses the truth."
+        )
     trained = {task["name"]: task["labelled"].get("train", 0) for task in run.facts["data"].get("tasks", [])}
     if few := [task for task, rows in trained.items() if rows < FEW]:
         found.append(f"Fewer than {FEW} training rows are labelled for {words.listed(few)}.")

@@ -13,7 +13,7 @@ from trunkline.run.facts.subject import Subject, sampled
 
 ROWS, LEAST_ROWS, SECONDS = 1_000, 100, 15.0  # rows that are judged, fewer where that would take longer
 GROUPS = 12  # encoders that are left out one by one
-COLUMNS, SCREENED, SCREEN_ROWS = 10, 400, 128  # of a table block: columns shown, columns tried, on so many rows
+COLUMNS, SCREENED, BUNDLES, SCREEN_ROWS = 8, 32, 20, 128  # of a table: columns shown, columns tried one by one
 
 
 def absence_facts(subject: Subject) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def absence_facts(subject: Subject) -> dict[str, Any]:
     Schema: `split`; `rows`; `groups [{name, inputs, more}]`; `metric {task: name}`; `subsets [{kept [group], rows,
     scores {task: value}, majority {task: value}}]`, the first of them with everything; `columns [{name, scores}]`,
     the single columns of a table whose absence costs most, each with the scores without it, and `screened`, how many
-    were tried.
+    there are (many are tried in bundles first).
     """
     groups = _groups(subject)
     rows = _affordable(subject, len(subsets(list(groups))))
@@ -89,20 +89,19 @@ def _columns(
 ) -> tuple[list[dict[str, Any]], int]:
     """The columns of tables whose absence costs most over all tasks: screened on few rows, then judged on all."""
     names = [name for inputs in groups.values() if len(inputs) > 1 for name in inputs]
-    tried = [names[i] for i in sampled_numbers(len(names), SCREENED)]
-    if not tried:
-        return [], 0
     few = sampled(subject.split.rows, SCREEN_ROWS).tolist()
     everything = subject.preprocessing.inputs
-    costs = {name: _mean_gain(subject, [n for n in everything if n != name], few) for name in tried}
-    worst = sorted(tried, key=lambda name: costs[name])[:COLUMNS]
-    found = [{"name": name, "scores": _judge(subject, [n for n in everything if n != name], rows)[0]} for name in worst]
-    return found, len(tried)
 
+    def left(gone: Sequence[str]) -> float:
+        return _mean_gain(subject, [name for name in everything if name not in gone], few)
 
-def sampled_numbers(count: int, wanted: int) -> list[int]:
-    """At most `wanted` of the numbers from 0 to `count - 1`, evenly spaced."""
-    return [i * count // min(count, wanted) for i in range(min(count, wanted))]
+    if len(names) > SCREENED:  # first in bundles, then the columns of those bundles that cost most
+        size = -(-len(names) // BUNDLES)
+        bundles = sorted((names[i : i + size] for i in range(0, len(names), size)), key=left)
+        names = [name for bundle in bundles[: max(1, SCREENED // size)] for name in bundle]
+    worst = sorted(names, key=lambda name: left([name]))[:COLUMNS]
+    found = [{"name": n, "scores": _judge(subject, [o for o in everything if o != n], rows)[0]} for n in worst]
+    return found, sum(len(inputs) for inputs in groups.values() if len(inputs) > 1)
 
 
 def _mean_gain(subject: Subject, kept: Sequence[str], rows: Sequence[int]) -> float:
