@@ -1,41 +1,42 @@
-"""Files, rows and data frames → `Table`."""
+"""Anything that holds rows → `Table`."""
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
-import json
 import zlib
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet
 
-from trunkline.data.table import Cells, Table
+from trunkline.data.arrow import arrow_cells
+from trunkline.data.concat import concatenate
+from trunkline.data.csv_files import csv_cells, tsv_cells
+from trunkline.data.encodings import open_plain
+from trunkline.data.folders import read_folder
+from trunkline.data.hub import is_dataset, is_saved_dataset, read_dataset, read_saved
+from trunkline.data.rows import frame_cells, jsonl_cells, row_cells
+from trunkline.data.table import Cells, Na, Reading, Table
 from trunkline.errors import DataError
 
-Na = Collection[str | int | float]
 
-# Arrow refuses a row longer than one block; its own 1 MiB is soon full of text or of base64.
-BLOCK_BYTES = 64 * 2**20
-
-
-def read_table(source: Any, *, na: Na = ()) -> Table:
+def read_table(source: Any, *, na: Na = (), encoding: str | None = None, delimiter: str | None = None) -> Table:
     """Read a table.
 
     In CSV and TSV every cell stays text, so `007` stays `007`, and an empty cell is absent. In Parquet a null and a
     NaN are absent; in JSONL (one object a line) a `null`, a NaN and a missing key.
 
     Args:
-        source: a path to `.csv`, `.tsv`, `.parquet` or `.jsonl` (each also `.gz`); or a list of dicts, an Arrow
-            table, or a data frame (anything with `columns` and `frame[column]`). A `Table` is given back as it is.
+        source: a path to `.csv`, `.tsv`, `.parquet` or `.jsonl` (each also `.gz`), to a folder of pictures or sounds,
+            or to a saved Hugging Face dataset; or a list of paths, whose rows follow each other; or a list of dicts,
+            an Arrow table, a Hugging Face `Dataset` or `DatasetDict`, or a data frame (anything with `columns` and
+            `frame[column]`). A `Table` is given back as it is.
         na: further values that mean absent, such as `?` or `NA`.
+        encoding: of files of text, such as `latin-1`; by default UTF-8, or UTF-16 with its mark.
+        delimiter: between the cells of a CSV file; by default a comma, or what the first lines tell.
 
     Raises:
         DataError: there is no such file, it cannot be read, or it holds no rows.
@@ -44,211 +45,69 @@ def read_table(source: Any, *, na: Na = ()) -> Table:
         >>> read_table([{"age": 3}, {"age": "?"}], na=["?"]).column("age")
         [3, None]
     """
+    return _read(source, Reading(na, encoding, delimiter))
+
+
+def _read(source: Any, how: Reading) -> Table:
     if isinstance(source, Table):
         return source
     if isinstance(source, str | Path):
-        return _read_file(Path(source), na)
+        return _read_path(Path(source), how)
+    if is_dataset(source):
+        return _checked(read_dataset(source, how))
     if isinstance(source, pa.Table):
-        return _checked("Arrow table", _arrow_cells("Arrow table", source, na))
+        return _checked(Table("Arrow table", arrow_cells("Arrow table", source, how)))
     if hasattr(source, "columns"):
-        return _checked("data frame", _frame_cells(source, na))
+        return _checked(Table("data frame", frame_cells(source, how)))
+    if isinstance(source, list | tuple) and source and all(isinstance(part, str | Path | Table) for part in source):
+        return concatenate([_read(part, how) for part in source])
     if not isinstance(source, Iterable):
         raise DataError(f"{source!r} is not a table: give a path, a list of dicts or a data frame")
-    return _checked("rows", _row_cells("rows", "row", enumerate(source, start=1), na))
+    return _checked(Table("rows", row_cells("rows", "row", enumerate(source, start=1), how.na)))
 
 
-def _read_file(path: Path, na: Na) -> Table:
+def _read_path(path: Path, how: Reading) -> Table:
+    if path.is_dir():
+        if is_saved_dataset(path):
+            return _checked(read_saved(path, how))
+        return _checked(read_folder(path, lambda file: _read_path(file, how)))
     suffixes = [s.lower() for s in path.suffixes]
     kind = next((s for s in reversed(suffixes) if s != ".gz"), "")
     if kind not in _READERS:
-        raise DataError(f"{path} is not a table that can be read. Known: {', '.join(_READERS)}, each also with .gz")
+        there = "" if path.exists() else ", nor is it there"
+        raise DataError(
+            f"{path} is not a table that can be read{there}. Known: {', '.join(_READERS)}, each also with .gz; "
+            "and folders of pictures or sounds"
+        )
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     try:
-        cells = _READERS[kind](path, na)
+        cells = _READERS[kind](path, how)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a whole gzip file: {error}") from error
-    return _checked(path.name, cells, path.parent.absolute())
+    return _checked(Table(path.name, cells, path.parent.absolute()))
 
 
-def _checked(source: str, cells: Mapping[str, Cells], base: Path | None = None) -> Table:
-    table = Table(source, cells, base)
+def _checked(table: Table) -> Table:
     if len(table) == 0:
-        raise DataError(f"{source} holds no rows")
+        raise DataError(f"{table.source} holds no rows")
     return table
 
 
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
-
-
-# --- CSV and TSV
-
-
-def _csv_cells(path: Path, na: Na, delimiter: str = ",") -> Mapping[str, Cells]:
-    header = _csv_header(path, delimiter)
-    convert = pyarrow.csv.ConvertOptions(
-        column_types={name: pa.string() for name in header},
-        null_values=["", *map(str, na)],
-        strings_can_be_null=True,
-    )
-    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    read = pyarrow.csv.ReadOptions(block_size=BLOCK_BYTES)
+def _parquet_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
     try:
-        with _open(path) as file:
-            table = pyarrow.csv.read_csv(file, read, parse, convert)
-    except pa.ArrowInvalid as error:
-        _explain_csv(path, delimiter, len(header))
-        raise DataError(f"{path.name}: {error}") from error
-    # A quote that nobody closes swallows the rest of the file as one cell.
-    if len(table) and "\n" in (table.column(-1)[-1].as_py() or ""):
-        _explain_csv(path, delimiter, len(header))
-    return dict(zip(header, table.columns))
-
-
-def _csv_header(path: Path, delimiter: str) -> list[str]:
-    _, header = next(_csv_lines(path, delimiter), (0, []))
-    if not header:
-        raise DataError(f"{path.name} is empty: the first line must name the columns")
-    if "" in header:
-        raise DataError(f"{path.name}: column {header.index('') + 1} has no name (pandas: `to_csv(index=False)`)")
-    _check_unique(path.name, header)
-    return header
-
-
-def _explain_csv(path: Path, delimiter: str, num_columns: int) -> None:
-    """Find what Arrow could not say: the line in the file. Slow, and only called when something is wrong."""
-    for line, cells in _csv_lines(path, delimiter):
-        if cells and len(cells) != num_columns:
-            raise DataError(
-                f"{path.name}, line {line}: {len(cells)} cells where the header has {num_columns} columns. "
-                f"Put cells that contain {delimiter!r} in double quotes"
-            )
-
-
-def _csv_lines(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Number in the file (of its last line) and cells of each record."""
-    with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
-        limit = csv.field_size_limit(BLOCK_BYTES)
-        try:
-            for cells in reader:
-                yield reader.line_num, cells
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path.name} is not UTF-8 ({error}). Save it as UTF-8") from error
-        except csv.Error as error:
-            raise DataError(f"{path.name}, line {reader.line_num}: {error}") from error
-        finally:
-            csv.field_size_limit(limit)
-
-
-def _tsv_cells(path: Path, na: Na) -> Mapping[str, Cells]:
-    return _csv_cells(path, na, delimiter="\t")
-
-
-# --- Parquet and Arrow
-
-
-def _parquet_cells(path: Path, na: Na) -> Mapping[str, Cells]:
-    try:
-        with _open(path) as file:
+        with open_plain(path) as file:
             # A gzip stream cannot be read from its end, where Parquet keeps its index.
             whole = io.BytesIO(file.read()) if path.suffix.lower() == ".gz" else file
             table = pyarrow.parquet.ParquetFile(whole).read()
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path.name} is not a Parquet file: {error}") from error
-    return _arrow_cells(path.name, table, na)
+    return arrow_cells(path.name, table, how)
 
 
-def _arrow_cells(source: str, table: pa.Table, na: Na) -> Mapping[str, Cells]:
-    _check_unique(source, table.column_names)
-    return {name: _without_na(_plain(column), na) for name, column in zip(table.column_names, table.columns)}
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Decimals as floats, dictionaries as their values, NaN as null."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_decimal(column.type):
-        column = column.cast(pa.float64())
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    return column
-
-
-def _without_na(column: pa.ChunkedArray, na: Na) -> Cells:
-    return [_value(cell, na) for cell in column.to_pylist()] if na else column
-
-
-# --- rows
-
-
-def _jsonl_cells(path: Path, na: Na) -> Mapping[str, Cells]:
-    with _open(path) as file:
-        return _row_cells(path.name, "line", _json_lines(path.name, file), na)
-
-
-def _json_lines(source: str, lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            if text.strip():
-                yield number, json.loads(text)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{source}, line {number} is not UTF-8 ({error}). Save the file as UTF-8") from error
-        except json.JSONDecodeError as error:
-            raise DataError(f"{source}, line {number} is not JSON: {error}") from error
-
-
-def _row_cells(source: str, unit: str, rows: Iterable[tuple[int, Any]], na: Na) -> Mapping[str, Cells]:
-    """Numbered rows → columns, in the order in which they are first seen."""
-    cells: dict[str, list[Any]] = {}
-    num_rows = 0
-    for number, row in rows:
-        if not isinstance(row, Mapping):
-            raise DataError(f'{source}, {unit} {number}: {row!r} is no row. A row looks like {{"column": value}}')
-        for name, value in row.items():
-            column = cells.setdefault(str(name), [])
-            column.extend([None] * (num_rows - len(column)))
-            column.append(_value(value, na))
-        num_rows += 1
-    for column in cells.values():
-        column.extend([None] * (num_rows - len(column)))
-    return cells
-
-
-def _frame_cells(frame: Any, na: Na) -> Mapping[str, Cells]:
-    names = [str(name) for name in frame.columns]
-    _check_unique("data frame", names)
-    return {name: _series_cells(frame[key], na) for name, key in zip(names, frame.columns)}
-
-
-def _series_cells(series: Any, na: Na) -> list[Any]:
-    # pandas has its own absent values (NaN, NA, NaT) and its own way to find them.
-    absent: Sequence[bool] = series.isna() if hasattr(series, "isna") else [False] * len(series)
-    # Its own list has plain values where iterating gives NumPy's (pandas) or columns of a frame (polars).
-    values = series.to_list() if hasattr(series, "to_list") else series
-    return [None if gone else _value(value, na) for value, gone in zip(values, absent)]
-
-
-def _value(value: Any, na: Na) -> Any:
-    """The value, or `None` where it means absent."""
-    if isinstance(value, float) and value != value:
-        return None
-    # True == 1, but a list of absent values that has 1 does not mean True.
-    is_scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return None if is_scalar and value in na else value
-
-
-def _check_unique(source: str, names: Sequence[str]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"{source} has more than one column named {', '.join(map(repr, twice))}")
-
-
-_READERS: dict[str, Callable[[Path, Na], Mapping[str, Cells]]] = {
-    ".csv": _csv_cells,
-    ".tsv": _tsv_cells,
+_READERS: dict[str, Callable[[Path, Reading], Mapping[str, Cells]]] = {
+    ".csv": csv_cells,
+    ".tsv": tsv_cells,
     ".parquet": _parquet_cells,
-    ".jsonl": _jsonl_cells,
+    ".jsonl": jsonl_cells,
 }

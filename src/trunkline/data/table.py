@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from trunkline.errors import DataError, suggest
 
 Cells = Sequence[Any]  # a list, or an Arrow array
+Na = Collection[str | int | float]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a table is read.
+
+    Attributes:
+        na: values that mean absent, besides the empty cell.
+        encoding: of files of text; by default UTF-8, or UTF-16 where the file's first bytes say so.
+        delimiter: between the cells of a CSV file; by default found.
+    """
+
+    na: Na = ()
+    encoding: str | None = None
+    delimiter: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +42,7 @@ class Table:
         source: where it came from, as error messages name it.
         cells: by column, as long as the table.
         base: the folder that relative paths in cells start from; `None` for the working directory.
+        split: the column that says which split a row belongs to, where the source is split itself.
 
     Example:
         >>> from trunkline.data import read_table
@@ -35,6 +54,7 @@ class Table:
     source: str
     cells: Mapping[str, Cells]
     base: Path | None = None
+    split: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -64,6 +84,15 @@ class Table:
         cells = self._cells_of(name)
         return cells.to_pylist() if isinstance(cells, pa.ChunkedArray) else list(cells)
 
+    def present(self, name: str) -> np.ndarray:
+        """Which rows have a cell in this column, `[rows]` bool; none where there is no such column."""
+        if name not in self.cells:
+            return np.zeros(len(self), dtype=bool)
+        cells = self.cells[name]
+        if isinstance(cells, pa.ChunkedArray):
+            return cells.is_valid().to_numpy()
+        return np.fromiter((cell is not None for cell in cells), dtype=bool, count=len(cells))
+
     def row(self, row: int) -> dict[str, Any]:
         """One row, every column a key."""
         return {name: _as_value(cells[row]) for name, cells in self.cells.items()}
@@ -76,3 +105,14 @@ class Table:
 
 def _as_value(cell: Any) -> Any:
     return cell.as_py() if isinstance(cell, pa.Scalar) else cell
+
+
+def check_unique(source: str, names: Sequence[str]) -> None:
+    """Is no column named twice?
+
+    Raises:
+        DataError: which one.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{source} has more than one column named {', '.join(map(repr, twice))}")

@@ -1,0 +1,63 @@
+"""Hugging Face `datasets` → tables. Nothing is decoded: pictures and sounds stay bytes or paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from trunkline.data.arrow import arrow_column
+from trunkline.data.concat import concatenate, with_split
+from trunkline.data.table import Cells, Reading, Table
+from trunkline.errors import DataError
+
+_SPLITS = "dataset_dict.json"
+_ONE = "dataset_info.json"
+
+
+def is_dataset(source: Any) -> bool:
+    """Whether it is a `Dataset` or a `DatasetDict`."""
+    return type(source).__module__.partition(".")[0] == "datasets"
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote the folder."""
+    return (folder / _SPLITS).is_file() or ((folder / _ONE).is_file() and (folder / "state.json").is_file())
+
+
+def read_saved(folder: Path, how: Reading) -> Table:
+    """A folder that `save_to_disk` wrote.
+
+    Raises:
+        DataError: the package `datasets` is not there.
+    """
+    try:
+        from datasets import load_from_disk
+    except ImportError as error:
+        raise DataError(f"{folder} is a saved dataset: install `trunkline[datasets]` to read it") from error
+    return read_dataset(load_from_disk(str(folder)), how, folder.name)
+
+
+def read_dataset(source: Any, how: Reading, name: str = "dataset") -> Table:
+    """A `Dataset`; or the splits of a `DatasetDict`, one below the other, with a column `split`."""
+    if isinstance(source, Mapping):
+        if not source:
+            raise DataError(f"{name} holds no split")
+        return concatenate(
+            [with_split(read_dataset(part, how, f"{name}/{key}"), str(key)) for key, part in source.items()]
+        )
+    if not hasattr(source, "features") or not hasattr(source, "num_rows"):
+        raise DataError(f"{name} is a {type(source).__name__}, which has no rows to go back to; use a `Dataset`")
+    table = source.with_format("arrow")[:]
+    return Table(name, {n: _column(table.column(n), source.features[n], how) for n in table.column_names})
+
+
+def _column(column: pa.ChunkedArray, feature: Any, how: Reading) -> Cells:
+    """Class numbers as names, -1 as absent; the rest as in any Arrow table."""
+    names = getattr(feature, "names", None)
+    if names is not None and pa.types.is_integer(column.type):
+        numbers = column.to_pylist()
+        return [None if number is None or number < 0 else names[number] for number in numbers]
+    return arrow_column(column, how.na)

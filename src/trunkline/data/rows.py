@@ -1,0 +1,85 @@
+"""JSONL, lists of dicts and data frames → columns."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from trunkline.data.arrow import arrow_cells, arrow_column
+from trunkline.data.encodings import as_utf8, explain_bytes
+from trunkline.data.table import Cells, Na, Reading, check_unique
+from trunkline.errors import DataError
+
+
+def jsonl_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
+    """Read a JSONL file, one object a line."""
+    with as_utf8(path, how.encoding) as file:
+        return row_cells(path.name, "line", _json_lines(path, file, how), how.na)
+
+
+def _json_lines(path: Path, lines: Iterable[bytes], how: Reading) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            if text.strip():
+                yield number, json.loads(text)
+        except UnicodeDecodeError as error:
+            explain_bytes(path, how.encoding)
+            raise DataError(f"{path.name}, line {number} is not UTF-8 ({error})") from error
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path.name}, line {number} is not JSON: {error}") from error
+
+
+def row_cells(source: str, unit: str, rows: Iterable[tuple[int, Any]], na: Na) -> Mapping[str, Cells]:
+    """Numbered rows → columns, in the order in which they are first seen."""
+    cells: dict[str, list[Any]] = {}
+    num_rows = 0
+    for number, row in rows:
+        if not isinstance(row, Mapping):
+            raise DataError(f'{source}, {unit} {number}: {row!r} is no row. A row looks like {{"column": value}}')
+        for name, value in row.items():
+            column = cells.setdefault(str(name), [])
+            column.extend([None] * (num_rows - len(column)))
+            column.append(_value(value, na))
+        num_rows += 1
+    for column in cells.values():
+        column.extend([None] * (num_rows - len(column)))
+    return cells
+
+
+def frame_cells(frame: Any, how: Reading) -> Mapping[str, Cells]:
+    """Columns of a data frame (anything with `columns` and `frame[column]`)."""
+    names = [str(name) for name in frame.columns]
+    check_unique("data frame", names)
+    if hasattr(frame, "to_arrow"):  # polars
+        return arrow_cells("data frame", frame.to_arrow(), how)
+    return {name: _series_cells(frame[key], how.na) for name, key in zip(names, frame.columns)}
+
+
+def _series_cells(series: Any, na: Na) -> Cells:
+    # Columns of plain values keep their memory; those of objects may hold anything.
+    if hasattr(series, "isna") and str(getattr(series, "dtype", "object")) != "object":
+        try:
+            return arrow_column(pa.chunked_array([pa.array(series, from_pandas=True)]), na)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            pass
+    # pandas has its own absent values (NaN, NA, NaT) and its own way to find them.
+    absent: Sequence[bool] = series.isna() if hasattr(series, "isna") else [False] * len(series)
+    values = series.to_list() if hasattr(series, "to_list") else series
+    return [None if gone else _value(value, na) for value, gone in zip(values, absent)]
+
+
+def _value(value: Any, na: Na) -> Any:
+    """The value, or `None` where it means absent; a date as ISO text."""
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    # True == 1, but a list of absent values that has 1 does not mean True.
+    is_scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return None if is_scalar and value in na else value
