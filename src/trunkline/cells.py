@@ -87,16 +87,20 @@ def read_number(cell: Any, decimal: str | None) -> float:
     raise DataError(f"{cell!r} is not a number with decimals after {decimal!r}")
 
 
-def numbers_of(texts: pa.Array | pa.ChunkedArray) -> np.ndarray | None:
-    """A whole column of present texts as finite numbers, as `as_number` reads each; `None` where it would refuse one.
+def numbers_of(cells: pa.Array | pa.ChunkedArray) -> list[float] | None:
+    """A whole column of present cells as finite numbers, as `as_number` reads each; `None` where it would refuse one.
 
     Also `None` where a number is written in a way that only `as_number` knows (`+1`, white space around it).
     """
+    kind = cells.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+            or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):  # fmt: skip
+        return None
     try:
-        values = pc.cast(texts, pa.float64()).to_numpy()
+        values = pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
         return None
-    return values if bool(np.isfinite(values).all()) else None
+    return values.tolist() if bool(np.isfinite(values).all()) else None
 
 
 def as_name(cell: Any) -> str:

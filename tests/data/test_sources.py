@@ -133,7 +133,10 @@ class TestFolders:
         table = read_table(tmp_path)
         assert table.base == tmp_path
         if splits:
-            assert dict(zip(table.column("image"), table.column("split"))) == {"train/1.png": "train", "test/1.png": "test"}
+            assert dict(zip(table.column("image"), table.column("split"))) == {
+                "train/1.png": "train",
+                "test/1.png": "test",
+            }
         else:
             assert rows_of(table) == [{"image": "1.png", "age": "3"}]
 

@@ -68,7 +68,7 @@ def count_cells(cells: Cells) -> Counts:
     padded = int(pc.sum(pc.not_equal(column, trimmed)).as_py() or 0)
     numbers = numbers_of(trimmed)
     if numbers is not None and not _has_codes(trimmed):
-        return _of_numbers(rows, present, sample, numbers, padded)
+        return _of_numbers(rows, present, sample, np.array(numbers), padded)
     counted = pc.value_counts(trimmed)
     counts = counted.field(1).to_numpy()
     return Counts(rows, present, sample, None, counted.field(0).to_pylist(), counts, padded)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trunkline.errors import DataError, suggest
 
@@ -93,6 +94,12 @@ class Table:
             return cells.is_valid().to_numpy()
         return np.fromiter((cell is not None for cell in cells), dtype=bool, count=len(cells))
 
+    def without(self, cells: Mapping[str, Collection[int]]) -> Table:
+        """The same table with some cells absent: rows by column."""
+        if not any(cells.values()):
+            return self
+        return replace(self, cells={name: _emptied(column, cells.get(name, ())) for name, column in self.cells.items()})
+
     def row(self, row: int) -> dict[str, Any]:
         """One row, every column a key."""
         return {name: _as_value(cells[row]) for name, cells in self.cells.items()}
@@ -101,6 +108,17 @@ class Table:
         if name not in self.cells:
             raise DataError(f"{self.source} has no column {name!r}.{suggest(name, self.cells)}")
         return self.cells[name]
+
+
+def _emptied(column: Cells, rows: Collection[int]) -> Cells:
+    if not rows:
+        return column
+    if isinstance(column, pa.ChunkedArray):
+        keeps = np.ones(len(column), dtype=bool)
+        keeps[list(rows)] = False
+        return pc.if_else(pa.array(keeps), column, pa.scalar(None, column.type))
+    gone = set(rows)
+    return [None if row in gone else cell for row, cell in enumerate(column)]
 
 
 def _as_value(cell: Any) -> Any:

@@ -6,6 +6,7 @@ Shape legend: `n` rows, `S` samples, `T` frames, `M` mel bands, `L` tokens, `C` 
 from __future__ import annotations
 
 import functools
+import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ class Audio(Modality):
         Raises:
             DataError: the file or the samples are no sound, or are damaged.
         """
-        if isinstance(cell, (str, Path)):
+        if isinstance(cell, (str, Path, io.BytesIO)):
             wave, rate, samples = read_file(cell, self.max_seconds)
         elif isinstance(cell, (tuple, list)) and len(cell) == 2:
             wave, rate, samples = read_samples(cell[0], cell[1], self.max_seconds)
@@ -103,6 +104,13 @@ class Audio(Modality):
     def show(self, value: Sound) -> Shown:
         """The sound itself, its first seconds."""
         return shown_sound(value.wave, self.rate)
+
+    def check(self, cell: Any) -> None:
+        """Opens a file without decoding its samples."""
+        if isinstance(cell, (str, Path, io.BytesIO)):
+            read_file(cell, 0.0)
+        else:
+            self.read(cell)
 
     def fit(self, values: Iterable[Sound]) -> State:
         """`{"mean", "std"}` of each mel band over the frames."""
@@ -190,20 +198,21 @@ class TimeBlock(nn.Module):
         return x + self.across(self.along(alone.transpose(1, 2)).transpose(1, 2))
 
 
-def read_file(path: str | Path, max_seconds: float) -> tuple[np.ndarray, int, int]:
+def read_file(path: str | Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray, int, int]:
     """A sound file's first seconds, `[S, channels]` float32, its rate and its whole length in samples.
 
     Raises:
         DataError: there is no such file, or it is no sound, or damaged.
     """
-    if not Path(path).is_file():
+    name = "the sound" if isinstance(path, io.BytesIO) else path
+    if not isinstance(path, io.BytesIO) and not Path(path).is_file():
         raise DataError(f"there is no file {path}")
     try:
         with soundfile.SoundFile(path) as file:
             wave = file.read(math.ceil(max_seconds * file.samplerate), dtype="float32", always_2d=True)
             return wave, file.samplerate, file.frames
     except soundfile.SoundFileError as error:
-        raise DataError(f"{path} cannot be read as a sound: {error}") from error
+        raise DataError(f"{name} cannot be read as a sound: {error}") from error
 
 
 def read_samples(samples: Any, rate: Any, max_seconds: float) -> tuple[np.ndarray, int, int]:

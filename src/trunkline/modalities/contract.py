@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 from torch import Tensor, nn
 
 from trunkline.showing import Shown, shown_text
@@ -96,6 +97,18 @@ class Modality(ABC):
     def show(self, value: Any) -> Shown:
         """A decoded value for people to see or hear; plain text by default."""
         return shown_text(value)
+
+    def check(self, cell: Any) -> None:
+        """Can the cell be read, as far as a quick look tells? By default it is read.
+
+        Raises:
+            DataError: it cannot.
+        """
+        self.read(cell)
+
+    def read_many(self, cells: pa.Array) -> Sequence[Any] | None:
+        """Present cells of a whole column, decoded at once as `read` decodes each; `None` where it must."""
+        return None
 
     def choose(self, sample: Sequence[Any], rows: int) -> Choices:
         """Values for the options that were left open (`None`), each with its reason; they go into the resolved config.

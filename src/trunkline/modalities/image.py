@@ -6,8 +6,9 @@ Shape legend: `n` rows, `C` colour channels (1 or 3), `H, W` pixels of a picture
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,18 +119,29 @@ class Image(Modality):
             return read_array(cell)
         if isinstance(cell, PIL.Image.Image):
             return read_array(decoded(cell))
-        if not isinstance(cell, (str, Path)):
+        return self._open(cell, lambda picture: read_array(decoded(picture)))
+
+    def check(self, cell: Any) -> None:
+        """Opens a file without decoding its pixels."""
+        if isinstance(cell, (np.ndarray, PIL.Image.Image)):
+            self.read(cell)
+        else:
+            self._open(cell, lambda picture: None)
+
+    def _open(self, cell: Any, use: Callable[[PIL.Image.Image], Any]) -> Any:
+        if not isinstance(cell, (str, Path, io.BytesIO)):
             raise DataError(f"{cell!r} is not a picture; give a path, a PIL image or an array")
+        name = "the picture" if isinstance(cell, io.BytesIO) else cell
         try:
             with PIL.Image.open(cell) as picture:
-                return read_array(decoded(picture))
+                return use(picture)
         except FileNotFoundError:
             raise DataError(f"there is no file {cell}") from None
         except PIL.UnidentifiedImageError:
-            raise DataError(f"{cell} is not a picture (or of a format that Pillow does not read)") from None
+            raise DataError(f"{name} is not a picture (or of a format that Pillow does not read)") from None
         # Pillow's decoders report damage as any of these.
         except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
-            raise DataError(f"{cell} cannot be read: {error}") from error
+            raise DataError(f"{name} cannot be read: {error}") from error
 
     def show(self, value: np.ndarray) -> Shown:
         """The picture itself, small."""

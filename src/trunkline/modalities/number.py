@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
-from trunkline.cells import mean_and_scale, read_number
+from trunkline.cells import mean_and_scale, numbers_of, read_number
 from trunkline.modalities.contract import Modality
 from trunkline.modalities.table import TableBlock
 from trunkline.types import Context, State
@@ -30,6 +31,10 @@ class Number(Modality):
     def read(self, cell: Any) -> float:
         """A finite float."""
         return read_number(cell, self.decimal)
+
+    def read_many(self, cells: pa.Array) -> Sequence[float] | None:
+        """All of them, where each is a plain number."""
+        return None if self.decimal is not None else numbers_of(cells)
 
     def fit(self, values: Iterable[float]) -> State:
         """`{"mean", "std"}`; a constant column has `std` 1. Nothing of nothing: the block then takes it for absent."""

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from trunkline.data import Draw, Table
 from trunkline.errors import DataError
-from trunkline.schema.columns import present_cells, read_cell
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags
+from trunkline.schema.reading import read_cell
 from trunkline.types import Batch, Context, Flags, Part
 
 CACHE_BYTES = 2 << 30
@@ -48,8 +48,7 @@ class RowBatches(Dataset[Batch]):
         self.table = table
         self.input_dropout = input_dropout
         columns = [schema.inputs[n].column for n in preprocessing.inputs]
-        self._cells = present_cells(table, columns)
-        self.present = np.array([[c is not None for c in self._cells[column]] for column in columns]).T
+        self.present = np.stack([table.present(column) for column in columns], 1)
         if len(empty := np.flatnonzero(~self.present.any(1))):
             names = ", ".join(map(repr, preprocessing.inputs[:5]))
             raise DataError(f"{table.source}, row {empty[0] + 1}: none of the inputs ({names}) is present"
@@ -194,7 +193,7 @@ class RowBatches(Dataset[Batch]):
     def _item(self, name: str, row: int, rng: np.random.Generator | None) -> tuple[Any, Context | None]:
         """One input of one row, prepared; `(None, None)` where it is absent."""
         column = self.preprocessing.schema.inputs[name]
-        cell = self._cells[column.column][row]
+        cell = self.table.cell(row, column.column) if column.column in self.table.columns else None
         if cell is None:
             return None, None
         modality, state = column.modality, self.preprocessing.input_state(name)

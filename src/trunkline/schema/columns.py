@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trunkline.data import Table
 from trunkline.errors import ConfigError, DataError, suggest
 from trunkline.modalities import Modality
+from trunkline.schema.reading import read_values
 from trunkline.tasks import Task
 
 
@@ -28,7 +29,7 @@ class InputColumn:
 
     def values(self, table: Table, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
         """Row numbers and decoded values, where present."""
-        return _values(self.modality, table, self.column, rows)
+        return read_values(self.modality, table, self.column, rows)
 
 
 @dataclass(frozen=True)
@@ -49,41 +50,7 @@ class TaskColumn:
 
     def values(self, table: Table, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
         """Row numbers and decoded values, where labelled."""
-        return _values(self.task, table, self.column, rows)
-
-
-def _values(reader: Modality | Task, table: Table, column: str, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
-    if column not in table.columns:
-        return
-    cells = table.column(column)
-    read = _cell_reader(reader, table)  # a wide table has millions of cells
-    row = -1
-    try:
-        for row in rows:
-            if cells[row] is not None:
-                yield row, read(cells[row])
-    except DataError as error:
-        raise error.at(table.source, row + 1, column) from None
-
-
-def read_cell(reader: Modality | Task, table: Table, column: str, row: int, cell: Any) -> Any:
-    """Decode one cell.
-
-    Raises:
-        DataError: with source, row (from 1) and column in front.
-    """
-    try:
-        return _cell_reader(reader, table)(cell)
-    except DataError as error:
-        raise error.at(table.source, row + 1, column) from None
-
-
-def _cell_reader(reader: Modality | Task, table: Table) -> Callable[[Any], Any]:
-    """`read`, with paths made absolute."""
-    base = table.base
-    if not reader.reads_files or base is None:
-        return reader.read
-    return lambda cell: reader.read(str(base / cell) if isinstance(cell, str) else cell)
+        return read_values(self.task, table, self.column, rows)
 
 
 class Schema:
@@ -171,8 +138,3 @@ class Schema:
         if reads != "tokens" and axis != reads:
             return f"of: {task.of!r} has {axis} tokens, this kind of task reads {reads}"
         return None
-
-
-def present_cells(table: Table, columns: Sequence[str]) -> dict[str, list[Any]]:
-    """Cells of each column; a column the table lacks is absent in every row."""
-    return {c: table.column(c) if c in table.columns else [None] * len(table) for c in dict.fromkeys(columns)}

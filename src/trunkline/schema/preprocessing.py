@@ -128,8 +128,8 @@ class Preprocessing:
 
 def rows_with(column: InputColumn, table: Table, rows: Sequence[int]) -> list[int]:
     """Those of these rows that have the input."""
-    cells = table.column(column.column)
-    return [row for row in rows if cells[row] is not None]
+    there = table.present(column.column)
+    return [row for row in rows if there[row]]
 
 
 def evenly_spaced(rows: Sequence[int], wanted: int | None) -> list[int]:
@@ -173,7 +173,7 @@ def label_flags(schema: Schema, table: Table, tasks: Sequence[str]) -> np.ndarra
     for j, name in enumerate(tasks):
         task = schema.tasks[name]
         for column in (task.column, *((schema.inputs[task.of].column,) if task.of is not None else ())):
-            there = [cell is not None for cell in table.column(column)] if column in table.columns else [False]
+            there = table.present(column)
             flags[:, j] = there if column == task.column else flags[:, j] & there
     return flags
 

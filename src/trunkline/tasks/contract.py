@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import pyarrow as pa
 import torch
 import torchmetrics
 from torch import Tensor, nn
@@ -96,6 +97,18 @@ class Task(ABC):
         Raises:
             DataError: the cell cannot be used; the message says why.
         """
+
+    def check(self, cell: Any) -> None:
+        """Can the cell be read, as far as a quick look tells? By default it is read.
+
+        Raises:
+            DataError: it cannot.
+        """
+        self.read(cell)
+
+    def read_many(self, cells: pa.Array) -> Sequence[Any] | None:
+        """Present cells of a whole column, decoded at once as `read` decodes each; `None` where it must."""
+        return None
 
     def names(self, value: Any) -> Iterable[str]:
         """The classes that a value names: those that training should see. None by default."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Literal
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from trunkline.cells import mean_and_scale, read_number
+from trunkline.cells import mean_and_scale, numbers_of, read_number
 from trunkline.errors import DataError
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
 from trunkline.tasks.experts import GaussianExperts
@@ -55,6 +56,10 @@ class Number(Task):
     def read(self, cell: Any) -> float:
         """A finite number."""
         return read_number(cell, self.decimal)
+
+    def read_many(self, cells: pa.Array) -> Sequence[float] | None:
+        """All of them, where each is a plain number."""
+        return None if self.decimal is not None else numbers_of(cells)
 
     def fit(self, values: Iterable[float]) -> State:
         """Mean and standard deviation (1 for a constant)."""
