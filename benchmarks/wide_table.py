@@ -19,9 +19,10 @@ from benchmarks.timing import Act, Comparison, by_turns
 from trunkline.config import load_config
 from trunkline.data import Draw, EpochSampler
 from trunkline.model import Evaluation
-from trunkline.plan import Plan, columns_of, make_plan, read_splits
+from trunkline.plan import Plan, make_plan
 from trunkline.run import fit
 from trunkline.schema import Preprocessing, RowBatches
+from trunkline.sources import columns_of, read_splits
 from trunkline.types import Batch
 
 CONFIG = Path(__file__).with_suffix(".yaml")

@@ -22,6 +22,7 @@ FLOORS = [
     ["testing"],
     ["config"],
     ["defaults", "loading"],
+    ["sources"],
     ["plan"],
     ["run"],
     ["demos", "tables"],

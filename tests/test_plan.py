@@ -10,8 +10,9 @@ import pytest
 from trunkline.config import load_config
 from trunkline.data import write_rows
 from trunkline.errors import RunError
-from trunkline.plan import Plan, columns_of, make_plan, read_splits
+from trunkline.plan import Plan, make_plan
 from trunkline.run import evaluate, fit
+from trunkline.sources import columns_of, read_splits
 
 CONFIG = """\
 data: {train: rows.csv, split: split}

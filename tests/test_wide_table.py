@@ -15,8 +15,8 @@ from trunkline import fit
 from trunkline.config import load_config
 from trunkline.data import read_table, write_rows
 from trunkline.model import Evaluation
-from trunkline.plan import columns_of
 from trunkline.run import Run
+from trunkline.sources import columns_of
 from trunkline.tasks.binary import BinaryMetric, stacked_binary_scores
 
 TASKS = [f"y{j:03d}" for j in range(40)]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -14,10 +12,10 @@ import torch
 
 from trunkline.balancers import CATALOG as BALANCERS
 from trunkline.balancers import Balancer
-from trunkline.config import BalancerConfig, ComponentConfig, Config, DataConfig, InputConfig, TaskConfig, Training
+from trunkline.config import BalancerConfig, ComponentConfig, Config, InputConfig, TaskConfig, Training
 from trunkline.config.objects import as_type_and_options
-from trunkline.data import Split, Splits, Table, make_splits, read_table
-from trunkline.defaults import VALIDATION, Facts, Reasons, choose
+from trunkline.data import Split, Splits
+from trunkline.defaults import Facts, Reasons, choose
 from trunkline.engine import Engine, Level, expected_rates, warn_unseen
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.loading import as_model
@@ -25,6 +23,7 @@ from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.modalities import Modality
 from trunkline.model import MultiTaskModel, Network
 from trunkline.schema import (
+    Fault,
     InputColumn,
     Preprocessing,
     RowBatches,
@@ -34,8 +33,8 @@ from trunkline.schema import (
     sampled,
     unseen_labels,
 )
+from trunkline.sources import note_share, screen
 from trunkline.tasks import CATALOG as TASKS
-from trunkline.tasks import Task
 from trunkline.trunks import CATALOG as TRUNKS
 
 
@@ -46,7 +45,8 @@ class Plan:
     Attributes:
         config: resolved.
         reasons: of the choices.
-        splits: rows.
+        splits: rows, without those that cannot be used.
+        skipped: what was wrong with those.
         batches: by table identity, the source of batches.
         network: untrained.
         engine: with its balancer.
@@ -55,6 +55,7 @@ class Plan:
     config: Config
     reasons: Reasons
     splits: Splits
+    skipped: Sequence[Fault]
     batches: Mapping[int, RowBatches]
     network: Network
     engine: Engine
@@ -74,11 +75,13 @@ def make_plan(config: Config, splits: Splits) -> Plan:
         for name, component in components.items()
         if component.reason is not None
     }
+    config, share = note_share(config, splits)
+    on_bad_row = "error" if config.data is None else config.data.on_bad_row
+    splits, skipped = screen(_schema(config), splits, on_bad_row)
     config, told = choose_options(config, splits.train)
     schema = _schema(config)
     preprocessing = Preprocessing.fit(schema, splits.train.table, splits.train.rows)
-    tables = {id(s.table): s.table for s in (splits.train, splits.validation, splits.test) if s is not None}
-    batches = {key: RowBatches(preprocessing, table) for key, table in tables.items()}
+    batches = _sources(preprocessing, splits, is_lenient=on_bad_row == "skip")
     for name, split in (("validation", splits.validation), ("test", splits.test)):
         if split is not None:
             for task, unseen in unseen_labels(preprocessing, split.table, split.rows.tolist()).items():
@@ -86,7 +89,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     labelled = batches[id(splits.train.table)].labelled[splits.train.rows]
     facts = _facts(preprocessing, labelled)
     config, reasons = choose(config, facts)
-    reasons = {**types, **told, **reasons}
+    reasons = {**types, **share, **told, **reasons}
     assert config.training.input_dropout is not None and config.balancer is not None
     for source in batches.values():
         source.input_dropout = config.training.input_dropout
@@ -104,7 +107,19 @@ def make_plan(config: Config, splits: Splits) -> Plan:
         rates=_rates(config, preprocessing, labelled),
         last_shared=network.trunk.last_shared(),
     )
-    return Plan(config, reasons, splits, batches, network, engine)
+    return Plan(config, reasons, splits, skipped, batches, network, engine)
+
+
+def _sources(preprocessing: Preprocessing, splits: Splits, *, is_lenient: bool) -> dict[int, RowBatches]:
+    """One source of batches a table."""
+    parts = [part for part in (splits.train, splits.validation, splits.test) if part is not None]
+    rows = {id(part.table): [p.rows for p in parts if p.table is part.table] for part in parts}
+    return {
+        id(part.table): RowBatches(
+            preprocessing, part.table, rows=np.concatenate(rows[id(part.table)]), is_lenient=is_lenient
+        )
+        for part in parts
+    }
 
 
 def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
@@ -156,61 +171,6 @@ def config_of(model: MultiTaskModel, balancer: Balancer | None, level: Any, trai
         width=model.width,
         training=training,
     )
-
-
-def columns_of(data: DataConfig) -> Table:
-    """The table that `data:` names, to hold a config against."""
-    return read_table(data.train, na=data.na)
-
-
-def read_splits(config: Config) -> Splits:
-    """The tables that `data:` names, split as it says."""
-    data = config.data
-    assert data is not None
-    train_table = read_table(data.train, na=data.na)
-    return split_rows(config, train_table, table_or_share(data.validation, data.na), table_or_share(data.test, data.na))
-
-
-def fingerprints(config: Config) -> dict[str, str]:
-    """SHA-256 of each file that `data:` names, by its path."""
-    data = config.data
-    paths = [] if data is None else [p for p in (data.train, data.validation, data.test) if isinstance(p, Path)]
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-
-
-def table_or_share(given: Any, na: Any) -> Table | float | None:
-    """A table that is given by its path, or a share as it is."""
-    return given if given is None or isinstance(given, float) else read_table(given, na=na)
-
-
-def split_rows(config: Config, table: Table, validation: Any, test: Any) -> Splits:
-    """Splits of a table; the share of validation rows is `VALIDATION` where nothing else is said.
-
-    In a split by share every class of every task stays in the training rows, so that none is met later for the first
-    time.
-    """
-    split = None if config.data is None else config.data.split
-    if split is None and validation is None:
-        validation = VALIDATION
-    targets = [task.column for task in config.tasks.values()]
-    is_by_share = isinstance(validation, float) or isinstance(test, float)
-    keep = _one_of_each_class(config, table) if is_by_share else ()
-    return make_splits(
-        table, validation=validation, test=test, split=split, stratify=targets, keep=keep, seed=config.training.seed
-    )
-
-
-def _one_of_each_class(config: Config, table: Table) -> list[int]:
-    """One row, drawn by the seed, of each class that a task's labels name."""
-    order = np.random.default_rng(config.training.seed).permutation(len(table)).tolist()
-    keep: dict[tuple[str, str], int] = {}
-    for name, task in config.tasks.items():
-        if task.column in table.columns and task.component.names is not Task.names:
-            kind = task.make()
-            for row, value in TaskColumn(kind, task.column).values(table, order):
-                for label in kind.names(value):
-                    keep.setdefault((name, label), row)
-    return sorted(set(keep.values()))
 
 
 def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray) -> dict[str, float]:

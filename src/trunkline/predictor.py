@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from trunkline.data import Draw, Table, read_table
@@ -48,8 +49,8 @@ class Predictor:
             DataError: a row has none of the inputs, or a cell cannot be read.
         """
         table = rows if isinstance(rows, Table) else read_table(rows)
-        batches = RowBatches(self.preprocessing, table, with_targets=False)
         wanted = range(len(table)) if numbers is None else numbers
+        batches = RowBatches(self.preprocessing, table, with_targets=False, rows=np.asarray(wanted, dtype=np.int64))
         return [p for batch in self._batches(batches, wanted) for p in self._predict(batch)]
 
     def evaluate(self, source: Table | RowBatches, rows: Sequence[int] | None = None) -> tuple[TaskScores, TaskScores]:
@@ -64,8 +65,9 @@ class Predictor:
             DataError: a cell cannot be read.
         """
         ours, baseline = Evaluation(self.preprocessing), Evaluation(self.preprocessing)
-        batches = RowBatches(self.preprocessing, source) if isinstance(source, Table) else source
-        rows = range(len(batches)) if rows is None else rows
+        rows = range(len(source)) if rows is None else rows
+        numbers = np.asarray(rows, dtype=np.int64)
+        batches = RowBatches(self.preprocessing, source, rows=numbers) if isinstance(source, Table) else source
         if isinstance(source, Table):
             for task, unseen in unseen_labels(self.preprocessing, source, rows).items():
                 warnings.warn(unseen.tell(source.source, task), stacklevel=2)

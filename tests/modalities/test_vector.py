@@ -13,7 +13,8 @@ from trunkline.config import load_config
 from trunkline.data import read_table
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import Vector
-from trunkline.plan import make_plan, split_rows
+from trunkline.plan import make_plan
+from trunkline.sources import split_rows
 
 
 @pytest.mark.parametrize("cell", [[1, 2.5, -3], "[1, 2.5, -3]", "1|2.5|-3", (1, "2.5", -3.0), np.float32([1, 2.5, -3])])

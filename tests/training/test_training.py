@@ -27,9 +27,10 @@ from trunkline.balancers import Uncertainty
 from trunkline.config import load_config
 from trunkline.data import Draw, EpochSampler, read_table, write_rows
 from trunkline.engine import Engine
-from trunkline.plan import Plan, columns_of, make_plan, read_splits
+from trunkline.plan import Plan, make_plan
 from trunkline.run.wiring import rows_of, settings_of, validation_of
 from trunkline.schema import Preprocessing, RowBatches
+from trunkline.sources import columns_of, read_splits
 from trunkline.training import Fitted, Settings, judge, loop, train
 from trunkline.training.loaders import even_draws, training_batches
 from trunkline.training.log import check_finite

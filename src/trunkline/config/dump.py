@@ -60,4 +60,10 @@ def _component(config: ComponentConfig, name: str | None = None) -> Any:
 
 def _given(section: Any) -> dict[str, Any]:
     values = {field.name: getattr(section, field.name) for field in fields(section)}
-    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items() if v is not None and v != ()}
+    return {name: _plain_value(v) for name, v in values.items() if v is not None and v != ()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain_value(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -115,11 +115,13 @@ def _with_entries(
         written = {s: {name: entry.config for name, entry in by_name.items()} for s, by_name in entries.items()}
     else:
         columns = given.columns if isinstance(given, Table) else given
-        reserved = [rest.data.split] if rest.data is not None and rest.data.split is not None else []
-        written = spread(entries, columns, reserved=reserved, problems=problems)
+        named = {} if rest.data is None else {"split": rest.data.split, "group": rest.data.group}
+        reserved = {key: column for key, column in named.items() if column is not None}
+        written = spread(entries, columns, reserved=list(reserved.values()), problems=problems)
         check_columns(written, columns, problems)
-        for split in (column for column in reserved if column not in columns):
-            problems.add("data.split", f"the table has no column {split!r}.{suggest(split, columns)}")
+        for key, column in reserved.items():
+            if column not in columns:
+                problems.add(f"data.{key}", f"the table has no column {column!r}.{suggest(column, columns)}")
     check_leaks(written["inputs"], written["tasks"], problems)
     written = infer_types(written, table, reader, problems)
     written["inputs"] = take_over(written["inputs"], problems)

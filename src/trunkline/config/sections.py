@@ -15,20 +15,28 @@ class DataConfig:
     """Where the rows come from. Paths are absolute.
 
     Attributes:
-        train: the table to learn from, or the one table of all splits.
+        train: the table to learn from, or the one table of all splits; several follow each other.
         validation: another table, or a share of `train`; `None`: chosen later.
         test: likewise; `None`: there is none.
         split: the column that says which split a row belongs to.
         na: values that mean absent, besides the empty cell and `null`.
         separator: between the parts of a list in one cell.
+        group: the column whose rows stay together in a split by share.
+        on_bad_row: what to do with a row that cannot be used: say all of them as one error, or leave them out.
+        encoding: of files of text; `None`: UTF-8, or UTF-16 with its mark.
+        delimiter: between the cells of a CSV file; `None`: found.
     """
 
-    train: Path
+    train: Path | tuple[Path, ...]
     validation: Path | float | None = None
     test: Path | float | None = None
     split: str | None = None
     na: tuple[str | int | float, ...] = ()
     separator: str = "|"
+    group: str | None = None
+    on_bad_row: Literal["error", "skip"] = "error"
+    encoding: str | None = None
+    delimiter: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trunkline.config.annotations import MisfitError, as_annotated
 from trunkline.config.options import read_options
 from trunkline.config.problems import Problems
 from trunkline.config.sections import DataConfig, Training
 
+_AS_WRITTEN = ("split", "na", "separator", "group", "on_bad_row", "encoding", "delimiter")
 _AT_LEAST_1 = (
     "steps", "batch_size", "devices", "threads", "accumulate", "patience", "validations", "validation_rows",
 )  # fmt: skip
@@ -24,13 +25,17 @@ _SHARES = ("warmup", "input_dropout", "ema")
 class _DataSection:
     """`data:` as it is written."""
 
-    train: str | None = None
-    table: str | None = None
+    train: str | list[str] | None = None
+    table: str | list[str] | None = None
     validation: float | str | None = None
     test: float | str | None = None
     split: str | None = None
     na: tuple[str | int | float, ...] = ()
     separator: str = "|"
+    group: str | None = None
+    on_bad_row: Literal["error", "skip"] = "error"
+    encoding: str | None = None
+    delimiter: str | None = None
 
 
 def read_data(raw: Any, folder: Path, problems: Problems, *, is_needed: bool) -> DataConfig | None:
@@ -43,13 +48,15 @@ def read_data(raw: Any, folder: Path, problems: Problems, *, is_needed: bool) ->
         if is_needed or raw is not None:
             problems.add("data", "names a table, as in `data: {train: train.csv}`.")
         return None
-    if section.split is not None and not (section.validation is None and section.test is None):
+    if section.split is not None and not (isinstance(section.validation, float | None) and section.test is None):
         problems.add("data.split", "divides the one table. Leave `validation` and `test` out, or `split`.")
     shares = [s for s in (section.validation, section.test) if isinstance(s, float)]
     if any(not 0 < share < 1 for share in shares) or sum(shares) >= 1:
         problems.add("data", f"shares lie between 0 and 1 and leave rows to train on, unlike {shares}.")
     held = [folder / h if isinstance(h, str) else h for h in (section.validation, section.test)]
-    return DataConfig(folder / train, held[0], held[1], section.split, section.na, section.separator)
+    paths = folder / train if isinstance(train, str) else tuple(folder / path for path in train)
+    rest = {name: getattr(section, name) for name in _AS_WRITTEN}
+    return DataConfig(paths, held[0], held[1], **rest)
 
 
 def read_training(raw: Any, problems: Problems) -> Training:

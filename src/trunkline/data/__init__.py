@@ -4,7 +4,8 @@ from trunkline.data.description import Description
 from trunkline.data.looking import describe, describe_column
 from trunkline.data.read import read_table
 from trunkline.data.sampling import Draw, EpochSampler, EveryRowSampler, draw_seed
-from trunkline.data.splits import Split, Splits, make_splits, split_by_column, split_by_share, stratify_labels
+from trunkline.data.splits import Split, Splits, make_splits, split_by_column, split_by_share
+from trunkline.data.strata import stratify_labels
 from trunkline.data.table import Table
 from trunkline.data.write import write_rows
 

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trunkline.cells import numbers_of
+from trunkline.cells import as_number, numbers_of
 from trunkline.data.table import Cells
+from trunkline.errors import DataError
 
 SAMPLE = 1000  # cells that are looked at one by one
 
@@ -126,3 +127,21 @@ def _sample(cells: Cells, present: int) -> list[Any]:
         return cells.drop_null().take(pa.array(places)).to_pylist()
     there = [cell for cell in cells if cell is not None]
     return [there[int(place)] for place in places]
+
+
+def as_numbers(cells: Cells) -> np.ndarray | None:
+    """The cells as floats, NaN where one is absent or no number; `None` where fewer than half are numbers."""
+    column = cells if isinstance(cells, pa.ChunkedArray | pa.Array) else _as_arrow(cells)
+    if column is None or pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+        return None
+    at_once = numbers_of(column.drop_null())
+    numbers = np.full(len(column), np.nan)
+    if at_once is not None:
+        numbers[column.is_valid().to_numpy(zero_copy_only=False)] = at_once
+    else:
+        for row, cell in enumerate(column.to_pylist()):
+            try:
+                numbers[row] = np.nan if cell is None else as_number(cell)
+            except DataError:
+                continue
+    return numbers if 2 * np.isfinite(numbers).sum() >= len(numbers) > 0 else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from trunkline.data.groups import draw_groups, group_names
+from trunkline.data.strata import stratify_labels
 from trunkline.data.table import Table
 from trunkline.errors import DataError
 
@@ -33,11 +34,19 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The rows to learn from, to choose by, and to be judged by. `None` where there are none."""
+    """The rows to learn from, to choose by, and to be judged by. `None` where there are none.
+
+    Attributes:
+        train: to learn from.
+        validation: to choose by.
+        test: to be judged by.
+        share: of the training rows that validation was drawn by, where nothing else was said.
+    """
 
     train: Split
     validation: Split | None = None
     test: Split | None = None
+    share: float | None = None
 
 
 def make_splits(
@@ -46,8 +55,10 @@ def make_splits(
     validation: Table | float | None = None,
     test: Table | float | None = None,
     split: str | None = None,
+    default: float | None = None,
     stratify: Sequence[str] = (),
     keep: Sequence[int] = (),
+    group: str | None = None,
     seed: int = 0,
 ) -> Splits:
     """Splits from what a config says.
@@ -57,25 +68,42 @@ def make_splits(
         validation: another table, or a share of `train`'s rows.
         test: likewise.
         split: the column that says which split a row belongs to.
-        stratify: target columns, the first category-like one of which keeps its shares of classes in a split by share.
+        default: the share of training rows for validation where nothing says which rows those are.
+        stratify: target columns; a split by share keeps the shares of classes (or of ranges of numbers) of one.
         keep: rows that a split by share does not hold out, as far as others are enough.
+        group: the column whose rows with one value stay together in a split by share.
         seed: of the split by share.
 
     Raises:
         DataError: the rows cannot be split like that.
     """
-    if split is not None:
-        return split_by_column(train, split)
-    shares = [held if isinstance(held, float) else 0.0 for held in (validation, test)]
-    labels = stratify_labels(train, stratify)
-    rest, by_share = split_by_share(len(train), shares, labels=labels, keep=keep, seed=seed)
+    splits = Splits(Split.whole(train)) if split is None else split_by_column(train, split)
+    if splits.validation is not None and validation is not None:
+        raise DataError(f"{train.source}, column {split!r} names validation rows: leave the share for them out")
+    share = default if splits.validation is None and validation is None else None
+    held = [validation if share is None else share, test]
+    rows = splits.train.rows
+    labels, groups = stratify_labels(train, stratify), None if group is None else group_names(train, group)
+    rest, by_share = split_by_share(
+        len(rows),
+        [part if isinstance(part, float) else 0.0 for part in held],
+        labels=None if labels is None else [labels[row] for row in rows.tolist()],
+        keep=np.flatnonzero(np.isin(rows, list(keep))).tolist(),
+        groups=None if groups is None else [groups[row] for row in rows.tolist()],
+        seed=seed,
+    )
 
-    def held(given: Table | float | None, rows: np.ndarray) -> Split | None:
+    def part(given: Table | float | None, drawn: np.ndarray, named: Split | None) -> Split | None:
         if isinstance(given, Table):
             return Split.whole(given)
-        return None if given is None else Split(train, rows)
+        return named if given is None else Split(train, rows[drawn])
 
-    return Splits(Split(train, rest), held(validation, by_share[0]), held(test, by_share[1]))
+    return Splits(
+        Split(train, rows[rest]),
+        part(held[0], by_share[0], splits.validation),
+        part(held[1], by_share[1], splits.test),
+        share,
+    )
 
 
 def split_by_column(table: Table, column: str) -> Splits:
@@ -106,6 +134,7 @@ def split_by_share(
     *,
     labels: Sequence[Hashable] | None = None,
     keep: Sequence[int] = (),
+    groups: Sequence[Hashable] | None = None,
     seed: int = 0,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Hold out shares of the rows.
@@ -117,6 +146,7 @@ def split_by_share(
         shares: of all rows, one a held-out part; a part with share 0 is empty, any other has at least one row.
         labels: a class a row (absent is a class); `None` to draw without regard to classes.
         keep: rows not to hold out, as far as the others are enough.
+        groups: a group a row; a group is held out whole or not at all, so shares hold as nearly as groups allow.
         seed: the same seed gives the same parts.
 
     Returns:
@@ -133,24 +163,15 @@ def split_by_share(
         count = max(1, round(num_rows * share)) if share else 0
         if count >= len(left):
             raise DataError(f"{num_rows} rows are too few to hold out {list(shares)} of them")
-        others = np.setdiff1d(left, keep)
-        drawn_from = others if len(others) >= count else left
-        held = _draw_stratified(drawn_from, count, labels, np.random.default_rng([seed, number]))
+        rng = np.random.default_rng([seed, number])
+        if groups is not None and count:
+            held = draw_groups(left, count, groups, labels, keep, rng)
+        else:
+            others = np.setdiff1d(left, keep)
+            held = _draw_stratified(others if len(others) >= count else left, count, labels, rng)
         left = np.setdiff1d(left, held, assume_unique=True)
         parts.append(held)
     return left, parts[::-1]
-
-
-def stratify_labels(table: Table, columns: Sequence[str]) -> list[str] | None:
-    """Classes of the first of these columns that looks like categories: few values, each on many rows.
-
-    Absent is a class of its own. `None` when there is no such column.
-    """
-    for column in columns:
-        labels = [str(cell) for cell in table.column(column)]
-        if 2 <= len(set(labels)) <= math.sqrt(len(labels)) + 1:
-            return labels
-    return None
 
 
 def _draw_stratified(

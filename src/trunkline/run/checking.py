@@ -13,9 +13,10 @@ from trunkline.config import load_config
 from trunkline.data import EpochSampler
 from trunkline.export import example_batch
 from trunkline.model import Network
-from trunkline.plan import Plan, columns_of, make_plan, read_splits
+from trunkline.plan import Plan, make_plan
 from trunkline.run.budget import fix_steps
 from trunkline.run.wiring import rows_of, settings_of, validation_of
+from trunkline.sources import columns_of, read_splits
 from trunkline.training import Pace, check_tensorboard, measure_pace
 from trunkline.types import Batch
 

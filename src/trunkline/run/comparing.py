@@ -14,12 +14,13 @@ from trunkline.config import BalancerConfig, Config, load_config, to_yaml
 from trunkline.errors import ConfigError, RunError, suggest
 from trunkline.files import plain_json, replacing, write_json
 from trunkline.loading import FILES, read_metrics
-from trunkline.plan import columns_of, fingerprints, make_plan, read_splits
+from trunkline.plan import make_plan
 from trunkline.run.budget import fix_steps
 from trunkline.run.fitting import Metrics
 from trunkline.run.many import Job, alone, running
 from trunkline.run.reporting import report
 from trunkline.run.verdicts import Contest, result_of
+from trunkline.sources import columns_of, fingerprints, read_splits
 from trunkline.training import LAST
 
 

@@ -15,21 +15,12 @@ from safetensors.torch import save_model
 
 from trunkline.balancers import Balancer
 from trunkline.config import Config, as_training, load_config
-from trunkline.data import read_table
+from trunkline.data import read_table, write_rows
 from trunkline.defaults import Reasons
 from trunkline.errors import DataError, RunError
 from trunkline.files import plain_json, replacing, write_json
 from trunkline.model import MultiTaskModel, TaskScores, aggregate
-from trunkline.plan import (
-    Plan,
-    columns_of,
-    config_of,
-    fingerprints,
-    make_plan,
-    read_splits,
-    split_rows,
-    table_or_share,
-)
+from trunkline.plan import Plan, config_of, make_plan
 from trunkline.predictor import Prediction, Predictor
 from trunkline.run.budget import fix_steps
 from trunkline.run.facts import Subject
@@ -37,6 +28,7 @@ from trunkline.run.predictions import write_predictions
 from trunkline.run.reporting import report_on
 from trunkline.run.resuming import CONFIG, METRICS, STATES, begin, end, go_on
 from trunkline.run.wiring import rows_of, settings_of, validation_of
+from trunkline.sources import columns_of, fingerprints, read_splits, split_rows, table_or_share
 from trunkline.training import (
     LAST,
     Fitted,
@@ -124,7 +116,7 @@ def fit(
     folder = new_folder(out, name, is_resumed=resume)
     config = go_on(folder, config, trust_code=trust_code) if resume else config
     if isinstance(source, MultiTaskModel):
-        splits = split_rows(config, read_table(rows), table_or_share(validation, ()), table_or_share(test, ()))
+        splits = split_rows(config, read_table(rows), table_or_share(validation), table_or_share(test))
     else:
         splits = read_splits(config)
     return train_plan(make_plan(config, splits), folder, show_progress=show_progress)
@@ -205,6 +197,8 @@ def _is_finite(state: Any) -> bool:
 def _write(run: Run, plan: Plan) -> dict[str, list[Prediction]]:
     """The run folder; `metrics.json` last, so that what looks finished is. Returns the predictions of each split."""
     predictions = {}
+    if plan.skipped:
+        write_rows(run.folder / "skipped.jsonl", [fault.as_plain() for fault in plan.skipped])
     write_json(run.folder / STATES, plan.network.preprocessing.states)
     with replacing(run.folder / "model.safetensors") as unfinished:
         save_model(plan.network, str(unfinished))

@@ -14,9 +14,10 @@ import torch
 
 from trunkline.config import Config
 from trunkline.errors import TrunklineError
-from trunkline.plan import make_plan, read_splits
+from trunkline.plan import make_plan
 from trunkline.run.fitting import Metrics, new_folder, train_plan
 from trunkline.run.resuming import go_on
+from trunkline.sources import read_splits
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from trunkline.config import Config, load_config, to_yaml
 from trunkline.config.dump import as_plain
 from trunkline.errors import RunError
 from trunkline.files import replacing, write_json
-from trunkline.plan import Plan, fingerprints
+from trunkline.plan import Plan
+from trunkline.sources import fingerprints
 from trunkline.training import LAST
 
 CONFIG, STATES, METRICS = "config.yaml", "preprocessing.json", "metrics.json"

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trunkline.config import Config, load_config
-from trunkline.data import Split, read_table
+from trunkline.config import Config, DataConfig, load_config
+from trunkline.data import Split
 from trunkline.errors import RunError
 from trunkline.export import Exported, export_onnx
-from trunkline.loading import load, read_metrics
+from trunkline.loading import as_model, load, read_metrics
 from trunkline.model import TaskScores
-from trunkline.plan import fingerprints, read_splits
 from trunkline.predictor import Predictor
 from trunkline.run.predictions import write_predictions
+from trunkline.sources import fingerprints, predictable, read_more, read_splits, screen, usable
 
 
 def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool = False) -> dict[str, TaskScores]:
@@ -32,12 +32,10 @@ def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool 
         RunError: it is no finished run.
         DataError: the rows cannot be used.
     """
-    predictor = run if isinstance(run, Predictor) else load(run, trust_code=trust_code)
-    if rows is not None:
-        scores, majority = predictor.evaluate(read_table(rows))
-    else:
-        split = _own_rows(run, trust_code)
-        scores, majority = predictor.evaluate(split.table, split.rows.tolist())
+    predictor, data = _open(run, trust_code)
+    schema = predictor.preprocessing.schema
+    split = _own_rows(run, trust_code) if rows is None else usable(schema, read_more(data, rows), _on_bad_row(data))
+    scores, majority = predictor.evaluate(split.table, split.rows.tolist())
     return {"scores": scores, "majority": majority}
 
 
@@ -58,8 +56,9 @@ def export(
         tasks: only these.
         trust_code: import classes of your own that the run's config names.
     """
-    table = _own_rows(run, trust_code).table if rows is None else read_table(rows)
-    return export_onnx(load(run, trust_code=trust_code), table, out or Path(run) / "model.onnx", tasks=tasks)
+    predictor, data = _open(run, trust_code)
+    table = _own_rows(run, trust_code).table if rows is None else read_more(data, rows)
+    return export_onnx(predictor, table, out or Path(run) / "model.onnx", tasks=tasks)
 
 
 def _own_rows(run: str | Path | Predictor, trust_code: bool) -> Split:
@@ -70,7 +69,7 @@ def _own_rows(run: str | Path | Predictor, trust_code: bool) -> Split:
     if config.data is None:
         raise RunError(f"{run} was trained on rows given in Python: give a table")
     _check_unchanged(Path(run), config)
-    splits = read_splits(config)
+    splits, _ = screen(as_model(config).schema(), read_splits(config), config.data.on_bad_row)
     split = splits.test or splits.validation
     if split is None:
         raise RunError(f"{run} has neither test nor validation rows: give a table")
@@ -87,13 +86,35 @@ def predict(run: str | Path | Predictor, rows: Any, out: str | Path | None = Non
         trust_code: import classes of your own that the run's config names.
 
     Returns:
-        One dict a row, by task; `None` where the input a task is bound to is absent.
+        One dict a row, by task; `None` where the input a task is bound to is absent. Where the run's config skips bad
+        rows, a cell that cannot be read is absent, and a row with no input has `None` for every task.
+
+    Raises:
+        RunError: it is no finished run.
+        DataError: the rows cannot be used.
     """
-    predictor = run if isinstance(run, Predictor) else load(run, trust_code=trust_code)
-    predictions = predictor.predict(read_table(rows))
+    predictor, data = _open(run, trust_code)
+    table = read_more(data, rows)
+    split = predictable(predictor.preprocessing.schema, table, _on_bad_row(data))
+    said = iter(predictor.predict(split.table, split.rows.tolist()))
+    there = set(split.rows.tolist())
+    nothing = dict.fromkeys(predictor.preprocessing.schema.tasks)
+    predictions = [next(said) if row in there else dict(nothing) for row in range(len(table))]
     if out is not None:
         write_predictions(Path(out), predictions)
     return predictions
+
+
+def _open(run: str | Path | Predictor, trust_code: bool) -> tuple[Predictor, DataConfig | None]:
+    """The predictor, and how its run read its tables."""
+    if isinstance(run, Predictor):
+        return run, None
+    predictor = load(run, trust_code=trust_code)
+    return predictor, load_config(Path(run) / "config.yaml", columns=None, trust_code=trust_code).data
+
+
+def _on_bad_row(data: DataConfig | None) -> str:
+    return "error" if data is None else data.on_bad_row
 
 
 def _check_unchanged(run: Path, config: Config) -> None:

@@ -13,9 +13,9 @@ from trunkline.analysis import NOT_RATIOS, compare_scores, mean_std
 from trunkline.config import BalancerConfig, Config, load_config
 from trunkline.data import Split
 from trunkline.loading import as_model, load
-from trunkline.plan import read_splits
 from trunkline.run.fitting import Metrics
 from trunkline.schema import label_flags
+from trunkline.sources import read_splits
 
 VERSION = 1  # of comparison.json
 CONFIDENCE = 0.95

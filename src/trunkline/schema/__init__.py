@@ -2,11 +2,13 @@
 
 from trunkline.schema.batches import RowBatches, drop_inputs
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
+from trunkline.schema.faults import Fault, bad_cells, find_faults, tell_faults
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags, rows_with, sampled
 from trunkline.schema.unseen import Unseen, unseen_labels
 
 __all__ = [
     "EncoderUnit",
+    "Fault",
     "HeadUnit",
     "InputColumn",
     "Preprocessing",
@@ -14,9 +16,12 @@ __all__ = [
     "Schema",
     "TaskColumn",
     "Unseen",
+    "bad_cells",
     "drop_inputs",
+    "find_faults",
     "label_flags",
     "rows_with",
     "sampled",
+    "tell_faults",
     "unseen_labels",
 ]

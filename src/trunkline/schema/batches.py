@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from typing import Any
@@ -34,22 +35,33 @@ class RowBatches(Dataset[Batch]):
         table: the rows.
         input_dropout: see `drop_inputs`; in training batches only.
         with_targets: read the target columns too.
+        rows: that will be drawn; all by default.
+        is_lenient: what turns out to be unreadable while it is drawn is absent, with a warning.
 
     Raises:
         DataError: a row has none of the inputs, or a cell of a table-like column cannot be read.
     """
 
     def __init__(
-        self, preprocessing: Preprocessing, table: Table, *, input_dropout: float = 0.0, with_targets: bool = True
+        self,
+        preprocessing: Preprocessing,
+        table: Table,
+        *,
+        input_dropout: float = 0.0,
+        with_targets: bool = True,
+        rows: Sequence[int] | np.ndarray | None = None,
+        is_lenient: bool = False,
     ) -> None:
         schema = preprocessing.schema
         schema.check_columns(table, is_training=False, with_targets=with_targets)
         self.preprocessing = preprocessing
         self.table = table
         self.input_dropout = input_dropout
+        self.is_lenient = is_lenient
         columns = [schema.inputs[n].column for n in preprocessing.inputs]
         self.present = np.stack([table.present(column) for column in columns], 1)
-        if len(empty := np.flatnonzero(~self.present.any(1))):
+        drawn = np.arange(len(table)) if rows is None else np.asarray(rows)
+        if len(empty := drawn[~self.present[drawn].any(1)]):
             names = ", ".join(map(repr, preprocessing.inputs[:5]))
             raise DataError(f"{table.source}, row {empty[0] + 1}: none of the inputs ({names}) is present"
                             + (f", nor in {len(empty) - 1} more rows" if len(empty) > 1 else "")
@@ -58,6 +70,7 @@ class RowBatches(Dataset[Batch]):
         self.labelled = label_flags(schema, table, tasks)
         self._of = {j: preprocessing.inputs.index(of) for j, t in enumerate(tasks) if (of := schema.tasks[t].of)}
         self._kept = _Kept(CACHE_BYTES)
+        self._looked_at: set[int] = set()
         self._blocks = {u.name: self._pack(u) for u in preprocessing.encoders if u.is_block}
         heads = preprocessing.heads if with_targets else ()
         self._row_targets = {u.name: self._collate_rows(u) for u in heads if self._task(u).reads == "row"}
@@ -69,6 +82,8 @@ class RowBatches(Dataset[Batch]):
         """The batch of a draw."""
         rows = np.asarray(draw.rows, dtype=np.int64)
         rng = None if draw.seed is None else np.random.default_rng(draw.seed)
+        if self.is_lenient:
+            self._forget_unreadable(rows.tolist())
         present, labelled = self.present[rows], self.labelled[rows]
         if rng is not None and self.input_dropout > 0:
             present, labelled = self._leave_out(present, labelled, rng)
@@ -113,6 +128,30 @@ class RowBatches(Dataset[Batch]):
         mute = labelled.any(1) & ~taught.any(1)
         fewer[mute], taught[mute] = present[mute], labelled[mute]
         return fewer, taught
+
+    def _forget_unreadable(self, rows: Sequence[int]) -> None:
+        """What cannot be read is absent from now on, and a row with no input left teaches nothing."""
+        states = self.preprocessing
+        lazy = [(u.start, u.name) for u in states.encoders if not u.is_block]
+        targets = [(u.start, u.name) for u in states.heads if u.name not in self._row_targets]
+        for row in (row for row in rows if row not in self._looked_at):
+            self._looked_at.add(row)
+            for place, name in ((p, n) for p, n in lazy if self.present[row, p]):
+                if self._is_unreadable(self._item, name, row, None):
+                    self.present[row, place] = False
+                    self.labelled[row, [task for task, of in self._of.items() if of == place]] = False
+            for place, name in targets if self.labelled.shape[1] else ():
+                if self.labelled[row, place] and self._is_unreadable(self._target_value, name, row):
+                    self.labelled[row, place] = False
+            self.labelled[row] &= self.present[row].any()
+
+    def _is_unreadable(self, read: Callable[..., Any], *of: Any) -> bool:
+        try:
+            read(*of)
+        except DataError as error:
+            warnings.warn(f"taken for absent: {error}", stacklevel=2)
+            return True
+        return False
 
     def _input(
         self,

@@ -52,6 +52,10 @@ class TaskColumn:
         """Row numbers and decoded values, where labelled."""
         return read_values(self.task, table, self.column, rows)
 
+    def readable(self, table: Table, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        """The same without what cannot be read."""
+        return read_values(self.task, table, self.column, rows, skips=True)
+
 
 class Schema:
     """Inputs and tasks by name, each bound to a column.

@@ -35,8 +35,17 @@ class ColumnValues:
     faults: Mapping[int, str] = field(default_factory=dict)
 
 
-def read_values(reader: Reader, table: Table, column: str, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
+def read_values(
+    reader: Reader, table: Table, column: str, rows: Iterable[int], *, skips: bool = False
+) -> Iterator[tuple[int, Any]]:
     """Row numbers and decoded values of these rows, where present, in their order.
+
+    Args:
+        reader: of the cells.
+        table: where they are.
+        column: which of its columns.
+        rows: which of its rows.
+        skips: leave out what cannot be read.
 
     Raises:
         DataError: a cell cannot be read; its place stands in front.
@@ -47,7 +56,13 @@ def read_values(reader: Reader, table: Table, column: str, rows: Iterable[int]) 
     if reader.reads_files or len(rows) < AT_ONCE:
         for row in rows:
             if (cell := table.cell(row, column)) is not None:
-                yield row, read_cell(reader, table, column, row, cell)
+                try:
+                    value = read_cell(reader, table, column, row, cell)
+                except DataError:
+                    if skips:
+                        continue
+                    raise
+                yield row, value
         return
     found = read_column(reader, table, column)
     places = np.full(len(table), -1)
@@ -56,7 +71,7 @@ def read_values(reader: Reader, table: Table, column: str, rows: Iterable[int]) 
     for row, place in zip(rows, places[np.asarray(rows)].tolist()):
         if place >= 0:
             yield row, values[place]
-        elif row in found.faults:
+        elif row in found.faults and not skips:
             raise DataError(found.faults[row]).at(table.source, row + 1, column)
 
 

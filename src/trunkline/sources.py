@@ -1,0 +1,202 @@
+"""What `data:` says → tables, their splits, and the rows of them that can be used."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trunkline.config import Config, DataConfig
+from trunkline.data import Split, Splits, Table, make_splits, read_table
+from trunkline.defaults import VALIDATION, Reasons
+from trunkline.errors import DataError
+from trunkline.schema import Fault, Schema, TaskColumn, bad_cells, find_faults, tell_faults
+from trunkline.tasks import Task
+
+TOLD = 5  # faults that a warning shows
+
+
+def columns_of(data: DataConfig) -> Table:
+    """The table that `data:` names, to hold a config against."""
+    return read_more(data, data.train)
+
+
+def read_more(data: DataConfig | None, source: Any) -> Table:
+    """A table, read as `data:` says."""
+    if data is None:
+        return read_table(source)
+    return read_table(
+        list(source) if isinstance(source, tuple) else source,
+        na=data.na,
+        encoding=data.encoding,
+        delimiter=data.delimiter,
+    )
+
+
+def read_splits(config: Config) -> Splits:
+    """The tables that `data:` names, split as it says."""
+    data = config.data
+    assert data is not None
+    held = [
+        given if given is None or isinstance(given, float) else read_more(data, given)
+        for given in (data.validation, data.test)
+    ]
+    return split_rows(config, read_more(data, data.train), held[0], held[1])
+
+
+def table_or_share(given: Any) -> Table | float | None:
+    """A table that is given in Python, or a share as it is."""
+    return given if given is None or isinstance(given, float) else read_table(given)
+
+
+def split_rows(config: Config, table: Table, validation: Any, test: Any) -> Splits:
+    """Splits of a table; the share of validation rows is `VALIDATION` where nothing else is said.
+
+    In a split by share every class of every task stays in the training rows, so that none is met later for the first
+    time.
+    """
+    data = config.data
+    split = None if data is None else data.split
+    if split is None and validation is None and test is None:
+        split = table.split
+    shares = [held for held in (validation, test) if isinstance(held, float)]
+    keep = _one_of_each_class(config, table) if shares or validation is None else ()
+    return make_splits(
+        table,
+        validation=validation,
+        test=test,
+        split=split,
+        default=VALIDATION,
+        stratify=[task.column for task in config.tasks.values()],
+        keep=keep,
+        group=None if data is None else data.group,
+        seed=config.training.seed,
+    )
+
+
+def note_share(config: Config, splits: Splits) -> tuple[Config, Reasons]:
+    """The config with the share that validation was drawn by, where it did not say one."""
+    data = config.data
+    if data is None or data.validation is not None or splits.share is None:
+        return config, {}
+    why = "a share of the training rows to choose the best weights by"
+    return replace(config, data=replace(data, validation=splits.share)), {"data.validation": why}
+
+
+def fingerprints(config: Config) -> dict[str, str]:
+    """SHA-256 of each file that `data:` names, by its path; of a folder, of its files' names and sizes."""
+    data = config.data
+    if data is None:
+        return {}
+    train = data.train if isinstance(data.train, tuple) else (data.train,)
+    paths = [*train, *(held for held in (data.validation, data.test) if isinstance(held, Path))]
+    return {str(path): _digest(path) for path in paths}
+
+
+def screen(schema: Schema, splits: Splits, on_bad_row: str) -> tuple[Splits, list[Fault]]:
+    """Look through every row of every split before anything is learned from one.
+
+    Args:
+        schema: what reads which column.
+        splits: rows.
+        on_bad_row: `error` or `skip`.
+
+    Returns:
+        Splits without the rows that have a fault, and all faults.
+
+    Raises:
+        DataError: there are faults, and they are not to be skipped; or no training row is left.
+    """
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    there = [part for part in parts.values() if part is not None]
+    schema.check_columns(splits.train.table, is_training=True)
+    found: dict[int, list[Fault]] = {}
+    for table in {id(part.table): part.table for part in there}.values():
+        rows = np.unique(np.concatenate([part.rows for part in there if part.table is table]))
+        found[id(table)] = find_faults(schema, table, rows)
+    faults = [fault for of_table in found.values() for fault in of_table]
+    refuse_or_warn(faults, on_bad_row)
+    if not faults:
+        return splits, []
+    emptied = {id(part.table): part.table.without(bad_cells(found[id(part.table)])) for part in there}
+    left = {
+        name: None if part is None else without(part, found[id(part.table)], emptied) for name, part in parts.items()
+    }
+    if left["train"] is None:
+        raise DataError(f"no training row can be used:\n{tell_faults(faults)}")
+    return replace(splits, train=left["train"], validation=left["validation"], test=left["test"]), faults
+
+
+def usable(schema: Schema, table: Table, on_bad_row: str) -> Split:
+    """The rows of another table that can be judged; see `screen`."""
+    schema.check_columns(table, is_training=False)
+    faults = find_faults(schema, table)
+    refuse_or_warn(faults, on_bad_row)
+    left = without(Split.whole(table), faults, {id(table): table.without(bad_cells(faults))})
+    if left is None:
+        raise DataError(f"no row of {table.source} can be used:\n{tell_faults(faults)}")
+    return left
+
+
+def predictable(schema: Schema, table: Table, on_bad_row: str) -> Split:
+    """The rows of a table that have an input; cells that cannot be read are absent, where that is allowed."""
+    schema.check_columns(table, is_training=False, with_targets=False)
+    faults = find_faults(schema, table, with_targets=False)
+    if on_bad_row == "error" and faults:
+        refuse_or_warn(faults, on_bad_row)
+    emptied = table.without(bad_cells(faults))
+    present = np.stack([emptied.present(column.column) for column in schema.inputs.values()], 1).any(1)
+    if faults:
+        warnings.warn(
+            f"{sum(fault.column is not None for fault in faults)} cells cannot be read and count as absent, "
+            f"{int((~present).sum())} rows have no input and get no prediction:\n{tell_faults(faults, TOLD)}",
+            stacklevel=2,
+        )
+    return Split(emptied, np.flatnonzero(present))
+
+
+def refuse_or_warn(faults: Sequence[Fault], on_bad_row: str) -> None:
+    """What cannot be used ends it all, or is left out with a warning.
+
+    Raises:
+        DataError: all faults, at most 20 by name.
+    """
+    if not faults:
+        return
+    if on_bad_row == "error":
+        raise DataError(f"{tell_faults(faults)}\n`on_bad_row: skip` under `data:` leaves such rows out")
+    rows = len({(fault.source, fault.row) for fault in faults})
+    warnings.warn(f"{rows} rows that cannot be used are left out:\n{tell_faults(faults, TOLD)}", stacklevel=3)
+
+
+def without(part: Split, faults: Sequence[Fault], emptied: Mapping[int, Table]) -> Split | None:
+    """The split without rows at fault, on the table whose bad cells are emptied; `None` where none is left."""
+    bad = sorted({fault.row for fault in faults})
+    rows = np.setdiff1d(part.rows, np.array(bad, dtype=np.int64), assume_unique=True)
+    return Split(emptied[id(part.table)], rows) if len(rows) else None
+
+
+def _one_of_each_class(config: Config, table: Table) -> list[int]:
+    """One row, drawn by the seed, of each class that a task's labels name."""
+    order = np.random.default_rng(config.training.seed).permutation(len(table)).tolist()
+    keep: dict[tuple[str, str], int] = {}
+    for name, task in config.tasks.items():
+        if task.column in table.columns and task.component.names is not Task.names:
+            kind = task.make()
+            for row, value in TaskColumn(kind, task.column).readable(table, order):
+                for label in kind.names(value):
+                    keep.setdefault((name, label), row)
+    return sorted(set(keep.values()))
+
+
+def _digest(path: Path) -> str:
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    listed = "\n".join(f"{file.relative_to(path).as_posix()} {file.stat().st_size}" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
