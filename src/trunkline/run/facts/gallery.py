@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.run.facts.subject import Subject, sampled
-from trunkline.schema.columns import read_cell
+from trunkline.schema.reading import read_cell
 from trunkline.showing import Answer, Shown
 
 ROWS, FILE_ROWS = 1_000, 200  # candidates: of plain answers, of answers that are pictures
