@@ -82,6 +82,7 @@ def task_case(name: str) -> tuple[list[Any], Any, list[Any] | None]:
         "binary": (["yes", 0, True, "n"], rows_view(4), None),
         "labels": ([["a"], "a|b", [], '["b"]'], rows_view(4), None),
         "number": ([1, 2.5, "3", -1], rows_view(4), None),
+        "ordinal": ([1, "3", 2, 3], rows_view(4), None),
         "mask": (masks, grid_view(4), [GridContext((16, 16), (0, 0, 16, 16), (16, 16))] * 4),
         "tags": (["B-x O", "O O", ["O", "B-x"], "B-x I-x"], words_view(4, 3), words),
         "text": (["rot", "blau", "rot rot", "gruen"], words_view(4, 3), None),

@@ -105,7 +105,7 @@ def test_scores_of_a_stack_are_those_of_torchmetrics(rows: int) -> None:
 def test_a_stack_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """As much memory as is allowed, the same scores."""
     output, target = cells(50, 30, seed=0)
-    whole = stacked_binary_scores(output[..., 0], target["values"] > 0.5, target["flags"])
+    whole = stacked_binary_scores(output[..., 0], target["values"] > 0.5, target["flags"], torch.zeros(30))
     monkeypatch.setattr("trunkline.tasks.binary.CELLS_AT_A_TIME", 170)
     metric = BinaryMetric([{}] * 30)
     metric.update(output, target)

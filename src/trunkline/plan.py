@@ -14,9 +14,10 @@ from trunkline.balancers import CATALOG as BALANCERS
 from trunkline.balancers import Balancer
 from trunkline.config import BalancerConfig, ComponentConfig, Config, InputConfig, TaskConfig, Training
 from trunkline.config.objects import as_type_and_options
-from trunkline.data import Split, Splits
+from trunkline.data import Split, Splits, Table
 from trunkline.defaults import Facts, Reasons, choose
 from trunkline.engine import Engine, Level, expected_rates, warn_unseen
+from trunkline.errors import DataError
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.loading import as_model
 from trunkline.modalities import CATALOG as MODALITIES
@@ -35,7 +36,9 @@ from trunkline.schema import (
 )
 from trunkline.sources import note_share, screen
 from trunkline.tasks import CATALOG as TASKS
+from trunkline.tasks import Task
 from trunkline.trunks import CATALOG as TRUNKS
+from trunkline.types import Choices
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     }
     config, share = note_share(config, splits)
     on_bad_row = "error" if config.data is None else config.data.on_bad_row
+    _inspect(_schema(config), splits.train.table, splits.train.rows.tolist())
     splits, skipped = screen(_schema(config), splits, on_bad_row)
     config, told = choose_options(config, splits.train)
     schema = _schema(config)
@@ -123,25 +127,53 @@ def _sources(preprocessing: Preprocessing, splits: Splits, *, is_lenient: bool) 
 
 
 def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
-    """Options of inputs that the config leaves open and the modality chooses from the training cells."""
+    """Options that the config leaves open and the modality or the task chooses from the training cells."""
     reasons: Reasons = {}
-    inputs = dict(config.inputs)
+    inputs, tasks = dict(config.inputs), dict(config.tasks)
     schema = _schema(config)
     schema.check_columns(train.table, is_training=True)
+    rows = train.rows.tolist()
+
+    def fill(section: str, configs: dict[str, Any], name: str, kind: Modality | Task, choices: Choices) -> None:
+        chosen = {option: choice for option, choice in choices.items() if getattr(kind, option) is None}
+        configs[name] = configs[name].with_options({option: value for option, (value, _) in chosen.items()})
+        reasons.update({f"{section}.{name}.{option}": why for option, (_, why) in chosen.items()})
+
     for name, column in schema.inputs.items():
         kind = column.modality
         if column.share is not None or type(kind).choose is Modality.choose:
             continue
         readers = schema.readers(name)
-        sample = list(sampled(readers, train.table, train.rows.tolist()))
-        rows = sum(len(rows_with(reader, train.table, train.rows.tolist())) for reader in readers)
-        chosen = {o: c for o, c in kind.choose(sample, rows).items() if getattr(kind, o) is None}
-        inputs[name] = inputs[name].with_options({option: value for option, (value, _) in chosen.items()})
-        reasons |= {f"inputs.{name}.{option}": why for option, (_, why) in chosen.items()}
+        sample = list(sampled(readers, train.table, rows))
+        there = sum(len(rows_with(reader, train.table, rows)) for reader in readers)
+        fill("inputs", inputs, name, kind, kind.choose(sample, there))
     for name, column in schema.inputs.items():
         if column.share is not None:
             inputs[name] = inputs[name].with_options(inputs[column.share].options)
-    return replace(config, inputs=inputs), reasons
+    for name, target in schema.tasks.items():
+        if type(target.task).choose is not Task.choose:
+            values = [value for _, value in target.values(train.table, rows)]
+            fill("tasks", tasks, name, target.task, target.task.choose(values))
+    return replace(config, inputs=inputs, tasks=tasks), reasons
+
+
+def _inspect(schema: Schema, table: Table, rows: Sequence[int]) -> None:
+    """Hold each target column against its kind of task, before any cell is read.
+
+    Raises:
+        DataError: a column cannot be what the config says; all of them at once.
+    """
+    schema.check_columns(table, is_training=True)
+    faults = []
+    for column in schema.tasks.values():
+        if type(column.task).inspect is not Task.inspect:
+            cells = table.column(column.column)
+            try:
+                column.task.inspect([cells[row] for row in rows if cells[row] is not None])
+            except DataError as error:
+                faults.append(str(error.at(table.source, None, column.column)))
+    if faults:
+        raise DataError("\n".join(faults))
 
 
 def _schema(config: Config) -> Schema:

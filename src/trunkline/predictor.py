@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trunkline.data import Draw, Table, read_table
 from trunkline.model import Network
 from trunkline.model.evaluation import Evaluation, TaskScores
-from trunkline.schema import Preprocessing, RowBatches, unseen_labels
+from trunkline.schema import HeadUnit, Preprocessing, RowBatches, unseen_labels
+from trunkline.tasks import Task
+from trunkline.tasks.calibration import Judgement
+from trunkline.tasks.contract import Target
+from trunkline.types import State
 
 Prediction = dict[str, Any]  # by task name; None where the task's input is absent
 
@@ -81,6 +86,64 @@ class Predictor:
             with torch.inference_mode():
                 ours.update(self.network, self.network.share(batch), batch)
                 baseline.update_baseline(batch)
+
+    def settle(self, batches: RowBatches, rows: Sequence[int]) -> dict[str, dict[str, str]]:
+        """After training: temperatures and thresholds from held-out rows, put into the states of their tasks.
+
+        Args:
+            batches: source of the rows.
+            rows: held-out ones with which nothing was trained (the validation split).
+
+        Returns:
+            By task, what was not set and why.
+        """
+        skipped = {}
+        states = self.preprocessing.states["tasks"]
+        for unit, task, output, target in self._outputs(batches, rows, Task.after_training):
+            for name, settled in zip(unit.tasks, task.after_training(output, target, self._states(unit))):
+                states[name].update(settled.state)
+                skipped[name] = dict(settled.skipped)
+        return {name: why for name, why in skipped.items() if why}
+
+    def judge(self, batches: RowBatches, rows: Sequence[int]) -> dict[str, tuple[Judgement, Judgement]]:
+        """How sure each task was and how often right, without and with its temperature; only kinds that say how sure.
+
+        Args:
+            batches: source of the rows.
+            rows: to be judged by.
+        """
+        judged = {}
+        for unit, task, output, target in self._outputs(batches, rows, Task.judge):
+            states = self._states(unit)
+            plain = [{key: value for key, value in state.items() if key != "temperature"} for state in states]
+            both = zip(unit.tasks, task.judge(output, target, plain), task.judge(output, target, states))
+            judged.update({name: (before, after) for name, before, after in both if before and after})
+        return judged
+
+    def _outputs(
+        self, batches: RowBatches, rows: Sequence[int], act: Any
+    ) -> Iterator[tuple[HeadUnit, Task, Tensor, Target]]:
+        """All outputs and targets of labelled rows, on the host, of the heads whose kind has this act of its own."""
+        heads = self.preprocessing.heads
+        own = [unit for unit in heads if getattr(type(self._task(unit)), act.__name__) is not act]
+        parts: dict[str, list[tuple[Tensor, Target]]] = {unit.name: [] for unit in own}
+        for batch in self._batches(batches, rows) if own else ():
+            with torch.inference_mode():
+                taps = self.network.share(batch)
+                for unit, head in self.network.units():
+                    if unit.name in parts and (part := batch.targets.get(unit.name)) is not None:
+                        output = head.predict_output(self.network.view(unit, taps, part.rows))
+                        parts[unit.name].append((output.cpu(), {k: v.cpu() for k, v in part.values.items()}))
+        for unit in own:
+            if found := parts[unit.name]:
+                output = torch.cat([output for output, _ in found])
+                yield unit, self._task(unit), output, {k: torch.cat([t[k] for _, t in found]) for k in found[0][1]}
+
+    def _task(self, unit: HeadUnit) -> Task:
+        return self.preprocessing.schema.tasks[unit.name].task
+
+    def _states(self, unit: HeadUnit) -> list[State]:
+        return self.preprocessing.task_states(unit)
 
     @property
     def _device(self) -> torch.device:

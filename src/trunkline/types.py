@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 Axis = Literal["grid", "time", "words", "nodes", "set"]
 State = dict[str, Any]  # preprocessing state of one input or task: plain JSON
+Choices = Mapping[str, tuple[Any, str]]  # options by name, each with the reason for its value
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def _description(states: Preprocessing, heads: Sequence[HeadUnit], inputs: dict[
     return {
         "present": list(states.inputs),
         "inputs": {name: {"dtype": str(v.dtype).removeprefix("torch."), "rank": v.ndim} for name, v in inputs.items()},
-        "outputs": {unit.name: {"tasks": list(unit.tasks)} for unit in heads},
+        "outputs": {unit.name: _output(states, unit) for unit in heads},
         "encoders": {
             unit.name: {
                 "inputs": list(unit.inputs),
@@ -151,6 +151,13 @@ def _description(states: Preprocessing, heads: Sequence[HeadUnit], inputs: dict[
         },
         "preprocessing": states.states,
     }
+
+
+def _output(states: Preprocessing, unit: HeadUnit) -> dict[str, Any]:
+    """Whose output it is; before they become probabilities, logits are divided by the temperatures that are there."""
+    fitted = {name: states.states["tasks"][name].get("temperature") for name in unit.tasks}
+    heat = {name: temperature for name, temperature in fitted.items() if temperature is not None}
+    return {"tasks": list(unit.tasks), **({"temperatures": heat} if heat else {})}
 
 
 @contextlib.contextmanager

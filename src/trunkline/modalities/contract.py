@@ -14,10 +14,9 @@ import pyarrow as pa
 from torch import Tensor, nn
 
 from trunkline.showing import Shown, shown_text
-from trunkline.types import Axis, Context, State, Tokens
+from trunkline.types import Axis, Choices, Context, State, Tokens
 
 Bound = Mapping[str, tuple["Modality", State]]  # inputs of a block, each with its modality and state
-Choices = Mapping[str, tuple[Any, str]]  # options by name, each with the reason for its value
 
 
 class Encoder(nn.Module, ABC):

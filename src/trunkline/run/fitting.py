@@ -23,6 +23,7 @@ from trunkline.model import MultiTaskModel, TaskScores, aggregate
 from trunkline.plan import Plan, config_of, make_plan
 from trunkline.predictor import Prediction, Predictor
 from trunkline.run.budget import fix_steps
+from trunkline.run.calibration import calibration, figures, settle
 from trunkline.run.facts import Subject
 from trunkline.run.predictions import write_predictions
 from trunkline.run.reporting import report_on
@@ -148,10 +149,12 @@ def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None, r
             begin(plan, folder)
         fitted = _train(plan, folder, show_progress)
         predictor = Predictor(plan.network)
+        believed = calibration(plan, predictor, settle(plan, predictor))
         metrics = _metrics(plan, predictor, fitted, time.perf_counter() - start)
+        metrics["calibration"] = figures(believed)
         run = Run(folder, predictor, metrics, plan.config, plan.reasons)
         if is_first_process():
-            said = _write(run, plan)
+            said = _write(run, plan, believed)
             end(folder)
             if report:
                 report_on(Subject(folder, plan, predictor, metrics, said))
@@ -194,18 +197,19 @@ def _is_finite(state: Any) -> bool:
     return True
 
 
-def _write(run: Run, plan: Plan) -> dict[str, list[Prediction]]:
+def _write(run: Run, plan: Plan, believed: Mapping[str, Any]) -> dict[str, list[Prediction]]:
     """The run folder; `metrics.json` last, so that what looks finished is. Returns the predictions of each split."""
     predictions = {}
     if plan.skipped:
         write_rows(run.folder / "skipped.jsonl", [fault.as_plain() for fault in plan.skipped])
-    write_json(run.folder / STATES, plan.network.preprocessing.states)
     with replacing(run.folder / "model.safetensors") as unfinished:
         save_model(plan.network, str(unfinished))
     for name, split in (("validation", plan.splits.validation), ("test", plan.splits.test)):
         if split is not None:
             predictions[name] = run.predictor.predict(split.table, split.rows.tolist())
             write_predictions(run.folder / "predictions" / f"{name}.jsonl", predictions[name])
+    write_json(run.folder / "report" / "calibration.json", plain_json(believed))
+    write_json(run.folder / STATES, plan.network.preprocessing.states)  # with what was settled after training
     write_json(run.folder / METRICS, plain_json(run.metrics))
     return predictions
 

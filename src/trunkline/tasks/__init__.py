@@ -6,6 +6,7 @@ from trunkline.tasks.contract import Head, Task
 from trunkline.tasks.labels import Labels
 from trunkline.tasks.mask import Mask
 from trunkline.tasks.number import Number
+from trunkline.tasks.ordinal import Ordinal
 from trunkline.tasks.tags import Tags
 from trunkline.tasks.text import Text
 
@@ -14,9 +15,10 @@ CATALOG: dict[str, type[Task]] = {
     "binary": Binary,
     "labels": Labels,
     "number": Number,
+    "ordinal": Ordinal,
     "mask": Mask,
     "tags": Tags,
     "text": Text,
 }
 
-__all__ = ["CATALOG", "Binary", "Category", "Head", "Labels", "Mask", "Number", "Tags", "Task", "Text"]
+__all__ = ["CATALOG", "Binary", "Category", "Head", "Labels", "Mask", "Number", "Ordinal", "Tags", "Task", "Text"]

@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trunkline.cells import as_name, as_truth
-from trunkline.errors import DataError
+from trunkline.cells import NO, YES, as_name, as_truth
+from trunkline.errors import ConfigError, DataError
+from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures, settle_threshold
 from trunkline.tasks.contract import Collected, Scores, Target, Task, stack_items
 from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import RowHead, logit, repeat_rows
+from trunkline.tasks.weights import ClassWeights, shifted, weight_table, weights_of
 from trunkline.types import Context, State
 
 CELLS_AT_A_TIME = 1 << 20  # of a metric, for its memory
 
 
 class BinaryHead(RowHead):
-    """Logits `[n, G, 1]`."""
+    """Logits `[n, G, 1]`.
+
+    Args:
+        first_guess: `[G, 1]`.
+        width: `D`.
+        weights: of no and yes, `[G, 2]`.
+        smoothing: share of each label that is spread evenly over yes and no.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, first_guess: Tensor, width: int, weights: Tensor | None = None, smoothing: float = 0.0) -> None:
+        super().__init__(first_guess, width)
+        self.register_buffer("weights", weights, persistent=False)
+        self.smoothing = smoothing
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-        """Binary cross-entropy; one row, one count."""
+        """Binary cross-entropy; one row counts as much as its class weighs, 1 by default."""
         # Products with 0 and 1, and a comparison that makes a 0 or a 1 of anything, even of NaN: filling by a mask
         # costs several times as much, and here it is a good part of the step of a wide table.
         weight = target["flags"].float()
         truth = (target["values"] > 0.5).to(output.dtype)
+        if self.weights is not None:
+            weight = weight * torch.where(truth > 0.5, self.weights[:, 1], self.weights[:, 0])
+        if self.smoothing:
+            truth = smoothed(truth, self.smoothing)
         loss = F.binary_cross_entropy_with_logits(output[..., 0], truth, weight, reduction="none")
         return loss.sum(0), weight.sum(0)
 
@@ -41,15 +62,40 @@ class Binary(Task):
 
     Args:
         positive: the cell that means yes, for columns whose two values are not yes/no words.
+        threshold: yes is said above this probability; `best_f1` finds it on the validation rows after training.
+        class_weights: `balanced`, weights of no and yes in this order, or a mapping of `no`, `yes`.
+        label_smoothing: share of each label that is spread evenly over yes and no.
+        calibrate: fit a temperature on the validation rows after training.
 
-    State: `{"prior": share of yes}`.
+    State: `{"prior": share of yes}`, and what the options add: `weights`, `temperature`, `threshold`.
     """
 
     primary = "roc_auc"
     can_combine = True
 
-    def __init__(self, positive: str | None = None) -> None:
+    def __init__(
+        self,
+        positive: str | None = None,
+        *,
+        threshold: float | Literal["best_f1"] = 0.5,
+        class_weights: ClassWeights | None = None,
+        label_smoothing: float = 0.0,
+        calibrate: bool = True,
+    ) -> None:
         self.positive = positive
+        self.threshold = threshold
+        self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
+        self.calibrate = calibrate
+
+    def inspect(self, cells: Sequence[Any]) -> None:
+        """Is there a yes in the column?"""
+        names = Counter(as_name(cell) for cell in cells if not isinstance(cell, (list, dict)))
+        found = ", ".join(f"{name!r} ({count} rows)" for name, count in names.most_common(5))
+        if self.positive is not None and as_name(self.positive) not in names:
+            raise DataError(f"positive: no cell is {as_name(self.positive)!r}; there are {found}")
+        if self.positive is None and names and not any(is_truth_word(name) for name in names):
+            raise DataError(f"no cell is a yes or no (0/1, true/false, yes/no); {_what_to_write(names, found)}")
 
     def read(self, cell: Any) -> bool:
         """Yes or no."""
@@ -60,7 +106,9 @@ class Binary(Task):
         column = list(values)
         if not column:
             raise DataError("a binary task needs labels in the training rows, found none")
-        return {"prior": sum(column) / len(column)}
+        prior = sum(column) / len(column)
+        weights = weights_of(self.class_weights, ("no", "yes"), (1 - prior, prior))
+        return {"prior": prior, **({} if weights is None else {"weights": weights}), **given_threshold(self.threshold)}
 
     def prepare(self, value: bool, state: State, context: Context | None) -> float:
         """0 or 1."""
@@ -76,7 +124,9 @@ class Binary(Task):
 
     def build(self, states: Sequence[State], width: int) -> BinaryHead:
         """One linear layer; starts at the share of yes."""
-        return BinaryHead(torch.tensor(_logits(states)), width)
+        weights = [state.get("weights") for state in states]
+        start = [[logit(shifted((1 - state["prior"], state["prior"]), w)[1])] for state, w in zip(states, weights)]
+        return BinaryHead(torch.tensor(start), width, weight_table(weights), self.label_smoothing)
 
     def metric(self, states: Sequence[State]) -> BinaryMetric:
         """`roc_auc`, `average_precision` (`None` with one class only), `accuracy`, `f1` (`None` without a yes)."""
@@ -86,30 +136,93 @@ class Binary(Task):
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[dict[str, Any]]]:
         """`{"value": True or False, "probability": of yes}`; `True` where the metric counts a yes."""
-        logits = output[..., 0].float().T
-        columns = zip(is_yes(logits).tolist(), logits.sigmoid().tolist())
+        logits = output[..., 0].float()
+        probabilities = (logits / temperatures(states).to(logits)).sigmoid()
+        columns = zip(is_yes(logits, cuts(states)).T.tolist(), probabilities.T.tolist())
         return [[{"value": v, "probability": p} for v, p in zip(*column)] for column in columns]
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training share, for every row."""
-        return repeat_rows(_logits(states), len(target["flags"]), target["flags"])
+        start = [[logit(state["prior"])] for state in states]
+        return repeat_rows(start, len(target["flags"]), target["flags"])
+
+    def after_training(self, output: Tensor, target: Target, states: Sequence[State]) -> Sequence[Settled]:
+        """Temperatures, and thresholds of probabilities that have them."""
+        logits, flags, truth = output[..., 0].detach().double(), target["flags"], target["values"] > 0.5
+        settled: Sequence[Settled] = super().after_training(output, target, states)
+        if self.calibrate:
+            settled = settle_temperatures(lambda beta: binary_nll(logits * beta, truth, flags), flags.sum(0))
+        if self.threshold != "best_f1":
+            return settled
+        heat = temperatures([s.state for s in settled])
+        found = [settle_threshold((logits / heat)[rows, g], truth[rows, g]) for g, rows in enumerate(flags.T)]
+        return [Settled({**a.state, **b.state}, {**a.skipped, **b.skipped}) for a, b in zip(settled, found)]
+
+    def judge(self, output: Tensor, target: Target, states: Sequence[State]) -> Sequence[Judgement | None]:
+        """Of the yes: its probability, and whether it was one."""
+        logits = output[..., 0].double() / temperatures(states)
+        truth = target["values"] > 0.5
+        return [judge_yes(logits[rows, g], truth[rows, g]) for g, rows in enumerate(target["flags"].T)]
 
 
-def _logits(states: Sequence[State]) -> list[list[float]]:
-    return [[logit(state["prior"])] for state in states]
+def _what_to_write(names: Counter[str], found: str) -> str:
+    if len(names) > 2:
+        return f"there are {len(names)} values: {found}; for several classes write `type: category`"
+    rare = names.most_common()[-1][0]
+    return f"it holds {found}: name the one that means yes, as in `{{type: binary, positive: {rare!r}}}`"
 
 
-def is_yes(logits: Tensor) -> Tensor:
-    """Where the answer is yes. Of logits, since probabilities in 32 bits cannot tell those near 0.5 or 1 apart."""
-    return logits > 0
+def is_truth_word(name: str) -> bool:
+    """Whether it is a yes or a no."""
+    return name.strip().lower() in YES | NO
 
 
-def binary_scores(output: Tensor, target: Tensor, state: State) -> Scores:
-    """Scores of one task: logits `[m, 1]` or `[m]` against 0/1 `[m]`."""
-    truth = target.reshape(-1, 1) > 0.5
-    scores = stacked_binary_scores(output.reshape(-1, 1), truth, torch.ones_like(truth))[0]
-    assert scores is not None, "there are no rows to score"
-    return scores
+def smoothed(truth: Tensor, smoothing: float) -> Tensor:
+    """0 and 1, moved towards one half."""
+    return truth * (1 - smoothing) + smoothing / 2
+
+
+def given_threshold(threshold: float | str) -> State:
+    """What a threshold adds to the state before training; one half needs no word."""
+    if isinstance(threshold, str) or threshold == 0.5:
+        return {}
+    if not 0 < threshold < 1:
+        raise ConfigError(f"threshold: {threshold} is no probability between 0 and 1")
+    return {"threshold": threshold}
+
+
+def temperatures(states: Sequence[State]) -> Tensor:
+    """`[G]`; 1 where none was fitted."""
+    return torch.tensor([state.get("temperature", 1.0) for state in states], dtype=torch.float64)
+
+
+def cuts(states: Sequence[State]) -> Tensor:
+    """The logits above which the answers are yes, `[G]`."""
+    thresholds = torch.tensor([state.get("threshold", 0.5) for state in states], dtype=torch.float64)
+    return thresholds.logit() * temperatures(states)
+
+
+def is_yes(logits: Tensor, cut: Tensor) -> Tensor:
+    """Where the answer is yes. Of logits, since probabilities in 32 bits cannot tell those near 0.5 or 1 apart.
+
+    Args:
+        logits: `[…, G]`.
+        cut: `[G]`, see `cuts`.
+    """
+    return logits > cut.to(logits)
+
+
+def binary_nll(logits: Tensor, truth: Tensor, flags: Tensor) -> Tensor:
+    """Mean negative log-likelihood of each column over its labelled rows, all `[n, G]` → `[G]`."""
+    loss = F.binary_cross_entropy_with_logits(logits, truth.to(logits), reduction="none")
+    return loss.masked_fill(~flags, 0.0).sum(0) / flags.sum(0).clamp(min=1)
+
+
+def judge_yes(logits: Tensor, truth: Tensor) -> Judgement | None:
+    """From calibrated logits and truth, `[m]`; `None` without rows."""
+    if len(truth) == 0:
+        return None
+    return Judgement(logits.sigmoid(), truth, float(binary_nll(logits, truth, torch.ones_like(truth))))
 
 
 class BinaryMetric(Collected):
@@ -118,11 +231,13 @@ class BinaryMetric(Collected):
     def scores(self, outputs: Tensor, values: Tensor, flags: Tensor) -> list[Scores | None]:
         """`outputs [n, G, 1]`, `values` and `flags [n, G]`."""
         tasks = max(1, CELLS_AT_A_TIME // len(flags))
-        parts = zip(*(x.split(tasks, 1) for x in (outputs[..., 0], values > 0.5, flags)))
+        parts = zip(
+            *(x.split(tasks, 1) for x in (outputs[..., 0], values > 0.5, flags)), cuts(self.states).split(tasks)
+        )
         return [scores for part in parts for scores in stacked_binary_scores(*part)]
 
 
-def stacked_binary_scores(logits: Tensor, truth: Tensor, flags: Tensor) -> list[Scores | None]:
+def stacked_binary_scores(logits: Tensor, truth: Tensor, flags: Tensor, cut: Tensor) -> list[Scores | None]:
     """Scores of each column over its labelled rows; `None` without any.
 
     `roc_auc` is the share of pairs of a yes and a no that the logits order rightly, ties counting half;
@@ -132,6 +247,7 @@ def stacked_binary_scores(logits: Tensor, truth: Tensor, flags: Tensor) -> list[
         logits: `[n, G]`.
         truth: `[n, G]` bool.
         flags: `[n, G]` bool, whether a cell has a label.
+        cut: `[G]`, the logits above which the answers are yes.
     """
     ranked = logits.masked_fill(~flags, -torch.inf).T.contiguous()  # [G, n]; what has no label goes last
     ranked, order = ranked.sort(1, descending=True)
@@ -143,7 +259,7 @@ def stacked_binary_scores(logits: Tensor, truth: Tensor, flags: Tensor) -> list[
     positives, negatives = yes.sum(1), no.sum(1)
     area = (no * (hits + hits_before) / 2).sum(1) / (positives * negatives)  # trapezoids, one share a negative
     precision = (yes * hits / labelled.cumsum(1).gather(1, last)).sum(1) / positives  # a step up the recall a positive
-    said = is_yes(ranked).double()
+    said = is_yes(ranked.T, cut).T.double()
     right = (said * yes).sum(1)
     columns = {
         "roc_auc": area,

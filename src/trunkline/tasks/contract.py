@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
 from trunkline.showing import Answer, plain_answer
-from trunkline.types import Context, State
+from trunkline.tasks.calibration import Judgement, Settled
+from trunkline.types import Choices, Context, State
 
 # Metrics that count errors, by the names that kinds of task share.
 ERRORS = ("mae", "rmse", "abs_err", "angle_mean", "wer", "cer", "mel_distance", "ece", "log_loss", "brier")
@@ -110,6 +111,22 @@ class Task(ABC):
         """Present cells of a whole column, decoded at once as `read` decodes each; `None` where it must."""
         return None
 
+    def inspect(self, cells: Sequence[Any]) -> None:
+        """Look at the training cells of the column before any is read, for faults of the whole column.
+
+        Raises:
+            DataError: this kind cannot read the column; the message says what to write.
+        """
+        return
+
+    def choose(self, values: Sequence[Any]) -> Choices:
+        """Values for the options that were left open (`None`), each with its reason; they go into the resolved config.
+
+        Args:
+            values: all labels of the training split.
+        """
+        return {}
+
     def names(self, value: Any) -> Iterable[str]:
         """The classes that a value names: those that training should see. None by default."""
         return ()
@@ -177,6 +194,20 @@ class Task(ABC):
     @abstractmethod
     def baseline(self, states: Sequence[State], target: Target) -> Output:
         """The output of a predictor that knows the training labels' distribution and no input."""
+
+    def after_training(self, output: Output, target: Target, states: Sequence[State]) -> Sequence[Settled]:
+        """What is set from the outputs on held-out rows: temperatures, thresholds. Nothing by default.
+
+        Args:
+            output: of all labelled held-out rows; `decode` and the metric read what is added to the states.
+            target: of the same rows.
+            states: one a task.
+        """
+        return [Settled() for _ in states]
+
+    def judge(self, output: Output, target: Target, states: Sequence[State]) -> Sequence[Judgement | None]:
+        """How sure the outputs were and whether they were right, for kinds with probabilities; else `None`."""
+        return [None for _ in states]
 
 
 class Collected(torchmetrics.Metric):
@@ -246,9 +277,18 @@ def stack_items(items: Sequence[Sequence[Any]], dtype: torch.dtype) -> Target:
     return {"values": values, "flags": flags}
 
 
-def masked_sum(loss: Tensor, flags: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss per cell and flags, both `[n, G]` → `(sum [G], weight [G])`; nothing flows through a `False`."""
-    return loss.masked_fill(~flags, 0.0).sum(0), flags.sum(0).to(loss.dtype)
+def masked_sum(loss: Tensor, flags: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Loss per cell and flags, both `[n, G]` → `(sum [G], weight [G])`; nothing flows through a `False`.
+
+    Args:
+        loss: of each cell.
+        flags: whether it counts.
+        weights: how much it counts, `[n, G]`; 1 by default.
+    """
+    if weights is None:
+        return loss.masked_fill(~flags, 0.0).sum(0), flags.sum(0).to(loss.dtype)
+    weights = weights.to(loss.dtype).masked_fill(~flags, 0.0)
+    return (loss.masked_fill(~flags, 0.0) * weights).sum(0), weights.sum(0)
 
 
 class StackedLinear(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,21 +12,51 @@ from torch.nn import functional as F
 
 from trunkline.cells import as_list, as_name
 from trunkline.errors import DataError
-from trunkline.tasks.binary import binary_scores, is_yes
-from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
+from trunkline.tasks.binary import (
+    binary_nll,
+    cuts,
+    given_threshold,
+    is_yes,
+    judge_yes,
+    smoothed,
+    stacked_binary_scores,
+)
+from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures, settle_threshold
+from trunkline.tasks.contract import Collected, Scores, Target, Task, masked_sum, stack_items
 from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import RowHead, logit, repeat_rows
+from trunkline.tasks.weights import ClassWeights, shifted, weight_table, weights_of
 from trunkline.types import Context, State
 
 
 class LabelsHead(RowHead):
-    """Logits `[n, 1, K]`."""
+    """Logits `[n, 1, K]`.
+
+    Args:
+        first_guess: `[1, K]`.
+        width: `D`.
+        weights: of a yes for each name, `[1, K]`.
+        smoothing: share of each yes or no that is spread evenly over both.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, first_guess: Tensor, width: int, weights: Tensor | None = None, smoothing: float = 0.0) -> None:
+        super().__init__(first_guess, width)
+        self.register_buffer("weights", weights, persistent=False)
+        self.smoothing = smoothing
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-        """Binary cross-entropy, averaged over the names; one row, one count."""
+        """Binary cross-entropy, averaged over the names; one row counts as much as its cells weigh on average."""
         flags = target["flags"]
         values = target["values"].masked_fill(~flags.unsqueeze(-1), 0.0).to(output.dtype)
-        return masked_sum(F.binary_cross_entropy_with_logits(output, values, reduction="none").mean(-1), flags)
+        truth = smoothed(values, self.smoothing) if self.smoothing else values
+        loss = F.binary_cross_entropy_with_logits(output, truth, reduction="none")
+        if self.weights is None:
+            return masked_sum(loss.mean(-1), flags)
+        weights = torch.where(values > 0.5, self.weights, 1.0)  # [n, 1, K]
+        mean = weights.mean(-1)
+        return masked_sum((loss * weights).mean(-1) / mean, flags, mean)
 
     def combine(self, outputs: Tensor, present: Tensor) -> Tensor:
         """For each name the product of what each input says, with its share counted once."""
@@ -38,16 +68,34 @@ class Labels(Task):
 
     Args:
         separator: between names in a text cell; a cell that starts with `[` is JSON.
+        threshold: a name is said above this probability; `best_f1` finds one for each name on the validation rows.
+        class_weights: how much a row that has a name weighs for it; one that lacks it weighs 1. `balanced` gives both
+            the same part of the loss; a list has a weight for each name in order, a mapping those of some.
+        label_smoothing: share of each yes or no that is spread evenly over both.
+        calibrate: fit a temperature on the validation rows after training, one for all names.
 
-    State: `{"classes": names in order, "prior": share of rows that have each}`.
+    State: `{"classes": names in order, "prior": share of rows that have each}`, and what the options add: `weights`,
+    `temperature`, `thresholds`.
     """
 
     primary = "roc_auc"
     can_combine = True
     unseen_names = "they are left out of its scores"
 
-    def __init__(self, separator: str = "|") -> None:
+    def __init__(
+        self,
+        separator: str = "|",
+        *,
+        threshold: float | Literal["best_f1"] = 0.5,
+        class_weights: ClassWeights | None = None,
+        label_smoothing: float = 0.0,
+        calibrate: bool = True,
+    ) -> None:
         self.separator = separator
+        self.threshold = threshold
+        self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
+        self.calibrate = calibrate
 
     def read(self, cell: Any) -> list[str]:
         """Names."""
@@ -68,7 +116,13 @@ class Labels(Task):
         if not counts:
             raise DataError("a labels task needs at least one name in the training rows, found none")
         classes = sorted(counts)
-        return {"classes": classes, "prior": [counts[c] / len(rows) for c in classes]}
+        prior = [counts[c] / len(rows) for c in classes]
+        if self.class_weights == "balanced":
+            weights: list[float] | None = [(1 - p) / p if p < 1 else 1.0 for p in prior]
+        else:
+            weights = weights_of(self.class_weights, classes, prior)
+        state = {"classes": classes, "prior": prior, **given_threshold(self.threshold)}
+        return state if weights is None else {**state, "weights": weights}
 
     def prepare(self, value: list[str], state: State, context: Context | None) -> list[float]:
         """A 0 or 1 for each name; those that training never saw have no place."""
@@ -80,39 +134,85 @@ class Labels(Task):
 
     def build(self, states: Sequence[State], width: int) -> LabelsHead:
         """One linear layer; starts at the names' shares."""
-        return LabelsHead(torch.tensor(_logits(states)), width)
+        (state,) = states
+        weights = state.get("weights")
+        shares = [
+            shifted((1 - p, p), (1.0, w))[1] for p, w in zip(state["prior"], weights or [1.0] * len(state["prior"]))
+        ]
+        start = torch.tensor([[logit(p) for p in shares]])
+        return LabelsHead(start, width, weight_table([weights]), self.label_smoothing)
 
-    def metric(self, states: Sequence[State]) -> CollectedMetric:
+    def metric(self, states: Sequence[State]) -> LabelsMetric:
         """`roc_auc average_precision accuracy f1`, each the mean over names that have both values."""
-        return CollectedMetric(_score, states)
+        return LabelsMetric(states)
 
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[dict[str, Any]]]:
-        """`{"value": names whose p is over 0.5, "probabilities": {name: p}}`."""
-        classes = states[0]["classes"]
-        logits = output[:, 0].float()
+        """`{"value": names whose p is over the threshold, "probabilities": {name: p}}`."""
+        (state,) = states
+        classes, logits = state["classes"], output[:, 0].float()
+        probabilities = (logits / state.get("temperature", 1.0)).sigmoid().tolist()
         return [
             [
                 {"value": [c for c, yes in zip(classes, said) if yes], "probabilities": dict(zip(classes, row))}
-                for said, row in zip(is_yes(logits).tolist(), logits.sigmoid().tolist())
+                for said, row in zip(is_yes(logits, cuts(per_name(state))).tolist(), probabilities)
             ]
         ]
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training shares, for every row."""
-        return repeat_rows(_logits(states), len(target["flags"]), target["flags"])
+        start = [[logit(p) for p in state["prior"]] for state in states]
+        return repeat_rows(start, len(target["flags"]), target["flags"])
+
+    def after_training(self, output: Tensor, target: Target, states: Sequence[State]) -> Sequence[Settled]:
+        """A temperature for all names, and a threshold for each."""
+        rows = target["flags"][:, 0]
+        logits, truth = output[rows, 0].detach().double(), target["values"][rows, 0] > 0.5
+        (settled,) = super().after_training(output, target, states)
+        if self.calibrate:
+            everywhere = torch.ones_like(truth)
+            (settled,) = settle_temperatures(
+                lambda beta: binary_nll(logits * beta, truth, everywhere).mean(0, keepdim=True),
+                rows.sum(0, keepdim=True),
+            )
+        if self.threshold != "best_f1":
+            return [settled]
+        logits = logits / settled.state.get("temperature", 1.0)
+        found = [settle_threshold(*name) for name in zip(logits.T, truth.T)]
+        state = {"thresholds": [f.state.get("threshold", 0.5) for f in found]}
+        names = [name for name, f in zip(states[0]["classes"], found) if f.skipped]
+        why = {"threshold": f"{', '.join(names[:5])}: too few validation rows with it, or without"} if names else {}
+        return [Settled({**settled.state, **state}, {**settled.skipped, **why})]
+
+    def judge(self, output: Tensor, target: Target, states: Sequence[State]) -> Sequence[Judgement | None]:
+        """Of each name in each row: its probability, and whether the row has it."""
+        (state,) = states
+        rows = target["flags"][:, 0]
+        logits = output[rows, 0].double() / state.get("temperature", 1.0)
+        return [judge_yes(logits.flatten(), (target["values"][rows, 0] > 0.5).flatten())]
 
 
-def _logits(states: Sequence[State]) -> list[list[float]]:
-    return [[logit(p) for p in state["prior"]] for state in states]
+class LabelsMetric(Collected):
+    """All names at once, as if each were a binary task."""
+
+    def scores(self, outputs: Tensor, values: Tensor, flags: Tensor) -> list[Scores | None]:
+        """`outputs` and `values [n, 1, K]`, `flags [n, 1]`."""
+        if not bool(flags.any()):
+            return [None]
+        rows, truth = flags[:, 0], values[:, 0] > 0.5
+        scores = stacked_binary_scores(
+            outputs[rows, 0], truth[rows], torch.ones_like(truth[rows]), cuts(per_name(self.states[0]))
+        )
+        has_both = [s for s in scores if s is not None and s["roc_auc"] is not None]
+        names = ("roc_auc", "average_precision", "accuracy", "f1")
+        return [{name: _mean([s[name] for s in has_both]) for name in names}]
 
 
-def _score(output: Tensor, target: Tensor, state: State) -> Scores:
-    """Output and target `[m, K]`."""
-    scores = [binary_scores(o, t, state) for o, t in zip(output.T, target.T)]
-    has_both = [s for s in scores if s["roc_auc"] is not None]
-    return {name: _mean([s[name] for s in has_both]) for name in ("roc_auc", "average_precision", "accuracy", "f1")}
+def per_name(state: State) -> list[State]:
+    """Temperature and threshold of each name, as if it were a binary task."""
+    shared = {"temperature": state.get("temperature", 1.0), "threshold": state.get("threshold", 0.5)}
+    return [{**shared, "threshold": t} for t in state.get("thresholds", [shared["threshold"]] * len(state["classes"]))]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

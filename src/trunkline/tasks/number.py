@@ -5,26 +5,53 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from trunkline.cells import mean_and_scale, numbers_of, read_number
 from trunkline.errors import DataError
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
 from trunkline.tasks.experts import GaussianExperts
 from trunkline.tasks.row import RowHead, repeat_rows
-from trunkline.types import Context, State
+from trunkline.tasks.scales import (
+    Loss,
+    Scale,
+    choose_scale_and_loss,
+    in_units,
+    robust_std,
+    scaled,
+    squeeze,
+    unit_of,
+)
+from trunkline.types import Choices, Context, State
 
 
 class NumberHead(RowHead):
-    """Standardised values `[n, G, 1]`."""
+    """Scaled values `[n, G, 1]`.
+
+    Args:
+        first_guess: `[G, 1]`.
+        width: `D`.
+        error: of scaled values; Huber's is squared up to 1 and goes on as a line.
+    """
+
+    def __init__(self, first_guess: Tensor, width: int, error: Loss) -> None:
+        super().__init__(first_guess, width)
+        self.error = error
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-        """Squared error of standardised values; one row, one count."""
+        """Error of scaled values; one row, one count."""
         flags = target["flags"]
         values = target["values"].masked_fill(~flags, 0.0)
-        return masked_sum((output[..., 0].to(values.dtype) - values).square(), flags)
+        said = output[..., 0].to(values.dtype)
+        if self.error == "squared":
+            return masked_sum((said - values).square(), flags)
+        if self.error == "huber":
+            return masked_sum(2 * F.huber_loss(said, values, reduction="none"), flags)
+        return masked_sum((said - values).abs(), flags)
 
     experts: GaussianExperts
 
@@ -38,20 +65,40 @@ class NumberHead(RowHead):
 
 
 class Number(Task):
-    """A number, learned on the scale of the training split's standard deviation and reported in its own units.
+    """A number, learned on a scale of its own and reported in its own units.
 
     Args:
         decimal: read texts as people write numbers, with this sign before the decimals: `$1,200.50`, `1.200,50 €`,
             `12 kg`. By default a text is a plain number.
+        scale: what is learned. `standard`: distances from the mean in standard deviations; `robust`: from the median,
+            in units of the middle half, which outliers do not move; `log`: the standardised logarithm, for values over
+            several magnitudes. By default chosen from the training labels.
+        loss: `squared`, `huber` (outliers pull with limited force) or `absolute` error on that scale. By default
+            chosen from the training labels.
 
-    State: `{"mean", "std"}`.
+    State: `{"mean", "std"}` of what is learned; with `log` also `unit` (see `squeeze`) and `limits`, beyond which no
+    prediction goes; with `robust` and `log` also `average`, the mean in the column's units.
     """
 
     primary = "r2"
     can_combine = True
 
-    def __init__(self, decimal: Literal[".", ","] | None = None) -> None:
+    def __init__(
+        self,
+        decimal: Literal[".", ","] | None = None,
+        *,
+        scale: Scale | None = None,
+        loss: Loss | None = None,
+    ) -> None:
         self.decimal = decimal
+        self.scale = scale
+        self.loss = loss
+
+    def choose(self, values: Sequence[float]) -> Choices:
+        """A scale and an error that the labels' tails allow."""
+        if not values:
+            return {}
+        return choose_scale_and_loss(np.asarray(values, dtype=np.float64), self.scale)
 
     def read(self, cell: Any) -> float:
         """A finite number."""
@@ -62,16 +109,24 @@ class Number(Task):
         return None if self.decimal is not None else numbers_of(cells)
 
     def fit(self, values: Iterable[float]) -> State:
-        """Mean and standard deviation (1 for a constant)."""
-        column = list(values)
-        if not column:
+        """Centre and spread of what is learned (1 for a constant)."""
+        column = np.fromiter(values, dtype=np.float64)
+        if not len(column):
             raise DataError("a number task needs labels in the training rows, found none")
+        if self.scale == "log":
+            unit = unit_of(column)
+            squeezed = squeeze(column, unit)
+            mean, std = mean_and_scale(squeezed)
+            limits = [float(squeezed.min()), float(squeezed.max())]
+            return {"mean": mean, "std": std, "unit": unit, "limits": limits, "average": float(column.mean())}
+        if self.scale == "robust":
+            return {"mean": float(np.median(column)), "std": robust_std(column), "average": float(column.mean())}
         mean, std = mean_and_scale(column)
         return {"mean": mean, "std": std}
 
     def prepare(self, value: float, state: State, context: Context | None) -> float:
-        """Standardised."""
-        return (value - state["mean"]) / state["std"]
+        """Scaled."""
+        return scaled(value, state)
 
     def collate(self, items: Sequence[Sequence[float | None]]) -> Target:
         """`values [n, G] float, flags [n, G]`."""
@@ -82,8 +137,8 @@ class Number(Task):
         return "number"
 
     def build(self, states: Sequence[State], width: int) -> NumberHead:
-        """One linear layer; starts at the mean."""
-        return NumberHead(torch.zeros(len(states), 1), width)
+        """One linear layer; starts at the centre of the scale."""
+        return NumberHead(torch.zeros(len(states), 1), width, self.loss or "squared")
 
     def metric(self, states: Sequence[State]) -> CollectedMetric:
         """`mae`, `rmse` in the column's units; `r2` (`None` where the targets are all equal)."""
@@ -95,18 +150,19 @@ class Number(Task):
         """`{"value": number}` in the column's units."""
         columns = output[..., 0].double().T
         return [
-            [{"value": value} for value in (column * state["std"] + state["mean"]).tolist()]
-            for column, state in zip(columns, states)
+            [{"value": value} for value in in_units(column, state).tolist()] for column, state in zip(columns, states)
         ]
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training mean, for every row."""
-        return repeat_rows([[0.0]] * len(states), len(target["flags"]), target["flags"])
+        start = [[scaled(state["average"], state) if "average" in state else 0.0] for state in states]
+        return repeat_rows(start, len(target["flags"]), target["flags"])
 
 
 def _score(output: Tensor, target: Tensor, state: State) -> Scores:
-    error = (output[:, 0].double() - target.double()) * state["std"]
-    spread = (target.double() - target.double().mean()).square().sum() * state["std"] ** 2
+    truth = in_units(target.double(), state, is_limited=False)
+    error = in_units(output[:, 0].double(), state) - truth
+    spread = (truth - truth.mean()).square().sum()
     return {
         "mae": float(error.abs().mean()),
         "rmse": float(error.square().mean().sqrt()),
