@@ -70,6 +70,18 @@ def test_overrides(config, text, changed):
     assert problems.lines == []
 
 
+def test_tables_of_overrides_are_looked_for_from_here_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    texts = ["data.train=[a.csv, /b.csv]", "data.validation=0.1", "data.test=sub/c.csv"]
+    assert override({"data": {"train": "x"}}, texts, Problems()) == {
+        "data": {
+            "train": [str(tmp_path / "a.csv"), "/b.csv"],
+            "validation": 0.1,
+            "test": str(tmp_path / "sub" / "c.csv"),
+        }
+    }
+
+
 def test_overrides_leave_the_config_as_it_was():
     config = {"training": {"lr": 1}}
     override(config, ["training.lr=2"], Problems())

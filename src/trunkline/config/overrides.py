@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from trunkline.config.dialect import parse_yaml
 from trunkline.config.problems import Problems
 from trunkline.errors import ConfigError
 
+TABLES = ("data.train", "data.table", "data.validation", "data.test")
+
 
 def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Problems) -> dict[str, Any]:
     """The config with other values in some places.
 
     A key is a dotted path. Where a name has dots itself, the longest key that is there already is taken. The value is
-    YAML. Below a short form (`trunk: mmoe`) options can be set (`trunk.experts=8`).
+    YAML. Below a short form (`trunk: mmoe`) options can be set (`trunk.experts=8`). Tables are looked for from the
+    working directory on, as all that a command line names, not from the config's folder.
 
     Example:
         >>> override({"tasks": {"a.b": "binary"}}, ["tasks.a.b.weight=2"], Problems())
@@ -28,10 +32,18 @@ def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Prob
             problems.add(text, "an override is written `key=value`, as in `training.epochs=5`.")
             continue
         try:
-            _put(changed, path, parse_yaml(value, path))
+            given = parse_yaml(value, path)
+            _put(changed, path, _from_here(given) if path in TABLES else given)
         except ConfigError as error:
             problems.lines.append(str(error))
     return changed
+
+
+def _from_here(given: Any) -> Any:
+    """A table's path, or several, made absolute; a share of rows stays as it is."""
+    if isinstance(given, list):
+        return [_from_here(one) for one in given]
+    return str(Path(given).expanduser().absolute()) if isinstance(given, str) else given
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:
