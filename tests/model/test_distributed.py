@@ -6,6 +6,7 @@ to different lengths, and one task is labelled nowhere. In float64, dropout off.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from dataclasses import replace
@@ -22,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trunkline.balancers import Equal, UPGrad
 from trunkline.data import Draw, read_table, write_rows
-from trunkline.engine import Engine
+from trunkline.engine import Engine, Whole
 from trunkline.model import Evaluation, MultiTaskModel
 from trunkline.schema import Preprocessing, RowBatches
 from trunkline.training.processes import gather_ranks
@@ -91,8 +92,16 @@ class Learner(nn.Module):
         )
         self.eval()
 
-    def forward(self, batch: Batch) -> Tensor:
-        return self.network.training_loss(batch, self.engine)
+    def forward(self, batch: Batch, whole: Whole | None = None) -> Tensor:
+        return self.network.training_loss(batch, self.engine, whole)
+
+
+def whole_of(learner: Learner, parts: list[Batch]) -> Whole:
+    with torch.no_grad():
+        found = [learner.network.losses(part, learner.network.share(part)) for part in parts]
+    sums, weights = (torch.stack(each).sum(0) for each in zip(*found))
+    counts = [sum(each) for each in zip(*(part.counts for part in parts))]
+    return Whole(counts, sum(part.size for part in parts), len(parts), sums, weights)
 
 
 class Step(NamedTuple):
@@ -125,6 +134,7 @@ def rank_main(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     try:
         torch.save({case: rank_steps(rank, folder, *case) for case in CASES}, folder / f"steps{rank}.pt")
+        torch.save(tuple(rank_step_in_parts(rank, folder)), folder / f"parts{rank}.pt")
         torch.save({case: rank_scores(rank, folder, case) for case in EVALUATIONS}, folder / f"scores{rank}.pt")
         torch.save(rank_gathers(rank), folder / f"gathers{rank}.pt")
     finally:
@@ -136,6 +146,19 @@ def rank_steps(rank: int, folder: Path, trunk: str, way: str) -> list[tuple]:
     learner = DistributedDataParallel(Learner(folder, trunk, way), find_unused_parameters=True)
     shares = [batch_of(folder, range(SPLIT)), batch_of(folder, range(SPLIT, ROWS))]
     return [tuple(step(learner, shares[(rank + turn) % 2])) for turn in range(2)]
+
+
+def rank_step_in_parts(rank: int, folder: Path) -> Step:
+    """Uneven ones; what the first part uses the second need not."""
+    learner = DistributedDataParallel(Learner(folder, "hard", "equal"), find_unused_parameters=True)
+    edges = ((0, 2, SPLIT), (SPLIT, ROWS - 1, ROWS))[rank]
+    parts = [batch_of(folder, range(a, b)) for a, b in itertools.pairwise(edges)]
+    whole = whole_of(learner.module, parts)
+    with learner.no_sync():
+        learner(parts[0], whole).backward()
+    learner(parts[1], whole).backward()
+    gradients = {n.removeprefix("module."): p.grad for n, p in learner.named_parameters()}
+    return Step(gradients, 0.0, learner.module.engine.report())
 
 
 def rank_scores(rank: int, folder: Path, case: str) -> dict[str, Any]:
@@ -204,16 +227,24 @@ def test_two_processes_step_as_one(folder: Path, trunk: str, way: str) -> None:
     alone = step(Learner(folder, trunk, way), batch_of(folder, range(ROWS)))
     ranks = [torch.load(folder / f"steps{rank}.pt")[trunk, way] for rank in range(2)]
     for turn in range(2):
-        first, second = (Step(*steps[turn]) for steps in ranks)
-        for name, expected in alone.gradients.items():
-            ours, theirs = first.gradients[name], second.gradients[name]
-            if expected is None:
-                assert ours is None and theirs is None, name
-            else:
-                assert ours is not None and theirs is not None and torch.equal(ours, theirs), name
-                torch.testing.assert_close(ours, expected, rtol=0, atol=TOLERANCE, msg=lambda m, n=name: f"{n}: {m}")
-        for report in (first.report, second.report):
-            assert_same(report, alone.report)
+        assert_one_step([Step(*steps[turn]) for steps in ranks], alone)
+
+
+def test_two_processes_step_in_parts_as_one(folder: Path) -> None:
+    alone = step(Learner(folder, "hard", "equal"), batch_of(folder, range(ROWS)))
+    assert_one_step([Step(*torch.load(folder / f"parts{rank}.pt")) for rank in range(2)], alone)
+
+
+def assert_one_step(ranks: list[Step], alone: Step) -> None:
+    for name, expected in alone.gradients.items():
+        ours, theirs = (rank.gradients[name] for rank in ranks)
+        if expected is None:
+            assert ours is None and theirs is None, name
+        else:
+            assert ours is not None and theirs is not None and torch.equal(ours, theirs), name
+            torch.testing.assert_close(ours, expected, rtol=0, atol=TOLERANCE, msg=lambda m, n=name: f"{n}: {m}")
+    for rank in ranks:
+        assert_same(rank.report, alone.report)
 
 
 def test_a_task_labelled_nowhere_leaves_no_gradient(folder: Path) -> None:

@@ -184,10 +184,9 @@ class RowBatches(Dataset[Batch]):
         parts = {}
         for unit in self.preprocessing.heads:
             if len(where := np.flatnonzero(labelled[:, unit.columns].any(1))):
-                values = self._target(
-                    unit, rows[where], [_pick(context, self._task_of(unit), i) for i in where.tolist()]
-                )
-                parts[unit.name] = Part(values, _as_rows(where, len(rows)))
+                of = self._task_of(unit)
+                contexts = [None if of is None else context[of][i] for i in where.tolist()]
+                parts[unit.name] = Part(self._target(unit, rows[where], contexts), _as_rows(where, len(rows)))
         return parts
 
     def _target(self, unit: HeadUnit, rows: np.ndarray, contexts: Sequence[Context | None]) -> dict[str, Tensor]:
@@ -289,10 +288,6 @@ def _any_one(flags: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _as_rows(where: np.ndarray, size: int) -> Tensor | None:
     return None if len(where) == size else torch.from_numpy(where)
-
-
-def _pick(context: dict[str, list[Context | None]], of: str | None, row: int) -> Context | None:
-    return None if of is None else context[of][row]
 
 
 class _Kept:
