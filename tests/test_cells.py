@@ -11,7 +11,7 @@ from trunkline.errors import DataError
     (3, "3"), (3.0, "3"), ("3", "3"), ("3.0", "3"), ("-12.00", "-12"), ("-0.0", "0"), (-0.0, "0"), (np.float32(3), "3"),
     (True, "true"), (False, "false"), ("true", "true"), ("True", "true"), ("False", "false"), (np.bool_(True), "true"),
     ("007", "007"), ("007.0", "007.0"), ("1e3", "1e3"), ("+3.0", "+3.0"), ("TRUE", "TRUE"), ("3.50", "3.50"),
-    ("3.", "3."), (2.5, "2.5"), (" 3.0", " 3.0"), ("", ""), ("v3.0", "v3.0"),
+    ("3.", "3."), (2.5, "2.5"), (" 3.0", "3"), (" red ", "red"), ("", ""), ("v3.0", "v3.0"),
 ])  # fmt: skip
 def test_a_name_is_the_same_however_it_was_written(cell, name):
     assert as_name(cell) == name

@@ -108,8 +108,8 @@ def as_name(cell: Any) -> str:
 
     A whole number is written without its point, whether it comes as a number or as text: 3, 3.0, "3" and "3.0" (so
     does pandas write whole numbers of a column with holes) are all "3". A boolean is "true" or "false", and so is
-    its Python text, "True" or "False". Any other text stays as it is: "007", "007.0", "1e3", "+3.0" and "TRUE" are
-    names of their own.
+    its Python text, "True" or "False". White space around a text is no part of it. Any other text stays as it is:
+    "007", "007.0", "1e3", "+3.0" and "TRUE" are names of their own.
 
     Raises:
         DataError: the cell is a list or an object.
@@ -122,7 +122,7 @@ def as_name(cell: Any) -> str:
         raise DataError(f"one name is wanted here, not {cell!r}")
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    text = str(cell)
+    text = str(cell).strip()
     if text in ("True", "False"):
         return text.lower()
     whole = WHOLE.fullmatch(text)

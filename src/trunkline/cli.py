@@ -74,6 +74,37 @@ def fit(
 
 
 @app.command()
+def init(
+    table: Annotated[Path, typer.Argument(help="A table, or a folder of pictures or sounds.")],
+    target: Annotated[list[str] | None, typer.Option("--target", help="A column to learn; may be repeated.")] = None,
+    to: Annotated[Path, typer.Option("--out", help="The config to write; it must not be there.")] = Path("config.yaml"),
+) -> None:
+    """Look at a table and write a config that can be trained as it is."""
+    from trunkline.run import init
+
+    begun = init(table, targets=target or [], out=to)
+    look = begun.look
+    shown = Table(title=f"{table}: {len(look.table)} rows", title_justify="left")
+    for heading in ("column", "holds", "absent", "different", "becomes", "because"):
+        shown.add_column(heading, justify="right" if heading in ("absent", "different") else "left")
+    for name, found in look.columns.items():
+        kind = look.inputs.get(name) or look.tasks.get(name)
+        becomes = (
+            "split"
+            if name == look.split
+            else "–"
+            if kind is None
+            else f"{'task' if name in look.tasks else 'input'}: {kind.type}"
+        )
+        notes = [look.left_out.get(name, found.reason if kind is None else kind.reason), *found.mess]
+        shown.add_row(name, found.kind, f"{found.absent:.0%}", str(found.distinct or "–"), becomes, "; ".join(notes))
+    out.print(shown)
+    if begun.faults:
+        out.print(f"{len({f.row for f in begun.faults})} rows cannot be used and will be left out.", highlight=False)
+    out.print(f"Config: {begun.path}. Next: trunkline check {begun.path}", highlight=False)
+
+
+@app.command()
 def check(config: ConfigPath, overrides: Overrides = None, trust_code: TrustCode = False) -> None:
     """Validate a config and its data; show the model, one batch, and how long training will take."""
     from trunkline.run import check

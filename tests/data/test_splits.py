@@ -80,8 +80,8 @@ def test_split_by_column_without_some():
 
 
 def test_strange_splits_are_listed():
-    with pytest.raises(DataError, match=r"column 's'.*'dev' \(2 rows\), '' \(1 rows\)"):
-        split_by_column(read_table([{"s": "dev"}, {"s": "dev"}, {"s": None}, {"s": "train"}]), "s")
+    with pytest.raises(DataError, match=r"column 's'.*'late' \(2 rows\), '' \(1 rows\)"):
+        split_by_column(read_table([{"s": "late"}, {"s": "late"}, {"s": None}, {"s": "train"}]), "s")
     with pytest.raises(DataError, match="no row is 'train'"):
         split_by_column(read_table([{"s": "test"}]), "s")
 

@@ -106,7 +106,8 @@ def test_trained_ones_learn_at_their_own_rate_on_running_statistics(weights: Pat
     rows = [{"photo": p, "level": float(p.mean())} for p in pictures(16)]
     photo = Image(size=64, encoder=NAMES[0], weights=str(weights), freeze=False, encoder_lr=0.25)
     model = MultiTaskModel({"photo": photo}, {"level": NumberTask()}, width=16)
-    from trunkline.plan import config_of, make_plan, split_rows
+    from trunkline.plan import config_of, make_plan
+    from trunkline.sources import split_rows
 
     config = config_of(model, None, None, _training())
     plan = make_plan(config, split_rows(config, read_table(rows), None, None))

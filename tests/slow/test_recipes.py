@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import prepare
-from trunkline.plan import read_splits
+from trunkline.sources import read_splits
 from trunkline.run import Run, fit
 
 pytestmark = pytest.mark.slow

@@ -1,15 +1,18 @@
 """Sources → rows: tables with holes in them, how they are split, and in what order rows are drawn."""
 
 from trunkline.data.description import Description
+from trunkline.data.encodings import guess_encoding
+from trunkline.data.leaks import find_leak
 from trunkline.data.looking import describe, describe_column
 from trunkline.data.read import read_table
 from trunkline.data.sampling import Draw, EpochSampler, EveryRowSampler, draw_seed
-from trunkline.data.splits import Split, Splits, make_splits, split_by_column, split_by_share
+from trunkline.data.splits import SPLIT_NAMES, Split, Splits, make_splits, split_by_column, split_by_share
 from trunkline.data.strata import stratify_labels
 from trunkline.data.table import Table
 from trunkline.data.write import write_rows
 
 __all__ = [
+    "SPLIT_NAMES",
     "Description",
     "Draw",
     "EpochSampler",
@@ -20,6 +23,8 @@ __all__ = [
     "describe",
     "describe_column",
     "draw_seed",
+    "find_leak",
+    "guess_encoding",
     "make_splits",
     "read_table",
     "split_by_column",

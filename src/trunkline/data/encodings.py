@@ -7,7 +7,7 @@ import gzip
 import io
 import re
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from trunkline.errors import DataError
 
@@ -40,30 +40,57 @@ def as_utf8(path: Path, encoding: str | None) -> IO[bytes]:
         raise DataError(f"{path.name} is not {name}: {error}") from error
 
 
+def guess_encoding(path: Path) -> str | None:
+    """The encoding to name for a file of text that is not UTF-8; `None` where none is needed.
+
+    Raises:
+        DataError: the file mixes encodings.
+    """
+    if not path.is_file() or not {suffix.lower() for suffix in path.suffixes} & {".csv", ".tsv", ".jsonl"}:
+        return None
+    good, bad = _first_lines(path, None)
+    if good is not None:
+        explain_bytes(path, None)
+    return None if bad is None else bad.guess
+
+
 def explain_bytes(path: Path, encoding: str | None) -> None:
     """Say which line of a file is not UTF-8.
 
     Raises:
         DataError: with the line and what would work; nothing where every line is UTF-8.
     """
-    good = bad = None
+    good, bad = _first_lines(path, encoding)
+    if bad is None:
+        return
+    where = f"{path.name}, line {bad.number} is not UTF-8 (byte 0x{bad.byte.hex()})"
+    if good is not None:
+        raise DataError(f"{where}, but line {good} is: the file mixes encodings. Save all of it as UTF-8")
+    raise DataError(f"{where}. Save the file as UTF-8, or say `encoding: {bad.guess}` under `data:`")
+
+
+class _Bad(NamedTuple):
+    """A line that is not UTF-8."""
+
+    number: int
+    byte: bytes
+    guess: str
+
+
+def _first_lines(path: Path, encoding: str | None) -> tuple[int | None, _Bad | None]:
+    """The first line (below the header) with letters beyond ASCII in UTF-8, and the first that is not UTF-8."""
+    good, bad = None, None
     with as_utf8(path, encoding) as file:
         for number, line in enumerate(file, start=1):
             try:
                 line.decode()
                 good = number if good is None and not line.isascii() and number > 1 else good
             except UnicodeDecodeError as error:
-                bad = bad or (number, line[error.start : error.start + 1], line)
+                guess = "cp1252" if _ONLY_CP1252.search(line) else "latin-1"
+                bad = bad or _Bad(number, line[error.start : error.start + 1], guess)
             if good and bad:
                 break
-    if bad is None:
-        return
-    number, byte, line = bad
-    guess = "cp1252" if _ONLY_CP1252.search(line) else "latin-1"
-    where = f"{path.name}, line {number} is not UTF-8 (byte 0x{byte.hex()})"
-    if good is not None:
-        raise DataError(f"{where}, but line {good} is: the file mixes encodings. Save all of it as UTF-8")
-    raise DataError(f"{where}. Save the file as UTF-8, or say `encoding: {guess}` under `data:`")
+    return good, bad
 
 
 def _marked(path: Path) -> str | None:

@@ -13,7 +13,7 @@ from trunkline.data.table import Table
 from trunkline.errors import DataError
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.tsv")
-FOLDER_SPLITS = {**SPLIT_NAMES, "training": "train", "valid": "validation", "dev": "validation", "testing": "test"}
+FOLDER_SPLITS = {**SPLIT_NAMES, "training": "train", "testing": "test"}
 
 
 def read_folder(folder: Path, read_file: Callable[[Path], Table]) -> Table:

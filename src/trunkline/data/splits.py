@@ -13,7 +13,10 @@ from trunkline.data.strata import stratify_labels
 from trunkline.data.table import Table
 from trunkline.errors import DataError
 
-SPLIT_NAMES = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+SPLIT_NAMES = {
+    "train": "train", "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+    "test": "test",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

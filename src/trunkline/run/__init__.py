@@ -1,5 +1,6 @@
 """The acts, composed. The command line says the same verbs."""
 
+from trunkline.run.beginning import Beginning, init
 from trunkline.run.checking import Report, check
 from trunkline.run.comparing import Comparison, compare
 from trunkline.run.fitting import Metrics, Run, fit
@@ -8,6 +9,7 @@ from trunkline.run.twins import single_task_twins
 from trunkline.run.using import evaluate, export, predict
 
 __all__ = [
+    "Beginning",
     "Comparison",
     "Metrics",
     "Report",
@@ -17,6 +19,7 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "init",
     "predict",
     "report",
     "single_task_twins",
