@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import prepare
-from trunkline.sources import read_splits
 from trunkline.run import Run, fit
+from trunkline.sources import read_splits
 
 pytestmark = pytest.mark.slow
 
