@@ -23,13 +23,14 @@ def side_by_side(runs: Sequence[RunFiles]) -> dict[str, Any]:
         found = [one.get(task) for one in told]
         first = next(v for v in found if v is not None)
         gains = [None if v is None else v.gain for v in found]
-        best = max((g for g in gains if g is not None), default=None)
+        known = [g for g in gains if g is not None]
+        best = max(known) if len(known) > 1 else None
         rows.append(
             {
                 "task": task,
                 "metric": first.metric,
                 "majority": first.majority,
-                "cells": [(v, g is not None and g == best) for v, g in zip(found, gains)],
+                "cells": [(v, best is not None and g == best) for v, g in zip(found, gains)],
             }
         )
     return {
