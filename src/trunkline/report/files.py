@@ -24,6 +24,7 @@ class RunFiles:
         name: what it is called on the page.
         metrics: of `metrics.json`.
         log: lines of `log.jsonl`.
+        skipped: lines of `skipped.jsonl`: rows that could not be used.
         config: text of `config.yaml`.
         facts: files of `report/` by name.
         twins: scores of single-task twins, by task.
@@ -33,6 +34,7 @@ class RunFiles:
     name: str
     metrics: Mapping[str, Any]
     log: list[dict[str, Any]]
+    skipped: list[dict[str, Any]]
     config: str
     facts: Mapping[str, Mapping[str, Any]]
     twins: Mapping[str, Mapping[str, Any]]
@@ -73,6 +75,7 @@ def read_run(folder: Path) -> RunFiles:
         name=folder.absolute().name,
         metrics=read_json(folder / "metrics.json"),
         log=_lines(folder / "log.jsonl"),
+        skipped=_lines(folder / "skipped.jsonl"),
         config=_text(folder / "config.yaml"),
         facts={name: _facts(folder / "report" / f"{name}.json") for name in FACTS},
         twins=_twins(folder),

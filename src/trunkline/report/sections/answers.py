@@ -122,6 +122,7 @@ def calibration(run: RunFiles) -> dict[str, Any] | None:
                 "before": (one or {}).get("ece_before"),
                 "after": (one or {}).get("ece_after", (own or {}).get("error")),
                 "temperature": (one or {}).get("temperature"),
+                "skipped": (one or {}).get("skipped"),
                 "words": _in_words(bins, is_yes_or_no=told["type"] in ("binary", "labels")),
             }
         )

@@ -9,6 +9,7 @@ from trunkline.report.figures import histogram_figure
 from trunkline.report.files import RunFiles
 
 CARDS = 40  # columns that have a card of their own
+SKIPPED = 30  # faults that are listed
 
 
 def data(run: RunFiles) -> dict[str, Any] | None:
@@ -23,7 +24,8 @@ def data(run: RunFiles) -> dict[str, Any] | None:
         "splits": rows,
         "groups": [_group("Inputs", "present", inputs), _group("Tasks", "labelled", tasks)],
         "overlap": _overlap(facts["overlap"]),
-        "skipped": facts.get("skipped"),
+        "skipped": run.skipped[:SKIPPED],
+        "num_skipped": len({(fault["source"], fault["row"]) for fault in run.skipped}),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.analysis import calibration_error, confusion, precision_recall_curve, reliability, roc_curve
+from trunkline.cells import as_name
 from trunkline.run.facts.held import intervals
 from trunkline.run.facts.subject import Subject, sampled
 
@@ -78,15 +79,8 @@ def describe(said: Sequence[Any], true: Sequence[Any], state: Mapping[str, Any])
         return _labels(chances or [], values, true)
     found = {} if isinstance(true[0], str) else _numbers([float(v) for v in values], [float(t) for t in true])
     if chances is not None:
-        found |= _classes(chances, [str(v) for v in values], [_name(t, chances[0]) for t in true])
+        found |= _classes(chances, [as_name(v) for v in values], [as_name(t) for t in true])
     return found
-
-
-def _name(true: Any, known: Mapping[str, Any]) -> str:
-    """A label as the classes are named, also where it is read as a number."""
-    if str(true) in known or not isinstance(true, float):
-        return str(true)
-    return f"{true:g}"
 
 
 def _classes(chances: Sequence[Mapping[str, float]], said: Sequence[str], true: Sequence[str]) -> dict[str, Any]:
