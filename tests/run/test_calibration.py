@@ -97,13 +97,14 @@ def test_few_validation_rows_are_told(tmp_path: Path) -> None:
 def test_a_column_of_two_other_values_names_the_line_to_write(tmp_path: Path) -> None:
     """All such columns at once, before anything is trained."""
     write_table(tmp_path)
-    text = CONFIG.replace("positive: R, ", "").replace("type: labels, threshold: best_f1", "type: binary, positive: Up")
+    text = CONFIG.replace("positive: R, ", "")
     text = text.replace("kind: {type: category, class_weights: balanced, label_smoothing: 0.05}", "kind: binary")
-    (tmp_path / "config.yaml").write_text(text.replace("marks:", "stars2: {type: ordinal, column: stars}\n  marks:"))
+    (tmp_path / "config.yaml").write_text(text.replace("stars: ordinal", "stars: {type: binary, positive: '9'}"))
     with pytest.raises(DataError) as caught:
         fit(tmp_path / "config.yaml", out=tmp_path / "run")
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert "'kind': no cell is a yes or no" in lines[0] and "for several classes write `type: category`" in lines[0]
     assert "'rare'" in lines[1] and "as in `{type: binary, positive: 'R'}`" in lines[1]
+    assert "'stars': positive: no cell is '9'; there are '3' (" in lines[2]
     assert not (tmp_path / "run" / "metrics.json").exists()

@@ -90,12 +90,15 @@ class Binary(Task):
 
     def inspect(self, cells: Sequence[Any]) -> None:
         """Is there a yes in the column?"""
-        names = Counter(as_name(cell) for cell in cells if not isinstance(cell, (list, dict)))
+        plain = [cell for cell in cells if not isinstance(cell, (list, dict))]
+        wanted = is_truth_word if self.positive is None else as_name(self.positive).__eq__
+        if not plain or any(wanted(as_name(cell)) for cell in plain):
+            return
+        names = Counter(map(as_name, plain))
         found = ", ".join(f"{name!r} ({count} rows)" for name, count in names.most_common(5))
-        if self.positive is not None and as_name(self.positive) not in names:
+        if self.positive is not None:
             raise DataError(f"positive: no cell is {as_name(self.positive)!r}; there are {found}")
-        if self.positive is None and names and not any(is_truth_word(name) for name in names):
-            raise DataError(f"no cell is a yes or no (0/1, true/false, yes/no); {_what_to_write(names, found)}")
+        raise DataError(f"no cell is a yes or no (0/1, true/false, yes/no); {_what_to_write(names, found)}")
 
     def read(self, cell: Any) -> bool:
         """Yes or no."""
