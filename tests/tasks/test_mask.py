@@ -76,8 +76,24 @@ def test_prepare_refuses_what_does_not_fit() -> None:
     state = task.fit([task.read([[0, 1]])])
     with pytest.raises(DataError, match="1 × 2 pixels high and wide, its picture 3 × 4"):
         task.prepare(task.read([[0, 1]]), state, whole(3, 4))
-    with pytest.raises(DataError, match=r"index 9, which is not in the training masks \(0, 1\); `ignore: 9`"):
-        task.prepare(task.read([[0, 9]]), state, whole(1, 2))
+    with pytest.raises(DataError, match=r"index 9, which is not named in `classes` \(0, 1\); `ignore: 9`"):
+        Mask(["a", "b"]).prepare(task.read([[0, 9]]), state, whole(1, 2))
+
+
+def test_pixels_that_training_never_saw_count_as_wrong() -> None:
+    """One more class, always missed; the loss leaves them out."""
+    task = Mask()
+    state = task.fit([task.read([[0, 1]])])
+    with pytest.warns(UserWarning, match="index 9, which no training mask holds: its pixels count as wrong"):
+        item = task.prepare(task.read([[0, 1, 9, 9]]), state, whole(1, 4))
+    target = task.collate([[item]])
+    output = torch.tensor([[[[5.0, -5, 5, -5]], [[-5.0, 5, -5, 5]]]])
+    metric = task.metric([state])
+    metric.update(output, target)
+    assert metric.compute() == [{"miou": pytest.approx((1 / 2 + 1 / 2 + 0) / 3), "pixel_accuracy": 0.5}]
+    head = task.build([state], 8)
+    known = {"values": target["values"][..., :2]}
+    assert head.loss(output, target) == head.loss(output[..., :2], known)
 
 
 def test_a_mask_stays_on_its_picture_and_comes_back() -> None:

@@ -5,6 +5,7 @@ Shape legend: `n` rows, `K` classes, `h, w` the token grid, `H, W` pixels as the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from trunkline.tasks.contract import Head, Scores, Target, Task
 from trunkline.types import Context, GridContext, State, Tokens
 
 VOID = 255  # stands in targets and predictions where there is no class
+UNSEEN = 254  # stands in targets for all classes that training never saw
 DETAIL = 4  # each token says its classes on a grid of 4 × 4 cells of its own
 
 
@@ -77,14 +79,17 @@ class Mask(Task):
         if counts.sum() == 0:
             raise DataError("no pixel of the training masks is labelled")
         indices = np.flatnonzero(counts) if self.classes is None else np.arange(len(self.classes))
-        if len(indices) > VOID:
-            raise DataError(f"{len(indices)} classes are too many for a mask; at most {VOID} work")
+        if len(indices) > UNSEEN:
+            raise DataError(f"{len(indices)} classes are too many for a mask; at most {UNSEEN} work")
         names = [str(i) for i in indices] if self.classes is None else list(self.classes)
         prior = counts[indices] / max(1, counts[indices].sum())
         return {"indices": indices.tolist(), "names": names, "prior": prior.tolist()}
 
     def prepare(self, value: np.ndarray, state: State, context: Context | None) -> Tensor:
-        """`[H, W]` uint8: positions in the state's classes, `VOID` where not labelled; cut as the picture was."""
+        """`[H, W]` uint8: positions in the state's classes, `VOID` where not labelled; cut as the picture was.
+
+        Pixels of an index that no training mask holds are `UNSEEN`: they count as wrong, and a warning names it.
+        """
         assert isinstance(context, GridContext), "a mask is bound to a picture"
         if value.shape != context.original:
             raise DataError(f"the mask is {value.shape[0]} × {value.shape[1]} pixels high and wide, "
@@ -95,14 +100,20 @@ class Mask(Task):
             positions[self.ignore] = VOID
         mask = positions[value]
         if (mask < 0).any():
-            raise DataError(self._unknown(int(value[mask < 0][0]), state))
+            unknown = int(value[mask < 0][0])
+            if self.classes is not None:
+                raise DataError(self._unknown(unknown, state))
+            warnings.warn(f"a mask holds index {unknown}, which no training mask holds: its pixels count as wrong",
+                          stacklevel=2)  # fmt: skip
+            mask[mask < 0] = UNSEEN
         return context.apply(torch.from_numpy(mask.astype(np.uint8))[None], mode="nearest")[0]
 
     def _unknown(self, index: int, state: State) -> str:
         """What to say about an index that is no class."""
         known = ", ".join(map(str, state["indices"]))
-        where = "in the training masks" if self.classes is None else "named in `classes`"
-        return f"the mask holds index {index}, which is not {where} ({known}); `ignore: {index}` leaves it out"
+        return (
+            f"the mask holds index {index}, which is not named in `classes` ({known}); `ignore: {index}` leaves it out"
+        )
 
     def collate(self, items: Sequence[Sequence[Tensor]]) -> Target:
         """`{"values": [n, H, W]}`, uint8."""
@@ -170,12 +181,15 @@ class MaskHead(Head):
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Cross entropy, summed over labelled pixels, and their number: `(sum [1], weight [1])`."""
         labels = target["values"].long()
+        labels = labels.masked_fill(labels == UNSEEN, VOID)
         total = F.cross_entropy(output.float(), labels, ignore_index=VOID, reduction="sum")
         return total.unsqueeze(0), (labels != VOID).sum().to(total.dtype).unsqueeze(0)
 
 
 class Confusion(torchmetrics.Metric):
     """How often class `i` was taken for class `j`, pixel by pixel.
+
+    All classes that training never saw are one more, the last, which is always missed.
 
     Args:
         classes: `K`.
@@ -187,13 +201,14 @@ class Confusion(torchmetrics.Metric):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = classes
-        self.add_state("counts", torch.zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(classes + 1, classes + 1, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, output: Tensor, target: Target) -> None:
         """`output [n, K, H, W]`, `target["values"] [n, H, W]`."""
         labelled = target["values"] != VOID
-        pairs = target["values"][labelled].long() * self.classes + output.argmax(1)[labelled]
-        self.counts += torch.bincount(pairs, minlength=self.classes**2).view(self.classes, self.classes)
+        classes = self.classes + 1
+        pairs = target["values"][labelled].long().clamp(max=self.classes) * classes + output.argmax(1)[labelled]
+        self.counts += torch.bincount(pairs, minlength=classes**2).view(classes, classes)
 
     def compute(self) -> list[Scores | None]:
         """`miou` and `pixel_accuracy`, or `None` where no pixel was labelled."""
