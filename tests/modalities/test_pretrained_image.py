@@ -96,9 +96,13 @@ def test_frozen_ones_stay_as_they_are_and_look_once(weights: Path) -> None:
     first.sum().backward()
     again = encoder({"pixels": pixels[[2, 3, 0]]}).values
     assert seen == [3, 1]  # the fourth picture is the only new one
-    torch.testing.assert_close(again[[2, 0]], first[[0, 2]])
+    encoder.eval()
+    torch.testing.assert_close(
+        encoder({"pixels": pixels[[2, 3, 0]]}).values[[2, 0]], encoder({"pixels": pixels[:3]}).values[[0, 2]]
+    )
+    assert again.shape == first.shape and seen == [3, 1]
     assert all(p.grad is None for p in encoder.network.parameters())
-    assert encoder.project[1].weight.grad is not None
+    assert encoder.project[2].weight.grad is not None
     assert all(torch.equal(v, before[k]) for k, v in encoder.network.state_dict().items())
 
 

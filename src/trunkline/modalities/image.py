@@ -171,7 +171,7 @@ class Image(Modality):
         frozen = "a frozen network looks at each picture once"
         few = frozen if self.freeze else f"{rows} pictures: the fewer, the more training changes them"
         return {
-            "size": (side, "the longer side of the median picture, but 96 to 224 pixels: networks know things large"),
+            "size": (side, "the longer side of the median picture, but 128 to 224 pixels: networks know things large"),
             "crop": (1.0 if self.freeze else 0.75, few),
             "rotate": (0.0 if self.freeze else 10.0, few),
             "colour": (0.0 if self.freeze else 0.1, few),
@@ -349,9 +349,9 @@ def typical_size(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def pretrained_size(shapes: Sequence[tuple[int, ...]]) -> int:
-    """The median of the pictures' longer sides, in steps of 32, from 96 to 224."""
+    """The median of the pictures' longer sides, in steps of 32, from 128 to 224."""
     longer = float(np.median([max(shape) for shape in shapes])) if len(shapes) else 224.0
-    return int(np.clip(32 * round(longer / 32), 96, 224))
+    return int(np.clip(32 * round(longer / 32), 128, 224))
 
 
 def usual_stride(size: Sequence[int]) -> int:

@@ -78,7 +78,7 @@ def packaged(encoder: str, known: dict[str, tuple[str, str, str]]) -> Path:
 
 
 class PretrainedEncoder(Encoder):
-    """A network that others have trained, then a norm and a linear map of its features to the width.
+    """A network that others have trained, then a norm, dropout and a linear map of its features to the width.
 
     Batch normalisation runs on its running statistics, in training too, so that a row's tokens depend on no other row.
     A frozen network is not trained at all: it runs as in evaluation and, where `keep` is set, once a row.
@@ -106,7 +106,9 @@ class PretrainedEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.network = network.requires_grad_(not freeze)
-        self.project = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, width))
+        self.project = nn.Sequential(
+            nn.LayerNorm(features), FeatureDropout(0.4 if freeze else 0.1), nn.Linear(features, width)
+        )
         self.weights = weights
         self.is_frozen = freeze
         self.lr_factor = lr_factor
@@ -148,6 +150,24 @@ class PretrainedEncoder(Encoder):
     @abstractmethod
     def forward(self, values: dict[str, Tensor]) -> Tokens:
         """Values → tokens `[n, L, D]`."""
+
+
+class FeatureDropout(nn.Module):
+    """Dropout of features, the same ones in all tokens of a row: an average over tokens must not undo it.
+
+    Args:
+        rate: probability.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[n, L, F]` → the same shape."""
+        if not self.training:
+            return x
+        return x * nn.functional.dropout(x.new_ones(len(x), 1, x.shape[2]), self.rate)
 
 
 class KeptFeatures:

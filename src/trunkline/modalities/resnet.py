@@ -1,4 +1,4 @@
-"""The image modality's network: a residual network with group normalisation, from scratch.
+"""The image modality's network: a residual network with group normalisation and standardised filters, from scratch.
 
 Shape legend: `n` rows, `C` colour channels, `H, W` pixels, `h, w` the token grid, `D` width.
 """
@@ -20,7 +20,8 @@ class ResNet(Encoder):
     """A residual network with group normalisation, one stage for each halving of the resolution.
 
     He et al., "Deep residual learning for image recognition" (2016); Wu and He, "Group normalization" (2018): a row's
-    tokens depend on no other row. The resolution is halved before the first block, which keeps small pictures cheap.
+    tokens depend on no other row. Filters are standardised (`StandardConv`). The resolution is halved before the first
+    block, which keeps small pictures cheap.
 
     Args:
         state: of the image.
@@ -74,9 +75,27 @@ class Residual(nn.Module):
         return F.relu(self.around(x) + self.body(x))
 
 
-def conv(inputs: int, outputs: int, *, stride: int = 1) -> nn.Conv2d:
+class StandardConv(nn.Conv2d):
+    """A convolution whose filters have mean 0 and norm 1, times a learned gain for each output.
+
+    With group normalisation it learns as fast as batch normalisation does, from any number of rows (Qiao et al.,
+    "Micro-batch training with batch-channel normalization and weight standardization", 2019).
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+        super().__init__(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.gain = nn.Parameter(torch.ones(outputs, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[n, inputs, H, W]` → `[n, outputs, H/stride, W/stride]`."""
+        centred = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        norms = (centred.square().sum((1, 2, 3), keepdim=True) + 1e-6).sqrt()
+        return F.conv2d(x, self.gain * centred / norms, None, self.stride, self.padding)
+
+
+def conv(inputs: int, outputs: int, *, stride: int = 1) -> StandardConv:
     """3 × 3, without a bias: a norm follows."""
-    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    return StandardConv(inputs, outputs, stride=stride)
 
 
 def norm(channels: int) -> nn.GroupNorm:
