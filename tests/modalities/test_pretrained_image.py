@@ -14,12 +14,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from trunkline import testing
-from trunkline.data import read_table
+from trunkline.config import as_training
+from trunkline.data import Draw, read_table
 from trunkline.errors import ConfigError
 from trunkline.loading import load
 from trunkline.modalities import Image
 from trunkline.model import MultiTaskModel
+from trunkline.plan import config_of, make_plan
 from trunkline.run import fit
+from trunkline.sources import split_rows
 from trunkline.tasks import Number as NumberTask
 from trunkline.training.optimiser import make_optimiser
 
@@ -110,9 +113,6 @@ def test_trained_ones_learn_at_their_own_rate_on_running_statistics(weights: Pat
     rows = [{"photo": p, "level": float(p.mean())} for p in pictures(16)]
     photo = Image(size=64, encoder=NAMES[0], weights=str(weights), freeze=False, encoder_lr=0.25)
     model = MultiTaskModel({"photo": photo}, {"level": NumberTask()}, width=16)
-    from trunkline.plan import config_of, make_plan
-    from trunkline.sources import split_rows
-
     config = config_of(model, None, None, _training())
     plan = make_plan(config, split_rows(config, read_table(rows), None, None))
     encoder: Any = plan.network.encoders[0]
@@ -129,8 +129,6 @@ def test_trained_ones_learn_at_their_own_rate_on_running_statistics(weights: Pat
 
 
 def _training() -> Any:
-    from trunkline.config import as_training
-
     return as_training({"steps": 2, "threads": 1})
 
 
@@ -142,8 +140,6 @@ def _settings() -> Any:
 
 
 def _draw() -> Any:
-    from trunkline.data import Draw
-
     return Draw(tuple(range(8)), 0)
 
 
