@@ -132,7 +132,7 @@ class Predictor:
                 taps = self.network.share(batch)
                 for unit, head in self.network.units():
                     if unit.name in parts and (part := batch.targets.get(unit.name)) is not None:
-                        output = head.predict_output(self.network.view(unit, taps, part.rows))
+                        output = self.network.output(unit, head, taps, part.rows, batch.present)
                         parts[unit.name].append((output.cpu(), {k: v.cpu() for k, v in part.values.items()}))
         for unit in own:
             if found := parts[unit.name]:
