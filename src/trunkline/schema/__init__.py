@@ -1,7 +1,8 @@
 """Binds columns to modalities and tasks, and turns rows into batches."""
 
-from trunkline.schema.batches import RowBatches, drop_inputs
+from trunkline.schema.batches import RowBatches
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
+from trunkline.schema.dropping import drop_inputs
 from trunkline.schema.faults import Fault, bad_cells, find_faults, tell_faults
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags, rows_with, sampled
 from trunkline.schema.unseen import Unseen, unseen_labels

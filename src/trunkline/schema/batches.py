@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch.utils.data import Dataset
 
 from trunkline.data import Draw, Table
 from trunkline.errors import DataError
+from trunkline.schema.dropping import drop_inputs
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags
-from trunkline.schema.reading import read_cell
+from trunkline.schema.reading import ColumnValues, read_cell, read_column
 from trunkline.types import Batch, Context, Flags, Part
 
 CACHE_BYTES = 2 << 30
@@ -212,21 +214,46 @@ class RowBatches(Dataset[Batch]):
     def _prepared(self, name: str) -> list[Any]:
         """One input in all rows, prepared once; `None` where it is absent."""
         column, state = self.preprocessing.schema.inputs[name], self.preprocessing.input_state(name)
-        items: list[Any] = [None] * len(self.table)
-        if column.column in self.table.columns:
-            for row, value in column.values(self.table, range(len(self.table))):
-                items[row] = column.modality.prepare(value, state, None)[0]
-        return items
+        return self._prepare_all(column.modality, column.column, lambda v: column.modality.prepare(v, state, None)[0])
 
     def _collate_rows(self, unit: HeadUnit) -> dict[str, Tensor]:
         """All rows of a row head's targets, prepared."""
         columns = []
         for name in unit.tasks:
-            column: list[Any] = [None] * len(self.table)
-            for row, value in self.preprocessing.schema.tasks[name].values(self.table, range(len(self.table))):
-                column[row] = self.preprocessing.prepare_target(name, self.table, row, value, None)
-            columns.append(column)
+            column, state = self.preprocessing.schema.tasks[name], self.preprocessing.states["tasks"][name]
+            prepare = partial(column.task.prepare, state=state, context=None)
+            columns.append(self._prepare_all(column.task, column.column, prepare))
         return self._task(unit).collate(list(zip(*columns)))
+
+    def _prepare_all(self, reader: Any, column: str, prepare: Callable[[Any], Any]) -> list[Any]:
+        """A column in all rows, read and prepared; `None` where it is absent."""
+        items: list[Any] = [None] * len(self.table)
+        if column not in self.table.columns:
+            return items
+        found = read_column(reader, self.table, column)
+        if found.faults:
+            row = min(found.faults)
+            raise DataError(found.faults[row]).at(self.table.source, row + 1, column)
+        for row, item in zip(found.rows.tolist(), self._prepare_each(found, column, prepare)):
+            items[row] = item
+        return items
+
+    def _prepare_each(self, found: ColumnValues, column: str, prepare: Callable[[Any], Any]) -> list[Any]:
+        """Names and truths once for each that differs; the rest one by one."""
+        values = found.values
+        if len(values) > 0 and isinstance(values[0], str | bool):
+            try:
+                known = {value: prepare(value) for value in set(values)}
+                return [known[value] for value in values]
+            except DataError:
+                pass  # to be told with its row
+        prepared = []
+        for row, value in zip(found.rows.tolist(), values):
+            try:
+                prepared.append(prepare(value))
+            except DataError as error:
+                raise error.at(self.table.source, row + 1, column) from None
+        return prepared
 
     def _item(self, name: str, row: int, rng: np.random.Generator | None) -> tuple[Any, Context | None]:
         """One input of one row, prepared; `(None, None)` where it is absent."""
@@ -253,37 +280,6 @@ class RowBatches(Dataset[Batch]):
 
     def _task_of(self, unit: HeadUnit) -> str | None:
         return self.preprocessing.schema.tasks[unit.name].of
-
-
-def drop_inputs(present: np.ndarray, groups: Sequence[slice], rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Leave out inputs at random, never all that a row has.
-
-    Args:
-        present: `[B, inputs]` bool.
-        groups: columns that go together: one input, or all of a block.
-        rate: probability of leaving out each group that is there, and of leaving out one input of a block that stays.
-        rng: where the draws come from.
-
-    Returns:
-        A new `[B, inputs]` bool. A row that would have lost everything keeps one group, each equally likely.
-    """
-    there = np.stack([present[:, g].any(1) for g in groups], 1)  # [B, groups]
-    keep = there & (rng.random(there.shape) >= rate)
-    rescue = _any_one(there, rng)
-    lost = ~keep.any(1)
-    keep[lost, rescue[lost]] = True
-    out = present.copy()
-    for j, group in enumerate(groups):
-        out[:, group] &= keep[:, j : j + 1]
-    for group in (g for g in groups if g.stop - g.start > 1):
-        loses = (rng.random(len(out)) < rate) & out[:, group].any(1) & (out.sum(1) > 1)
-        out[loses, (group.start + _any_one(out[:, group], rng))[loses]] = False
-    return out
-
-
-def _any_one(flags: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Of each row one column that is `True`, each equally likely."""
-    return np.where(flags, rng.random(flags.shape), -1.0).argmax(1)
 
 
 def _as_rows(where: np.ndarray, size: int) -> Tensor | None:

@@ -272,9 +272,10 @@ def stack_items(items: Sequence[Sequence[Any]], dtype: torch.dtype) -> Target:
     filler = next(
         (0 if not isinstance(c, (list, tuple)) else [0] * len(c) for r in items for c in r if c is not None), 0
     )
-    flags = torch.tensor([[cell is not None for cell in row] for row in items], dtype=torch.bool)
-    values = torch.tensor([[filler if cell is None else cell for cell in row] for row in items], dtype=dtype)
-    return {"values": values, "flags": flags}
+    columns = list(zip(*items))  # a few long lists are made faster than many short ones
+    flags = [torch.tensor([cell is not None for cell in column], dtype=torch.bool) for column in columns]
+    values = [torch.tensor([filler if cell is None else cell for cell in column], dtype=dtype) for column in columns]
+    return {"values": torch.stack(values, 1), "flags": torch.stack(flags, 1)}
 
 
 def masked_sum(loss: Tensor, flags: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
