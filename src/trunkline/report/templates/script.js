@@ -1,4 +1,4 @@
-// Tabs of the gallery, and the place in the contents list. Without scripts, and on paper, everything is shown.
+// Tabs of the gallery, and the place in the contents list. Without scripts everything is shown, on paper what was chosen.
 for (const tabs of document.querySelectorAll(".tabs")) {
   const buttons = [...tabs.querySelectorAll("button")];
   const show = (chosen) => {

@@ -15,8 +15,9 @@ NAMES = 6  # members of a block or a stack that are named
 def model_facts(subject: Subject) -> dict[str, Any]:
     """Parameters of each part, a shared one counted where it comes first.
 
-    Schema: `width`; `total`; `encoders` and `heads [{name, members, more, type, parameters}]`, with the names of the
-    first members and how many more there are; `missing`, `fusion`, `trunk` `{type, parameters}`.
+    Schema: `width`; `total`; `frozen` (of them not trained); `encoders` and `heads [{name, members, more, type,
+    parameters}]`, with the names of the first members and how many more there are; `missing`, `fusion`, `trunk`
+    `{type, parameters}`.
     """
     network, config = subject.predictor.network, subject.plan.config
     seen: set[int] = set()
@@ -35,6 +36,7 @@ def model_facts(subject: Subject) -> dict[str, Any]:
     return {
         "width": config.width,
         "total": sum(p.numel() for p in network.parameters()),
+        "frozen": sum(p.numel() for p in network.parameters() if not p.requires_grad),
         "encoders": encoders,
         "missing": missing,
         "fusion": fusion,

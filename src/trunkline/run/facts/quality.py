@@ -77,7 +77,8 @@ def describe(said: Sequence[Any], true: Sequence[Any], state: Mapping[str, Any])
     chances = [answer["probabilities"] for answer in said] if "probabilities" in first else None
     if isinstance(values[0], list):
         return _labels(chances or [], values, true)
-    found = {} if isinstance(true[0], str) else _numbers([float(v) for v in values], [float(t) for t in true])
+    amounts = [answer.get("expected", answer["value"]) for answer in said]  # of a scale the mean, which moves smoothly
+    found = {} if isinstance(true[0], str) else _numbers([float(v) for v in amounts], [float(t) for t in true])
     if chances is not None:
         found |= _classes(chances, [as_name(v) for v in values], [as_name(t) for t in true])
     return found
