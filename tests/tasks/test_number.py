@@ -81,6 +81,7 @@ def samples(name: str) -> np.ndarray:
         "counts": rng.poisson(rng.lognormal(0.5, 1.2, 400)).astype(float),
         "years": rng.integers(1950, 2020, 400).astype(float),
         "outlier": np.append(rng.normal(0, 1, 399), 1e6),
+        "positive outlier": np.append(rng.uniform(0, 100, 399), 1e9),
         "student": rng.standard_t(1.5, 400),
         "rare": np.where(rng.random(400) < 0.9, 0.0, rng.normal(0, 5, 400)),
         "constant": np.full(400, 3.0),
@@ -98,6 +99,7 @@ def samples(name: str) -> np.ndarray:
         ("prices", "log", "squared"),
         ("counts", "log", "squared"),
         ("outlier", "robust", "huber"),
+        ("positive outlier", "robust", "huber"),
         ("student", "robust", "huber"),
     ],
 )

@@ -15,7 +15,7 @@ Scale = Literal["standard", "robust", "log"]
 Loss = Literal["squared", "huber", "absolute"]
 
 MIDDLE_HALF = 1.349  # standard deviations of a normal distribution between its quartiles
-SKEWED, STRAIGHT = 2.0, 1.0  # skewness that calls for a logarithm, and what it must leave
+SKEWED = 2.0  # skewness that calls for a logarithm, if that halves it and leaves less than this
 HEAVY, HEAVY_LOG = 2.0, 1.5  # standard deviation ÷ robust one: of tails that outliers make
 
 
@@ -34,7 +34,7 @@ def choose_scale_and_loss(values: np.ndarray, given: Scale | None) -> Choices:
     squeezed = squeeze(values, unit_of(values))
     shape = f"skewness {skew:.1f}, standard deviation {heaviness:.1f} times that of the middle half"
     scale: tuple[Scale, str] = ("standard", f"no heavy tails: {shape}")
-    if values.min() >= 0 and skew > SKEWED and abs(skewness(squeezed)) < STRAIGHT:
+    if values.min() >= 0 and skew > SKEWED and abs(skewness(squeezed)) < min(SKEWED, skew / 2):
         scale = "log", f"a long tail of positive values ({shape}) that a logarithm straightens"
     elif heaviness > HEAVY:
         scale = "robust", f"outliers ({shape}) must not stretch the scale"
