@@ -11,7 +11,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from trunkline.errors import DataError
+from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.audio import RANGE, Audio, log_mel, mel_filters
 
 RATE = 16000
@@ -238,3 +238,30 @@ def test_fit_looks_at_all_it_is_given() -> None:
     loud, silent = (Audio(mels=4).read((wave, RATE)) for wave in (tone(500, 0.05), np.zeros(800)))
     modality = Audio(mels=4)
     assert modality.fit([silent] * 600 + [loud] * 600)["mean"] != modality.fit([silent] * 600)["mean"]
+
+
+def test_training_changes_sounds_a_little_and_the_same_draw_alike() -> None:
+    modality, rng = Audio(), np.random.default_rng(0)
+    value = modality.read((rng.standard_normal(16000) * np.linspace(0, 1, 16000), RATE))
+    state = modality.fit([value])
+    kept, (plain, _) = modality.shrink(value, state), modality.prepare(value, state, None)
+    drawn = [modality.prepare(kept, state, np.random.default_rng(seed))[0] for seed in range(30)]
+    for seed in (0, 1):
+        assert torch.equal(drawn[seed], modality.prepare(value, state, np.random.default_rng(seed))[0])
+    assert torch.equal(kept[0], plain), "what is kept was changed"
+    assert len({len(mel) for mel in drawn}) > 1 and all(0.89 * len(plain) <= len(mel) <= len(plain) for mel in drawn)
+    hidden = [(mel == torch.tensor(state["mean"])).double().mean() for mel in drawn]
+    assert 0.03 < np.mean(hidden) < 0.25 and max(hidden) < 0.35
+    assert all(bool(mel.isfinite().all()) and float(mel.max()) <= 0 for mel in drawn)
+    assert modality.is_random and not Audio(alter=0).is_random
+    assert torch.equal(Audio(alter=0).prepare(value, state, np.random.default_rng(0))[0], plain)
+
+
+def test_rate_and_change_are_chosen_from_the_sounds() -> None:
+    slow, fast = (Audio().read((tone(500, 0.2, rate), rate)) for rate in (8000, 44100))
+    few, many = Audio().choose([slow, slow, fast], 100), Audio().choose([fast], 100_000)
+    assert (few["rate"][0], many["rate"][0]) == (8000, 16000)
+    assert few["alter"][0] > many["alter"][0]
+    assert Audio().choose([], 0)["rate"][0] == 16000
+    with pytest.raises(ConfigError, match="alter: 2 is out of range"):
+        Audio(alter=2).build({"mean": [0.0], "std": [1.0]}, 4)

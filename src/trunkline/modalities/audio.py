@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -19,11 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trunkline.errors import DataError
-from trunkline.modalities.contract import Encoder, Modality
+from trunkline.errors import ConfigError, DataError
+from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.showing import Shown, shown_sound
 from trunkline.types import Span, State, TimeContext, Tokens
 
+RATE = 16000  # samples a second, at most, where nothing else is said
+MANY = 20_000  # sounds that are varied enough by themselves
 FRAMES = 512  # frames that `fit` thins a sound to
 FLOOR = 1e-10  # least power of a band
 RANGE = 8.0  # powers of ten kept below a sound's loudest band (80 dB)
@@ -42,8 +45,12 @@ class Sound(NamedTuple):
 class Audio(Modality):
     """A sound, as log-mel frames relative to its own loudest band: how loud it was recorded does not matter.
 
+    Training hides a few neighbouring bands and frames of each sound (Park et al., "SpecAugment", 2019), cuts a little
+    off its ends, and lays noise under it.
+
     Args:
-        rate: samples a second; sounds of other rates are resampled.
+        rate: samples a second; sounds of other rates are resampled. `None`: that of most training sounds, 16 000 at
+            most.
         mels: frequency bands.
         hop_ms: from frame to frame, in milliseconds.
         window_ms: what one frame looks at.
@@ -51,6 +58,7 @@ class Audio(Modality):
         channels: of the network's layers.
         depth: residual blocks.
         stride: frames a token.
+        alter: how much training changes sounds, from 0, not at all, to 1.
     """
 
     axis = "time"
@@ -60,7 +68,7 @@ class Audio(Modality):
 
     def __init__(
         self,
-        rate: int = 16000,
+        rate: int | None = None,
         *,
         mels: int = 40,
         hop_ms: float = 20.0,
@@ -69,7 +77,9 @@ class Audio(Modality):
         channels: int = 64,
         depth: int = 3,
         stride: int = 2,
+        alter: float | None = None,
     ) -> None:
+        self.alter = alter
         self.rate = rate
         self.mels = mels
         self.hop_ms = hop_ms
@@ -99,11 +109,11 @@ class Audio(Modality):
             raise DataError("the sound is empty: it has no samples")
         if not np.isfinite(wave).all():
             raise DataError("the sound has samples that are NaN or infinite")
-        return Sound(soxr.resample(wave.mean(1), rate, self.rate), rate, samples)
+        return Sound(soxr.resample(wave.mean(1), rate, self._rate), rate, samples)
 
     def show(self, value: Sound) -> Shown:
         """The sound itself, its first seconds."""
-        return shown_sound(value.wave, self.rate)
+        return shown_sound(value.wave, self._rate)
 
     def check(self, cell: Any) -> None:
         """Opens a file without decoding its samples."""
@@ -111,6 +121,28 @@ class Audio(Modality):
             read_file(cell, 0.0)
         else:
             self.read(cell)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether training changes sounds."""
+        return self._alter > 0
+
+    @property
+    def _rate(self) -> int:
+        return RATE if self.rate is None else self.rate
+
+    @property
+    def _alter(self) -> float:
+        return 1.0 if self.alter is None else self.alter
+
+    def choose(self, sample: Sequence[Sound], rows: int) -> Choices:
+        """The rate of the sounds themselves, and how much training changes them."""
+        rates = Counter(min(RATE, sound.rate) for sound in sample)
+        rate, count = rates.most_common(1)[0] if sample else (RATE, 0)
+        return {
+            "rate": (rate, f"{count} of {len(sample)} sounds have it, or more: {RATE} are enough for speech"),
+            "alter": (1.0 if rows < MANY else 0.5, f"{rows} sounds: the fewer, the more training changes them"),
+        }
 
     def fit(self, values: Iterable[Sound]) -> State:
         """`{"mean", "std"}` of each mel band over the frames."""
@@ -120,11 +152,22 @@ class Audio(Modality):
         std, mean = torch.std_mean(torch.cat(frames), dim=0, correction=0)
         return {"mean": mean.tolist(), "std": torch.where(std > 1e-6, std, 1.0).tolist()}
 
-    def prepare(self, value: Sound, state: State, rng: np.random.Generator | None) -> tuple[Tensor, TimeContext]:
-        """Log-mel frames `[T, M]`, float32, `T = 1 + S // hop`."""
-        hop, window = (round(self.rate * ms / 1000) for ms in (self.hop_ms, self.window_ms))
-        mel = log_mel(torch.from_numpy(value.wave), rate=self.rate, mels=self.mels, hop=hop, window=window)
-        return relative(mel), TimeContext(value.rate, value.samples, hop / self.rate)
+    def shrink(self, value: Sound, state: State) -> tuple[Tensor, TimeContext]:
+        """The frames: what training changes."""
+        return self.prepare(value, state, None)
+
+    def prepare(
+        self, value: Sound | tuple[Tensor, TimeContext], state: State, rng: np.random.Generator | None
+    ) -> tuple[Tensor, TimeContext]:
+        """Log-mel frames `[T, M]`, float32, `T = 1 + S // hop`; in training a few less, and changed."""
+        if isinstance(value, Sound):
+            hop, window = (round(self._rate * ms / 1000) for ms in (self.hop_ms, self.window_ms))
+            mel = log_mel(torch.from_numpy(value.wave), rate=self._rate, mels=self.mels, hop=hop, window=window)
+            value = relative(mel), TimeContext(value.rate, value.samples, hop / self._rate)
+        mel, context = value
+        if rng is not None and self._alter > 0:
+            mel = altered(mel, torch.tensor(state["mean"]), self._alter, rng)
+        return mel, context
 
     def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
         """`{"mel": [n, T, M], "length": [n]}`, padded to the longest with zeros that nobody reads."""
@@ -132,7 +175,13 @@ class Audio(Modality):
         return {"mel": nn.utils.rnn.pad_sequence(list(items), batch_first=True), "length": length}
 
     def build(self, state: State, width: int) -> ConvNet:
-        """The convolutional network."""
+        """The convolutional network.
+
+        Raises:
+            ConfigError: `alter` is out of range.
+        """
+        if not 0 <= self._alter <= 1:
+            raise ConfigError(f"alter: {self.alter} is out of range; give 0 (not at all) to 1")
         return ConvNet(state, width, channels=self.channels, depth=self.depth, stride=self.stride)
 
 
@@ -257,6 +306,25 @@ def log_mel(wave: Tensor, *, rate: int, mels: int, hop: int, window: int) -> Ten
     spectrum = torch.stft(wave, window, hop, window=hann, pad_mode="constant", return_complex=True)  # [bins, T]
     power = spectrum.real.square() + spectrum.imag.square()
     return (power.T @ mel_filters(mels, power.shape[0], rate).to(power)).clamp(min=FLOOR).log10()
+
+
+def altered(mel: Tensor, mean: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
+    """Training's view of log-mel frames `[T, M]`.
+
+    Up to a twentieth of the frames is cut off each end; noise of one level lies under the sound, up to 20 dB below its
+    loudest band; up to an eighth of the frames and a fifth of the bands show `mean [M]`. All that times `strength`.
+    """
+    first, last = (int(len(mel) * strength * rng.uniform(0, 0.05)) for _ in range(2))
+    mel = mel[first : len(mel) - last]
+    level = rng.uniform(-RANGE, -RANGE + strength * (RANGE - 2))
+    seed = int(rng.integers(2**31))
+    noise = level + 0.3 * torch.randn(mel.shape, generator=torch.Generator().manual_seed(seed))
+    mel = (10**mel + 10**noise).log10().clamp(max=0.0)
+    frames, bands = (int(n * strength * rng.uniform(0, share)) for n, share in zip(mel.shape, (1 / 8, 1 / 5)))
+    start, low = (int(rng.integers(0, n - hidden + 1)) for n, hidden in zip(mel.shape, (frames, bands)))
+    mel[start : start + frames] = mean
+    mel[:, low : low + bands] = mean[low : low + bands]
+    return mel
 
 
 def thin(mel: Tensor) -> Tensor:

