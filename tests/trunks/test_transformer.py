@@ -76,7 +76,7 @@ def test_short_spans_are_not_pooled() -> None:
 def test_grids_are_pooled_over_squares_and_words_over_stretches() -> None:
     """By hand; a slot's mean is over what is present in it."""
     row, photo, note = part(None, 1, "set", (1,)), part("photo", 24, "grid", (4, 6)), part("note", 10, "words", (10,))
-    note.mask[1, 4:] = False
+    note.mask[1, 3:] = False
     tokens = Tokens.cat([row, photo, note])
     pooling = pooling_for(tokens, 6)
     assert pooling is not None
@@ -87,6 +87,7 @@ def test_grids_are_pooled_over_squares_and_words_over_stretches() -> None:
     torch.testing.assert_close(pooled[:, 1], grid[:, :2, :2].mean((1, 2)))
     torch.testing.assert_close(pooled[:, 6], grid[:, 2:, 4:].mean((1, 2)))
     torch.testing.assert_close(pooled[0, 7], note.values[0, :2].mean(0))
+    torch.testing.assert_close(pooled[1, 8], note.values[1, 2])  # its neighbour is padding
     assert mask[1].tolist() == [True] * 9 + [False] * 3
     spread = pooling.spread(pooled)
     assert torch.equal(spread[:, 1], spread[:, 8])  # the same square
