@@ -120,7 +120,7 @@ def split_by_column(table: Table, column: str) -> Splits:
     if strange:
         listed = ", ".join(f"{name!r} ({count} rows)" for name, count in strange.most_common(10))
         raise DataError(
-            f"{table.source}, column {column!r}: a split is 'train', 'val' or 'validation', or 'test'; "
+            f"{table.source}, column {column!r}: a split is 'train', 'val' (also 'validation', 'dev') or 'test'; "
             f"there are {listed}"
         )
     names = np.array([SPLIT_NAMES[name] for name in given])
