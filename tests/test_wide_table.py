@@ -65,6 +65,16 @@ def test_a_task_without_labels_says_so(run: Run) -> None:
     assert metrics["validation"][UNSEEN] is None and metrics["majority"][UNSEEN] is None
 
 
+def test_many_tasks_have_a_page_of_the_best_and_the_worst(run: Run) -> None:
+    page = (run.folder / "report.html").read_text()
+    assert "and those that gain least" in page
+    assert "score above guessing" in page
+    assert len(page) < 1_000_000
+    absence = json.loads((run.folder / "report" / "absence.json").read_text())
+    assert absence["screened"] == 30
+    assert len({column["name"] for column in absence["columns"]}) == 8
+
+
 def test_600_names_survive(tmp_path: Path) -> None:
     write_wide_table(tmp_path / "wide_table.parquet", rows=2)
     (tmp_path / CONFIG.name).write_text(CONFIG.read_text())

@@ -12,7 +12,7 @@ from trunkline.report.files import read_json
 
 FILE = "comparison.json"
 VERSION = 1
-TONES = {"better": "good", "worse": "bad", "no difference seen": "unsure"}
+TONES = {"better": "good", "worse": "bad", "no difference seen": "none"}
 
 
 def runs_in(folder: Path) -> list[Path]:
