@@ -20,6 +20,7 @@ from trunkline import MultiTaskModel, RunError, load, modalities, tasks
 from trunkline import fit as fit_model
 from trunkline.balancers import UPGrad
 from trunkline.data import read_table, write_rows
+from trunkline.run import fitting
 from trunkline.training import LAST
 from trunkline.training import checkpoint as checkpoints
 from trunkline.training.signals import StopSignal
@@ -83,6 +84,24 @@ def test_a_run_that_was_killed_goes_on_from_its_last_validation(
         file.write('{"step": 4, "lo')
     fit_model(config(world, **training), out=tmp_path / "parts", resume=True)
     assert traces(tmp_path / "parts") == traces(whole.folder)
+
+
+def test_a_run_that_ended_without_its_files_goes_on_to_write_them(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit(world, tmp_path / "whole")
+    monkeypatch.setattr(fitting, "_metrics", lambda *_: raise_interrupt())
+    with pytest.raises(KeyboardInterrupt):
+        fit(world, tmp_path / "parts")
+    monkeypatch.undo()
+    assert_unfinished(tmp_path / "parts")
+    resumed = fit_model(config(world), out=tmp_path / "parts", resume=True)
+    assert traces(tmp_path / "parts") == traces(whole.folder)
+    assert resumed.metrics["test"] == whole.metrics["test"]
+
+
+def raise_interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def test_resume_begins_where_nothing_has_begun(world: Path, tmp_path: Path) -> None:

@@ -66,11 +66,11 @@ def train(
     loop = _Loop(stepper, judge, training.labelled(), settings, from_first_process(folder))
     try:
         loop.run(show_progress)
+        return loop.finish()
     finally:
         loop.log.close()
         network.to("cpu")
         engine.to("cpu")
-    return loop.finish()
 
 
 def make_fabric(settings: Settings) -> Fabric:
