@@ -18,7 +18,7 @@ from PIL import Image
 
 from demos.tables import fingerprint, forget_package, in_a_process_of_its_own
 from trunkline.demos import CATALOG, digits, espeak, recording
-from trunkline.demos.holes import hide_half
+from trunkline.demos.holes import hide_labels
 from trunkline.errors import ConfigError
 
 pytest.importorskip("sklearn")
@@ -45,7 +45,7 @@ def planned() -> list[digits.Row]:
 
 def tell(planned: list[digits.Row]) -> list[dict[str, str]]:
     rng = np.random.default_rng(0)
-    return hide_half(digits.TASKS, [row.split for row in planned], [row.truth for row in planned], rng)
+    return hide_labels(digits.TASKS, [row.split for row in planned], [row.truth for row in planned], digits.HIDDEN, rng)
 
 
 # The same bytes

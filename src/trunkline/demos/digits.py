@@ -23,7 +23,7 @@ from PIL import Image
 from trunkline.demos import folders
 from trunkline.demos.espeak import Utterance
 from trunkline.demos.extras import load_extra
-from trunkline.demos.holes import hide_half
+from trunkline.demos.holes import hide_labels
 from trunkline.demos.recording import PITCHES, RATES, VOICES, write_sounds
 
 VERSION = 3  # raise it with every change of what is written: caches are named by it
@@ -32,6 +32,8 @@ ROWS = 3600
 SPLITS = {"train": 70, "val": 10, "test": 20}  # percent of the rows and of the handwritten digits
 INPUTS = ("picture", "sound")
 TASKS = ("written", "spoken", "language", "voice", "sum")
+
+HIDDEN = 0.5  # of the labels that could be known
 
 LANGUAGES = ("en", "de", "fr", "es")
 
@@ -111,7 +113,7 @@ def write(folder: Path, *, rows: int = ROWS, seed: int = 0) -> Path:
         _write_pictures(draft / "pictures", table, drawing)
         utterances = {index: row.utterance for index, row in enumerate(table) if row.utterance is not None}
         write_sounds(draft / "sounds", utterances, speaking)
-        told = hide_half(TASKS, [row.split for row in table], [row.truth for row in table], hiding)
+        told = hide_labels(TASKS, [row.split for row in table], [row.truth for row in table], HIDDEN, hiding)
         folders.write_table(draft / "rows.csv", ["split", *INPUTS, *TASKS], map(_cells, itertools.count(), table, told))
         (draft / "config.yaml").write_bytes(CONFIG.encode())
     return folder / "config.yaml"

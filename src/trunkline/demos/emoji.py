@@ -1,10 +1,10 @@
 """Emoji drawn, written and spoken in four languages.
 
-A picture, a name in one language, the name spoken in another: OpenMoji's pictures, turned and tinted; names in English,
-German, French and Spanish; the voices of espeak-ng. What an emoji is (`category`, `subcategory`) can be told from each
-input alone, with more or less luck; `language` and `voice` only from the sound. The emoji of the test rows are in no
-other row. Every combination of inputs is as frequent as any other, so three cells in seven are absent; and so is half
-of the labels that could be known.
+A picture, a name in one language, the name spoken in another: OpenMoji's pictures, turned and tinted; names written in
+English or German, spoken in these, French or Spanish; the voices of espeak-ng. What an emoji is (`category`,
+`subcategory`) can be told from each input alone, with more or less luck; `language` and `voice` only from the sound.
+The emoji of the test rows are in no other row. Every combination of inputs is as frequent as any other, so three cells
+in seven are absent; and so is a quarter of the labels that could be known.
 
 Nothing is downloaded, and the same arguments give the same bytes.
 """
@@ -22,7 +22,7 @@ from PIL import Image
 
 from trunkline.demos import folders
 from trunkline.demos.espeak import Utterance
-from trunkline.demos.holes import hide_half
+from trunkline.demos.holes import hide_labels
 from trunkline.demos.openmoji import Artist, Emoji, gather
 from trunkline.demos.recording import PITCHES, RATES, VOICES, write_sounds
 
@@ -34,8 +34,11 @@ INPUTS = ("picture", "name", "sound")
 PATTERNS = [pattern for count in (1, 2, 3) for pattern in itertools.combinations(INPUTS, count)]
 TASKS = ("category", "subcategory", "language", "voice")
 
-LANGUAGES = ("en", "de", "fr", "es")
-LONGEST_NAME = 30  # letters, in any of the languages
+HIDDEN = 0.25  # of the labels that could be known
+
+SPOKEN = ("en", "de", "fr", "es")
+WRITTEN = ("en", "de")
+LONGEST_NAME = 24  # letters, in any of the languages
 FEWEST = 6  # emoji of a subcategory
 
 LETTER_SIZE = 96  # pixels of the drawing, before it is made small
@@ -113,7 +116,7 @@ def write(folder: Path, *, rows: int = ROWS, seed: int = 0) -> Path:
         _write_pictures(draft / "pictures", table, drawing)
         utterances = {index: row.utterance for index, row in enumerate(table) if row.utterance is not None}
         write_sounds(draft / "sounds", utterances, speaking)
-        told = hide_half(TASKS, [row.split for row in table], [row.truth for row in table], hiding)
+        told = hide_labels(TASKS, [row.split for row in table], [row.truth for row in table], HIDDEN, hiding)
         folders.write_table(draft / "rows.csv", ["split", *INPUTS, *TASKS], map(_cells, itertools.count(), table, told))
         (draft / "config.yaml").write_bytes(CONFIG.encode())
     return folder / "config.yaml"
@@ -128,7 +131,7 @@ def plan(rows: int, rng: np.random.Generator) -> list[Row]:
     parts = 10 * len(PATTERNS)
     if rows <= 0 or rows % parts:
         raise ValueError(f"rows={rows}: give a multiple of {parts}, so that splits and absent cells come out exactly")
-    divided = divide(choose(gather(LANGUAGES)), rng)
+    divided = divide(choose(gather(SPOKEN)), rng)
     table = []
     for split, percent in SPLITS.items():
         shown = itertools.cycle(divided[split])
@@ -161,7 +164,9 @@ def divide(emoji: Sequence[Emoji], rng: np.random.Generator) -> dict[str, list[E
 
 def _draw_row(split: str, emoji: Emoji, inputs: Sequence[str], rng: np.random.Generator) -> Row:
     """Written in one language, spoken in another."""
-    written, spoken = (LANGUAGES[number] for number in rng.choice(len(LANGUAGES), 2, replace=False))
+    spoken = SPOKEN[rng.integers(len(SPOKEN))]
+    others = [language for language in WRITTEN if language != spoken]
+    written = others[rng.integers(len(others))]
     voice, rate, pitch = (int(rng.integers(len(values))) for values in (VOICES, RATES, PITCHES))
     said = _without_asides(emoji.names[spoken])
     utterance = Utterance(said, spoken, VOICES[voice], RATES[rate], PITCHES[pitch])
