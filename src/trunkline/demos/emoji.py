@@ -58,7 +58,7 @@ tasks:
   subcategory: category
   language: category
   voice: category
-training: {steps: 500, threads: 1, seed: 0}
+training: {steps: 400, threads: 1, seed: 0}
 """
 
 
