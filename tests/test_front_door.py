@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +76,22 @@ def test_the_command_line_stays_small() -> None:
         "list": [],
         "demo": ["--keep", "--out"],
     }
+
+
+def test_warnings_are_said_in_plain_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trunkline's own without the line of code, others with it."""
+    import warnings
+
+    from trunkline import cli
+
+    def app() -> None:
+        warnings.warn_explicit("44 rows are left out", UserWarning, str(Path(cli.__file__).parent / "plan.py"), 84)
+        warnings.warn_explicit("old", DeprecationWarning, "elsewhere.py", 3)
+
+    monkeypatch.setattr(cli, "app", app)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        cli.main()
+    said = capsys.readouterr().err
+    assert "Warning\n44 rows are left out\n" in said
+    assert "elsewhere.py:3: DeprecationWarning: old" in said

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -36,13 +37,29 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
-    """Entry point: known errors are said in plain words, without a trace."""
+    """Entry point: known errors and warnings are said in plain words, without a trace."""
+    warnings.showwarning = _say_warning
     try:
         app()
     except TrunklineError as error:
         Console(stderr=True).print(type(error).__name__, style="bold red")
         print(error, file=sys.stderr)
         sys.exit(1)
+
+
+def _say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Trunkline's own in plain words; where another package's come from is what one wants to know of them."""
+    is_own = issubclass(category, UserWarning) and Path(filename).is_relative_to(Path(__file__).parent)
+    text = str(message) if is_own else warnings.formatwarning(message, category, filename, lineno, line).rstrip()
+    Console(stderr=True).print("Warning", style="bold yellow")
+    print(text, file=sys.stderr)
 
 
 @app.command()
@@ -101,6 +118,8 @@ def init(
     out.print(shown)
     if begun.faults:
         out.print(f"{len({f.row for f in begun.faults})} rows cannot be used and will be left out.", highlight=False)
+    if not target and look.tasks:
+        out.print(f"Guessed: what to learn is {', '.join(look.tasks)}. --target names other columns.", highlight=False)
     out.print(f"Config: {begun.path}. Next: trunkline check {begun.path}", highlight=False)
 
 

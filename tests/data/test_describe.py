@@ -62,6 +62,8 @@ def texts(n: int) -> list[str]:
         ("x", [Image.new("RGB", (4, 4))] * 3, "image"),
         ("x", [(np.zeros(99, np.float32), 8000)] * 3, "audio"),
         ("x", ["O O B-city", "O", "B-city I-city O"] * 9, "tags"),
+        ("x", [f"B-{i:04d}" for i in range(60)], "identifier"),
+        ("x", [f"{1 + i % 28}.3.2021" for i in range(60)], "date"),
         ("x", [["O", "B-city"], ["O"]] * 9, "tags"),
         ("x", [{"a": 1}] * 3, "unknown"),
         ("x", [[1], [1, 2]] * 3, "unknown"),
@@ -141,6 +143,11 @@ class TestMess:
         found = describe_column("x", [f"{i}.5" for i in range(40)] + ["lots", "few"])
         assert found.kind == "number"
         assert found.mess == ("2 cells are no numbers: 'lots', 'few'",)
+
+    def test_what_is_written_for_people_elsewhere_is_no_number_here(self):
+        found = describe_column("x", ["8.25", "9.5", "7.75", "8.5"] * 9 + ["8,2", "7,9"])
+        assert found.kind == "number"
+        assert found.mess == ("2 cells are no numbers: '8,2', '7,9'",)
         assert describe_column("x", ["12 Main Street", "7 High Street", "1 Oak Lane"] * 3).kind == "category"
 
     def test_white_space_types_and_infinities(self):

@@ -41,7 +41,7 @@ def input_type(found: Description) -> Inferred:
         "binary": ("category" if found.low is None else "number", ""),
         "constant": ("category" if found.low is None else "number", "; it can teach nothing"),
         "identifier": (_identifier_type(found), "; an identifier teaches nothing that holds for new rows"),
-        "date": ("text", "; read as words: year, month, day"),
+        "date": ("text", "; read as words, if at all: a number, such as the month, tells more"),
         "tags": ("text", ""),
         "labels": (None if found.distinct is None else "text", ""),
         "empty": (None, ": leave it out"),

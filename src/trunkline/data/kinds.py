@@ -18,7 +18,10 @@ from trunkline.data.numerals import ALWAYS_ABSENT, is_truth
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 SOUNDS = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus"})
 NEARLY_ALL = 0.95
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?")
+_DATE = re.compile(
+    r"(?:\d{4}-\d{2}-\d{2}|\d{1,2}([./])\d{1,2}\1\d{4})"
+    r"(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?"
+)
 _TAG = re.compile(r"O|[BIESLU]-\S+")
 _CODE = re.compile(r"\S*\d\S*|[0-9a-f-]{32,36}")
 
@@ -131,7 +134,9 @@ def _dates(counts: Counts) -> Description | None:
     texts = _spread(counts.texts)
     if sum(_DATE.fullmatch(text) is not None for text in texts) < NEARLY_ALL * len(texts):
         return None
-    return Description("date", f"dates from {min(counts.texts)} to {max(counts.texts)}")
+    if all(text[4:5] == "-" for text in texts):  # year first: they sort as they are written
+        return Description("date", f"dates from {min(counts.texts)} to {max(counts.texts)}")
+    return Description("date", f"dates, such as {texts[0]!r}")
 
 
 def _tags(counts: Counts) -> Description | None:
@@ -142,7 +147,8 @@ def _tags(counts: Counts) -> Description | None:
 
 
 def _are_tags(words: Sequence[str]) -> bool:
-    return any(word != "O" for word in words) and all(_TAG.fullmatch(word) for word in words)
+    # Words outside of every span are what tells tags from codes such as B-0815.
+    return {"O"} < set(words) and all(_TAG.fullmatch(word) for word in words)
 
 
 def _first_tag(words: Sequence[str]) -> str:

@@ -76,6 +76,7 @@ def texts_as_numbers(name: str, counts: Counts) -> Description | None:
             values[value] += count
         else:
             sorts["other"][text] = count
+            sorts["loose"].pop(text, None)
     numbers = np.array(sorted(values))
     described = numbers_as(name, numbers, np.array([values[v] for v in numbers.tolist()]))
     told = {"loose": "written for people", "other": "no numbers", "absent": "taken for absent"}
