@@ -45,7 +45,7 @@ def test_inputs_of_every_kind():
     config = load(["rating", "bought", "same", "row_id", "day", "price"], ["age"])
     assert [c.type for c in config.inputs.values()] == ["number", "category", "number", "number", "text", "number"]
     assert "identifier teaches nothing" in config.inputs["row_id"].reason
-    assert "year, month, day" in config.inputs["day"].reason
+    assert "read as words" in config.inputs["day"].reason
     assert config.inputs["price"].make().read("1.200,50 €") == 1200.5
 
 
