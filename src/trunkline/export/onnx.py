@@ -62,6 +62,7 @@ def export_onnx(
         DataError: an input is present in none of the rows.
     """
     _check_installed()
+    _check_encoders(predictor.preprocessing)
     path = Path(path)
     heads = _chosen_heads(predictor.preprocessing, tasks)
     batches = RowBatches(predictor.preprocessing, table, with_targets=False)
@@ -120,6 +121,12 @@ def _compare(
         ours = plain[unit.name].output
         differences[unit.name] = float((torch.from_numpy(theirs)[rows] - ours).abs().max())
     return differences
+
+
+def _check_encoders(states: Preprocessing) -> None:
+    for name, column in states.schema.inputs.items():
+        if (reason := column.modality.refuses_export) is not None:
+            raise ConfigError(f"inputs.{name}: {reason}; this network cannot be exported")
 
 
 def _chosen_heads(states: Preprocessing, tasks: Sequence[str] | None) -> list[HeadUnit]:

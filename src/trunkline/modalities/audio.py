@@ -18,19 +18,19 @@ import soundfile
 import soxr
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from trunkline.errors import ConfigError, DataError
+from trunkline.modalities import pretrained_audio
 from trunkline.modalities.contract import Choices, Encoder, Modality
+from trunkline.modalities.convnet import ConvNet
 from trunkline.showing import Shown, shown_sound
-from trunkline.types import Span, State, TimeContext, Tokens
+from trunkline.types import State, TimeContext
 
 RATE = 16000  # samples a second, at most, where nothing else is said
 MANY = 20_000  # sounds that are varied enough by themselves
 FRAMES = 512  # frames that `fit` thins a sound to
 FLOOR = 1e-10  # least power of a band
 RANGE = 8.0  # powers of ten kept below a sound's loudest band (80 dB)
-LOCAL = 16  # channels of the convolution over time and frequency
 QUIET = -3.0  # log10 power under which the loudest band is noise (about -65 dB of full scale), not to be amplified
 
 
@@ -59,6 +59,11 @@ class Audio(Modality):
         depth: residual blocks.
         stride: frames a token.
         alter: how much training changes sounds, from 0, not at all, to 1.
+        encoder: a pretrained network in place of the one from scratch, on what it wants of a sound:
+            `transformers:NAME`, `transformers:FOLDER` or `package:resemblyzer`. Of the options above only `rate` and
+            `max_seconds` are for it.
+        freeze: leave the pretrained network as it is; what it says about a sound is then worked out once.
+        encoder_lr: learning rate of a pretrained network that is not frozen, as a share of everything else's.
     """
 
     axis = "time"
@@ -78,7 +83,13 @@ class Audio(Modality):
         depth: int = 3,
         stride: int = 2,
         alter: float | None = None,
+        encoder: str | None = None,
+        freeze: bool = True,
+        encoder_lr: float = 0.1,
     ) -> None:
+        self.encoder = encoder
+        self.freeze = freeze
+        self.encoder_lr = encoder_lr
         self.alter = alter
         self.rate = rate
         self.mels = mels
@@ -123,9 +134,14 @@ class Audio(Modality):
             self.read(cell)
 
     @property
+    def refuses_export(self) -> str | None:
+        """A pretrained network's: what makes frames of a sound for it is not written in PyTorch."""
+        return None if self.encoder is None else f"what {self.encoder!r} makes of a sound first is no part of a graph"
+
+    @property
     def is_random(self) -> bool:
         """Whether training changes sounds."""
-        return self._alter > 0
+        return self._alter > 0 and self.encoder is None
 
     @property
     def _rate(self) -> int:
@@ -137,6 +153,8 @@ class Audio(Modality):
 
     def choose(self, sample: Sequence[Sound], rows: int) -> Choices:
         """The rate of the sounds themselves, and how much training changes them."""
+        if self.encoder is not None:
+            return {"rate": (pretrained_audio.describe(self.encoder)["rate"], "what the pretrained network hears")}
         rates = Counter(min(RATE, sound.rate) for sound in sample)
         rate, count = rates.most_common(1)[0] if sample else (RATE, 0)
         return {
@@ -146,6 +164,11 @@ class Audio(Modality):
 
     def fit(self, values: Iterable[Sound]) -> State:
         """`{"mean", "std"}` of each mel band over the frames."""
+        if self.encoder is not None:
+            about = pretrained_audio.describe(self.encoder)
+            if about["rate"] != self._rate:
+                raise ConfigError(f"rate: {self.encoder!r} hears {about['rate']} samples a second, not {self._rate}")
+            return {"encoder": about}
         frames = [thin(self.prepare(value, {}, None)[0]).double() for value in values]
         if len(frames) == 0:
             return {"mean": [-RANGE / 2] * self.mels, "std": [RANGE / 4] * self.mels}
@@ -160,6 +183,8 @@ class Audio(Modality):
         self, value: Sound | tuple[Tensor, TimeContext], state: State, rng: np.random.Generator | None
     ) -> tuple[Tensor, TimeContext]:
         """Log-mel frames `[T, M]`, float32, `T = 1 + S // hop`; in training a few less, and changed."""
+        if isinstance(value, Sound) and self.encoder is not None:
+            return torch.from_numpy(value.wave), TimeContext(value.rate, value.samples, 1 / self._rate)
         if isinstance(value, Sound):
             hop, window = (round(self._rate * ms / 1000) for ms in (self.hop_ms, self.window_ms))
             mel = log_mel(torch.from_numpy(value.wave), rate=self._rate, mels=self.mels, hop=hop, window=window)
@@ -171,80 +196,24 @@ class Audio(Modality):
 
     def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
         """`{"mel": [n, T, M], "length": [n]}`, padded to the longest with zeros that nobody reads."""
+        if self.encoder is not None:
+            return pretrained_audio.collate(items)
         length = torch.tensor([len(item) for item in items])
         return {"mel": nn.utils.rnn.pad_sequence(list(items), batch_first=True), "length": length}
 
-    def build(self, state: State, width: int) -> ConvNet:
-        """The convolutional network.
+    def build(self, state: State, width: int) -> Encoder:
+        """The convolutional network, or the pretrained one.
 
         Raises:
             ConfigError: `alter` is out of range.
         """
+        if self.encoder is not None:
+            return pretrained_audio.build(
+                state, width, encoder=self.encoder, freeze=self.freeze, lr_factor=self.encoder_lr
+            )
         if not 0 <= self._alter <= 1:
             raise ConfigError(f"alter: {self.alter} is out of range; give 0 (not at all) to 1")
         return ConvNet(state, width, channels=self.channels, depth=self.depth, stride=self.stride)
-
-
-class ConvNet(Encoder):
-    """Convolutions over time and frequency, then over time, normalised frame by frame.
-
-    What lies behind a sound's end is set to zero before every convolution, as if the sound stood alone: its tokens do
-    not depend on how far it is padded.
-
-    Args:
-        state: of the audio.
-        width: `D`.
-        channels: `C`.
-        depth: residual blocks.
-        stride: frames a token.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, state: State, width: int, *, channels: int, depth: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        self.register_buffer("mean", torch.tensor(state["mean"]), persistent=False)
-        self.register_buffer("std", torch.tensor(state["std"]), persistent=False)
-        # A kernel of 2·stride + 1 frames makes ⌈T / stride⌉ tokens, and every frame is seen by at least two of them.
-        self.local = nn.Conv2d(1, LOCAL, (2 * stride + 1, 5), stride=(stride, 2), padding=(stride, 2))
-        self.mix = nn.Linear(LOCAL * math.ceil(len(state["mean"]) / 2), channels)
-        self.blocks = nn.ModuleList(TimeBlock(channels) for _ in range(depth))
-        self.project = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, width))
-
-    def forward(self, values: dict[str, Tensor]) -> Tokens:
-        """`{"mel": [n, T, M], "length": [n]}` → tokens `[n, L, D]` in one `time` span, `L = ⌈T / stride⌉`."""
-        mel, length = values["mel"], values["length"].unsqueeze(1)
-        frames = torch.arange(mel.shape[1], device=mel.device) < length  # [n, T]
-        mel = ((mel - self.mean) / self.std).masked_fill(~frames.unsqueeze(-1), 0.0)
-        x = F.gelu(self.local(mel.unsqueeze(1)))  # [n, LOCAL, L, M / 2]
-        x = self.mix(x.transpose(1, 2).flatten(2))  # [n, L, C]
-        mask = torch.arange(x.shape[1], device=x.device) * self.stride < length  # [n, L]
-        for block in self.blocks:
-            x = block(x, mask)
-        tokens = self.project(x).masked_fill(~mask.unsqueeze(-1), 0.0)
-        span = Span("", 0, x.shape[1], "time", (x.shape[1],), (float(self.stride),))
-        return Tokens(tokens, mask, (span,))
-
-
-class TimeBlock(nn.Module):
-    """One channel at a time over time, then all channels of one frame: `x [n, L, C]`, `mask [n, L]` → `[n, L, C]`.
-
-    The block of Liu et al., "A ConvNet for the 2020s" (2022), along one axis.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.along = nn.Conv1d(channels, channels, 9, padding=4, groups=channels)
-        self.across = nn.Sequential(
-            nn.LayerNorm(channels), nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels)
-        )
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """What stands behind a `False` is not read."""
-        alone = x.masked_fill(~mask.unsqueeze(-1), 0.0)
-        return x + self.across(self.along(alone.transpose(1, 2)).transpose(1, 2))
 
 
 def read_file(path: str | Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray, int, int]:

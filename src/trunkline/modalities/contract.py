@@ -81,6 +81,11 @@ class Modality(ABC):
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
 
     @property
+    def refuses_export(self) -> str | None:
+        """Why its encoder cannot be part of an exported graph, or `None` where it can."""
+        return None
+
+    @property
     def is_random(self) -> bool:
         """Whether `prepare` draws from `rng` in training (augmentation). If not, prepared items are kept."""
         return False

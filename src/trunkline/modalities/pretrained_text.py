@@ -130,6 +130,7 @@ def from_hub(encoder: str, load: Any, source: str, **options: Any) -> Any:
     """
     if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
         raise ConfigError(f"encoder: {encoder!r}: there is no folder {source}")
+    need("transformers.utils.logging", "text", encoder).disable_progress_bar()
     try:
         return load(str(Path(source).expanduser()) if source.startswith("~") else source, **options)
     # What transformers and its hub's client raise when there is no connection, no such name, or no such file.

@@ -1,0 +1,238 @@
+"""Pretrained sounds by name: `transformers:NAME` (or a folder), and what packages carry, `package:resemblyzer`.
+
+Shape legend: `n` rows, `S` samples, `L` tokens, `F` features, `D` width.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.errors import ConfigError
+from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, fit_weights, need, packaged
+from trunkline.modalities.pretrained_text import empty_model, fill_model, from_hub, where
+from trunkline.types import Span, State, Tokens
+
+PACKAGES = {"resemblyzer": ("resemblyzer", "resemblyzer", "pretrained.pt")}
+WHISPER, SPECTROGRAM = "whisper", "audio-spectrogram-transformer"
+
+
+def describe(encoder: str) -> State:
+    """What the state of a sound says about its encoder: `{"config", "extractor"}`, or its package's name.
+
+    Raises:
+        ConfigError: there is no such network, it is of a kind not known here, or the library is not installed.
+    """
+    source = where(encoder, PACKAGES)
+    if encoder.startswith("package:"):
+        need("transformers", "pretrained", encoder)
+        return {"package": encoder.partition(":")[2], "rate": 16000}
+    transformers = need("transformers", "text", encoder)
+    config = from_hub(encoder, transformers.AutoConfig.from_pretrained, source)
+    if config.model_type not in (WHISPER, SPECTROGRAM) and not hasattr(config, "conv_stride"):
+        raise ConfigError(
+            f"encoder: {encoder!r} is of type {config.model_type}; sounds are read by networks like wav2vec2 (also "
+            f"hubert, wavlm …), {WHISPER} and {SPECTROGRAM}"
+        )
+    extractor = from_hub(encoder, transformers.AutoFeatureExtractor.from_pretrained, source)
+    return {
+        "config": json.loads(config.to_json_string(use_diff=False)),
+        "extractor": json.loads(extractor.to_json_string()),
+        "rate": extractor.sampling_rate,
+    }
+
+
+def collate(items: Sequence[Tensor]) -> dict[str, Tensor]:
+    """`{"wave": [n, S], "length": [n]}`, padded to the longest with zeros that nobody reads."""
+    length = torch.tensor([len(item) for item in items])
+    return {"wave": nn.utils.rnn.pad_sequence(list(items), batch_first=True), "length": length}
+
+
+def build(state: State, width: int, *, encoder: str, freeze: bool, lr_factor: float) -> PretrainedAudio:
+    """The network that the state describes, its weights still random."""
+    about = state["encoder"]
+    if "package" in about:
+        voice = Voice()
+        load: Any = functools.partial(_load_packaged, encoder=encoder)
+        return PretrainedAudio(voice, width, weights=load, freeze=freeze, lr_factor=lr_factor)
+    transformers = need("transformers", "text", encoder)
+    listener = Listener(empty_model(transformers, about["config"]), about["extractor"], about["rate"])
+    load = functools.partial(_load, encoder=encoder)
+    return PretrainedAudio(listener, width, weights=load, freeze=freeze, lr_factor=lr_factor)
+
+
+class PretrainedAudio(PretrainedEncoder):
+    """A pretrained network of sounds; what it says about each moment is a token.
+
+    Rows of one length go through it together and without padding, so a row's tokens depend on no other row, whatever
+    the network does at a sound's end.
+
+    Args:
+        network: sounds of one length `[n, S]` → features `[n, L, F]`; knows its `features`, and how many tokens a
+            sound gets (`tokens`) and samples a token stands for (`stride`).
+        width: `D`.
+        **options: see `PretrainedEncoder`.
+    """
+
+    def __init__(self, network: Listener | Voice, width: int, **options: Any) -> None:
+        super().__init__(network, features=network.features, width=width, keep=True, **options)
+
+    def lengths(self, values: dict[str, Tensor]) -> Lengths:
+        samples: list[int] = values["length"].tolist()
+        return {"wave": samples}, [self._listener.tokens(count) for count in samples]
+
+    def run(self, values: dict[str, Tensor]) -> Tensor:
+        length = values["length"]
+        rows: list[Tensor] = [values["wave"]] * len(length)
+        for samples in length.unique().tolist():
+            where = (length == samples).nonzero().flatten().tolist()
+            for row, features in zip(where, self.network(values["wave"][where, :samples])):
+                rows[row] = features
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def forward(self, values: dict[str, Tensor]) -> Tokens:
+        """`{"wave": [n, S], "length": [n]}` → tokens `[n, L, D]` in one `time` span; its stride counts samples."""
+        features = self.features(values)
+        counts = torch.tensor(self.lengths(values)[1], device=features.device).unsqueeze(1)
+        mask = torch.arange(features.shape[1], device=features.device) < counts
+        tokens = self.project(features).masked_fill(~mask.unsqueeze(2), 0.0)
+        span = Span("", 0, features.shape[1], "time", (features.shape[1],), (self._listener.stride,))
+        return Tokens(tokens, mask, (span,))
+
+    @property
+    def _listener(self) -> Listener | Voice:
+        assert isinstance(self.network, Listener | Voice)
+        return self.network
+
+
+class Listener(nn.Module):
+    """A network of transformers on what its own feature extractor makes of a sound.
+
+    Args:
+        model: of a kind like wav2vec2, of Whisper (of which the encoder is run), or a spectrogram Transformer.
+        extractor: the feature extractor's options.
+        rate: samples a second.
+    """
+
+    def __init__(self, model: Any, extractor: dict[str, Any], rate: int) -> None:
+        super().__init__()
+        self.kind, self.rate, self.options = model.config.model_type, rate, json.dumps(extractor)
+        self.model = model.get_encoder() if self.kind == WHISPER else model
+        config = model.config
+        self.features: int = config.d_model if self.kind == WHISPER else config.hidden_size
+        if self.kind == WHISPER:
+            self.window, self.places = extractor["chunk_length"] * rate, config.max_source_positions
+        elif self.kind == SPECTROGRAM:
+            self.window = config.max_length * rate // 100  # its frames are 10 ms apart
+            self.places = (config.max_length - config.patch_size) // config.time_stride + 1
+        self.strides = tuple(getattr(config, "conv_stride", ()))
+        self.kernels = tuple(getattr(config, "conv_kernel", ()))
+
+    @property
+    def stride(self) -> float:
+        """Samples a token."""
+        return float(math.prod(self.strides)) if self.strides else self.window / self.places
+
+    def tokens(self, samples: int) -> int:
+        """How many a sound of so many samples gets."""
+        if not self.strides:
+            return min(self.places, max(1, math.ceil(samples / self.stride)))
+        for kernel, stride in zip(self.kernels, self.strides):
+            samples = max(0, (samples - kernel) // stride + 1)
+        return max(1, samples)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """`[n, S]` → `[n, L, F]`."""
+        count = self.tokens(waves.shape[1])
+        least = self._least()
+        if self.strides and waves.shape[1] < least:  # too short for one token
+            waves = nn.functional.pad(waves, (0, least - waves.shape[1]))
+        said = _extractor(self.options)(list(waves.cpu().numpy()), sampling_rate=self.rate, return_tensors="pt")
+        key = next(name for name in ("input_values", "input_features") if name in said)
+        states = self.model(said[key].to(waves.device)).last_hidden_state
+        if self.kind == SPECTROGRAM:  # two marks, then patches, all of one band after another
+            states = states[:, 2:].unflatten(1, (-1, self.places)).mean(1)
+        return states[:, :count]
+
+    def _least(self) -> int:
+        """Samples that make one token."""
+        samples = 1
+        for kernel, stride in zip(reversed(self.kernels), reversed(self.strides)):
+            samples = (samples - 1) * stride + kernel
+        return samples
+
+
+class Voice(nn.Module):
+    """The speaker encoder of Resemblyzer: an LSTM over mel frames, and what it says at the end of each window.
+
+    Wan et al., "Generalized end-to-end loss for speaker verification" (2018). Frames of 25 ms, 10 ms apart; windows of
+    1.6 s, 0.8 s apart.
+    """
+
+    features, rate, hop, window, step = 256, 16000, 160, 160, 80
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(40, 256, 3, batch_first=True)
+        self.linear = nn.Linear(256, 256)
+
+    @property
+    def stride(self) -> float:
+        """Samples a token."""
+        return float(self.step * self.hop)
+
+    def tokens(self, samples: int) -> int:
+        """How many a sound of so many samples gets."""
+        return 1 + max(0, math.ceil((1 + samples // self.hop - self.window) / self.step))
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """`[n, S]` → `[n, L, 256]`."""
+        mels = self.mel(waves)
+        starts = range(0, self.step * self.tokens(waves.shape[1]), self.step)
+        said = [self.lstm(mels[:, start : start + self.window])[1][0][-1] for start in starts]
+        return nn.functional.normalize(self.linear(torch.stack(said, 1)).relu(), dim=2)
+
+    def mel(self, waves: Tensor) -> Tensor:
+        """`[n, S]` → power in 40 bands `[n, T, 40]`; what is more silent than -30 dB of full scale is made as loud."""
+        loudness = waves.square().mean(1, keepdim=True).clamp(min=1e-10).sqrt()
+        waves = waves * (10 ** (-30 / 20) / loudness).clamp(min=1.0)
+        waves = nn.functional.pad(waves, (200, 200))
+        hann = torch.hann_window(400, device=waves.device)
+        spectrum = torch.stft(waves, 400, self.hop, window=hann, center=False, return_complex=True)
+        filters = torch.from_numpy(_slaney()).to(waves)
+        return spectrum.abs().square().transpose(1, 2) @ filters
+
+
+@functools.cache
+def _extractor(options: str) -> Any:
+    """A feature extractor of transformers from its options as JSON."""
+    plain = json.loads(options)
+    return getattr(need("transformers", "text", "transformers:"), plain["feature_extractor_type"])(**plain)
+
+
+@functools.cache
+def _slaney() -> Any:
+    from transformers.audio_utils import mel_filter_bank
+
+    return mel_filter_bank(201, 40, 0, 8000, 16000, norm="slaney", mel_scale="slaney")
+
+
+def _load(network: nn.Module, *, encoder: str) -> None:
+    assert isinstance(network, Listener)
+    if network.kind != WHISPER:
+        fill_model(network.model, encoder=encoder, packages=PACKAGES)
+        return
+    transformers = need("transformers", "text", encoder)
+    theirs = from_hub(encoder, transformers.AutoModel.from_pretrained, where(encoder, PACKAGES))
+    network.model.load_state_dict(theirs.get_encoder().state_dict())
+
+
+def _load_packaged(network: nn.Module, *, encoder: str) -> None:
+    stored = torch.load(packaged(encoder, PACKAGES), weights_only=True, map_location="cpu")
+    fit_weights(network, stored["model_state"], encoder)

@@ -1,0 +1,158 @@
+"""Pretrained sounds by name, with tiny networks in folders: no hub is asked."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trunkline import testing
+from trunkline.data import read_table
+from trunkline.errors import ConfigError
+from trunkline.export import export_onnx
+from trunkline.loading import load
+from trunkline.modalities import Audio
+from trunkline.modalities.pretrained_audio import Voice
+from trunkline.model import MultiTaskModel
+from trunkline.run import fit
+from trunkline.tasks import Binary
+
+transformers = pytest.importorskip("transformers")
+
+RATE = 16000
+SIZE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+def sounds(*counts: int) -> list[Any]:
+    rng = np.random.default_rng(0)
+    return [(0.1 * rng.standard_normal(count), RATE) for count in counts or (5000, 8000, 8000, 12000)]
+
+
+def wav2vec2() -> tuple[Any, Any]:
+    convolutions: dict[str, Any] = {"conv_dim": (8, 8), "conv_stride": (20, 16), "conv_kernel": (40, 20)}
+    config = transformers.Wav2Vec2Config(
+        **SIZE, **convolutions, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, feat_extract_norm="group"
+    )
+    return transformers.Wav2Vec2Model(config), transformers.Wav2Vec2FeatureExtractor()
+
+
+def whisper() -> tuple[Any, Any]:
+    config = transformers.WhisperConfig(
+        vocab_size=50, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=16,
+        decoder_attention_heads=2, decoder_ffn_dim=16, num_mel_bins=20, max_source_positions=100,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
+    return transformers.WhisperModel(config), transformers.WhisperFeatureExtractor(feature_size=20, chunk_length=2)
+
+
+def spectrogram() -> tuple[Any, Any]:
+    config = transformers.ASTConfig(**SIZE, max_length=200, num_mel_bins=32)
+    return transformers.ASTModel(config), transformers.ASTFeatureExtractor(max_length=200, num_mel_bins=32)
+
+
+MAKERS = {"wav2vec2": wav2vec2, "whisper": whisper, "spectrogram": spectrogram}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    made = {}
+    for name, make in MAKERS.items():
+        torch.manual_seed(3)
+        made[name] = tmp_path_factory.mktemp(name)
+        for part in make():
+            part.save_pretrained(made[name])
+    return made
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_they_keep_the_contract(name: str, folders: dict[str, Path]) -> None:
+    for freeze in (True, False):
+        testing.check_modality(Audio(encoder=f"transformers:{folders[name]}", freeze=freeze), sounds(), tolerance=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "counts"),
+    [("wav2vec2", 320, (15, 24)), ("whisper", 320, (16, 25)), ("spectrogram", 32000 / 19, (3, 5))],
+)
+def test_tokens_cover_the_sound_and_no_more(
+    name: str, stride: float, counts: tuple[int, int], folders: dict[str, Path]
+) -> None:
+    modality = Audio(encoder=f"transformers:{folders[name]}")
+    values = [modality.read(cell) for cell in sounds(5000, 8000)]
+    state = modality.fit(values)
+    tokens = modality.build(state, 8)(modality.collate([modality.prepare(v, state, None)[0] for v in values]))
+    assert tokens.mask.sum(1).tolist() == list(counts)
+    assert tokens.spans[0].axis == "time" and tokens.spans[0].stride[0] == pytest.approx(stride)
+
+
+def test_it_says_what_the_model_says(folders: dict[str, Path]) -> None:
+    modality = Audio(encoder=f"transformers:{folders['wav2vec2']}")
+    values = [modality.read(cell) for cell in sounds()]
+    state = modality.fit(values)
+    encoder: Any = modality.build(state, 8)
+    encoder.load_pretrained()
+    batch = modality.collate([modality.prepare(v, state, None)[0] for v in values])
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folders["wav2vec2"])
+    model = transformers.AutoModel.from_pretrained(folders["wav2vec2"]).eval()
+    for _ in range(2):  # the second time from what was kept
+        features = encoder.eval().features(batch)
+        for row, value in enumerate(values):
+            ready = extractor(value.wave, sampling_rate=RATE, return_tensors="pt").input_values
+            with torch.no_grad():
+                expected = model(ready).last_hidden_state[0]
+            torch.testing.assert_close(features[row, : len(expected)], expected, atol=1e-4, rtol=0)
+
+
+def test_a_run_needs_no_folder_and_says_why_it_is_not_exported(folders: dict[str, Path], tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(folders["whisper"], own)
+    rows = [{"sound": sound, "long": len(sound[0]) > 6000} for sound in sounds() * 4]
+    run = fit(
+        MultiTaskModel({"sound": Audio(encoder=f"transformers:{own}")}, {"long": Binary()}, width=16),
+        rows, steps=2, batch_size=8, threads=1, out=tmp_path / "run",
+    )  # fmt: skip
+    shutil.rmtree(own)
+    loaded = load(tmp_path / "run")
+    assert str(loaded.predict(rows[:3])) == str(run.predictor.predict(rows[:3]))
+    with pytest.raises(ConfigError, match=r"inputs.sound: what 'transformers:.*' makes of a sound first is no part"):
+        export_onnx(loaded, read_table(rows), tmp_path / "model.onnx")
+
+
+def test_what_cannot_work_says_why(tmp_path: Path, folders: dict[str, Path]) -> None:
+    transformers.BertConfig().save_pretrained(tmp_path)
+    cells = [Audio().read(cell) for cell in sounds()]
+    for options, message in [
+        ({"encoder": f"transformers:{tmp_path}"}, "is of type bert; sounds are read by networks like wav2vec2"),
+        ({"encoder": f"transformers:{folders['whisper']}", "rate": 8000}, "hears 16000 samples a second, not 8000"),
+        ({"encoder": "package:resembler"}, "Did you mean 'resemblyzer'"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            Audio(**options).fit(cells)
+        assert message in str(caught.value)
+    assert Audio(encoder=f"transformers:{folders['whisper']}").choose(cells, 4)["rate"][0] == 16000
+
+
+def test_the_voice_encoder_has_a_token_for_each_window() -> None:
+    voice = Voice().eval()
+    for seconds, count in ((0.3, 1), (1.0, 1), (1.7, 2), (4.0, 5)):
+        samples = round(RATE * seconds)
+        assert voice.tokens(samples) == count == voice(torch.randn(2, samples)).shape[1]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("resemblyzer") is None, reason="the package resemblyzer is not installed")
+def test_the_packaged_one_tells_voices() -> None:
+    """Its frames are librosa's: of a tone, the band that holds it is the loudest."""
+    modality = Audio(encoder="package:resemblyzer")
+    values = [modality.read(cell) for cell in sounds(16000, 16000)]
+    state = modality.fit(values)
+    encoder: Any = modality.build(state, 8)
+    encoder.load_pretrained()
+    features = encoder.eval().features(modality.collate([modality.prepare(v, state, None)[0] for v in values]))
+    one, two = features[:, 0]
+    assert float(one.norm()) == pytest.approx(1, abs=1e-4)
+    assert float(one @ two) > 0.8  # noise is noise, to a network that knows sounds
