@@ -100,7 +100,7 @@ def test_paths_are_files_only_where_some_are_there(tmp_path):
     (tmp_path / "t.csv").write_text("photo,sound,gone\n" + "\n".join(",".join(r.values()) for r in rows))
     found = describe(read_table(tmp_path / "t.csv"))
     assert [d.kind for d in found.values()] == ["image", "audio", "text"]
-    assert found["photo"].mess == ("about 20% of the files are not there, such as '8.png'",)
+    assert found["photo"].mess == ("about 20.0% of the files are not there, such as '8.png'",)
     assert "there is no 'x0.png'" in found["gone"].mess[0]
 
 

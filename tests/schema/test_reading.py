@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trunkline.data import Table, read_table
@@ -88,6 +88,15 @@ def tables(cells: list[Any]) -> list[Table]:
 )
 @settings(max_examples=25, deadline=None)
 @given(cells=columns)
+@example(cells=[*map(str, range(AT_ONCE)), "nan"])
+@example(cells=[*map(str, range(AT_ONCE)), "1e400", None])
+@example(cells=[*map(str, range(AT_ONCE)), "+4", " 5 "])
+@example(cells=[*map(str, range(AT_ONCE)), "x"])
+@example(cells=[*map(float, range(AT_ONCE)), float("inf")])
+@example(cells=[0.0, -0.0] * AT_ONCE)
+@example(cells=[2**53 + 1, -(2**63), 7] * AT_ONCE)
+@example(cells=[True, False, None] * AT_ONCE)
+@example(cells=["yes", "a|b", "x"] * AT_ONCE)
 def test_at_once_is_one_by_one(reader, cells):
     for table in tables(cells):
         values, faults = one_by_one(reader, table.column("a") if "a" in table.columns else [])

@@ -80,10 +80,10 @@ def _files(counts: Counts, base: Path | None) -> Description | None:
         if len(gone) == len(paths):
             kept = texts_as_words(counts)
             return replace(kept, mess=(f"cells look like paths of {what}, but there is no {gone[0]!r} {where}",))
-        mess = [f"about {len(gone) / len(texts):.0%} of the files are not there, such as {gone[0]!r}"] if gone else []
+        mess = [f"about {len(gone) / len(texts):.1%} of the files are not there, such as {gone[0]!r}"] if gone else []
         if len(paths) < len(texts):
             other = next(text for text in texts if Path(text).suffix.lower() not in endings)
-            mess.append(f"about {1 - len(paths) / len(texts):.0%} of the cells are no path of one, such as {other!r}")
+            mess.append(f"about {1 - len(paths) / len(texts):.1%} of the cells are no path of one, such as {other!r}")
         return Description(kind, f"paths of {what} that are there", mess=tuple(mess))  # type: ignore[arg-type]
     return None
 

@@ -105,7 +105,9 @@ def _sort(
         gone = next((mess for mess in found.mess if "look like paths" in mess), None)
         if gone is not None:
             left_out[name] = gone
-        elif found.kind in ("constant", "empty", "identifier", "date") or kind.type is None:
+        elif found.kind == "date":
+            left_out[name] = f"{found.reason}; `{name}: text` among the inputs reads year, month and day as words"
+        elif found.kind in ("constant", "empty", "identifier") or kind.type is None:
             left_out[name] = kind.reason
         elif leak := next((leak for leak in leaks if leak), None):
             left_out[name] = f"{leak}, which would give it away"
