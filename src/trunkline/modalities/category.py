@@ -17,7 +17,8 @@ class Category(Modality):
     """A name out of a few. Encoded in the table block; a name that training never saw is known as unknown.
 
     Args:
-        max_values: the most frequent this many names get an embedding of their own.
+        max_values: the most frequent this many names get an embedding of their own; one that occurs in a single row
+            has nothing to learn from, and is unknown.
     """
 
     axis = "set"
@@ -34,7 +35,7 @@ class Category(Modality):
         """`{"values": {name: number}}`, numbered from 1, most frequent first, equal counts by name."""
         names, counts = np.unique(np.array(list(values), dtype=object), return_counts=True)
         order = sorted(range(len(names)), key=lambda i: (-counts[i], names[i]))
-        return {"values": {names[i]: number for number, i in enumerate(order[: self.max_values], 1)}}
+        return {"values": {names[i]: number for number, i in enumerate(order[: self.max_values], 1) if counts[i] > 1}}
 
     def prepare(self, value: str, state: State, rng: np.random.Generator | None) -> tuple[int, Context | None]:
         """Its number, from 1; 0 is unknown."""

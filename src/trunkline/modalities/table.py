@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.modalities.contract import Block, Bound
+from trunkline.modalities.curves import Curves
 from trunkline.types import Span, Tokens
 
 MAX_TOKENS = 32
@@ -18,8 +19,9 @@ UNKNOWN = 0.02  # share of the known names that training takes for unknown
 class TableBlock(Block):
     """Numbers and categories → one token an input, or one in all when there are more than `MAX_TOKENS` inputs.
 
-    The token of a number `x` is `x·w + b`, that of a category its embedding. An absent cell has a learned token that
-    starts where a number equals its mean, so that an input which training never missed can still be missed later.
+    The token of a number lies on a curve (see `Curves`), that of a category is its embedding. An absent cell has a
+    learned token that starts where a number's line is at its mean, so that an input which training never missed can
+    still be missed later.
     An unknown name has an embedding too, one a column, that starts at zero; training takes a few of the known names
     for unknown, so that it learns what to expect of a name it has not seen. A column that had no value in training is
     taken for absent ever after: nothing is known about its values.
@@ -42,14 +44,14 @@ class TableBlock(Block):
         self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.long), persistent=False)
         self.register_buffer("categories", torch.tensor(categories, dtype=torch.long), persistent=False)
         self.register_buffer("offsets", offsets[:-1], persistent=False)
-        self.weight = nn.Parameter(torch.randn(len(numbers), width) * max(len(inputs), 1) ** -0.5)
+        states = [state for i, (_, state) in enumerate(inputs.values()) if i in set(numbers)]
+        self.curves = Curves(states, width, inputs=len(inputs))
         self.bias = nn.Parameter(torch.zeros(len(inputs) if len(inputs) <= MAX_TOKENS else 1, width))
         self.missing = nn.Parameter(torch.zeros(len(inputs), width))
-        self.embedding = nn.Embedding(int(offsets[-1]), width) if categories else None
-        if self.embedding is not None:
-            nn.init.normal_(self.embedding.weight, std=max(len(inputs), 1) ** -0.5)
-            with torch.no_grad():
-                self.embedding.weight[self.offsets] = 0.0
+        # A matrix, not an `nn.Embedding`: it has weight decay, which a name seen in few rows needs most.
+        self.name_weight = nn.Parameter(torch.randn(int(offsets[-1]), width) * max(len(inputs), 1) ** -0.5)
+        with torch.no_grad():
+            self.name_weight[self.offsets] = 0.0
 
     @classmethod
     def pack(cls, inputs: Bound, items: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
@@ -67,7 +69,7 @@ class TableBlock(Block):
         numbers, categories = values["numbers"], values["categories"]
         if not self.all_known:
             flags = self.known.expand(len(numbers), -1) if flags is None else flags & self.known
-        if self.training and self.embedding is not None:
+        if self.training and categories.shape[1]:
             unknown = torch.rand(categories.shape, device=categories.device) < UNKNOWN
             categories = categories.masked_fill(unknown, 0)
         if flags is not None:
@@ -79,11 +81,9 @@ class TableBlock(Block):
 
     def _one_each(self, numbers: Tensor, categories: Tensor, flags: Tensor | None) -> Tokens:
         """Tokens `[n, k, D]`."""
-        parts = [numbers.unsqueeze(-1) * self.weight]
-        if self.embedding is not None:
-            parts.append(self.embedding(categories + self.offsets))
+        parts = [self.curves.tokens(numbers), self._names(categories)]
         order = torch.cat([self.numbers, self.categories]).argsort()
-        tokens = torch.cat(parts, 1)[:, order] + self.bias
+        tokens = torch.cat([part for part in parts if part.shape[1]], 1)[:, order] + self.bias
         if flags is not None:
             tokens = torch.where(flags.unsqueeze(-1), tokens, (self.bias + self.missing).to(tokens.dtype))
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
@@ -91,13 +91,17 @@ class TableBlock(Block):
         return Tokens(tokens, mask, spans)
 
     def _pooled(self, numbers: Tensor, categories: Tensor, flags: Tensor | None) -> Tokens:
-        """One token `[n, 1, D]`: the sum over inputs, as one matrix product each for numbers and absences."""
-        total = torch.addmm(self.bias[0], numbers, self.weight)
-        if self.embedding is not None:
-            embedded = self.embedding(categories + self.offsets)
+        """One token `[n, 1, D]`: the sum over inputs, as few matrix products for numbers and absences."""
+        total = self.bias[0] + self.curves.total(numbers, None if flags is None else flags[:, self.numbers])
+        if categories.shape[1]:
+            embedded = self._names(categories)
             if flags is not None:
                 embedded = embedded.masked_fill(~flags[:, self.categories].unsqueeze(-1), 0.0)
             total = total + embedded.sum(1)
         if flags is not None:
             total = total + (~flags).to(total.dtype) @ self.missing
         return Tokens.of_rows(total, self.inputs[0])
+
+    def _names(self, categories: Tensor) -> Tensor:
+        """Embeddings `[n, C, D]`."""
+        return nn.functional.embedding(categories + self.offsets, self.name_weight)
