@@ -5,6 +5,7 @@ import torch
 
 from trunkline.modalities import Category, Number
 from trunkline.modalities import table as module
+from trunkline.modalities.curves import bent
 from trunkline.modalities.table import TableBlock
 
 torch.set_num_threads(1)
@@ -30,14 +31,14 @@ def test_equal_names_of_two_columns_share_nothing():
     first, second = (block(values, None).values - block.bias)[0]
     assert not torch.allclose(first, second)
     first.sum().backward()
-    assert (block.embedding.weight.grad.abs().sum(1) > 0).tolist() == [False, True, False, False, False, False]
+    assert (block.name_weight.grad.abs().sum(1) > 0).tolist() == [False, True, False, False, False, False]
 
 
 def test_a_missing_number_is_its_learned_token():
     block = build({"size": SCALE, "age": SCALE})
     values = {"numbers": torch.tensor([[2.0, 1e30]]).double(), "categories": torch.zeros(1, 0, dtype=torch.long)}
     tokens = block(values, torch.tensor([[True, False]])).values[0]
-    torch.testing.assert_close(tokens[0], 2 * block.weight[0] + block.bias[0])
+    torch.testing.assert_close(tokens[0], bent(torch.tensor(2.0).double()) * block.curves.line_weight[0] + block.bias[0])
     assert torch.equal(tokens[1], block.bias[1] + block.missing[1])
 
 
@@ -81,12 +82,12 @@ class TestUnknownNames:
     def test_one_starts_at_zero(self):
         torch.manual_seed(0)
         block = TableBlock({"a": (NAMES, SHOPS), "b": (NAMES, SHOPS)}, 6).eval()
-        assert (block.embedding.weight.abs().sum(1) == 0).tolist() == [True, False, False, True, False, False]
+        assert (block.name_weight.abs().sum(1) == 0).tolist() == [True, False, False, True, False, False]
 
     def test_training_takes_a_few_known_names_for_unknown(self):
         block = build({"a": SHOPS, "b": SHOPS}).train()
         values = {"numbers": torch.zeros(20_000, 0).double(), "categories": torch.ones(20_000, 2, dtype=torch.long)}
-        unknown = block.embedding.weight[block.offsets] + block.bias  # [2, D]
+        unknown = block.name_weight[block.offsets] + block.bias  # [2, D]
         share = (block(values, None).values == unknown).all(-1).double().mean(0)
         assert (share - module.UNKNOWN).abs().max() < 0.005
         assert not (block.eval()(values, None).values == unknown).any()
@@ -95,7 +96,7 @@ class TestUnknownNames:
         block = build({"a": SHOPS}).train()
         values = {"numbers": torch.zeros(500, 0).double(), "categories": torch.ones(500, 1, dtype=torch.long)}
         block(values, None).values.sum().backward()
-        assert block.embedding.weight.grad[0].abs().sum() > 0
+        assert block.name_weight.grad[0].abs().sum() > 0
 
     def test_numbers_alone_draw_nothing(self):
         block = build({"a": SCALE}).train()

@@ -138,7 +138,7 @@ def test_states_come_from_the_training_rows_alone() -> None:
     rows = [{"x": 0, "y": "a"}, {"x": 2, "y": "b"}, {"x": 1000, "y": "a"}]
     bound = Schema({"x": Number()}, {"y": CategoryTask()})
     states = Preprocessing.fit(bound, read_table(rows), [0, 1]).states
-    assert states["inputs"]["x"] == {"mean": 1.0, "std": 1.0}
+    assert states["inputs"]["x"] == {"mean": 1.0, "std": pytest.approx(0.98), "knots": [], "common": []}
     assert states["tasks"]["y"]["prior"] == [0.5, 0.5]
 
 

@@ -347,7 +347,6 @@ def test_every_weight_is_decayed_and_nothing_else(tmp_path: Path) -> None:
         "encoders.2.embedding.weight",
         "encoders.3.bias",
         "encoders.3.missing",
-        "encoders.3.embedding.weight",
         "fusion.kinds",
         "fusion.query",
         "heads.0.linear.bias",

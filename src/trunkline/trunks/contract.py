@@ -24,9 +24,12 @@ class TrunkModule(nn.Module, ABC):
     Attributes:
         one_view: every task sees the same view and no private layer takes part (hard sharing), so the model may
             make it once for all.
+        members: row tokens that its taps and views begin with, if they have any: one for each member of an ensemble,
+            whose answers are averaged.
     """
 
     one_view: ClassVar[bool] = False
+    members: int = 1
 
     @abstractmethod
     def share(self, tokens: Tokens) -> Taps:
