@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.fusion.contract import Fusion, FusionModule
-from trunkline.fusion.layers import KeptTokens
+from trunkline.fusion.layers import KeptTokens, Pool
 from trunkline.types import Tokens
 
 
@@ -18,18 +18,19 @@ class ConcatModule(FusionModule):
     def __init__(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> None:
         super().__init__()
         self.encoders = tuple(encoders)
+        self.pools = nn.ModuleList(Pool(width) for _ in encoders)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in encoders)
         self.mix = nn.Linear(len(encoders) * width, width) if len(encoders) > 1 else nn.Identity()
         self.kept = KeptTokens(keep, width)
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
-        rows = [norm(tokens[name].row()) for name, norm in zip(self.encoders, self.norms)]
+        rows = [norm(pool(tokens[name])) for name, pool, norm in zip(self.encoders, self.pools, self.norms)]
         row = nn.functional.gelu(self.mix(torch.cat(rows, -1)))
         return self.kept(row, list(tokens.values()))
 
 
 class Concat(Fusion):
-    """Each input's tokens are averaged to one vector; the vectors are joined and, if several, mixed by a linear layer.
+    """Each input's tokens are pooled to one vector (see `Pool`); the vectors are joined and, if several, mixed by a linear layer.
 
     An absent input takes part with its learned token. Spans that a task reads follow behind, with a projection of the
     row added to each token, so that every position knows of the other inputs.

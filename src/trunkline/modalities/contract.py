@@ -114,12 +114,13 @@ class Modality(ABC):
         """Present cells of a whole column, decoded at once as `read` decodes each; `None` where it must."""
         return None
 
-    def choose(self, sample: Sequence[Any], rows: int) -> Choices:
+    def choose(self, sample: Sequence[Any], rows: int, *, is_read: bool = False) -> Choices:
         """Values for the options that were left open (`None`), each with its reason; they go into the resolved config.
 
         Args:
             sample: some decoded values of the training split (`fit_sample` at most, evenly spaced), to look at.
             rows: training rows that have this input.
+            is_read: some task reads its tokens, not only the row.
         """
         return {}
 

@@ -147,7 +147,7 @@ class Image(Modality):
         """The picture itself, small."""
         return shown_picture(value, caption=f"{value.shape[1]} × {value.shape[0]}")
 
-    def choose(self, sample: Sequence[np.ndarray], rows: int) -> Choices:
+    def choose(self, sample: Sequence[np.ndarray], rows: int, *, is_read: bool = False) -> Choices:
         """Size and stride from the pictures' sizes, what training changes from how many there are."""
         if self.encoder is not None:
             return self._choose_pretrained(sample, rows)

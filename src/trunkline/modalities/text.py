@@ -21,10 +21,12 @@ from torch.nn import functional as F
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_text
-from trunkline.modalities.contract import Encoder, Modality
+from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.types import Span, State, Tokens, WordsContext
 
 PIECE = re.compile(r"\w+|[^\w\s]")
+SAMPLE = 2_000  # texts whose lengths are looked at
+SHORT = 24  # pieces of a text on average
 PADDING, EMPTY = 0, 1  # ids; the buckets of unknown pieces follow, then the vocabulary
 
 
@@ -43,8 +45,11 @@ class Text(Modality):
         buckets: number of buckets, at least 1.
         max_length: tokens read of one text; what comes later is cut.
         lower: ignore case.
-        layers: Transformer layers.
+        layers: Transformer layers; 0 for a bag of words and of pairs of words, which reads long texts at a tenth of the
+            cost and says as much about what they are about.
         heads: attention heads; must divide the model's width.
+        bigrams: embeddings for pairs of neighbouring pieces, which share them by their hash (Joulin et al. 2017, "Bag
+            of tricks for efficient text classification"); 0 for none.
         dropout: probability.
         word_dropout: probability that training takes a known piece for unknown.
         encoder: a pretrained network in place of the one from scratch, with its own tokens: `transformers:NAME`,
@@ -62,11 +67,12 @@ class Text(Modality):
         *,
         min_count: int = 2,
         buckets: int = 64,
-        max_length: int = 256,
+        max_length: int | None = None,
         lower: bool = True,
-        layers: int = 2,
+        layers: int | None = None,
         heads: int = 4,
-        dropout: float = 0.1,
+        bigrams: int | None = None,
+        dropout: float | None = None,
         word_dropout: float = 0.05,
         encoder: str | None = None,
         freeze: bool = True,
@@ -79,6 +85,7 @@ class Text(Modality):
         self.lower = lower
         self.layers = layers
         self.heads = heads
+        self.bigrams = bigrams
         self.dropout = dropout
         self.word_dropout = word_dropout
         self.encoder = encoder
@@ -95,6 +102,24 @@ class Text(Modality):
             raise DataError(f"a text is a string, not {type(cell).__name__} ({cell!r:.60})")
         return str(cell)
 
+    def choose(self, sample: Sequence[str], rows: int, *, is_read: bool = False) -> Choices:
+        """Depth by length: attention costs most where texts are long, and brings most where words are few."""
+        if self.encoder is not None:
+            return {}
+        some = sample[:: max(1, len(sample) // SAMPLE)]
+        lengths = np.array([len(PIECE.findall(text)) for text in some] or [1])
+        mean, longest = lengths.mean(), int(np.quantile(lengths, 0.99))
+        layers = 2 if mean <= SHORT or is_read else 0
+        most = 256 if layers else 1024
+        pairs = min(2**16, 2 ** math.ceil(math.log2(max(1.0, rows * mean / 16)))) if rows * mean >= 20_000 else 0
+        said = f"{rows} texts of {mean:.0f} pieces on average"
+        return {
+            "layers": (layers, f"{said}: " + ("short, or read by a task" if layers else "a bag of words reads them")),
+            "max_length": (min(most, max(16, 8 * math.ceil(longest / 8))), f"one text in a hundred has over {longest}"),
+            "bigrams": (pairs, f"{said}: " + ("pairs of words recur" if pairs else "too few for pairs to recur")),
+            "dropout": ((0.3, f"{rows} texts are few") if rows < 100_000 else (0.1, f"{rows} texts are many")),
+        }
+
     def fit(self, values: Iterable[str]) -> State:
         """`{"ids": {piece: id}}`, most frequent first, equal counts in alphabetical order."""
         if self.encoder is not None:
@@ -105,10 +130,10 @@ class Text(Modality):
             pieces = [piece for word in text.split() for piece in self._pieces(word)]
             counts.update(pieces)
             rows += 1
-            cut += len(pieces) > self.max_length
+            cut += len(pieces) > self._length
         if cut:
             warnings.warn(
-                f"{cut} of {rows} texts have more than max_length={self.max_length} tokens; the rest is not read",
+                f"{cut} of {rows} texts have more than max_length={self._length} tokens; the rest is not read",
                 stacklevel=2,
             )
         known = sorted((p for p, c in counts.items() if c >= self.min_count), key=lambda p: (-counts[p], p))
@@ -118,15 +143,15 @@ class Text(Modality):
     def prepare(self, value: str, state: State, rng: np.random.Generator | None) -> tuple[Tensor, WordsContext]:
         """Ids `[L]`, `1 <= L <= max_length`, and which tokens each word became. An empty text has one token."""
         if self.encoder is not None:
-            return pretrained_text.prepare(value, state["encoder"], self.max_length or 256)
+            return pretrained_text.prepare(value, state["encoder"], self._length)
         words = tuple(value.split())
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         for word in words:
             start = len(ids)
             ids += [state["ids"].get(piece) or bucket_id(piece, self.buckets) for piece in self._pieces(word)]
-            spans.append((min(start, self.max_length), min(len(ids), self.max_length)))
-        return torch.tensor(ids[: self.max_length] or [EMPTY]), WordsContext(words, tuple(spans))
+            spans.append((min(start, self._length), min(len(ids), self._length)))
+        return torch.tensor(ids[: self._length] or [EMPTY]), WordsContext(words, tuple(spans))
 
     def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
         """`{"ids": [n, L], "mask": [n, L] bool}`, padded to the longest."""
@@ -150,11 +175,16 @@ class Text(Modality):
         return TextEncoder(
             torch.tensor(unknown),
             width,
-            layers=self.layers,
+            layers=2 if self.layers is None else self.layers,
             heads=self.heads,
-            dropout=self.dropout,
+            bigrams=self.bigrams or 0,
+            dropout=0.1 if self.dropout is None else self.dropout,
             word_dropout=self.word_dropout,
         )
+
+    @property
+    def _length(self) -> int:
+        return 256 if self.max_length is None else self.max_length
 
     def _pieces(self, word: str) -> list[str]:
         pieces = PIECE.findall(word)
@@ -170,6 +200,9 @@ def bucket_id(piece: str, buckets: int) -> int:
 class TextEncoder(Encoder):
     """Ids → tokens: embedding, a look at both neighbours, sinusoidal positions, pre-norm Transformer layers.
 
+    Without layers there are neither positions nor neighbours: each token is its piece's embedding and, if there are
+    bigrams, that of the pair it makes with the piece before.
+
     The look at the neighbours is a convolution of width 3 in every channel. Attention alone takes many examples to
     learn what stands next to a word; with it, small tables are enough.
 
@@ -178,6 +211,7 @@ class TextEncoder(Encoder):
         width: `D`.
         layers: Transformer layers.
         heads: attention heads.
+        bigrams: embeddings of pairs.
         dropout: probability.
         word_dropout: probability that training takes an id for unknown.
     """
@@ -185,13 +219,26 @@ class TextEncoder(Encoder):
     unknown: Tensor
 
     def __init__(
-        self, unknown: Tensor, width: int, *, layers: int, heads: int, dropout: float, word_dropout: float
+        self,
+        unknown: Tensor,
+        width: int,
+        *,
+        layers: int,
+        heads: int,
+        bigrams: int = 0,
+        dropout: float,
+        word_dropout: float,
     ) -> None:
         super().__init__()
         self.register_buffer("unknown", unknown, persistent=False)
         self.word_dropout = word_dropout
         self.embedding = nn.Embedding(len(unknown), width)  # as large as the positions: smaller, words drown in them
-        self.neighbours = nn.Conv1d(width, width, 3, padding=1, groups=width)
+        self.pairs = nn.Embedding(bigrams, width) if bigrams else None
+        if self.pairs is not None:
+            nn.init.zeros_(self.pairs.weight)
+        if not layers:
+            nn.init.normal_(self.embedding.weight, std=0.5)  # no positions to stand beside; learned sooner
+        self.neighbours = nn.Conv1d(width, width, 3, padding=1, groups=width) if layers else None
         self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
@@ -201,12 +248,22 @@ class TextEncoder(Encoder):
         ids, mask = values["ids"], values["mask"]
         if self.training and self.word_dropout:
             ids = torch.where(torch.rand(ids.shape, device=ids.device) < self.word_dropout, self.unknown[ids], ids)
-        x = self.embedding(ids).masked_fill(~mask.unsqueeze(2), 0.0)  # [n, L, D]
-        x = x + self.neighbours(x.transpose(1, 2)).transpose(1, 2)
-        x = self.dropout(x + sinusoids(ids.shape[1], x.shape[2], x.device).to(x.dtype))
+        x = self.embedding(ids)  # [n, L, D]
+        if self.pairs is not None:
+            x = x + self.pairs(self._pairs(ids))
+        x = x.masked_fill(~mask.unsqueeze(2), 0.0)
+        if self.neighbours is not None:
+            x = x + self.neighbours(x.transpose(1, 2)).transpose(1, 2)
+            x = x + sinusoids(ids.shape[1], x.shape[2], x.device).to(x.dtype)
+        x = self.dropout(x)
         for layer in self.layers:
             x = layer(x, mask)
         return Tokens(self.norm(x), mask, (Span("", 0, ids.shape[1], "words", (ids.shape[1],)),))
+
+    def _pairs(self, ids: Tensor) -> Tensor:
+        """The bucket of each piece with the one before it; the first has `PADDING` before it."""
+        assert self.pairs is not None
+        return (ids * 1_000_003 + F.pad(ids[:, :-1], (1, 0), value=PADDING)) % self.pairs.num_embeddings
 
 
 class TransformerLayer(nn.Module):

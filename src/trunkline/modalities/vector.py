@@ -48,7 +48,7 @@ class Vector(Modality):
             raise DataError(f"a vector of {len(vector)} numbers; this input has length={self.length}")
         return vector
 
-    def choose(self, sample: Sequence[np.ndarray], rows: int) -> Choices:
+    def choose(self, sample: Sequence[np.ndarray], rows: int, *, is_read: bool = False) -> Choices:
         """`length`: the one that most cells have, so that another one is an error with its row."""
         if len(sample) == 0:
             return {}

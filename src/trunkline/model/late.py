@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import ConfigError
+from trunkline.model.ensemble import repeated
 from trunkline.schema import Schema
 from trunkline.tasks import Head
 from trunkline.trunks import Trunk
@@ -69,7 +70,7 @@ def late_loss(
         alone: share of each row's weight that its inputs have alone, see `Late`.
     """
     experts = present.shape[0]
-    each = {name: value.repeat(experts, *[1] * (value.dim() - 1)) for name, value in target.items()}
+    each = repeated(target, experts)
     each["flags"] = each["flags"] & present.flatten().unsqueeze(1)
     output = head.train_output(view, each)
     together = head.loss(joined(head, output, present), dict(target))

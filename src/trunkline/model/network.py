@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from trunkline.balancers import index_like
 from trunkline.engine import Engine, Whole
+from trunkline.errors import ConfigError
 from trunkline.fusion import Fusion, LateModule
 from trunkline.modalities import Encoder
+from trunkline.model.ensemble import averaged, members_loss, rows_of_members
 from trunkline.model.late import check_late, joined, late_loss, rows_of_each, taken
 from trunkline.schema import EncoderUnit, HeadUnit, Preprocessing
 from trunkline.tasks import Head
@@ -52,6 +54,8 @@ class Network(nn.Module):
         keep = tuple(schema.inputs) if trunk.wants_tokens else schema.kept_inputs
         self.fusion = fusion.build([unit.name for unit in preprocessing.encoders], keep, width)
         self.trunk = trunk.build(preprocessing.tasks, width)
+        if fusion.is_late and self.trunk.members > 1:
+            raise ConfigError("fusion: late makes an ensemble of the inputs; leave `trunk.members` at 1")
         self.heads = nn.ModuleList(
             schema.tasks[unit.name].task.build(preprocessing.task_states(unit), width) for unit in preprocessing.heads
         )
@@ -120,7 +124,9 @@ class Network(nn.Module):
             present: `[B, inputs]`, of the whole batch.
         """
         output = head.predict_output(self.view(unit, taps, rows))
-        return joined(head, output, taken(self._experts(present), rows)) if self.is_late else output
+        if self.is_late:
+            return joined(head, output, taken(self._experts(present), rows))
+        return averaged(output, self.trunk.members) if self._is_ensemble(unit) else output
 
     @property
     def is_late(self) -> bool:
@@ -140,13 +146,20 @@ class Network(nn.Module):
             rows: `[n]`, or `None` for all.
 
         Returns:
-            `[V, n, D]` for a row head, of late fusion `[V, E · n, D]`; Tokens for any other.
+            `[V, n, D]` for a row head, of late fusion `[V, E · n, D]`, of an ensemble `[V, M · n, D]`; Tokens for any
+            other.
         """
         column = self.preprocessing.schema.tasks[unit.name]
+        if self._is_ensemble(unit):
+            return torch.stack([rows_of_members(v, self.trunk.members) for v in self._views(unit, taps, rows)])
         if column.task.reads == "row":
             return torch.stack([view.row() for view in self._views(unit, taps, rows)])
         (view,) = self._views(unit, taps, rows)
         return view if column.of is None else view.of(column.of)
+
+    def _is_ensemble(self, unit: HeadUnit) -> bool:
+        """Whether this head is asked about every member's row."""
+        return self.trunk.members > 1 and self.preprocessing.schema.tasks[unit.name].task.reads == "row"
 
     def _views(self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None) -> list[Tokens]:
         if self.is_late:
@@ -198,6 +211,8 @@ class Network(nn.Module):
         if isinstance(self.fusion, LateModule):
             present = taken(self._experts(batch.present), part.rows)
             return late_loss(head, view, part.values, present, self.fusion.alone)
+        if self._is_ensemble(unit):
+            return members_loss(head, view, part.values, self.trunk.members)
         return head.loss(head.train_output(view, part.values), part.values)
 
     def _split(self, taps: Taps, present: Sequence[str], batch: Batch, engine: Engine) -> Taps | dict[str, Taps]:
