@@ -81,10 +81,10 @@ def test_every_class_stays_in_training(tmp_path: Path) -> None:
 def test_the_default_share_is_written_down(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, rows_with(None), CONFIG.replace(", split: split", ""))
     assert plan.config.data is not None
-    assert plan.config.data.validation == 0.1
+    assert plan.config.data.validation == 0.2
     assert plan.reasons["data.validation"]
     assert plan.splits.validation is not None
-    assert len(plan.splits.validation) == 10
+    assert len(plan.splits.validation) == 20
 
 
 def test_a_run_is_not_judged_by_a_table_that_changed(tmp_path: Path) -> None:

@@ -299,11 +299,13 @@ def _scores_table(title: str, scores: dict[str, Any], majority: dict[str, Any]) 
 
 
 def _choices_table(config: Any, reasons: dict[str, str]) -> Table:
+    from trunkline.config import setting
+
     table = Table(title="chosen", title_justify="left")
     for heading in ("setting", "value", "because"):
         table.add_column(heading)
     for path, why in reasons.items():
-        table.add_row(path, str(_chosen(config, path)), why)
+        table.add_row(path, str(setting(config, path)), why)
     return table
 
 
@@ -332,18 +334,6 @@ def _describe_batch(batch: Any, preprocessing: Any) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
-
-
-def _chosen(config: Any, path: str) -> Any:
-    """The value at a dotted path; names of inputs and tasks may have dots themselves."""
-    section, _, rest = path.partition(".")
-    if section in ("inputs", "tasks"):
-        name, _, option = rest.rpartition(".")
-        component = getattr(config, section)[name]
-        return component.type if option == "type" else component.options.get(option)
-    for part in path.split("."):
-        config = getattr(config, part)
-    return getattr(config, "type", config)
 
 
 def _number(value: float | None) -> str:

@@ -12,19 +12,56 @@ from torch import Tensor
 
 from trunkline.balancers import CATALOG as BALANCERS
 from trunkline.balancers import GramianBalancer
-from trunkline.config import BalancerConfig, ComponentConfig, Config, DataConfig
+from trunkline.config import BalancerConfig, ComponentConfig, Config
 from trunkline.engine import choose_level
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.trunks import CATALOG as TRUNKS
+from trunkline.trunks import Hard
 
 Reasons = dict[str, str]
 
-VALIDATION = 0.1  # of the training table, where nothing else is said
-MIN_STEPS, MAX_STEPS, EPOCHS = 300, 5000, 30
+FEW, MANY = 5_000, 100_000  # training rows
+SMALL_TABLE = 2_000  # rows of which a tenth is too few to choose by
+MIN_STEPS, MAX_STEPS = 600, 20_000
 MINUTES = 20.0  # on a CPU; see `run.budget`
 VALIDATIONS = 20
+PATIENCE = 6  # validations
+MANY_TASKS = 64
 LOOK = 0.4  # rows looked at in all validations together, at most, in rows trained on: about an eighth of the time
 FEWEST_ROWS = 500  # to look at in a validation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What measured best at one size and kind of table, on real tables of 73 to 35 000 rows (see `docs/log.md`).
+
+    Attributes:
+        name: of the size and kind, as reasons say it.
+        epochs: passes over the rows.
+        lr: peak learning rate.
+        weight_decay: of AdamW.
+        members: of the trunk's ensemble.
+        dropout: of the trunk.
+    """
+
+    name: str
+    epochs: float
+    lr: float
+    weight_decay: float
+    members: int
+    dropout: float
+
+
+TABLES = (  # numbers and categories alone
+    Recipe("few rows of a plain table", 60, 1e-3, 0.3, 8, 0.3),
+    Recipe("a plain table of middle size", 12, 2e-3, 0.3, 4, 0.3),
+    Recipe("a large plain table", 8, 2e-3, 0.1, 1, 0.1),
+)
+OTHERS = (  # pictures, sounds, texts
+    Recipe("few rows", 40, 2e-3, 0.1, 4, 0.3),
+    Recipe("a middling number of rows", 10, 2e-3, 0.1, 2, 0.3),
+    Recipe("many rows", 6, 2e-3, 0.05, 1, 0.1),
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +71,7 @@ class Facts:
     Attributes:
         rows: training rows with at least one label.
         inputs: how many there are.
+        is_plain: all of them are numbers and categories.
         tasks: names.
         overlap: `[T, T]`, training rows that carry both labels.
         counts: `[T]`, training rows that carry each label.
@@ -41,9 +79,20 @@ class Facts:
 
     rows: int
     inputs: int
+    is_plain: bool
     tasks: Sequence[str]
     overlap: Tensor
     counts: Tensor
+
+    @property
+    def recipe(self) -> Recipe:
+        """What measured best on tables like this one."""
+        return (TABLES if self.is_plain else OTHERS)[(self.rows >= FEW) + (self.rows >= MANY)]
+
+
+def validation_share(rows: int) -> float:
+    """Of a table of so many rows, what to choose the best weights by, where nothing else is said."""
+    return 0.2 if rows < SMALL_TABLE else 0.1
 
 
 def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
@@ -56,11 +105,12 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         value, reasons[path] = make()
         return value
 
-    t = config.training
+    t, recipe = config.training, facts.recipe
+    so = f"{recipe.name} ({facts.rows:,}): measured best on such"
     batch_size = pick("training.batch_size", t.batch_size, lambda: _batch_size(facts))
     processes = t.devices if isinstance(t.devices, int) else 1
     per_epoch = math.ceil(facts.rows / (batch_size * processes))
-    steps = pick("training.steps", t.steps, lambda: _steps(t.epochs, per_epoch))
+    steps = pick("training.steps", t.steps, lambda: _steps(t.epochs, recipe.epochs, per_epoch))
     validations = pick("training.validations", t.validations, lambda: (VALIDATIONS, "as many points on each curve"))
     training = replace(
         t,
@@ -73,25 +123,24 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         validation_rows=pick(
             "training.validation_rows", t.validation_rows, lambda: _validation_rows(steps * batch_size, validations)
         ),
-        patience=pick("training.patience", t.patience, lambda: ("off", "the best weights are kept in any case")),
-        ema=pick("training.ema", t.ema, lambda: ("off", "the rate falls to zero, which averages as well")),
-        lr=pick("training.lr", t.lr, lambda: (2e-3, "a good rate for AdamW on small networks trained from scratch")),
-        weight_decay=pick("training.weight_decay", t.weight_decay, lambda: (0.05, "of AdamW, on matrices only")),
+        patience=pick("training.patience", t.patience, lambda: (PATIENCE, "it does not get better")),
+        ema=pick("training.ema", t.ema, lambda: _ema(steps)),
+        lr=pick("training.lr", t.lr, lambda: (recipe.lr, so)),
+        weight_decay=pick("training.weight_decay", t.weight_decay, lambda: (recipe.weight_decay, so)),
         warmup=pick("training.warmup", t.warmup, lambda: (0.1, "the first tenth of the steps, then a cosine to zero")),
         clip=pick("training.clip", t.clip, lambda: (1.0, "one wild batch cannot undo the ones before")),
         precision=pick("training.precision", t.precision, lambda: ("32", "safe everywhere")),
         devices=pick("training.devices", t.devices, lambda: (1, "one process")),
         input_dropout=pick("training.input_dropout", t.input_dropout, lambda: _input_dropout(facts.inputs)),
     )
+    fusion = pick("fusion", config.fusion, lambda: _component("concat", FUSION, "every input keeps its own place"))
+    trunk = pick("trunk", config.trunk, lambda: _component("hard", TRUNKS, "the cheapest way to share"))
     chosen = replace(
         config,
-        data=_with_validation(config, reasons),
         inputs={name: c.complete() for name, c in config.inputs.items()},
         tasks={name: c.complete() for name, c in config.tasks.items()},
-        fusion=pick(
-            "fusion", config.fusion, lambda: _component("concat", FUSION, "every input keeps its own place")
-        ).complete(),
-        trunk=pick("trunk", config.trunk, lambda: _component("hard", TRUNKS, "the cheapest way to share")).complete(),
+        fusion=fusion.complete(),
+        trunk=_with_members(trunk, fusion, facts, reasons).complete(),
         balancer=_with_level(pick("balancer", config.balancer, _equal), facts, reasons).complete(),
         width=pick("width", config.width, lambda: (128, "enough for small data, cheap on a CPU")),
         training=training,
@@ -99,28 +148,39 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
     return chosen, reasons
 
 
-def _with_validation(config: Config, reasons: Reasons) -> DataConfig | None:
-    """What was done when the rows were split."""
-    data = config.data
-    if data is None or data.split is not None or data.validation is not None:
-        return data
-    reasons["data.validation"] = "a share to choose the best weights by"
-    return replace(data, validation=VALIDATION)
-
-
 def _batch_size(facts: Facts) -> tuple[int, str]:
-    """At least 64 labels a task and step, on average, where there are rows enough for five batches."""
+    """At least 64 labels a task and step, on average, where there are rows enough for five batches; more of many."""
     rate = float(facts.counts.mean()) / max(facts.rows, 1)
-    wanted = min(256, 2 ** math.ceil(math.log2(64 / max(rate, 0.01))))
+    most = 1024 if facts.is_plain else 256
+    wanted = min(most, 2 ** math.ceil(math.log2(max(64 / max(rate, 0.25), facts.rows / 192))))
     size = min(wanted, max(8, 2 ** int(math.log2(facts.rows / 5 + 1))))
     return size, f"a task is labelled on {rate:.0%} of the {facts.rows} rows: about {size * rate:.0f} labels a step"
 
 
-def _steps(epochs: float | None, per_epoch: int) -> tuple[int, str]:
+def _steps(epochs: float | None, usual: float, per_epoch: int) -> tuple[int, str]:
     if epochs is not None:
         return max(1, round(epochs * per_epoch)), f"{epochs:g} epochs of {per_epoch} batches"
-    steps = min(MAX_STEPS, max(MIN_STEPS, EPOCHS * per_epoch))
-    return steps, f"{EPOCHS} epochs of {per_epoch} batches, but at least {MIN_STEPS} and at most {MAX_STEPS} steps"
+    steps = min(MAX_STEPS, max(MIN_STEPS, round(usual * per_epoch)))
+    return steps, f"{usual:g} epochs of {per_epoch} batches, but at least {MIN_STEPS} and at most {MAX_STEPS} steps"
+
+
+def _ema(steps: int) -> tuple[float, str]:
+    decay = min(0.999, max(0.95, 1 - 20 / steps))
+    return round(decay, 4), "an average over the last twentieth of the steps is better than the last of them"
+
+
+def _with_members(trunk: ComponentConfig, fusion: ComponentConfig, facts: Facts, reasons: Reasons) -> ComponentConfig:
+    """Hard sharing with what its recipe says of ensembles and dropout, where it is left open."""
+    if not issubclass(trunk.component, Hard):
+        return trunk
+    recipe = facts.recipe
+    is_one = fusion.component.is_late or len(facts.tasks) > MANY_TASKS
+    chosen = {"members": 1 if is_one else recipe.members, "dropout": recipe.dropout}
+    chosen = {name: value for name, value in chosen.items() if getattr(trunk.make(), name) is None}
+    reasons.update({f"trunk.{name}": f"{recipe.name}: measured best on such" for name in chosen})
+    if is_one and "members" in chosen:
+        reasons["trunk.members"] = "an ensemble of inputs, or of so many tasks, is enough of a crowd"
+    return trunk.with_options(chosen)
 
 
 def _minutes(accelerator: str | None) -> tuple[float | Literal["off"], str]:

@@ -221,6 +221,7 @@ def _facts(preprocessing: Preprocessing, labelled: np.ndarray) -> Facts:
     return Facts(
         rows=int(labelled.any(1).sum()),
         inputs=len(preprocessing.inputs),
+        is_plain=all(unit.is_block for unit in preprocessing.encoders),
         tasks=preprocessing.tasks,
         overlap=flags.T @ flags,
         counts=flags.sum(0),

@@ -13,7 +13,7 @@ import numpy as np
 
 from trunkline.config import Config, DataConfig
 from trunkline.data import Split, Splits, Table, make_splits, read_table
-from trunkline.defaults import VALIDATION, Reasons
+from trunkline.defaults import Reasons, validation_share
 from trunkline.errors import DataError
 from trunkline.schema import Fault, Schema, TaskColumn, bad_cells, find_faults, tell_faults
 from trunkline.tasks import Task
@@ -55,7 +55,7 @@ def table_or_share(given: Any) -> Table | float | None:
 
 
 def split_rows(config: Config, table: Table, validation: Any, test: Any) -> Splits:
-    """Splits of a table; the share of validation rows is `VALIDATION` where nothing else is said.
+    """Splits of a table; the share of validation rows is `validation_share` where nothing else is said.
 
     In a split by share every class of every task stays in the training rows, so that none is met later for the first
     time.
@@ -71,7 +71,7 @@ def split_rows(config: Config, table: Table, validation: Any, test: Any) -> Spli
         validation=validation,
         test=test,
         split=split,
-        default=VALIDATION,
+        default=validation_share(len(table)),
         stratify=[task.column for task in config.tasks.values()],
         keep=keep,
         group=None if data is None else data.group,

@@ -67,3 +67,15 @@ def _plain_value(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain_value(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def setting(config: Config, path: str) -> Any:
+    """What stands at a dotted path (names of inputs and tasks may have dots); of a component its type or an option."""
+    section, _, rest = path.partition(".")
+    value: Any = getattr(config, section)
+    if isinstance(value, Mapping):
+        name, _, rest = rest.rpartition(".")
+        value = value[name]
+    if isinstance(value, ComponentConfig):
+        return value.type if rest in ("", "type") else getattr(value, rest, value.options.get(rest))
+    return getattr(value, rest) if rest else value

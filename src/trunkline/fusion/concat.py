@@ -30,7 +30,7 @@ class ConcatModule(FusionModule):
 
 
 class Concat(Fusion):
-    """Each input's tokens are pooled to one vector (see `Pool`); the vectors are joined and, if several, mixed by a linear layer.
+    """Each input's tokens become one vector (see `Pool`); the vectors are joined and, if several, mixed by one layer.
 
     An absent input takes part with its learned token. Spans that a task reads follow behind, with a projection of the
     row added to each token, so that every position knows of the other inputs.

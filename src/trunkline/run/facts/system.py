@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from trunkline.config import Config
+from trunkline.config import setting
 from trunkline.run.facts.subject import Subject
 
 PACKAGES = (
@@ -45,22 +45,10 @@ def choices_facts(subject: Subject) -> dict[str, Any]:
     """Schema: `choices [{path, value, reason}]`, one for each setting that the config had left open."""
     config = subject.plan.config
     choices = [
-        {"path": path, "value": str(_value(config, path)), "reason": " ".join(why.split())}
+        {"path": path, "value": str(setting(config, path)), "reason": " ".join(why.split())}
         for path, why in subject.plan.reasons.items()
     ]
     return {"choices": choices}
-
-
-def _value(config: Config, path: str) -> Any:
-    """What a setting came to; the name of an input or a task may have dots in it."""
-    section, _, rest = path.partition(".")
-    value: Any = getattr(config, section)
-    if isinstance(value, dict):
-        name, _, option = rest.rpartition(".")
-        return value[name].options.get(option, "") if name in value else ""
-    for part in rest.split(".") if rest else ():
-        value = getattr(value, part)
-    return getattr(value, "type", value)
 
 
 def _device(name: str) -> str:
