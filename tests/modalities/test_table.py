@@ -38,7 +38,9 @@ def test_a_missing_number_is_its_learned_token():
     block = build({"size": SCALE, "age": SCALE})
     values = {"numbers": torch.tensor([[2.0, 1e30]]).double(), "categories": torch.zeros(1, 0, dtype=torch.long)}
     tokens = block(values, torch.tensor([[True, False]])).values[0]
-    torch.testing.assert_close(tokens[0], bent(torch.tensor(2.0).double()) * block.curves.line_weight[0] + block.bias[0])
+    torch.testing.assert_close(
+        tokens[0], bent(torch.tensor(2.0).double()) * block.curves.line_weight[0] + block.bias[0]
+    )
     assert torch.equal(tokens[1], block.bias[1] + block.missing[1])
 
 

@@ -10,7 +10,6 @@ import torch
 from trunkline.balancers import Equal
 from trunkline.data import Draw
 from trunkline.engine import Engine
-from trunkline.balancers import Equal
 from trunkline.errors import ConfigError
 from trunkline.fusion import Concat, Late
 from trunkline.model import Network
@@ -78,7 +77,7 @@ def test_tasks_that_read_tokens_find_theirs(tmp_path: Path) -> None:
 def test_inputs_that_speak_alone_are_an_ensemble_already(tmp_path: Path) -> None:
     table = world(tmp_path)
     states = Preprocessing.fit(schema(ROWS_ONLY), table, range(len(table)))
-    with pytest.raises(ConfigError, match="leave `trunk.members` at 1"):
+    with pytest.raises(ConfigError, match=r"leave `trunk.members` at 1"):
         Network(states, Late(), Hard(members=2), 16)
 
 

@@ -151,7 +151,7 @@ class Audio(Modality):
     def _alter(self) -> float:
         return 1.0 if self.alter is None else self.alter
 
-    def choose(self, sample: Sequence[Sound], rows: int) -> Choices:
+    def choose(self, sample: Sequence[Sound], rows: int, *, is_read: bool = False) -> Choices:
         """The rate of the sounds themselves, and how much training changes them."""
         if self.encoder is not None:
             return {"rate": (pretrained_audio.describe(self.encoder)["rate"], "what the pretrained network hears")}
