@@ -26,7 +26,7 @@ from trunkline.demos.holes import hide_labels
 from trunkline.demos.openmoji import Artist, Emoji, gather
 from trunkline.demos.recording import PITCHES, RATES, VOICES, write_sounds
 
-VERSION = 2  # raise it with every change of what is written: caches are named by it
+VERSION = 3  # raise it with every change of what is written: caches are named by it
 ROWS = 4200
 
 SPLITS = {"train": 70, "val": 10, "test": 20}  # percent of the rows
