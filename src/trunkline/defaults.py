@@ -58,7 +58,7 @@ TABLES = (  # numbers and categories alone
     Recipe("a large plain table", 8, 2e-3, 0.1, 1, 0.1),
 )
 OTHERS = (  # pictures, sounds, texts
-    Recipe("few rows", 40, 2e-3, 0.1, 4, 0.3),
+    Recipe("few rows", 100, 2e-3, 0.1, 4, 0.3),
     Recipe("a middling number of rows", 10, 2e-3, 0.1, 2, 0.3),
     Recipe("many rows", 6, 2e-3, 0.05, 1, 0.1),
 )

@@ -1,10 +1,11 @@
 """Text: a vocabulary of words from the training split, and a small Transformer from scratch.
 
-Shape legend: `n` rows, `L` tokens, `D` width, `H` attention heads.
+Shape legend: `n` rows, `L` tokens, `D` width, `N` n-grams of a piece at most.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import warnings
@@ -17,17 +18,20 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_text
 from trunkline.modalities.contract import Choices, Encoder, Modality
-from trunkline.types import Span, State, Tokens, WordsContext
+from trunkline.modalities.text_encoder import EMPTY, PADDING, TextEncoder
+from trunkline.types import State, WordsContext
+
+Item = Tensor | tuple[Tensor, Tensor]
 
 PIECE = re.compile(r"\w+|[^\w\s]")
 SAMPLE = 2_000  # texts whose lengths are looked at
+SPELLINGS = 2**13  # n-grams
+NGRAMS = 16  # of a piece at most
 SHORT = 24  # pieces of a text on average
-PADDING, EMPTY = 0, 1  # ids; the buckets of unknown pieces follow, then the vocabulary
 
 
 class Text(Modality):
@@ -50,6 +54,9 @@ class Text(Modality):
         heads: attention heads; must divide the model's width.
         bigrams: embeddings for pairs of neighbouring pieces, which share them by their hash (Joulin et al. 2017, "Bag
             of tricks for efficient text classification"); 0 for none.
+        ngrams: embeddings for runs of 3 to 5 letters, shared by their hash, of which a piece's spelling is made beside
+            its own embedding, so that rare and unseen words are like those that they share parts with (Bojanowski et
+            al. 2017, "Enriching word vectors with subword information"); 0 for none.
         dropout: probability.
         word_dropout: probability that training takes a known piece for unknown.
         encoder: a pretrained network in place of the one from scratch, with its own tokens: `transformers:NAME`,
@@ -59,7 +66,7 @@ class Text(Modality):
     """
 
     axis = "words"
-    varying: ClassVar = {"ids": (1,), "mask": (1,)}
+    varying: ClassVar = {"ids": (1,), "mask": (1,), "ngrams": (1,)}
 
     def __init__(
         self,
@@ -72,6 +79,7 @@ class Text(Modality):
         layers: int | None = None,
         heads: int = 4,
         bigrams: int | None = None,
+        ngrams: int | None = None,
         dropout: float | None = None,
         word_dropout: float = 0.05,
         encoder: str | None = None,
@@ -86,6 +94,7 @@ class Text(Modality):
         self.layers = layers
         self.heads = heads
         self.bigrams = bigrams
+        self.ngrams = ngrams
         self.dropout = dropout
         self.word_dropout = word_dropout
         self.encoder = encoder
@@ -112,11 +121,16 @@ class Text(Modality):
         layers = 2 if mean <= SHORT or is_read else 0
         most = 256 if layers else 1024
         pairs = min(2**16, 2 ** math.ceil(math.log2(max(1.0, rows * mean / 16)))) if rows * mean >= 20_000 else 0
+        spelling = SPELLINGS if rows * mean < 100_000 else 0
         said = f"{rows} texts of {mean:.0f} pieces on average"
         return {
             "layers": (layers, f"{said}: " + ("short, or read by a task" if layers else "a bag of words reads them")),
             "max_length": (min(most, max(16, 8 * math.ceil(longest / 8))), f"one text in a hundred has over {longest}"),
             "bigrams": (pairs, f"{said}: " + ("pairs of words recur" if pairs else "too few for pairs to recur")),
+            "ngrams": (
+                spelling,
+                f"{said}: " + ("most words are rare" if spelling else "enough to learn each word from"),
+            ),
             "dropout": ((0.3, f"{rows} texts are few") if rows < 100_000 else (0.1, f"{rows} texts are many")),
         }
 
@@ -140,24 +154,37 @@ class Text(Modality):
         first = EMPTY + 1 + self.buckets
         return {"ids": {piece: first + rank for rank, piece in enumerate(known[: self.vocabulary])}}
 
-    def prepare(self, value: str, state: State, rng: np.random.Generator | None) -> tuple[Tensor, WordsContext]:
-        """Ids `[L]`, `1 <= L <= max_length`, and which tokens each word became. An empty text has one token."""
+    def prepare(self, value: str, state: State, rng: np.random.Generator | None) -> tuple[Item, WordsContext]:
+        """Ids `[L]`, `1 <= L <= max_length`, and which tokens each word became. An empty text has one token.
+
+        With n-grams the item is `(ids [L], ngrams [L, N])`.
+        """
         if self.encoder is not None:
             return pretrained_text.prepare(value, state["encoder"], self._length)
         words = tuple(value.split())
-        ids: list[int] = []
+        pieces: list[str] = []
         spans: list[tuple[int, int]] = []
         for word in words:
-            start = len(ids)
-            ids += [state["ids"].get(piece) or bucket_id(piece, self.buckets) for piece in self._pieces(word)]
-            spans.append((min(start, self._length), min(len(ids), self._length)))
-        return torch.tensor(ids[: self._length] or [EMPTY]), WordsContext(words, tuple(spans))
+            start = len(pieces)
+            pieces += self._pieces(word)
+            spans.append((min(start, self._length), min(len(pieces), self._length)))
+        pieces = pieces[: self._length]
+        ids = torch.tensor([state["ids"].get(p) or bucket_id(p, self.buckets) for p in pieces] or [EMPTY])
+        context = WordsContext(words, tuple(spans))
+        if not self.ngrams:
+            return ids, context
+        return (ids, torch.tensor([ngram_ids(piece, self.ngrams) for piece in pieces or [""]])), context
 
-    def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
-        """`{"ids": [n, L], "mask": [n, L] bool}`, padded to the longest."""
-        ids = nn.utils.rnn.pad_sequence(list(items), batch_first=True, padding_value=PADDING)
-        lengths = torch.tensor([[len(item)] for item in items])
-        return {"ids": ids, "mask": torch.arange(ids.shape[1]) < lengths}
+    def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
+        """`{"ids": [n, L], "mask": [n, L] bool}`, padded to the longest; with n-grams also `{"ngrams": [n, L, N]}`."""
+        own = [item if isinstance(item, Tensor) else item[0] for item in items]
+        ids = nn.utils.rnn.pad_sequence(own, batch_first=True, padding_value=PADDING)
+        lengths = torch.tensor([[len(item)] for item in own])
+        values = {"ids": ids, "mask": torch.arange(ids.shape[1]) < lengths}
+        spelt = [item[1] for item in items if not isinstance(item, Tensor)]
+        if spelt:
+            values["ngrams"] = nn.utils.rnn.pad_sequence(spelt, batch_first=True, padding_value=PADDING)
+        return values
 
     def build(self, state: State, width: int) -> Encoder:
         """The Transformer.
@@ -178,6 +205,7 @@ class Text(Modality):
             layers=2 if self.layers is None else self.layers,
             heads=self.heads,
             bigrams=self.bigrams or 0,
+            ngrams=self.ngrams or 0,
             dropout=0.1 if self.dropout is None else self.dropout,
             word_dropout=self.word_dropout,
         )
@@ -197,102 +225,13 @@ def bucket_id(piece: str, buckets: int) -> int:
     return EMPTY + 1 + zlib.crc32(ending) % buckets  # `hash` differs from process to process
 
 
-class TextEncoder(Encoder):
-    """Ids → tokens: embedding, a look at both neighbours, sinusoidal positions, pre-norm Transformer layers.
+@functools.lru_cache(maxsize=100_000)
+def ngram_ids(piece: str, buckets: int) -> tuple[int, ...]:
+    """The buckets, from 1, of a piece's runs of 3 to 5 letters, its ends marked; filled up with `PADDING` to `NGRAMS`.
 
-    Without layers there are neither positions nor neighbours: each token is its piece's embedding and, if there are
-    bigrams, that of the pair it makes with the piece before.
-
-    The look at the neighbours is a convolution of width 3 in every channel. Attention alone takes many examples to
-    learn what stands next to a word; with it, small tables are enough.
-
-    Args:
-        unknown: `[ids]`, for each id the one it has where it is taken for unknown.
-        width: `D`.
-        layers: Transformer layers.
-        heads: attention heads.
-        bigrams: embeddings of pairs.
-        dropout: probability.
-        word_dropout: probability that training takes an id for unknown.
+    Of a long piece the shorter runs count first.
     """
-
-    unknown: Tensor
-
-    def __init__(
-        self,
-        unknown: Tensor,
-        width: int,
-        *,
-        layers: int,
-        heads: int,
-        bigrams: int = 0,
-        dropout: float,
-        word_dropout: float,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("unknown", unknown, persistent=False)
-        self.word_dropout = word_dropout
-        self.embedding = nn.Embedding(len(unknown), width)  # as large as the positions: smaller, words drown in them
-        self.pairs = nn.Embedding(bigrams, width) if bigrams else None
-        if self.pairs is not None:
-            nn.init.zeros_(self.pairs.weight)
-        if not layers:
-            nn.init.normal_(self.embedding.weight, std=0.5)  # no positions to stand beside; learned sooner
-        self.neighbours = nn.Conv1d(width, width, 3, padding=1, groups=width) if layers else None
-        self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
-        self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, values: dict[str, Tensor]) -> Tokens:
-        """`ids [n, L]` and `mask [n, L]` → tokens `[n, L, D]`; padding changes no token."""
-        ids, mask = values["ids"], values["mask"]
-        if self.training and self.word_dropout:
-            ids = torch.where(torch.rand(ids.shape, device=ids.device) < self.word_dropout, self.unknown[ids], ids)
-        x = self.embedding(ids)  # [n, L, D]
-        if self.pairs is not None:
-            x = x + self.pairs(self._pairs(ids))
-        x = x.masked_fill(~mask.unsqueeze(2), 0.0)
-        if self.neighbours is not None:
-            x = x + self.neighbours(x.transpose(1, 2)).transpose(1, 2)
-            x = x + sinusoids(ids.shape[1], x.shape[2], x.device).to(x.dtype)
-        x = self.dropout(x)
-        for layer in self.layers:
-            x = layer(x, mask)
-        return Tokens(self.norm(x), mask, (Span("", 0, ids.shape[1], "words", (ids.shape[1],)),))
-
-    def _pairs(self, ids: Tensor) -> Tensor:
-        """The bucket of each piece with the one before it; the first has `PADDING` before it."""
-        assert self.pairs is not None
-        return (ids * 1_000_003 + F.pad(ids[:, :-1], (1, 0), value=PADDING)) % self.pairs.num_embeddings
-
-
-class TransformerLayer(nn.Module):
-    """Self-attention and a feed-forward net, each normalised before and added to what came in (Xiong et al., 2020)."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.to_query_key_value = nn.Linear(width, 3 * width)
-        self.to_out = nn.Linear(width, width)
-        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """`x [n, L, D]`, `mask [n, L]` → `[n, L, D]`."""
-        x = x + self.dropout(self.attend(self.attention_norm(x), mask))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-
-    def attend(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Every token looks at the tokens its row has."""
-        parts = self.to_query_key_value(x).unflatten(2, (3, self.heads, -1))  # [n, L, 3, H, D / H]
-        query, key, value = parts.permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
-        return self.to_out(seen.transpose(1, 2).flatten(2))
-
-
-def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
-    """Positions as sines and cosines of falling frequency, `[L, D]` (Vaswani et al., 2017, section 3.5)."""
-    position = torch.arange(length, device=device).unsqueeze(1)
-    rate = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
-    return torch.cat([torch.sin(position * rate), torch.cos(position * rate)], 1)[:, :width]
+    marked = f"<{piece}>"
+    runs = [marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1)][:NGRAMS]
+    ids = [1 + zlib.crc32(run.encode("utf-8", "surrogatepass")) % buckets for run in runs]
+    return (*ids, *[PADDING] * (NGRAMS - len(ids)))

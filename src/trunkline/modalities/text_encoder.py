@@ -1,0 +1,129 @@
+"""The network that reads texts: a Transformer from scratch, or a bag of words and pairs of words.
+
+Shape legend: `n` rows, `L` tokens, `D` width, `H` attention heads, `N` n-grams of a piece at most.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trunkline.modalities.contract import Encoder
+from trunkline.types import Span, Tokens
+
+PADDING, EMPTY = 0, 1  # ids; the buckets of unknown pieces follow, then the vocabulary
+
+
+class TextEncoder(Encoder):
+    """Ids → tokens: embedding (with its spelling), a look at both neighbours, positions, pre-norm Transformer layers.
+
+    Without layers there are neither positions nor neighbours: each token is its piece's embedding and, if there are
+    bigrams, that of the pair it makes with the piece before.
+
+    The look at the neighbours is a convolution of width 3 in every channel. Attention alone takes many examples to
+    learn what stands next to a word; with it, small tables are enough.
+
+    Args:
+        unknown: `[ids]`, for each id the one it has where it is taken for unknown.
+        width: `D`.
+        layers: Transformer layers.
+        heads: attention heads.
+        bigrams: embeddings of pairs.
+        ngrams: embeddings of n-grams of letters.
+        dropout: probability.
+        word_dropout: probability that training takes an id for unknown.
+    """
+
+    unknown: Tensor
+
+    def __init__(
+        self,
+        unknown: Tensor,
+        width: int,
+        *,
+        layers: int,
+        heads: int,
+        bigrams: int = 0,
+        ngrams: int = 0,
+        dropout: float,
+        word_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("unknown", unknown, persistent=False)
+        self.word_dropout = word_dropout
+        self.embedding = nn.Embedding(len(unknown), width)  # as large as the positions: smaller, words drown in them
+        self.ngrams = nn.Embedding(ngrams + 1, width, padding_idx=PADDING) if ngrams else None
+        self.pairs = nn.Embedding(bigrams, width) if bigrams else None
+        if self.pairs is not None:
+            nn.init.zeros_(self.pairs.weight)
+        if not layers:
+            nn.init.normal_(self.embedding.weight, std=0.5)  # no positions to stand beside; learned sooner
+        self.neighbours = nn.Conv1d(width, width, 3, padding=1, groups=width) if layers else None
+        self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values: dict[str, Tensor]) -> Tokens:
+        """`ids [n, L]` and `mask [n, L]` → tokens `[n, L, D]`; padding changes no token."""
+        ids, mask = values["ids"], values["mask"]
+        if self.training and self.word_dropout:
+            ids = torch.where(torch.rand(ids.shape, device=ids.device) < self.word_dropout, self.unknown[ids], ids)
+        x = self.embedding(ids)  # [n, L, D]
+        if self.ngrams is not None:
+            x = x + self._spelt(values["ngrams"])
+        if self.pairs is not None:
+            x = x + self.pairs(self._pairs(ids))
+        x = x.masked_fill(~mask.unsqueeze(2), 0.0)
+        if self.neighbours is not None:
+            x = x + self.neighbours(x.transpose(1, 2)).transpose(1, 2)
+            x = x + sinusoids(ids.shape[1], x.shape[2], x.device).to(x.dtype)
+        x = self.dropout(x)
+        for layer in self.layers:
+            x = layer(x, mask)
+        return Tokens(self.norm(x), mask, (Span("", 0, ids.shape[1], "words", (ids.shape[1],)),))
+
+    def _spelt(self, ngrams: Tensor) -> Tensor:
+        """The mean embedding of each piece's n-grams, `[n, L, N]` → `[n, L, D]`; of those it has, 0 without any."""
+        assert self.ngrams is not None
+        counts = (ngrams != PADDING).sum(2, keepdim=True).clamp(min=1)
+        return self.ngrams(ngrams).sum(2) / counts.sqrt()
+
+    def _pairs(self, ids: Tensor) -> Tensor:
+        """The bucket of each piece with the one before it; the first has `PADDING` before it."""
+        assert self.pairs is not None
+        return (ids * 1_000_003 + F.pad(ids[:, :-1], (1, 0), value=PADDING)) % self.pairs.num_embeddings
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and a feed-forward net, each normalised before and added to what came in (Xiong et al., 2020)."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.to_query_key_value = nn.Linear(width, 3 * width)
+        self.to_out = nn.Linear(width, width)
+        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`x [n, L, D]`, `mask [n, L]` → `[n, L, D]`."""
+        x = x + self.dropout(self.attend(self.attention_norm(x), mask))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+    def attend(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Every token looks at the tokens its row has."""
+        parts = self.to_query_key_value(x).unflatten(2, (3, self.heads, -1))  # [n, L, 3, H, D / H]
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
+        return self.to_out(seen.transpose(1, 2).flatten(2))
+
+
+def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
+    """Positions as sines and cosines of falling frequency, `[L, D]` (Vaswani et al., 2017, section 3.5)."""
+    position = torch.arange(length, device=device).unsqueeze(1)
+    rate = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
+    return torch.cat([torch.sin(position * rate), torch.cos(position * rate)], 1)[:, :width]
