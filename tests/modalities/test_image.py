@@ -108,15 +108,17 @@ def test_fit_standardises() -> None:
 
 
 def test_sizes_and_strides() -> None:
-    assert typical_size([(8, 8)]) == (16, 16)
-    assert typical_size([(480, 640)] * 3) == (48, 64)
+    assert typical_size([(8, 8)], 64) == (16, 16)
+    assert typical_size([(480, 640)] * 3, 64) == (48, 64)
     assert [usual_stride((side, side)) for side in (16, 32, 64, 65, 224)] == [4, 4, 8, 16, 32]
     assert Image([24, 32]).fit(pictures(1))["size"] == [24, 32]  # type: ignore[arg-type]  # as YAML gives it
 
 
 def test_what_is_left_open_is_chosen_from_the_pictures() -> None:
     few, many = (Image().choose(pictures(3, height=300, width=400), rows) for rows in (200, 100_000))
-    assert (few["size"][0], few["stride"][0], few["channels"][0]) == ((48, 64), 8, "rgb")
+    assert (few["size"][0], few["stride"][0], few["channels"][0]) == ((32, 48), 8, "rgb")
+    read = Image().choose(pictures(3, height=300, width=400), 200, is_read=True)
+    assert many["size"][0] == read["size"][0] == (48, 64)
     assert few["crop"][0] < many["crop"][0] and few["rotate"][0] > many["rotate"][0]
     small = Image().choose(pictures(3, height=8, width=8, channels=1), 200)
     assert (small["size"][0], small["channels"][0]) == ((16, 16), "grey") and small["crop"][0] > few["crop"][0]

@@ -29,6 +29,8 @@ from trunkline.types import GridContext, State
 SIDE = 64  # pixels a side that `fit` thins a picture to
 SPARE = 1.25  # pixels that are kept of a picture for training, a side, for each that the encoder sees
 SMALL = 32  # pixels a side under which a window must keep more of a picture: it is full to the edge
+LARGE = 64  # pixels a side, at most
+ENOUGH = 5_000  # pictures that teach more than three quarters of these pixels show
 MANY = 20_000  # pictures that are varied enough by themselves
 STILL = {"crop": 1.0, "rotate": 0.0, "colour": 0.0}
 USUAL = {"crop": 0.85, "rotate": 10.0, "colour": 0.2, "stem": 32, "depth": 1}
@@ -43,7 +45,7 @@ class Image(Modality):
 
     Args:
         size: what the encoder sees, in pixels: a side or `(height, width)`. `None`: near the training pictures'
-            median size, 16 to 64 pixels a side.
+            median size, 16 to 64 pixels a side, or to 48 where there are few pictures and no task reads their places.
         channels: `None` is `grey` where all training pictures are, else `rgb`.
         crop: the window keeps at least this share of each side; 1 keeps the whole picture.
         rotate: degrees by which the window is turned at most.
@@ -151,12 +153,13 @@ class Image(Modality):
         """Size and stride from the pictures' sizes, what training changes from how many there are."""
         if self.encoder is not None:
             return self._choose_pretrained(sample, rows)
-        size = typical_size([p.shape[:2] for p in sample])
+        most = LARGE if is_read or rows >= ENOUGH else LARGE * 3 // 4
+        size = typical_size([p.shape[:2] for p in sample], most)
         side = max(as_pair(self.size or size))
         few = f"{rows} pictures: the fewer, the more training changes them"
         grey = bool(sample) and all(is_grey(picture) for picture in sample)
         return {
-            "size": (size, f"the median of {len(sample)} training pictures, but 16 to 64 pixels a side"),
+            "size": (size, f"the median of {len(sample)} training pictures, but 16 to {most} pixels a side"),
             "channels": ("grey" if grey else "rgb", "all pictures are grey" if grey else "pictures have colours"),
             "crop": (0.75 if rows < MANY and side >= SMALL else 0.85, few),
             "rotate": (10.0 if rows < MANY else 5.0, few),
@@ -192,7 +195,7 @@ class Image(Modality):
         grey = all(is_grey(picture) for _, picture in sample) and len(sample) > 0
         channels = {"grey": 1, "rgb": 3, None: 1 if grey else 3}[self.channels]
         mean, std = level_statistics([as_channels(picture, channels) for _, picture in sample], channels)
-        size = typical_size([shape for shape, _ in sample]) if self.size is None else as_pair(self.size)
+        size = typical_size([shape for shape, _ in sample], LARGE) if self.size is None else as_pair(self.size)
         return {"channels": channels, "size": list(size), "mean": mean, "std": std}
 
     def shrink(self, value: np.ndarray, state: State) -> Kept:
@@ -296,12 +299,12 @@ def level_statistics(pictures: Sequence[np.ndarray], channels: int) -> tuple[lis
     return mean.tolist(), np.where(std > 1e-9, std, 1.0).tolist()
 
 
-def typical_size(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The median height and width, shrunk to 64 pixels the longer side, in steps of 8 and never under 16."""
+def typical_size(shapes: Sequence[tuple[int, int]], most: int) -> tuple[int, int]:
+    """The median height and width, shrunk to `most` pixels the longer side, in steps of 8 and never under 16."""
     if len(shapes) == 0:
-        return 64, 64
+        return most, most
     median = np.median(np.array(shapes), axis=0)
-    scaled = median * min(1.0, 64 / median.max())
+    scaled = median * min(1.0, most / median.max())
     height, width = np.maximum(16, 8 * np.round(scaled / 8)).astype(int).tolist()
     return height, width
 
