@@ -1,0 +1,74 @@
+"""Bags of words and pairs, spelling, and what is chosen from the texts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trunkline import testing
+from trunkline.modalities.text import NGRAMS, Text, ngram_ids
+from trunkline.modalities.text_encoder import PADDING
+
+NOTES = ["one", "one two", "two one three", "three three two one"]
+
+
+@pytest.mark.parametrize("options", [{"layers": 0}, {"layers": 0, "bigrams": 64}, {"ngrams": 64}, {"bigrams": 8}])
+def test_every_kind_keeps_the_contract(options):
+    """A row's tokens depend neither on the rows beside it nor on padding, among other things."""
+    testing.check_modality(Text(min_count=1, **options), NOTES)
+
+
+def tokens_of(text: Text, note: str, seed: int = 0) -> torch.Tensor:
+    state = text.fit(NOTES)
+    torch.manual_seed(seed)
+    encoder = text.build(state, 8).eval()
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter)
+    return encoder(text.collate([text.prepare(note, state, None)[0]])).values[0]
+
+
+def test_pairs_know_the_order_that_a_bag_of_words_does_not():
+    bag, pairs = Text(min_count=1, layers=0), Text(min_count=1, layers=0, bigrams=1009)
+    for text, same in ((bag, True), (pairs, False)):
+        there, back = tokens_of(text, "one two"), tokens_of(text, "two one")
+        assert torch.allclose(there, back.flip(0)) == same
+
+
+def test_an_unseen_word_is_like_the_words_it_shares_parts_with():
+    fire, fly, zebra = (set(ngram_ids(word, 2**20)) - {PADDING} for word in ("firefighter", "firefly", "zebra"))
+    assert len(fire & fly) >= 3
+    assert not fire & zebra
+
+
+def test_ngrams_are_three_to_five_letters_with_the_ends_marked():
+    assert ngram_ids("cat", 97) == ngram_ids("cat", 97)
+    assert sum(i != PADDING for i in ngram_ids("cat", 97)) == 3 + 2 + 1  # <ca cat at> <cat cat> <cat>
+    assert len(ngram_ids("incomprehensibilities", 97)) == NGRAMS
+    assert all(1 <= i <= 97 for i in ngram_ids("incomprehensibilities", 97))
+
+
+def test_what_is_chosen_follows_length_and_number():
+    few_short = Text().choose(["a red fox"] * 10, 500)
+    many_long = Text().choose(["word " * 80] * 10, 20_000)
+    assert (few_short["layers"][0], few_short["bigrams"][0], few_short["ngrams"][0] > 0) == (2, 0, True)
+    assert (many_long["layers"][0], many_long["ngrams"][0]) == (0, 0)
+    assert many_long["bigrams"][0] > 1000
+    assert Text().choose(["word " * 80] * 10, 20_000, is_read=True)["layers"][0] == 2
+    assert many_long["max_length"][0] == 80
+
+
+def test_options_that_are_given_stand(tmp_path):
+    from trunkline.config import load_config
+    from trunkline.data import read_table
+    from trunkline.plan import make_plan
+    from trunkline.sources import split_rows
+
+    rows = read_table([{"note": f"a note {i}", "kind": "ab"[i % 2]} for i in range(40)])
+    raw = {"inputs": {"note": {"type": "text", "layers": 1}}, "tasks": {"kind": "category"}, "training": {"steps": 1}}
+    config = load_config(raw, columns=rows.columns)
+    plan = make_plan(config, split_rows(config, rows, None, None))
+    options = plan.config.inputs["note"].options
+    assert options["layers"] == 1
+    assert options["ngrams"] > 0
+    assert plan.reasons["inputs.note.ngrams"]
+    assert "inputs.note.layers" not in plan.reasons
