@@ -25,7 +25,6 @@ SMALL_TABLE = 2_000  # rows of which a tenth is too few to choose by
 MIN_STEPS, MAX_STEPS = 600, 20_000
 MINUTES = 20.0  # on a CPU; see `run.budget`
 VALIDATIONS = 20
-PATIENCE = 6  # validations
 MANY_TASKS = 64
 LOOK = 0.4  # rows looked at in all validations together, at most, in rows trained on: about an eighth of the time
 FEWEST_ROWS = 500  # to look at in a validation
@@ -42,6 +41,7 @@ class Recipe:
         weight_decay: of AdamW.
         members: of the trunk's ensemble.
         dropout: of the trunk.
+        patience: validations without a better one.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Recipe:
     weight_decay: float
     members: int
     dropout: float
+    patience: int = 6
 
 
 TABLES = (  # numbers and categories alone
@@ -58,7 +59,7 @@ TABLES = (  # numbers and categories alone
     Recipe("a large plain table", 8, 2e-3, 0.1, 1, 0.1),
 )
 OTHERS = (  # pictures, sounds, texts
-    Recipe("few rows", 100, 2e-3, 0.1, 4, 0.3),
+    Recipe("few rows", 80, 2e-3, 0.1, 4, 0.3, patience=10),
     Recipe("a middling number of rows", 10, 2e-3, 0.1, 2, 0.3),
     Recipe("many rows", 6, 2e-3, 0.05, 1, 0.1),
 )
@@ -123,8 +124,10 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         validation_rows=pick(
             "training.validation_rows", t.validation_rows, lambda: _validation_rows(steps * batch_size, validations)
         ),
-        patience=pick("training.patience", t.patience, lambda: (PATIENCE, "it does not get better")),
-        ema=pick("training.ema", t.ema, lambda: _ema(steps)),
+        patience=pick(
+            "training.patience", t.patience, lambda: (recipe.patience, "what does not get better by then will not")
+        ),
+        ema=pick("training.ema", t.ema, lambda: usual_ema(steps)),
         lr=pick("training.lr", t.lr, lambda: (recipe.lr, so)),
         weight_decay=pick("training.weight_decay", t.weight_decay, lambda: (recipe.weight_decay, so)),
         warmup=pick("training.warmup", t.warmup, lambda: (0.1, "the first tenth of the steps, then a cosine to zero")),
@@ -164,7 +167,8 @@ def _steps(epochs: float | None, usual: float, per_epoch: int) -> tuple[int, str
     return steps, f"{usual:g} epochs of {per_epoch} batches, but at least {MIN_STEPS} and at most {MAX_STEPS} steps"
 
 
-def _ema(steps: int) -> tuple[float, str]:
+def usual_ema(steps: int) -> tuple[float, str]:
+    """The decay of an average over about the last twentieth of so many steps."""
     decay = min(0.999, max(0.95, 1 - 20 / steps))
     return round(decay, 4), "an average over the last twentieth of the steps is better than the last of them"
 

@@ -86,7 +86,10 @@ class TextEncoder(Encoder):
         return Tokens(self.norm(x), mask, (Span("", 0, ids.shape[1], "words", (ids.shape[1],)),))
 
     def _spelt(self, ngrams: Tensor) -> Tensor:
-        """The mean embedding of each piece's n-grams, `[n, L, N]` → `[n, L, D]`; of those it has, 0 without any."""
+        """The sum of the embeddings of each piece's n-grams, `[n, L, N]` → `[n, L, D]`, over the root of their number.
+
+        So its size does not grow with the word's length. Zero where there are none.
+        """
         assert self.ngrams is not None
         counts = (ngrams != PADDING).sum(2, keepdim=True).clamp(min=1)
         return self.ngrams(ngrams).sum(2) / counts.sqrt()

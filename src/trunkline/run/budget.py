@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from trunkline.defaults import usual_ema
 from trunkline.plan import Plan
 from trunkline.run.wiring import rows_of, settings_of, validation_of
 from trunkline.training import Pace, from_first_process, measure_pace
@@ -51,6 +52,9 @@ def fix_steps(plan: Plan) -> tuple[Plan, Pace | None]:
         reasons |= _told(plan, pace, can)
         rows = can.rows if can.rows < min(rows, there) else rows
         training = replace(training, steps=can.steps, validations=can.validations, validation_rows=rows)
+        if "training.ema" in reasons:  # chosen for the steps that were wanted
+            ema, reasons["training.ema"] = usual_ema(can.steps)
+            training = replace(training, ema=ema)
     return replace(plan, config=replace(plan.config, training=replace(training, minutes=None)), reasons=reasons), pace
 
 

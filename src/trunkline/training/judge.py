@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from trunkline.training.loaders import validation_batches
 from trunkline.training.processes import gather_ranks, is_first_process
 from trunkline.training.settings import Rows, Settings
 
+RECENT = 3  # looks that are judged together
 Look = tuple[int, float | None, TaskScores]
 
 
@@ -55,6 +57,10 @@ class Judge:
 class Keeper:
     """Keeps the weights that were best on the validation rows, in a file.
 
+    A look is judged by the mean of its aggregate and those of the looks just before: on few validation rows the best
+    of many looks is mostly luck. While no look has an aggregate (one class only, nothing labelled) the newest weights
+    are kept.
+
     Args:
         network: whose.
         path: of the file.
@@ -63,21 +69,23 @@ class Keeper:
     def __init__(self, network: Network, path: Path) -> None:
         self.network, self.path = network, path
         self.best: Look | None = None
+        self.best_mean: float | None = None
         self.history: list[Look] = []
 
     def see(self, step: int, score: float | None, scores: TaskScores) -> None:
         """Note one validation, and keep the weights if none was better."""
         self.history.append((step, score, scores))
-        if self.best is None or (score is not None and (self.best[1] is None or score > self.best[1])):
-            self.best = self.history[-1]
+        mean = recent_mean([look[1] for look in self.history])
+        if self.best_mean is None or (mean is not None and mean > self.best_mean):
+            self.best, self.best_mean = self.history[-1], mean
             if is_first_process():
                 with replacing(self.path) as unfinished:
                     save_model(self.network, str(unfinished))
 
     @property
     def waiting(self) -> int:
-        """Validations since the best one."""
-        return 0 if self.best is None else sum(step > self.best[0] for step, *_ in self.history)
+        """Validations since the best one that could have been better."""
+        return 0 if self.best is None else sum(s > self.best[0] and score is not None for s, score, _ in self.history)
 
     def put_back(self) -> None:
         """The best weights, where there was a validation."""
@@ -86,12 +94,26 @@ class Keeper:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"best": self.best, "history": self.history}
+        return {"best": self.best, "best_mean": self.best_mean, "history": self.history}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.history = [(step, score, scores) for step, score, scores in state["history"]]
+        self.best_mean = state["best_mean"]
         self.best = next((look for look in self.history if state["best"] and look[0] == state["best"][0]), None)
+
+
+def recent_mean(scores: Sequence[float | None]) -> float | None:
+    """The mean of the last one and those before it, `RECENT` in all; of those there are. `None` if the last is.
+
+    Example:
+        >>> recent_mean([0.9, 0.5, None, 0.4, 0.6]), recent_mean([0.5, None])
+        (0.5, None)
+    """
+    if not scores or scores[-1] is None:
+        return None
+    known = [score for score in scores[-RECENT:] if score is not None]
+    return sum(known) / len(known)
 
 
 def _majority(validation: Rows) -> TaskScores:

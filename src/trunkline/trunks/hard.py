@@ -60,9 +60,10 @@ class Hard(Trunk):
         expansion: hidden units per unit of width.
         dropout: on the hidden units.
         members: of an ensemble that shares all weights: each reads the row with its own scale a feature on the way in
-            and out, is trained on its own loss, and their mean is the answer. After BatchEnsemble (Wen, Tran and Ba
-            2020, eq. 5: `W ∘ (s rᵀ)`), with scales around the trunk instead of around each layer, as in TabM-mini
-            (Gorishniy, Kotelnikov and Babenko 2025). Costs this many times the trunk; pays where rows are few.
+            and out, is trained on its own loss, and the mean of their outputs (of logits, where there are) is the
+            answer. After BatchEnsemble (Wen, Tran and Ba 2020, eq. 5: `W ∘ (s rᵀ)`), with scales around the whole trunk
+            instead of around each layer and one head for all. It serves tasks that read the row; others read shared
+            tokens once. Costs this many times the trunk; pays where rows are few.
     """
 
     def __init__(
