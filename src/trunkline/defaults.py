@@ -42,6 +42,7 @@ class Recipe:
         members: of the trunk's ensemble.
         dropout: of the trunk.
         patience: validations without a better one.
+        width: numbers a token.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Recipe:
     members: int
     dropout: float
     patience: int = 6
+    width: int = 128
 
 
 TABLES = (  # numbers and categories alone
@@ -59,8 +61,8 @@ TABLES = (  # numbers and categories alone
     Recipe("a large plain table", 8, 2e-3, 0.1, 1, 0.1),
 )
 OTHERS = (  # pictures, sounds, texts
-    Recipe("few rows", 80, 2e-3, 0.1, 4, 0.3, patience=10),
-    Recipe("a middling number of rows", 10, 2e-3, 0.1, 2, 0.3),
+    Recipe("few rows", 80, 2e-3, 0.1, 4, 0.3, patience=10, width=256),
+    Recipe("a middling number of rows", 8, 3e-3, 0.1, 2, 0.3),
     Recipe("many rows", 6, 2e-3, 0.05, 1, 0.1),
 )
 
@@ -145,7 +147,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         fusion=fusion.complete(),
         trunk=_with_members(trunk, fusion, facts, reasons).complete(),
         balancer=_with_level(pick("balancer", config.balancer, _equal), facts, reasons).complete(),
-        width=pick("width", config.width, lambda: (128, "enough for small data, cheap on a CPU")),
+        width=pick("width", config.width, lambda: (recipe.width, so)),
         training=training,
     )
     return chosen, reasons

@@ -120,7 +120,7 @@ class Text(Modality):
         mean, longest = lengths.mean(), int(np.quantile(lengths, 0.99))
         layers = 2 if mean <= SHORT or is_read else 0
         most = 256 if layers else 1024
-        pairs = min(2**16, 2 ** math.ceil(math.log2(max(1.0, rows * mean / 16)))) if rows * mean >= 20_000 else 0
+        pairs = min(2**15, 2 ** math.ceil(math.log2(max(1.0, rows * mean / 16)))) if rows * mean >= 20_000 else 0
         spelling = SPELLINGS if rows * mean < 100_000 else 0
         said = f"{rows} texts of {mean:.0f} pieces on average"
         return {
@@ -131,7 +131,7 @@ class Text(Modality):
                 spelling,
                 f"{said}: " + ("most words are rare" if spelling else "enough to learn each word from"),
             ),
-            "dropout": ((0.3, f"{rows} texts are few") if rows < 100_000 else (0.1, f"{rows} texts are many")),
+            "dropout": (0.1 if rows >= 100_000 else 0.3 if layers else 0.4, f"{rows} texts, the more the less"),
         }
 
     def fit(self, values: Iterable[str]) -> State:
