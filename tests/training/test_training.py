@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -153,6 +154,20 @@ def test_the_run_folder_holds_the_best_weights(world: Path, tmp_path: Path) -> N
     assert same(stored, kept)
     for task, found in steps[best]["validation"].items():
         assert run.metrics["validation"][task] == pytest.approx(found, rel=1e-5), task
+
+
+def test_a_further_process_that_trains_alone_touches_no_file(
+    world: Path, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process may be anywhere in a run of its own, in the same folder."""
+    plan, last = plan_of(world), tmp_path / loop.LAST
+    last.parent.mkdir()
+    last.write_bytes(b"of another process")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    train_plan(plan, tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [last]
+    kept = load_file(first / "model.safetensors")
+    assert all(torch.equal(value, kept[name]) for name, value in plan.network.state_dict().items() if name in kept)
 
 
 def test_without_validation_the_last_weights_are_kept(world: Path, tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from safetensors.torch import load_model, save_model
+from torch import Tensor
 
 from trunkline.data import EveryRowSampler
 from trunkline.files import replacing
 from trunkline.model import Evaluation, Network, TaskScores, aggregate
 from trunkline.training.loaders import validation_batches
-from trunkline.training.processes import gather_ranks, is_first_process
+from trunkline.training.processes import gather_ranks, is_alone, is_first_process
 from trunkline.training.settings import Rows, Settings
 
 RECENT = 3  # looks that are judged together
@@ -55,7 +56,7 @@ class Judge:
 
 
 class Keeper:
-    """Keeps the weights that were best on the validation rows, in a file.
+    """Keeps the weights that were best on the validation rows, in a file, or in memory in a process that has none.
 
     A look is judged by the mean of its aggregate and those of the looks just before: on few validation rows the best
     of many looks is mostly luck. While no look has an aggregate (one class only, nothing labelled) the newest weights
@@ -71,6 +72,7 @@ class Keeper:
         self.best: Look | None = None
         self.best_mean: float | None = None
         self.history: list[Look] = []
+        self.weights: dict[str, Tensor] = {}
 
     def see(self, step: int, score: float | None, scores: TaskScores) -> None:
         """Note one validation, and keep the weights if none was better."""
@@ -81,6 +83,8 @@ class Keeper:
             if is_first_process():
                 with replacing(self.path) as unfinished:
                     save_model(self.network, str(unfinished))
+            elif is_alone():
+                self.weights = {name: value.clone() for name, value in self.network.state_dict().items()}
 
     @property
     def waiting(self) -> int:
@@ -89,7 +93,9 @@ class Keeper:
 
     def put_back(self) -> None:
         """The best weights, where there was a validation."""
-        if self.best is not None:
+        if self.weights:
+            self.network.load_state_dict(self.weights)
+        elif self.best is not None:
             load_model(self.network, str(self.path), device=str(self.network.missing.device))
 
     def state(self) -> dict[str, Any]:

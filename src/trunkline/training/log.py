@@ -103,7 +103,9 @@ def _keep_lines(path: Path, done: int) -> None:
     """Those of the first `done` steps. A line that was cut short is none."""
     *lines, _ = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
     with replacing(path) as unfinished:
-        unfinished.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= done), "utf-8")
+        unfinished.write_text(
+            "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= done), encoding="utf-8"
+        )
 
 
 def _keep_curves(path: Path, done: int) -> None:

@@ -16,7 +16,7 @@ from trunkline.training.checkpoint import load_checkpoint, load_rng, save_checkp
 from trunkline.training.judge import Judge, Keeper
 from trunkline.training.loaders import training_batches
 from trunkline.training.log import Log, check_finite
-from trunkline.training.processes import any_process, from_first_process
+from trunkline.training.processes import any_process, from_first_process, is_alone
 from trunkline.training.progress import StepBar
 from trunkline.training.schedule import Schedule, is_due
 from trunkline.training.settings import Fitted, Rows, Settings
@@ -109,7 +109,7 @@ class _Loop:
         self.schedule = Schedule(settings.steps, settings.warmup)
         self.keeper = Keeper(stepper.network, folder / BEST)
         self.done = 0
-        seconds = self._go_on() if (folder / LAST).exists() else 0.0
+        seconds = self._go_on() if (folder / LAST).exists() and not is_alone() else 0.0
         self.log = Log(folder, done=self.done, seconds=seconds, with_tensorboard=settings.tensorboard)
 
     def run(self, show_progress: bool | None) -> None:

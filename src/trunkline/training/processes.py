@@ -20,6 +20,14 @@ def is_first_process() -> bool:
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]  # Lightning hangs it on the function
 
 
+def is_alone() -> bool:
+    """Whether this is a further process that trains with nobody, after it trained with others: it has no files.
+
+    A script that trains on two devices and then on one does so in both processes, each at its own pace.
+    """
+    return not is_first_process() and not have_met()
+
+
 @contextmanager
 def meeting() -> Iterator[None]:
     """Processes that meet inside for training part at the end, none before the others.
