@@ -43,7 +43,7 @@ training: {steps: 30, lr: 0.001, batch_size: 16, threads: 1}
 def call(*arguments: Any) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout  # alone: what is said on the way goes elsewhere
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ data: {table: rows.csv, split: split}
 inputs: {x: number, y: number}
 tasks: {total: number, is_big: binary}
 width: 16
-training: {steps: 60, threads: 1}
+trunk: {type: hard, members: 1}
+training: {steps: 60, lr: 0.01, patience: off, threads: 1}
 """
 
 

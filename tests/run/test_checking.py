@@ -12,7 +12,10 @@ from trunkline.run.checking import check, shared_parameters
 
 
 def test_an_encoder_that_is_rarely_there_is_shared(tmp_path: Path) -> None:
-    """One training row of forty has a note: the first batch has none, and its encoder is shared all the same."""
+    """One training row of forty has a note: the first batch has none, and its encoder is shared all the same.
+
+    So is what no row needs: the token of an absent size, and weights that pool tokens where an input has but one.
+    """
     rng = np.random.default_rng(0)
     rows = [
         {"size": float(rng.normal()), "note": "a red b" if n == 37 else None, "kind": "xy"[n % 2],
@@ -28,8 +31,7 @@ def test_an_encoder_that_is_rarely_there_is_shared(tmp_path: Path) -> None:
         "training": {"batch_size": 4, "steps": 1, "threads": 1},
     })  # fmt: skip
     network = report.plan.network
-    unread = network.encoders[0].missing.numel()  # of an absent size, which no row has
-    private = sum(p.numel() for p in network.heads.parameters()) + unread
+    private = sum(p.numel() for p in network.heads.parameters())
     assert report.private == private
     assert report.shared == sum(p.numel() for p in network.parameters()) - private
     batches = report.plan.source(report.plan.splits.train)

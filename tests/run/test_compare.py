@@ -22,8 +22,8 @@ data: {table: rows.csv, split: split}
 inputs: {x: number, y: number}
 tasks: {total: number, is big: binary}
 width: 8
-trunk: {type: hard, layers: 1}
-training: {steps: 12, accelerator: cpu}
+trunk: {type: hard, layers: 1, members: 1}
+training: {steps: 12, patience: off, accelerator: cpu}
 """
 
 

@@ -19,7 +19,7 @@ from worlds import write_world
 CONFIG = """
 data: {train: train.jsonl, validation: validation.jsonl, test: test.jsonl}
 inputs: {note: text, size: number}
-tasks: {kind: category, price: number, weight: number, marks: labels, german: {type: text, of: note}}
+tasks: {kind: category, price: number, weight: number, marks: labels, german: {type: text, of: note, max_length: 8}}
 width: 16
 training: {steps: 4, batch_size: 4, lr: 0.01, threads: 1, devices: 2, accelerator: cpu}
 """
@@ -33,7 +33,7 @@ from trunkline import MultiTaskModel, TaskColumn, modalities, tasks
 
 model = MultiTaskModel(
     inputs={"note": modalities.Text(), "size": modalities.Number()},
-    tasks={"price": tasks.Number(), "german": TaskColumn(tasks.Text(layers=1), "german", of="note")},
+    tasks={"price": tasks.Number(), "german": TaskColumn(tasks.Text(layers=1, max_length=8), "german", of="note")},
     width=16,
 )
 for devices in (2, 2, 1):

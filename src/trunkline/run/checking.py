@@ -98,15 +98,14 @@ def check(source: str | Path, *, overrides: Iterable[str] = (), trust_code: bool
 
 
 def shared_parameters(network: Network, batch: Batch) -> list[Tensor]:
-    """The parameters behind the taps, found by autograd: those that every task's loss can reach, and what is frozen.
+    """What every task's loss can reach: all that stands before the trunk, and of the trunk what autograd finds there.
 
     Args:
         network: in which to look.
-        batch: in which every encoder has a row.
+        batch: any rows.
     """
-    taps = network.share(batch)
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    frozen: list[Tensor] = [p for p in network.parameters() if not p.requires_grad]
-    total = torch.stack([tap.values.float().sum() for tap in taps]).sum()
-    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-    return frozen + [p for p, g in zip(parameters, gradients) if g is not None]
+    before: list[Tensor] = [network.missing, *network.encoders.parameters(), *network.fusion.parameters()]
+    trunk = list(network.trunk.parameters())
+    total = torch.stack([tap.values.float().sum() for tap in network.share(batch)]).sum()
+    gradients = torch.autograd.grad(total, trunk, allow_unused=True) if trunk else ()
+    return before + [p for p, g in zip(trunk, gradients) if g is not None]

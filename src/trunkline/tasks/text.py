@@ -8,6 +8,7 @@ Shape legend: `n` rows, `S` tokens of the view, `D` its width, `L` target tokens
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -261,13 +262,14 @@ class TextHead(Head):
         begin = torch.full((len(view.values), 1), BEGIN, device=view.values.device)
         # Given no cache, `generate` would take one for self-attention only, and cross-attention would append to it.
         cache = transformers.EncoderDecoderCache(transformers.DynamicCache(), transformers.DynamicCache())
+        is_new = "cache" in inspect.signature(self.decoder.forward).parameters  # its name in later releases of 5
         ids = self.decoder.generate(
             begin,
             attention_mask=torch.ones_like(begin),
             encoder_hidden_states=self.memory(view.values),
             encoder_attention_mask=view.mask,
-            past_key_values=cache,
             generation_config=self.search,
+            **{"cache" if is_new else "past_key_values": cache},
         )
         return ids[:, 1:]
 
