@@ -60,11 +60,17 @@ TABLES = (  # numbers and categories alone
     Recipe("a plain table of middle size", 12, 2e-3, 0.3, 4, 0.3),
     Recipe("a large plain table", 8, 2e-3, 0.1, 1, 0.1),
 )
-OTHERS = (  # pictures, sounds, texts
+TEXTS = (  # texts, with or without numbers and categories
+    Recipe("few rows with texts", 80, 2e-3, 0.1, 4, 0.3, patience=10, width=256),
+    Recipe("a middling number of rows with texts", 8, 4e-3, 0.1, 2, 0.3),
+    Recipe("many rows with texts", 6, 3e-3, 0.05, 1, 0.1),
+)
+OTHERS = (  # pictures, sounds, vectors
     Recipe("few rows", 80, 2e-3, 0.1, 4, 0.3, patience=10, width=256),
     Recipe("a middling number of rows", 8, 3e-3, 0.1, 2, 0.3),
     Recipe("many rows", 6, 2e-3, 0.05, 1, 0.1),
 )
+RECIPES = {"plain": TABLES, "texts": TEXTS, "others": OTHERS}
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Facts:
     Attributes:
         rows: training rows with at least one label.
         inputs: how many there are.
-        is_plain: all of them are numbers and categories.
+        kind: `plain` where all of them are numbers and categories, `texts` where all others are texts.
         tasks: names.
         overlap: `[T, T]`, training rows that carry both labels.
         counts: `[T]`, training rows that carry each label.
@@ -82,7 +88,7 @@ class Facts:
 
     rows: int
     inputs: int
-    is_plain: bool
+    kind: Literal["plain", "texts", "others"]
     tasks: Sequence[str]
     overlap: Tensor
     counts: Tensor
@@ -90,7 +96,7 @@ class Facts:
     @property
     def recipe(self) -> Recipe:
         """What measured best on tables like this one."""
-        return (TABLES if self.is_plain else OTHERS)[(self.rows >= FEW) + (self.rows >= MANY)]
+        return RECIPES[self.kind][(self.rows >= FEW) + (self.rows >= MANY)]
 
 
 def validation_share(rows: int) -> float:
@@ -156,7 +162,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
 def _batch_size(facts: Facts) -> tuple[int, str]:
     """At least 64 labels a task and step, on average, where there are rows enough for five batches; more of many."""
     rate = float(facts.counts.mean()) / max(facts.rows, 1)
-    most = 1024 if facts.is_plain else 256
+    most = 1024 if facts.kind == "plain" else 256
     wanted = min(most, 2 ** math.ceil(math.log2(max(64 / max(rate, 0.25), facts.rows / 192))))
     size = min(wanted, max(8, 2 ** int(math.log2(facts.rows / 5 + 1))))
     return size, f"a task is labelled on {rate:.0%} of the {facts.rows} rows: about {size * rate:.0f} labels a step"

@@ -218,10 +218,12 @@ def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray) -
 
 def _facts(preprocessing: Preprocessing, labelled: np.ndarray) -> Facts:
     flags = torch.from_numpy(labelled).double()
+    inputs = preprocessing.schema.inputs
+    axes = {inputs[unit.name].modality.axis for unit in preprocessing.encoders if not unit.is_block}
     return Facts(
         rows=int(labelled.any(1).sum()),
         inputs=len(preprocessing.inputs),
-        is_plain=all(unit.is_block for unit in preprocessing.encoders),
+        kind="plain" if not axes else "texts" if axes == {"words"} else "others",
         tasks=preprocessing.tasks,
         overlap=flags.T @ flags,
         counts=flags.sum(0),
