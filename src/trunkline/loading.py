@@ -15,6 +15,7 @@ from trunkline.predictor import Predictor
 from trunkline.schema import InputColumn, Preprocessing, TaskColumn
 
 FILES = ("config.yaml", "preprocessing.json", "model.safetensors", "metrics.json")  # the last is written last
+ROWS = "rows.yaml"  # of a single-task twin: the config whose rows it takes
 
 
 def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:

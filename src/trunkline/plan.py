@@ -25,16 +25,14 @@ from trunkline.modalities import Modality
 from trunkline.model import MultiTaskModel, Network
 from trunkline.schema import (
     Fault,
-    InputColumn,
     Preprocessing,
     RowBatches,
     Schema,
-    TaskColumn,
     rows_with,
     sampled,
     unseen_labels,
 )
-from trunkline.sources import note_share, screen
+from trunkline.sources import as_schema, note_share, screen
 from trunkline.tasks import CATALOG as TASKS
 from trunkline.tasks import Task
 from trunkline.trunks import CATALOG as TRUNKS
@@ -80,10 +78,10 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     }
     config, share = note_share(config, splits)
     on_bad_row = "error" if config.data is None else config.data.on_bad_row
-    _inspect(_schema(config), splits.train.table, splits.train.rows.tolist())
-    splits, skipped = screen(_schema(config), splits, on_bad_row)
+    _inspect(as_schema(config), splits.train.table, splits.train.rows.tolist())
+    splits, skipped = screen(as_schema(config), splits, on_bad_row)
     config, told = choose_options(config, splits.train)
-    schema = _schema(config)
+    schema = as_schema(config)
     preprocessing = Preprocessing.fit(schema, splits.train.table, splits.train.rows)
     batches = _sources(preprocessing, splits, is_lenient=on_bad_row == "skip")
     for name, split in (("validation", splits.validation), ("test", splits.test)):
@@ -130,7 +128,7 @@ def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
     """Options that the config leaves open and the modality or the task chooses from the training cells."""
     reasons: Reasons = {}
     inputs, tasks = dict(config.inputs), dict(config.tasks)
-    schema = _schema(config)
+    schema = as_schema(config)
     schema.check_columns(train.table, is_training=True)
     rows = train.rows.tolist()
 
@@ -174,13 +172,6 @@ def _inspect(schema: Schema, table: Table, rows: Sequence[int]) -> None:
                 faults.append(str(error.at(table.source, None, column.column)))
     if faults:
         raise DataError("\n".join(faults))
-
-
-def _schema(config: Config) -> Schema:
-    return Schema(
-        {name: InputColumn(c.make(), c.column, c.share) for name, c in config.inputs.items()},
-        {name: TaskColumn(c.make(), c.column, c.of, c.weight) for name, c in config.tasks.items()},
-    )
 
 
 def config_of(model: MultiTaskModel, balancer: Balancer | None, level: Any, training: Training) -> Config:

@@ -15,7 +15,7 @@ from trunkline.config import Config, DataConfig
 from trunkline.data import Split, Splits, Table, make_splits, read_table
 from trunkline.defaults import Reasons, validation_share
 from trunkline.errors import DataError
-from trunkline.schema import Fault, Schema, TaskColumn, bad_cells, find_faults, tell_faults
+from trunkline.schema import Fault, InputColumn, Schema, TaskColumn, bad_cells, find_faults, tell_faults
 from trunkline.tasks import Task
 
 TOLD = 5  # faults that a warning shows
@@ -47,6 +47,21 @@ def read_splits(config: Config) -> Splits:
         for given in (data.validation, data.test)
     ]
     return split_rows(config, read_more(data, data.train), held[0], held[1])
+
+
+def read_usable(config: Config) -> Splits:
+    """The same as they will be used: without the rows that `on_bad_row: skip` leaves out."""
+    splits = read_splits(config)
+    assert config.data is not None
+    return screen(as_schema(config), splits, "skip")[0] if config.data.on_bad_row == "skip" else splits
+
+
+def as_schema(config: Config) -> Schema:
+    """What a config binds to which column."""
+    return Schema(
+        {name: InputColumn(c.make(), c.column, c.share) for name, c in config.inputs.items()},
+        {name: TaskColumn(c.make(), c.column, c.of, c.weight) for name, c in config.tasks.items()},
+    )
 
 
 def table_or_share(given: Any) -> Table | float | None:

@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 
 from trunkline import ConfigError, RunError
 from trunkline.cli import app
+from trunkline.config import Config, load_config
 from trunkline.data import write_rows
-from trunkline.run import compare
+from trunkline.run import compare, evaluate
+from trunkline.run.many import Job, alone, rows_of
+from trunkline.sources import columns_of
 from trunkline.tables import comparison_lines, comparison_table
 
 CONFIG = """\
@@ -86,6 +89,50 @@ def test_pairs_share_seed_steps_rows_and_network(compared: Path, result: dict[st
     assert len({json.dumps(run["tables"]) for run in runs + twins}) == 1
     assert list(twins[0]["test"]) == ["total"]
     assert twins[0]["parameters"] < runs[0]["parameters"]
+
+
+def by_share(folder: Path) -> Path:
+    """No column says which rows are tested; some cells cannot be read, and their rows are left out."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for i in range(150):
+        x, y = rng.normal(size=2)
+        total = "?" if i % 30 == 7 else x + y
+        rows.append({"x": x, "y": y, "total": total, "is big": int(x > 0), "kind": "abc"[i % 3 if i % 50 else 0]})
+    write_rows(folder / "rows.csv", rows)
+    text = CONFIG.replace("split: split", "validation: 0.2, test: 0.2, on_bad_row: skip")
+    (folder / "config.yaml").write_text(text.replace("is big: binary}", "is big: binary, kind: category}"))
+    return folder / "config.yaml"
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be used are left out")
+def test_a_twin_has_the_rows_of_the_whole(tmp_path: Path) -> None:
+    """A split by share depends on all tasks: drawn for one task alone it is another."""
+    config = load_config(by_share(tmp_path), columns=columns_of)
+
+    def rows(config: Config, whole: Config | None) -> list[list[int]]:
+        splits = rows_of(Job(config, tmp_path, whole=whole))
+        assert splits.validation is not None and splits.test is not None
+        return [part.rows.tolist() for part in (splits.train, splits.validation, splits.test)]
+
+    used = rows(config, config)
+    assert sum(map(len, used)) == 145
+    for task in config.tasks:
+        assert rows(alone(config, task), config) == used
+    assert rows(alone(config, "kind"), None) != rows(config, None)
+
+
+def test_pairs_are_judged_by_the_very_same_rows(tmp_path: Path) -> None:
+    """What guessing scores depends on the rows that train and on those that are tested, and on nothing else."""
+    result = compare(by_share(tmp_path), seeds=1, overrides=["training.steps=2"], out=tmp_path / "out").result
+
+    def of(run: str) -> Any:
+        return json.loads((tmp_path / "out" / run / "metrics.json").read_text())
+
+    for task, (twin,) in result["alone"]["runs"].items():
+        assert of(twin)["majority"][task] == of("equal-seed-0")["majority"][task]
+        with pytest.warns(UserWarning, match="cannot be used are left out"):
+            assert evaluate(tmp_path / "out" / twin)["scores"] == of(twin)["test"]
 
 
 def test_errors_and_scores_count_their_own_way(result: dict[str, Any]) -> None:

@@ -118,18 +118,21 @@ def _settled(config: Config, folder: Path, trust_code: bool) -> Config:
 def _jobs(contest: Contest, folder: Path, *, is_open: bool) -> dict[str, Job]:
     """All runs by name, seed by seed.
 
-    A twin has the batch size that suits its own label rate where the config leaves it open (`is_open`).
+    A twin has the rows of the whole, and the batch size that suits its own label rate where the config leaves it open
+    (`is_open`).
     """
+    shown = {contest.together(name, contest.seeds[0]) for name in contest.balancers}
     jobs = {}
     for seed in contest.seeds:
         config = replace(contest.config, training=replace(contest.config.training, seed=seed))
         for name, balancer in contest.balancers.items():
-            jobs[contest.together(name, seed)] = replace(config, balancer=balancer)
+            run = contest.together(name, seed)
+            jobs[run] = Job(replace(config, balancer=balancer), folder / run, report=run in shown)
         own = replace(config, training=replace(config.training, batch_size=None)) if is_open else config
         for task in config.tasks:
-            jobs[contest.alone(task, seed)] = alone(own, task)
-    shown = {contest.together(name, contest.seeds[0]) for name in contest.balancers}
-    return {name: Job(config, folder / name, report=name in shown) for name, config in jobs.items()}
+            run = contest.alone(task, seed)
+            jobs[run] = Job(alone(own, task), folder / run, whole=config)
+    return jobs
 
 
 def _run(jobs: Mapping[str, Job], config: Config, say: Callable[[str], None]) -> dict[str, Metrics]:

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import torch
 
-from trunkline.config import Config
+from trunkline.config import Config, to_yaml
+from trunkline.data import Splits
 from trunkline.errors import TrunklineError
+from trunkline.files import replacing
+from trunkline.loading import ROWS
 from trunkline.plan import make_plan
 from trunkline.run.fitting import Metrics, new_folder, train_plan
 from trunkline.run.resuming import go_on
-from trunkline.sources import read_splits
+from trunkline.sources import read_splits, read_usable
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,14 @@ class Job:
         config: with `data`; what it leaves open is chosen as for any run.
         folder: of the run; new or empty, or of the same run, interrupted.
         report: write its report, too.
+        whole: the config whose rows it takes, split by split; its own by default. A split by share depends on all
+            tasks, so a twin, which has one of them, would draw others.
     """
 
     config: Config
     folder: Path
     report: bool = False
+    whole: Config | None = None
 
 
 @contextmanager
@@ -60,6 +66,11 @@ def alone(config: Config, task: str) -> Config:
     return replace(config, tasks={task: config.tasks[task]}, balancer=None)  # one task: nothing to balance
 
 
+def rows_of(job: Job) -> Splits:
+    """The rows that a run learns from, chooses by and is judged by."""
+    return read_splits(job.config) if job.whole is None else read_usable(job.whole)
+
+
 def _wants_gpu(job: Job) -> bool:
     return job.config.training.accelerator != "cpu" and torch.cuda.is_available()
 
@@ -70,8 +81,9 @@ def _train(name: str, job: Job) -> Metrics:
     try:
         folder = new_folder(job.folder, name, is_resumed=True)
         config = go_on(folder, config, trust_code=True)  # what it names was imported to make the job
-        return train_plan(
-            make_plan(config, read_splits(config)), folder, show_progress=False, report=job.report
-        ).metrics
+        if job.whole is not None:
+            with replacing(folder / ROWS) as unfinished:
+                unfinished.write_text(to_yaml(job.whole), encoding="utf-8")
+        return train_plan(make_plan(config, rows_of(job)), folder, show_progress=False, report=job.report).metrics
     except TrunklineError as error:
         raise type(error)(f"{name}: {error}") from None

@@ -18,7 +18,7 @@ def single_task_twins(config: Config, steps: int, folder: Path) -> Iterator[dict
     """Train every twin in processes of one thread each, as many at a time as there are cores.
 
     Args:
-        config: with `data`; what it leaves open is chosen for each twin as for any run.
+        config: with `data`, whose rows every twin takes; what it leaves open is chosen for each as for any run.
         steps: optimiser steps of each.
         folder: of their run folders.
 
@@ -26,5 +26,6 @@ def single_task_twins(config: Config, steps: int, folder: Path) -> Iterator[dict
         By task, the metrics to come.
     """
     config = replace(config, training=replace(config.training, steps=steps))
-    with running({t: Job(alone(config, t), folder / f"twin-{n}") for n, t in enumerate(config.tasks)}) as twins:
+    jobs = {t: Job(alone(config, t), folder / f"twin-{n}", whole=config) for n, t in enumerate(config.tasks)}
+    with running(jobs) as twins:
         yield twins

@@ -10,11 +10,11 @@ from trunkline.config import Config, DataConfig, load_config
 from trunkline.data import Split
 from trunkline.errors import RunError
 from trunkline.export import Exported, export_onnx
-from trunkline.loading import as_model, load, read_metrics
+from trunkline.loading import ROWS, load, read_metrics
 from trunkline.model import TaskScores
 from trunkline.predictor import Predictor
 from trunkline.run.predictions import write_predictions
-from trunkline.sources import fingerprints, predictable, read_more, read_splits, screen, usable
+from trunkline.sources import as_schema, fingerprints, predictable, read_more, read_splits, read_usable, screen, usable
 
 
 def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool = False) -> dict[str, TaskScores]:
@@ -69,7 +69,10 @@ def _own_rows(run: str | Path | Predictor, trust_code: bool) -> Split:
     if config.data is None:
         raise RunError(f"{run} was trained on rows given in Python: give a table")
     _check_unchanged(Path(run), config)
-    splits, _ = screen(as_model(config).schema(), read_splits(config), config.data.on_bad_row)
+    if (whole := Path(run) / ROWS).is_file():
+        splits = read_usable(load_config(whole, columns=None, trust_code=trust_code))
+    else:
+        splits, _ = screen(as_schema(config), read_splits(config), config.data.on_bad_row)
     split = splits.test or splits.validation
     if split is None:
         raise RunError(f"{run} has neither test nor validation rows: give a table")
