@@ -14,11 +14,13 @@ from trunkline.config import load_config
 from trunkline.data import Draw, read_table, write_rows
 from trunkline.errors import DataError
 from trunkline.modalities import Image as ImageInput
+from trunkline.modalities import Number, Text
 from trunkline.plan import make_plan
 from trunkline.run import evaluate, fit, predict
+from trunkline.schema import Schema, find_faults
 from trunkline.schema import faults as faults_room
-from trunkline.schema import find_faults
-from trunkline.sources import columns_of, read_splits
+from trunkline.sources import columns_of, predictable, read_splits
+from trunkline.tasks import Number as NumberTask
 
 CONFIG = """\
 data: {table: rows.jsonl, split: split, on_bad_row: MODE}
@@ -195,3 +197,23 @@ def plan_of_good(folder: Path):
 def rows_in_csv(folder: Path):
     write_rows(folder / "rows.csv", [read_table(folder / "rows.jsonl").row(i) for i in range(60)])
     return read_table(folder / "rows.csv")
+
+
+def test_an_input_column_that_is_not_there_is_named() -> None:
+    """It may be absent; or its name is spelt otherwise, by a column that nothing else reads."""
+    schema = Schema({"height": Number(), "age": Number(), "noted": Text()}, {"ages": NumberTask()})
+    table = read_table([{"hieght": 1, "ages": 2, "noted": "so"}])
+    with pytest.warns(UserWarning, match="input columns") as caught:
+        predictable(schema, table, "error")
+    (told,) = (str(warning.message).split("\n") for warning in caught)
+    assert told == [
+        f"{table.source}: 2 of 3 input columns are not there and count as absent in every row:",
+        "no column 'height'. Did you mean 'hieght'?",
+        "no column 'age'.",
+    ]
+
+
+def test_nothing_is_said_where_every_input_has_its_column(recwarn: pytest.WarningsRecorder) -> None:
+    schema = Schema({"height": Number()}, {"age": NumberTask()})
+    predictable(schema, read_table([{"height": 1, "hieght": 2}]), "error")
+    assert not recwarn.list

@@ -39,5 +39,10 @@ class RunError(TrunklineError):
 def suggest(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'category'?` where a known word is near, else the list of what is known."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
+    return nearest(word, known) or f" Known: {', '.join(known)}."
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` Did you mean 'category'?` where a known word is near, else nothing."""
+    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""

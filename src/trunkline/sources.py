@@ -14,7 +14,7 @@ import numpy as np
 from trunkline.config import Config, DataConfig
 from trunkline.data import Split, Splits, Table, make_splits, read_table
 from trunkline.defaults import Reasons, validation_share
-from trunkline.errors import DataError
+from trunkline.errors import DataError, nearest
 from trunkline.schema import Fault, InputColumn, Schema, TaskColumn, bad_cells, find_faults, tell_faults
 from trunkline.tasks import Task
 
@@ -150,6 +150,7 @@ def screen(schema: Schema, splits: Splits, on_bad_row: str) -> tuple[Splits, lis
 def usable(schema: Schema, table: Table, on_bad_row: str) -> Split:
     """The rows of another table that can be judged; see `screen`."""
     schema.check_columns(table, is_training=False)
+    warn_absent(schema, table)
     faults = find_faults(schema, table)
     refuse_or_warn(faults, on_bad_row)
     left = without(Split.whole(table), faults, {id(table): table.without(bad_cells(faults))})
@@ -161,6 +162,7 @@ def usable(schema: Schema, table: Table, on_bad_row: str) -> Split:
 def predictable(schema: Schema, table: Table, on_bad_row: str) -> Split:
     """The rows of a table that have an input; cells that cannot be read are absent, where that is allowed."""
     schema.check_columns(table, is_training=False, with_targets=False)
+    warn_absent(schema, table)
     faults = find_faults(schema, table, with_targets=False)
     if on_bad_row == "error" and faults:
         refuse_or_warn(faults, on_bad_row)
@@ -173,6 +175,19 @@ def predictable(schema: Schema, table: Table, on_bad_row: str) -> Split:
             stacklevel=2,
         )
     return Split(emptied, np.flatnonzero(present))
+
+
+def warn_absent(schema: Schema, table: Table) -> None:
+    """Name the inputs that have no column in a table. They may be absent; but a name may also be spelt otherwise."""
+    unread = set(table.columns) - {*schema.input_columns, *(task.column for task in schema.tasks.values())}
+    gone = {c: nearest(c, unread) for c in schema.input_columns if c not in table.columns}
+    if gone:
+        first = sorted(gone, key=lambda column: not gone[column])  # what may be spelt otherwise
+        lines = [f"no column {column!r}.{gone[column]}" for column in first[:TOLD]]
+        more = [f"… and {len(gone) - TOLD} more"] if len(gone) > TOLD else []
+        of = f"{len(gone)} of {len(schema.input_columns)} input columns"
+        text = "\n".join([f"{table.source}: {of} are not there and count as absent in every row:", *lines, *more])
+        warnings.warn(text, stacklevel=3)
 
 
 def refuse_or_warn(faults: Sequence[Fault], on_bad_row: str) -> None:

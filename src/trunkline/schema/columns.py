@@ -93,6 +93,11 @@ class Schema:
         reads_all = any(task.task.reads == "tokens" and task.of is None for task in self.tasks.values())
         return tuple(name for name in self.inputs if reads_all or name in bound)
 
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Columns that the inputs read, each once."""
+        return tuple(dict.fromkeys(column.column for column in self.inputs.values()))
+
     def readers(self, name: str) -> list[InputColumn]:
         """The columns that one input's encoder reads: its own, and those of the inputs that share it."""
         return [column for other, column in self.inputs.items() if name in (other, column.share)]
@@ -105,7 +110,7 @@ class Schema:
         Raises:
             DataError: all missing columns, at once.
         """
-        inputs = [i.column for i in self.inputs.values()]
+        inputs = self.input_columns
         targets = [t.column for t in self.tasks.values()] if with_targets else []
         missing: list[str] = []
         for columns in (inputs, targets):
