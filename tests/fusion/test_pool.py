@@ -15,21 +15,22 @@ def tokens(rows: int = 3, length: int = 5, axis: str = "words") -> Tokens:
     return Tokens(torch.randn(rows, length, 8), mask, (Span("x", 0, length, axis, (length,)),))
 
 
-def test_it_starts_as_twice_the_mean_whose_length_a_norm_takes_away():
+def test_it_starts_as_the_mean():
     given = tokens()
-    torch.testing.assert_close(Pool(8)(given), 2 * given.row())
+    torch.testing.assert_close(Pool(8)(given), given.row())
 
 
 def test_each_head_weighs_its_share_of_the_features():
     """eq. 5 to 7 of Yang et al.: softmax of the scores over the tokens there are, then the weighted sum."""
     given, pool = tokens(), Pool(8)
     torch.nn.init.normal_(pool.score.weight)
-    expected = given.row()
+    mean, expected = given.row(), []
     for row in range(3):
         there = given.values[row, given.mask[row]]
         weights = pool.score(there).softmax(0)  # [L, H]
-        expected[row] = expected[row] + torch.cat([weights[:, h] @ there[:, 2 * h : 2 * h + 2] for h in range(4)])
-    torch.testing.assert_close(pool(given), expected)
+        attended = torch.cat([weights[:, h] @ there[:, 2 * h : 2 * h + 2] for h in range(4)])
+        expected.append((mean[row] + attended) / 2)
+    torch.testing.assert_close(pool(given), torch.stack(expected))
 
 
 def test_masked_tokens_are_not_read():
@@ -38,6 +39,15 @@ def test_masked_tokens_are_not_read():
     before = pool(given)
     given.values[1, 2:] = 1e6
     torch.testing.assert_close(pool(given), before)
+
+
+def test_a_single_token_is_itself_whether_padding_follows_or_not():
+    """So stands an absent input: among rows that have it padding follows its one learned token, among others not."""
+    given, pool = tokens(), Pool(8)
+    torch.nn.init.normal_(pool.score.weight)
+    given.mask[:, 1:] = False
+    torch.testing.assert_close(pool(given), given.values[:, 0])
+    torch.testing.assert_close(pool(Tokens.of_rows(given.values[:, 0], "x")), given.values[:, 0])
 
 
 def test_columns_of_a_table_and_single_tokens_are_averaged():

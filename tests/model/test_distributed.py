@@ -27,7 +27,7 @@ from trunkline.engine import Engine, Whole
 from trunkline.model import Evaluation, MultiTaskModel
 from trunkline.schema import Preprocessing, RowBatches
 from trunkline.training.processes import gather_ranks
-from trunkline.trunks import CATALOG as TRUNKS
+from trunkline.trunks import Hard, MMoE, Trunk
 from trunkline.types import Batch, Part
 from worlds import inputs, schema, tasks, write_world
 
@@ -39,7 +39,8 @@ WAYS: dict[str, tuple[type, Any]] = {
     "features": (UPGrad, "features"),
     "last": (UPGrad, "last"),
 }
-CASES = [(trunk, way) for trunk in ("hard", "mmoe") for way in WAYS]
+TRUNKS: dict[str, Trunk] = {"hard": Hard(), "ensemble": Hard(members=3), "mmoe": MMoE()}
+CASES = [(trunk, way) for trunk in TRUNKS for way in WAYS]
 TOLERANCE = 1e-11
 
 
@@ -85,7 +86,7 @@ class Learner(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         balancer, level = WAYS[way]
-        model = MultiTaskModel(inputs(), tasks(), trunk=TRUNKS[trunk](), width=16)
+        model = MultiTaskModel(inputs(), tasks(), trunk=TRUNKS[trunk], width=16)
         self.network = model.build(torn(folder).preprocessing).double()
         self.engine = Engine(
             balancer(), self.network.preprocessing.tasks, level=level, last_shared=self.network.trunk.last_shared()

@@ -16,7 +16,7 @@ INPUTS = ("photo", "note", "size")
 STEPS = 6
 TRAINING = {
     "steps": STEPS, "batch_size": 8, "lr": 1e-3, "warmup": 0.1, "weight_decay": 0.05, "clip": 1.0, "input_dropout": 0.1,
-    "validations": 3, "accelerator": "cpu", "threads": 1,
+    "validations": 3, "ema": "off", "patience": "off", "accelerator": "cpu", "threads": 1,
 }  # fmt: skip
 
 

@@ -116,9 +116,10 @@ def test_looking_at_validation_rows_changes_nothing(world: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("scores", "best"),
     [
-        ([0.1, 0.2, 0.9, 0.3, 0.9, 0.8], 3),
-        ([math.nan, -1.0, -0.5, None, -0.5, -0.7], 3),
-        ([None] * 6, 1),
+        ([0.1, 0.8, 0.9, 0.0, 0.3, 0.2], 3),
+        ([0.1, 0.2, 0.9, 0.3, 0.9, 0.8], 5),  # by the mean of three
+        ([math.nan, -1.0, -0.5, None, -0.5, -0.7], 5),
+        ([None] * 6, 6),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 6),
     ],
 )
@@ -144,10 +145,12 @@ def test_the_best_weights_by_validation_are_kept(
 
 
 def test_the_run_folder_holds_the_best_weights(world: Path, tmp_path: Path) -> None:
-    """With a rate that throws the weights about, so that the last are not the best."""
-    run = fit(world, tmp_path / "run", lr=0.3, steps=10, warmup=0.0, validations=10)
+    """With a rate that rises until it throws the weights about, so that the last are not the best."""
+    run = fit(world, tmp_path / "run", lr=0.3, steps=10, warmup=0.9, validations=10)
     steps = {line["step"]: line for line in log(run.folder) if "validation" in line}
-    best = max(steps, key=lambda step: (steps[step]["aggregate"], -step))
+    assert list(steps) == list(range(1, 11))
+    aggregates = [line["aggregate"] for line in steps.values()]
+    best = max(steps, key=lambda step: (judge.recent_mean(aggregates[:step]), -step))
     assert run.metrics["best_step"] == best < 10
     stored = load_file(run.folder / "model.safetensors")
     kept = load_file(run.folder / "checkpoints" / "best.safetensors")
@@ -359,6 +362,9 @@ def test_every_weight_is_decayed_and_nothing_else(tmp_path: Path) -> None:
     assert matrices - names == {
         "missing",
         "encoders.0.place",
+        "encoders.0.layers.0.gain",
+        "encoders.0.layers.3.body.0.gain",
+        "encoders.0.layers.3.body.3.gain",
         "encoders.2.embedding.weight",
         "encoders.3.bias",
         "encoders.3.missing",
@@ -371,7 +377,9 @@ def test_every_weight_is_decayed_and_nothing_else(tmp_path: Path) -> None:
         "heads.6.decoder.model.decoder.embed_tokens.weight",
         "heads.6.decoder.model.decoder.embed_positions.weight",
     }
-    assert {"encoders.3.weight", "heads.2.linear.weight", "heads.4.cells.weight", "trunk.gates.0.weight"} <= names
+    table = {"curves.line_weight", "curves.piece_weight", "curves.value_weight", "name_weight"}
+    assert {f"encoders.3.{name}" for name in table} <= names
+    assert {"heads.2.linear.weight", "heads.4.cells.weight", "trunk.gates.0.weight"} <= names
     engine = Engine(Uncertainty(), preprocessing.tasks)
     (tmp_path / "small").mkdir()
     settings = settings_of(plan_of(write_small_world(tmp_path / "small"), weight_decay=0.5).config.training)

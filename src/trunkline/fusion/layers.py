@@ -14,11 +14,13 @@ HEADS = 4  # of the attention that pools tokens
 
 
 class Pool(nn.Module):
-    """An input's tokens → one vector `[B, D]`: their mean, plus their mean as weighed by learned attention.
+    """An input's tokens → one vector `[B, D]`: half their mean, half their mean as weighed by learned attention.
 
     Each head weighs its share of the features with a query of its own (Yang et al. 2016, "Hierarchical attention
     networks", eq. 5 to 7, without the hidden layer), so that one telling word or corner is not lost among many tokens.
-    It starts as the plain mean. A table's tokens, one a column, are averaged: all of them count in every row.
+    It starts as the plain mean, and of a single token it stays that: so an absent input, one learned token, is pooled
+    alike whether or not other rows of the batch have it. A table's tokens, one a column, are averaged: all of them
+    count in every row.
 
     Args:
         width: `D`.
@@ -27,9 +29,8 @@ class Pool(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.heads = math.gcd(width, HEADS)
-        self.score = nn.Linear(width, self.heads)
+        self.score = nn.Linear(width, self.heads, bias=False)  # a softmax over tokens would not feel it
         nn.init.zeros_(self.score.weight)
-        nn.init.zeros_(self.score.bias)
 
     def forward(self, tokens: Tokens) -> Tensor:
         mean = tokens.row()
@@ -37,7 +38,7 @@ class Pool(nn.Module):
             return mean
         scores = self.score(tokens.values).masked_fill(~tokens.mask.unsqueeze(-1), -math.inf)  # [B, L, H]
         parts = tokens.values.unflatten(-1, (self.heads, -1)) * scores.softmax(1).unsqueeze(-1)
-        return mean + parts.sum(1).flatten(1)
+        return (mean + parts.sum(1).flatten(1)) / 2
 
 
 class InputVectors(nn.Module):

@@ -8,11 +8,13 @@ import torch
 
 from trunkline.fusion import Fusion, LateModule
 from trunkline.testing.shared import WIDTH, check_constructor, check_tokens, make_tokens
-from trunkline.types import Span
+from trunkline.types import Span, Tokens
 
 
 def check_fusion(fusion: Fusion, *, tolerance: float = 1e-5) -> None:
     """The row token comes first, kept spans follow, masked tokens are not read, rows are independent.
+
+    Padding behind a row's tokens changes nothing: an absent input is one token, with or without.
 
     Late fusion gives a row token for each encoder, all rows of one after those of the other, and no more; a row of one
     encoder depends on no other encoder.
@@ -23,6 +25,7 @@ def check_fusion(fusion: Fusion, *, tolerance: float = 1e-5) -> None:
     assert fusion.is_late == isinstance(module, LateModule), "`is_late` is true of what builds a LateModule"
     tokens = {"a": make_tokens("a", 3, 4), "b": make_tokens("b", 3, 5)}
     tokens["b"].mask[1, 1:] = False
+    tokens["b"].values[1] *= 0.02  # as small as what stands for an absent input: no normalisation hides its size
     present = {"a": torch.tensor([True, True, True]), "b": torch.tensor([True, False, True])}
     fused = module(tokens, present)
     check_tokens(fused, 6 if fusion.is_late else 3)
@@ -39,3 +42,6 @@ def check_fusion(fusion: Fusion, *, tolerance: float = 1e-5) -> None:
     alone = module({k: t.take(torch.tensor([1])) for k, t in tokens.items()}, {k: p[1:2] for k, p in present.items()})
     together = fused.row()[1::3] if fusion.is_late else fused.row()[1:2]
     assert torch.allclose(alone.row(), together, atol=tolerance), "a row depends on the rows beside it"
+    bare = {**tokens, "b": Tokens.of_rows(tokens["b"].values[:, 0], "b")}
+    rows = module(bare, present).row()[1::3] if fusion.is_late else module(bare, present).row()[1:2]
+    assert torch.allclose(rows, together, atol=tolerance), "a row depends on the padding behind its tokens"
