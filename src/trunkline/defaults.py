@@ -171,8 +171,10 @@ def _batch_size(facts: Facts) -> tuple[int, str]:
 def _steps(epochs: float | None, usual: float, per_epoch: int) -> tuple[int, str]:
     if epochs is not None:
         return max(1, round(epochs * per_epoch)), f"{epochs:g} epochs of {per_epoch} batches"
-    steps = min(MAX_STEPS, max(MIN_STEPS, round(usual * per_epoch)))
-    return steps, f"{usual:g} epochs of {per_epoch} batches, but at least {MIN_STEPS} and at most {MAX_STEPS} steps"
+    found, so = round(usual * per_epoch), f"{usual:g} epochs of {per_epoch} batches"
+    if found < MIN_STEPS:
+        return MIN_STEPS, f"{so} are {found} steps, on which little is learned"
+    return min(found, MAX_STEPS), so if found <= MAX_STEPS else f"{so} are {found} steps, more than pay"
 
 
 def usual_ema(steps: int) -> tuple[float, str]:

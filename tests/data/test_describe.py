@@ -189,3 +189,10 @@ def test_a_column_at_once_is_what_its_cells_are(text):
         assert at_once is None
     else:
         assert at_once is None or at_once == [3.0, value]
+
+
+def test_one_cell_is_no_number() -> None:
+    for odd in (["forty"], ["forty", "fifty"]):
+        table = read_table([{"x": cell} for cell in [*map(str, range(30)), *odd]])
+        (told,) = describe(table)["x"].mess
+        assert told.startswith("1 cell is no number: 'forty'" if len(odd) == 1 else "2 cells are no numbers: 'forty'")

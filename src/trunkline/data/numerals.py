@@ -79,8 +79,12 @@ def texts_as_numbers(name: str, counts: Counts) -> Description | None:
             sorts["loose"].pop(text, None)
     numbers = np.array(sorted(values))
     described = numbers_as(name, numbers, np.array([values[v] for v in numbers.tolist()]))
-    told = {"loose": "written for people", "other": "no numbers", "absent": "taken for absent"}
-    mess = tuple(f"{_cells(sorts[s])} {words}: {_listed(sorts[s])}" for s, words in told.items() if sorts[s])
+    told = {
+        "loose": ("written for people", "written for people"),
+        "other": ("no number", "no numbers"),
+        "absent": ("taken for absent", "taken for absent"),
+    }
+    mess = tuple(f"{_cells(sorts[s], *words)}: {_listed(sorts[s])}" for s, words in told.items() if sorts[s])
     options = {} if decimal is None else {"decimal": decimal}
     return replace(described, mess=mess, na=tuple(sorts["absent"]), options=options)
 
@@ -134,9 +138,9 @@ def _may_be_numbers(texts: Sequence[str], counts: np.ndarray) -> bool:
     return any(any(c.isdigit() for c in texts[int(i)]) and len(texts[int(i)]) < 40 for i in order)
 
 
-def _cells(found: dict[str, int]) -> str:
+def _cells(found: dict[str, int], of_one: str, of_many: str) -> str:
     count = sum(found.values())
-    return f"{count} cell is" if count == 1 else f"{count} cells are"
+    return f"{count} cell is {of_one}" if count == 1 else f"{count} cells are {of_many}"
 
 
 def _listed(found: dict[str, int]) -> str:

@@ -92,7 +92,9 @@ def _told(plan: Plan, pace: Pace, can: Affordable) -> dict[str, str]:
     training = plan.config.training
     minutes, wanted = training.minutes, training.steps
     said = f"{pace.step * 1e3:.0f} ms a step here: {minutes:g} minutes allow {can.allowed:,}".replace(",", " ")
-    told = {"training.steps": f"{plan.reasons.get('training.steps', 'as wanted')}. {said}; {wanted} are wanted"}
+    why = plan.reasons.get("training.steps", "as wanted")
+    is_enough = can.steps == wanted
+    told = {"training.steps": f"{why}. {said}" if is_enough else f"{said}; {wanted} were wanted: {why}"}
     if can.validations != training.validations:
         told["training.validations"] = f"{pace.row * 1e3:.1f} ms a row looked at here: more would take too long"
     if can.rows != training.validation_rows and can.rows * can.validations > 0 and pace.row > 0:
