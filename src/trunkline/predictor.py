@@ -69,7 +69,7 @@ class Predictor:
         Raises:
             DataError: a cell cannot be read.
         """
-        ours, baseline = Evaluation(self.preprocessing), Evaluation(self.preprocessing)
+        ours, baseline = Evaluation(self.preprocessing), Evaluation(self.preprocessing.before_settling())
         rows = range(len(source)) if rows is None else rows
         numbers = np.asarray(rows, dtype=np.int64)
         batches = RowBatches(self.preprocessing, source, rows=numbers) if isinstance(source, Table) else source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,17 @@ import numpy as np
 import pytest
 
 from trunkline import fit, load
+from trunkline.config import load_config
 from trunkline.data import write_rows
 from trunkline.errors import DataError
+from trunkline.plan import make_plan
+from trunkline.predictor import Predictor
 from trunkline.run import Run, evaluate
+from trunkline.run.calibration import settle
+from trunkline.run.facts import Subject
+from trunkline.run.facts.held import intervals
+from trunkline.sources import columns_of, read_splits
+from trunkline.tasks import Binary
 
 CONFIG = """
 data: {table: rows.jsonl, split: split}
@@ -108,3 +117,62 @@ def test_a_column_of_two_other_values_names_the_line_to_write(tmp_path: Path) ->
     assert "'rare'" in lines[1] and "as in `{type: binary, positive: 'R'}`" in lines[1]
     assert "'stars': positive: no cell is '9'; there are '3' (" in lines[2]
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_guessing_knows_nothing_that_was_settled(run: Run) -> None:
+    """Whatever temperature and threshold a state has, the majority scores the same; the network does not."""
+    plan = make_plan(run.config, read_splits(run.config))
+    network = load(run.folder).network
+    before = Predictor(network)
+    states = network.preprocessing.states["tasks"]
+    scores, majority = before.evaluate(plan.splits.train.table)
+    states["stars"]["temperature"], states["rare"]["threshold"] = 20.0, 1e-6
+    states["marks"]["thresholds"] = [1e-6, 1e-6]
+    hot, same = before.evaluate(plan.splits.train.table)
+    assert same == majority
+    assert hot["stars"] != scores["stars"] and hot["rare"] != scores["rare"] and hot["marks"] != scores["marks"]
+
+
+def test_the_chance_to_be_ahead_counts_the_same_guessing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a threshold of nearly 0 the network says yes to all; guessing, whose share is a tenth, still never does."""
+    monkeypatch.setattr(Binary, "primary", "f1")
+    plan = make_plan(run.config, read_splits(run.config))
+    predictor = load(run.folder)
+    predictor.preprocessing.states["tasks"]["rare"] |= {"prior": 0.1, "threshold": 1e-6}
+    assert intervals(Subject(run.folder, plan, predictor, run.metrics, {}))["rare"]["better"] == 1.0
+
+
+def test_a_threshold_that_was_given_is_one_of_guessing_too() -> None:
+    state = {"prior": 0.4, "threshold": 0.3, "temperature": 2.0}
+    assert Binary(threshold=0.3).before_settling(state) == {"prior": 0.4, "threshold": 0.3}
+    assert Binary(threshold="best_f1").before_settling(state) == {"prior": 0.4}
+
+
+def test_a_threshold_that_nothing_can_find_is_told(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    config = load_config(tmp_path / "config.yaml", columns=columns_of)
+    plan = make_plan(config, read_splits(config))
+    none = replace(plan, splits=replace(plan.splits, validation=None))
+    with pytest.warns(UserWarning, match="no validation rows") as told:
+        assert settle(none, Predictor(plan.network)) == {}
+    for task in ("rare", "marks"):
+        assert any(
+            f"tasks.{task}.threshold: stays at 0.5: there are no validation rows" in str(w.message) for w in told
+        )
+
+
+@pytest.mark.filterwarnings("ignore:.*marks.threshold")
+def test_what_was_fitted_on_the_rows_that_judge_it_says_so(run: Run, tmp_path: Path) -> None:
+    """Where there is a test split nothing needs to be said."""
+    assert not any(said["fitted_on_these_rows"] for said in run.metrics["calibration"].values())
+    assert "fitted on the rows that judge" not in (run.folder / "report.html").read_text()
+    write_table(tmp_path)
+    text = CONFIG.replace("split: split", "validation: 0.4").replace("steps: 60", "steps: 2")
+    (tmp_path / "config.yaml").write_text(text)
+    bare = fit(tmp_path / "config.yaml", out=tmp_path / "run")
+    assert [task for task, said in bare.metrics["calibration"].items() if said["fitted_on_these_rows"]] == [
+        "kind", "rare", "marks", "stars",
+    ]  # fmt: skip
+    page = (bare.folder / "report.html").read_text()
+    assert "were fitted on the rows that judge them" in page and "were fitted on these very rows" in page

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from trunkline.config import Config, load_config
 from trunkline.data import write_rows
 from trunkline.run import compare, evaluate
 from trunkline.run.many import Job, alone, rows_of
+from trunkline.run.verdicts import by_task
 from trunkline.sources import columns_of
 from trunkline.tables import comparison_lines, comparison_table
 
@@ -158,6 +160,11 @@ def test_errors_and_scores_count_their_own_way(result: dict[str, Any]) -> None:
     over_tasks = [np.mean([np.mean(one) for one in c.values()]) for c in by_seed]
     assert model["delta_m"]["per_metric"]["values"] == pytest.approx(over_metrics)
     assert model["delta_m"]["per_task"]["values"] == pytest.approx(over_tasks)
+
+
+def test_a_task_that_the_first_seed_cannot_judge_is_told_all_the_same() -> None:
+    scores = [{"total": {}}, {"total": {"mae": 2.0}}, {"total": {"mae": 4.0}}]
+    assert by_task(scores, ["total"]) == {"total": {"mae": {"values": [None, 2.0, 4.0], "mean": 3.0, "std": ANY}}}
 
 
 def test_labels_and_costs(compared: Path, result: dict[str, Any]) -> None:

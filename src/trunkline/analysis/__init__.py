@@ -1,7 +1,7 @@
 """Statistics of what models say and of models that are compared. Pure: numbers in, numbers out."""
 
 from trunkline.analysis.calibration import Bin, calibration_error, reliability
-from trunkline.analysis.comparison import NOT_RATIOS, Scores, compare_scores
+from trunkline.analysis.comparison import NOT_RATIOS, Scores, compare_scores, metrics_of
 from trunkline.analysis.confusions import Confusion, confusion
 from trunkline.analysis.curves import precision_recall_curve, roc_curve
 from trunkline.analysis.delta import delta_m, mean_over_tasks, relative_change
@@ -25,6 +25,7 @@ __all__ = [
     "interval",
     "mean_over_tasks",
     "mean_std",
+    "metrics_of",
     "precision_recall_curve",
     "relative_change",
     "reliability",

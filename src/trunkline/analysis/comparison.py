@@ -33,15 +33,20 @@ def compare_scores(
         "differences": {
             task: {
                 metric: _difference(ours, theirs, changes, task, metric, metric in lower[task], confidence)
-                for metric in metrics
+                for metric in metrics_of(theirs, task)
             }
-            for task, metrics in theirs[0].items()
+            for task in theirs[0]
         },
         "delta_m": {
             name: summary([mean(one) for one in changes], lower_is_better=True, confidence=confidence)
             for name, mean in (("per_metric", delta_m), ("per_task", mean_over_tasks))
         },
     }
+
+
+def metrics_of(scores: Sequence[Scores], task: str) -> list[str]:
+    """The metrics that some seed has for a task, in order; a seed whose rows have no label of it has none."""
+    return list(dict.fromkeys(metric for one in scores for metric in one[task]))
 
 
 def _changes(ours: Scores, theirs: Scores, lower: Mapping[str, Collection[str]]) -> dict[str, dict[str, float | None]]:

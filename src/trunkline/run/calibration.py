@@ -19,13 +19,18 @@ VERSION = 1
 def settle(plan: Plan, predictor: Predictor) -> Mapping[str, Mapping[str, str]]:
     """Temperatures and thresholds from the validation rows; tells where a threshold that was asked for is not set."""
     split = plan.splits.validation
-    if split is None:
-        return {}
-    skipped = predictor.settle(plan.source(split), split.rows.tolist())
-    for task, why in skipped.items():
-        if "threshold" in why:
-            warnings.warn(f"tasks.{task}.threshold: stays at 0.5: {why['threshold']}", stacklevel=2)
+    skipped = {} if split is None else predictor.settle(plan.source(split), split.rows.tolist())
+    for task, column in plan.config.tasks.items():
+        why = skipped.get(task, {}).get("threshold")
+        if column.options.get("threshold") == "best_f1" and not _has_threshold(predictor, task):
+            why = why or ("there are no validation rows" if split is None else "no validation row has a label")
+        if why is not None:
+            warnings.warn(f"tasks.{task}.threshold: stays at 0.5: {why}", stacklevel=2)
     return skipped
+
+
+def _has_threshold(predictor: Predictor, task: str) -> bool:
+    return not {"threshold", "thresholds"}.isdisjoint(predictor.preprocessing.states["tasks"][task])
 
 
 def calibration(plan: Plan, predictor: Predictor, skipped: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -33,17 +38,20 @@ def calibration(plan: Plan, predictor: Predictor, skipped: Mapping[str, Mapping[
 
     Returns:
         `{"version", "tasks": {name: {"temperature", "skipped", "nll_before", "nll_after", "ece_before", "ece_after",
-        "bins", "split"}}}`; `temperature` is `None` where none was fitted, `skipped` then says why where it was tried.
+        "bins", "split", "fitted_on_these_rows"}}}`; `temperature` is `None` where none was fitted, `skipped` then says
+        why where it was tried; `fitted_on_these_rows`: a temperature or threshold was found on the rows that judge it.
     """
     name = "test" if plan.splits.test is not None else "validation"
     split: Split | None = plan.splits.test or plan.splits.validation
     if split is None:
         return {"version": VERSION, "tasks": {}}
     tasks = {}
+    states = predictor.preprocessing.states["tasks"]
     for task, (before, after) in predictor.judge(plan.source(split), split.rows.tolist()).items():
         bins = _bins(after)
+        kind = predictor.preprocessing.schema.tasks[task].task
         tasks[task] = {
-            "temperature": predictor.preprocessing.states["tasks"][task].get("temperature"),
+            "temperature": states[task].get("temperature"),
             "skipped": skipped.get(task, {}).get("temperature"),
             "nll_before": before.nll,
             "nll_after": after.nll,
@@ -51,6 +59,7 @@ def calibration(plan: Plan, predictor: Predictor, skipped: Mapping[str, Mapping[
             "ece_after": calibration_error(bins),
             "bins": [asdict(b) for b in bins],
             "split": name,
+            "fitted_on_these_rows": name == "validation" and kind.before_settling(states[task]) != states[task],
         }
     return {"version": VERSION, "tasks": tasks}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trunkline.analysis import NOT_RATIOS, compare_scores, mean_std
+from trunkline.analysis import NOT_RATIOS, compare_scores, mean_std, metrics_of
 from trunkline.config import BalancerConfig, Config, load_config
 from trunkline.data import Split
 from trunkline.loading import as_model, load
@@ -63,7 +63,7 @@ def result_of(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, *,
         runs = [contest.together(name, seed) for seed in seeds]
         ours = [{task: metrics[run][judged][task] or {} for task in tasks} for run in runs]
         compared = compare_scores(ours, twins, lower, confidence=CONFIDENCE)
-        models[name] = {"runs": runs, "scores": _by_task(ours, tasks), **compared}
+        models[name] = {"runs": runs, "scores": by_task(ours, tasks), **compared}
     majority = [metrics[contest.together(next(iter(contest.balancers)), seed)]["majority"] for seed in seeds]
     return {
         "version": VERSION,
@@ -73,19 +73,19 @@ def result_of(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, *,
         "confidence": CONFIDENCE,
         "not_in_delta_m": list(NOT_RATIOS),
         "tasks": _about_tasks(contest, folder, trust_code),
-        "majority": _by_task([{t: scores[t] or {} for t in tasks} for scores in majority], tasks),
+        "majority": by_task([{t: scores[t] or {} for t in tasks} for scores in majority], tasks),
         "alone": {
             "runs": {task: [contest.alone(task, seed) for seed in seeds] for task in tasks},
-            "scores": _by_task(twins, tasks),
+            "scores": by_task(twins, tasks),
         },
         "models": models,
         "costs": _costs(contest, metrics, folder, trust_code),
     }
 
 
-def _by_task(scores: Sequence[Mapping[str, Mapping[str, Any]]], tasks: Iterable[str]) -> dict[str, Any]:
+def by_task(scores: Sequence[Mapping[str, Mapping[str, Any]]], tasks: Iterable[str]) -> dict[str, Any]:
     """Scores of each seed → by task and metric, `{"values", "mean", "std"}` over the seeds that have one."""
-    return {task: {metric: _spread([one[task].get(metric) for one in scores]) for metric in scores[0][task]}
+    return {task: {metric: _spread([one[task].get(metric) for one in scores]) for metric in metrics_of(scores, task)}
             for task in tasks}  # fmt: skip
 
 

@@ -105,6 +105,13 @@ class Preprocessing:
                 states["inputs"][name] = states["inputs"][column.share]
         return cls(schema, states)
 
+    def before_settling(self) -> Preprocessing:
+        """The same without what was settled after training: temperatures, thresholds."""
+        tasks = {
+            name: self.schema.tasks[name].task.before_settling(state) for name, state in self.states["tasks"].items()
+        }
+        return Preprocessing(self.schema, {**self.states, "tasks": tasks})
+
     def places(self, tasks: Sequence[str]) -> list[int]:
         """Where these stand in `tasks`."""
         return [self._place[name] for name in tasks]

@@ -161,6 +161,11 @@ class Binary(Task):
         found = [settle_threshold((logits / heat)[rows, g], truth[rows, g]) for g, rows in enumerate(flags.T)]
         return [Settled({**a.state, **b.state}, {**a.skipped, **b.skipped}) for a, b in zip(settled, found)]
 
+    def before_settling(self, state: State) -> State:
+        """A threshold that was given stays."""
+        plain = super().before_settling(state)
+        return {key: value for key, value in plain.items() if key != "threshold" or self.threshold != "best_f1"}
+
     def judge(self, output: Tensor, target: Target, states: Sequence[State]) -> Sequence[Judgement | None]:
         """Of the yes: its probability, and whether it was one."""
         logits = output[..., 0].double() / temperatures(states)

@@ -67,6 +67,9 @@ class Head(nn.Module, ABC):
         raise ConfigError(f"{type(self).__name__} cannot join what several inputs say")
 
 
+SETTLED = ("temperature", "thresholds")  # what `after_training` may add to a state, whatever the options
+
+
 class Task(ABC):
     """A kind of thing to learn, bound to no column yet. The constructor only stores; its signature is the schema.
 
@@ -204,6 +207,10 @@ class Task(ABC):
             states: one a task.
         """
         return [Settled() for _ in states]
+
+    def before_settling(self, state: State) -> State:
+        """The state without what `after_training` added: what guessing is scored with."""
+        return {key: value for key, value in state.items() if key not in SETTLED}
 
     def judge(self, output: Output, target: Target, states: Sequence[State]) -> Sequence[Judgement | None]:
         """How sure the outputs were and whether they were right, for kinds with probabilities; else `None`."""

@@ -128,7 +128,12 @@ def calibration(run: RunFiles) -> dict[str, Any] | None:
         )
     if not found:
         return None
-    return {"tasks": found[:SHOWN], "more": [(one["name"], one["after"]) for one in found[SHOWN:]], "split": run.judged}
+    return {
+        "tasks": found[:SHOWN],
+        "more": [(one["name"], one["after"]) for one in found[SHOWN:]],
+        "split": run.judged,
+        "is_fitted_here": any(one.get("fitted_on_these_rows") for one in measured.values()),
+    }
 
 
 def _in_words(bins: list[Mapping[str, Any]], *, is_yes_or_no: bool) -> str:

@@ -9,6 +9,7 @@ from trunkline.report.figures import histogram_figure, interval_figure
 from trunkline.report.files import RunFiles
 from trunkline.report.verdicts import FEW, Verdict, verdicts
 
+FITTED = "fitted_on_these_rows"  # of a task, in `calibration.json`
 MANY, EACH_END = 24, 10  # of more tasks than that the best and the worst are listed
 
 
@@ -109,6 +110,11 @@ def _cautions(run: RunFiles, told: list[Verdict]) -> list[str]:
         found.append(
             "There are no test rows. The scores are those of the validation rows, which also chose the weights: "
             "they flatter a little."
+        )
+    if fitted := [t for t, one in (run.facts["calibration"].get("tasks") or {}).items() if one.get(FITTED)]:
+        found.append(
+            f"Temperatures and thresholds of {words.listed(fitted)} were fitted on the rows that judge them: "
+            "probabilities, and scores that follow a threshold, look better here than they will on new rows."
         )
     if thin := [v.task for v in told if v.is_thin and v.rows]:
         found.append(f"Fewer than {FEW} held-out rows are labelled for {words.listed(thin)}: read with care.")

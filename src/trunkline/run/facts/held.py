@@ -19,9 +19,11 @@ from trunkline.run.facts.subject import Subject, sampled
 from trunkline.schema import HeadUnit, Preprocessing
 from trunkline.tasks import Task
 from trunkline.tasks.contract import Scores
+from trunkline.types import State
 
 ROWS, DENSE_ROWS = 10_000, 600  # rows whose outputs are kept: of row tasks alone, and with pixels or words among them
 BLOCKS = 40  # of rows that are resampled together, for tasks whose outputs are no table
+Pair = tuple[Sequence[State], Sequence[State]]
 
 
 class Outputs(nn.Module):
@@ -48,7 +50,7 @@ def intervals(subject: Subject) -> dict[str, dict[str, float]]:
     states = subject.preprocessing
     is_dense = any(states.schema.tasks[unit.name].task.reads != "row" for unit in states.heads)
     rows = sampled(subject.split.rows, DENSE_ROWS if is_dense else ROWS).tolist()
-    ours, theirs = recording(states), recording(states)
+    ours, theirs = recording(states), recording(states.before_settling())
     subject.predictor.count(subject.batches, rows, ours, theirs)
     found: dict[str, dict[str, float]] = {}
     for unit, said, guessed in zip(states.heads, ours.metrics, theirs.metrics):
@@ -66,10 +68,11 @@ def _of_unit(
     kind = states.schema.tasks[unit.name].task
     columns = [unit.tasks.index(task) for task in tasks]
     fitted = [states.task_states(unit)[column] for column in columns]
+    plain = [kind.before_settling(state) for state in fitted]
     if kind.reads == "row":
-        resampled: Any = _Table(kind, fitted, columns if len(unit.tasks) > 1 else None, said, guessed)
+        resampled: Any = _Table(kind, (fitted, plain), columns if len(unit.tasks) > 1 else None, said, guessed)
     else:
-        resampled = _Blocks(kind, fitted, said, guessed)
+        resampled = _Blocks(kind, (fitted, plain), said, guessed)
     higher = [kind.primary not in kind.lower_is_better] * len(tasks)
     resamples = 200 if resampled.rows * len(tasks) < 50_000 else 100
     sure = bootstrap(resampled.score, resampled.rows, higher_is_better=higher, resamples=resamples)
@@ -77,10 +80,10 @@ def _of_unit(
 
 
 class _Table:
-    """Outputs `[n, G, …]` of a row head, resampled row by row."""
+    """Outputs `[n, G, …]` of a row head, resampled row by row. States: of what is said, and of what is guessed."""
 
     def __init__(
-        self, kind: Task, states: Sequence[Any], columns: Sequence[int] | None, said: Outputs, guessed: Outputs
+        self, kind: Task, states: Pair, columns: Sequence[int] | None, said: Outputs, guessed: Outputs
     ) -> None:
         self.kind, self.states = kind, states
         (self.output, self.target), (self.guess, _) = _joined(said, columns), _joined(guessed, columns)
@@ -89,11 +92,12 @@ class _Table:
     def score(self, rows: np.ndarray) -> list[Scored]:
         index = torch.from_numpy(rows)
         target = _taken(self.target, index)
-        pair = [self._scores(_taken(output, index), target) for output in (self.output, self.guess)]
+        outputs = zip((self.output, self.guess), self.states)
+        pair = [self._scores(_taken(output, index), target, states) for output, states in outputs]
         return [(_primary(self.kind, a), _primary(self.kind, b)) for a, b in zip(*pair)]
 
-    def _scores(self, output: Any, target: Any) -> list[Scores | None]:
-        metric = _metric(self.kind, self.states)
+    def _scores(self, output: Any, target: Any, states: Sequence[State]) -> list[Scores | None]:
+        metric = _metric(self.kind, states)
         metric.update(output, target)
         return metric.compute()
 
@@ -101,18 +105,18 @@ class _Table:
 class _Blocks:
     """Any other outputs: every `BLOCKS`-th row makes a block that is scored once and resampled as a whole."""
 
-    def __init__(self, kind: Task, states: Sequence[Any], said: Outputs, guessed: Outputs) -> None:
-        self.kind, self.states = kind, states
-        self.pairs = list(zip(self._blocks(said), self._blocks(guessed), strict=True))
+    def __init__(self, kind: Task, states: Pair, said: Outputs, guessed: Outputs) -> None:
+        self.kind = kind
+        self.pairs = list(zip(*(self._blocks(each, of) for each, of in zip((said, guessed), states)), strict=True))
         self.rows = len(self.pairs)
 
-    def _blocks(self, outputs: Outputs) -> list[torchmetrics.Metric]:
+    def _blocks(self, outputs: Outputs, states: Sequence[State]) -> list[torchmetrics.Metric]:
         blocks: list[torchmetrics.Metric] = []
         number = 0
         for output, target in outputs.parts:
             for row in range(len(next(iter(target.values())))):
                 if number < BLOCKS:
-                    blocks.append(_metric(self.kind, self.states))
+                    blocks.append(_metric(self.kind, states))
                 here = torch.tensor([row])
                 blocks[number % BLOCKS].update(_taken(_on_host(output), here), _taken(_on_host(target), here))
                 number += 1
