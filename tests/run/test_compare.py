@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -16,7 +17,7 @@ from trunkline import ConfigError, RunError
 from trunkline.cli import app
 from trunkline.config import Config, load_config
 from trunkline.data import write_rows
-from trunkline.run import compare, evaluate
+from trunkline.run import compare, evaluate, single_task_twins
 from trunkline.run.many import Job, alone, rows_of
 from trunkline.run.verdicts import by_task
 from trunkline.sources import columns_of
@@ -122,6 +123,16 @@ def test_a_twin_has_the_rows_of_the_whole(tmp_path: Path) -> None:
     for task in config.tasks:
         assert rows(alone(config, task), config) == used
     assert rows(alone(config, "kind"), None) != rows(config, None)
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be used are left out")
+def test_the_twins_of_one_run_have_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(by_share(tmp_path), columns=columns_of)
+    monkeypatch.setattr("trunkline.run.twins.running", nullcontext)  # the jobs as they are, not begun
+    with single_task_twins(config, 2, tmp_path) as jobs:
+        assert list(jobs) == list(config.tasks)
+        used = [rows_of(job).train.rows.tolist() for job in jobs.values()]
+    assert used == [rows_of(Job(config, tmp_path, whole=config)).train.rows.tolist()] * 3
 
 
 def test_pairs_are_judged_by_the_very_same_rows(tmp_path: Path) -> None:
