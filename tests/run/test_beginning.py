@@ -16,6 +16,7 @@ from trunkline.config import load_config
 from trunkline.data import read_table, write_rows
 from trunkline.errors import ConfigError, DataError
 from trunkline.run import init
+from trunkline.sources import columns_of, read_splits
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 40, 220)}
 
@@ -133,6 +134,26 @@ class TestGuesses:
         begun = init(write(tmp_path, rows), out=tmp_path / "c.yaml")
         assert "  # group: patient_id" in (tmp_path / "c.yaml").read_text()
         assert load_config(tmp_path / "c.yaml", columns=begun.look.table).data.group is None  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize(("rows", "split", "share"), [(500, False, 0.15), (499, False, None), (500, True, None)])
+    def test_rows_are_spared_for_a_test(self, tmp_path: Path, rows: int, split: bool, share: float | None) -> None:
+        """Where there are enough, and the table does not say itself which they are; others validate."""
+        names = {"split": ("train", "val", "test")} if split else {}
+        table = [
+            {"x": i * 7 % 31 / 4, "label": "ab"[i % 2], **{n: of[i % 3] for n, of in names.items()}}
+            for i in range(rows)
+        ]
+        init(write(tmp_path, table), out=tmp_path / "c.yaml")
+        read = load_config(tmp_path / "c.yaml", columns=columns_of)
+        assert read.data is not None
+        assert read.data.test == share
+        splits = read_splits(read)
+        assert splits.validation is not None
+        if share is not None:
+            assert splits.test is not None
+            assert len(splits.test) == 75
+            parts = (splits.train, splits.validation, splits.test)
+            assert sorted(row for part in parts for row in part.rows.tolist()) == list(range(rows))
 
     def test_leaks_in_other_names_and_scales(self, tmp_path: Path) -> None:
         rows = [

@@ -19,6 +19,7 @@ from trunkline.schema import Fault, InputColumn, Schema, TaskColumn, find_faults
 from trunkline.tasks import CATALOG as TASKS
 
 WIDE = 110  # where a comment ends
+ENOUGH, TEST_SHARE = 500, 0.15  # rows from which on so many are spared for a test
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def _data(look: Look, raw: Mapping[str, Any], faults: Sequence[Fault]) -> dict[s
     data: dict[str, tuple[Any, str]] = {"train": (raw["data"]["train"], "")}
     if look.split is not None:
         data["split"] = look.split, f"says which rows train: {', '.join(look.columns[look.split].common)}"
+    elif len(look.table) >= ENOUGH:
+        data["test"] = TEST_SHARE, "of the rows: the report judges by rows that chose nothing"
     if look.encoding is not None:
         data["encoding"] = look.encoding, "the file is not UTF-8"
     if look.na:
