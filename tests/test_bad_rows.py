@@ -17,7 +17,7 @@ from trunkline.modalities import Image as ImageInput
 from trunkline.modalities import Number, Text
 from trunkline.plan import make_plan
 from trunkline.run import evaluate, fit, predict
-from trunkline.schema import Schema, find_faults
+from trunkline.schema import Schema, find_faults, tell_faults
 from trunkline.schema import faults as faults_room
 from trunkline.sources import columns_of, predictable, read_splits
 from trunkline.tasks import Number as NumberTask
@@ -37,7 +37,7 @@ BAD = {
     14: ("price", "1e999", "is not finite"),
     17: ("hit", "perhaps", "is not a yes or no"),
     20: ("shop", ["a"], "one name is wanted here"),
-    42: ("size", "big", "'big' is not a number"),
+    42: ("size", "large", "'large' is not a number"),
 }
 EMPTY = 23
 
@@ -94,12 +94,27 @@ def test_all_faults_are_told_at_once(folder: Path) -> None:
 
 
 def test_at_most_twenty_are_told(tmp_path: Path) -> None:
-    write_rows(tmp_path / "rows.csv", [{"x": "?" if i < 50 else i, "y": i % 2} for i in range(100)])
+    write_rows(tmp_path / "rows.csv", [{"x": f"?{i}" if i < 50 else i, "y": i % 2} for i in range(100)])
     (tmp_path / "c.yaml").write_text("data: {train: rows.csv}\ninputs: {x: number}\ntasks: {y: binary}\n")
     with pytest.raises(DataError) as caught:
         plan_of(tmp_path / "c.yaml")
     assert str(caught.value).split("\n")[-2] == "… and 30 more"
     assert len(str(caught.value).split("\n")) == 22
+
+
+def test_equal_cells_are_told_once_with_what_makes_them_absent() -> None:
+    cells = ["NA" if i < 53 else '"' if i in (60, 70) else "ten" if i == 80 else i for i in range(100)]
+    table = read_table([{"x": cell, "z": 1} for cell in cells])
+    schema = Schema({"x": Number(), "z": Number()}, {"y": NumberTask()})
+    told = tell_faults(find_faults(schema, table, with_targets=False)).split("\n")
+    assert told == [
+        """rows, 53 rows (1, 2, 3, 4, …), column 'x': 'NA' is not a number; `na: ["NA"]` makes them absent""",
+        r"""rows, 2 rows (61, 71), column 'x': '"' is not a number; `na: ["\""]` makes them absent""",
+        "rows, row 81, column 'x': 'ten' is not a number",
+    ]
+    assert tell_faults(find_faults(schema, table, with_targets=False), 1).split("\n")[1:] == ["… and 3 more"]
+    cured = read_table([{"x": cell, "z": 1} for cell in cells], na=["NA", '"'])
+    assert len(find_faults(schema, cured, with_targets=False)) == 1
 
 
 def test_skipped_rows_are_neither_learned_from_nor_judged(folder: Path) -> None:
@@ -122,7 +137,7 @@ def test_a_run_lists_them_and_predicts_every_row(folder: Path) -> None:
     assert all(set(line) == {"source", "row", "column", "reason"} for line in lines)
     with pytest.warns(UserWarning, match="9 rows that cannot be used"):
         assert evaluate(run.folder)["scores"] == run.metrics["test"]
-    with pytest.warns(UserWarning, match=r"6 cells cannot be read and count as absent, 1 rows have no input"):
+    with pytest.warns(UserWarning, match=r"6 cells cannot be read and count as absent, 1 row has no input"):
         said = predict(run.folder, folder / "rows.jsonl")
     assert len(said) == 60
     assert [i for i, row in enumerate(said) if row["price"] is None] == [EMPTY]

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from trunkline.errors import TrunklineError
+from trunkline.errors import TrunklineError, counted
 
 app = typer.Typer(
     name="trunkline",
@@ -117,7 +117,8 @@ def init(
         shown.add_row(name, found.kind, f"{found.absent:.0%}", str(found.distinct or "–"), becomes, "; ".join(notes))
     out.print(shown)
     if begun.faults:
-        out.print(f"{len({f.row for f in begun.faults})} rows cannot be used and will be left out.", highlight=False)
+        bad = counted(len({fault.row for fault in begun.faults}), "row")
+        out.print(f"{bad} cannot be used and will be left out.", highlight=False)
     if not target and look.tasks:
         out.print(f"Guessed: what to learn is {', '.join(look.tasks)}. --target names other columns.", highlight=False)
     out.print(f"Config: {begun.path}. Next: trunkline check {begun.path}", highlight=False)

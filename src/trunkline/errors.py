@@ -46,3 +46,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'category'?` where a known word is near, else nothing."""
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -14,7 +14,7 @@ import numpy as np
 from trunkline.config import Config, DataConfig
 from trunkline.data import Split, Splits, Table, make_splits, read_table
 from trunkline.defaults import Reasons, validation_share
-from trunkline.errors import DataError, nearest
+from trunkline.errors import DataError, counted, nearest
 from trunkline.schema import Fault, InputColumn, Schema, TaskColumn, bad_cells, find_faults, tell_faults
 from trunkline.tasks import Task
 
@@ -169,11 +169,11 @@ def predictable(schema: Schema, table: Table, on_bad_row: str) -> Split:
     emptied = table.without(bad_cells(faults))
     present = np.stack([emptied.present(column.column) for column in schema.inputs.values()], 1).any(1)
     if faults:
-        warnings.warn(
-            f"{sum(fault.column is not None for fault in faults)} cells cannot be read and count as absent, "
-            f"{int((~present).sum())} rows have no input and get no prediction:\n{tell_faults(faults, TOLD)}",
-            stacklevel=2,
-        )
+        cells, rows = sum(fault.column is not None for fault in faults), int((~present).sum())
+        bad = f"{counted(cells, 'cell')} cannot be read and {'counts' if cells == 1 else 'count'} as absent"
+        have = "has no input and gets" if rows == 1 else "have no input and get"
+        told = f"{bad}, {counted(rows, 'row')} {have} no prediction:\n{tell_faults(faults, TOLD)}"
+        warnings.warn(told, stacklevel=2)
     return Split(emptied, np.flatnonzero(present))
 
 
@@ -201,7 +201,8 @@ def refuse_or_warn(faults: Sequence[Fault], on_bad_row: str) -> None:
     if on_bad_row == "error":
         raise DataError(f"{tell_faults(faults)}\n`on_bad_row: skip` under `data:` leaves such rows out")
     rows = len({(fault.source, fault.row) for fault in faults})
-    warnings.warn(f"{rows} rows that cannot be used are left out:\n{tell_faults(faults, TOLD)}", stacklevel=3)
+    left_out = f"{counted(rows, 'row')} that cannot be used {'is' if rows == 1 else 'are'} left out"
+    warnings.warn(f"{left_out}:\n{tell_faults(faults, TOLD)}", stacklevel=3)
 
 
 def without(part: Split, faults: Sequence[Fault], emptied: Mapping[int, Table]) -> Split | None:

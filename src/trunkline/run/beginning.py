@@ -11,7 +11,7 @@ from typing import Any
 from trunkline.config import load_config
 from trunkline.config.dialect import parse_yaml, write_yaml
 from trunkline.config.options import signature_of
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, counted
 from trunkline.files import replacing
 from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.run.looking import Look, as_plain, look_at
@@ -125,7 +125,7 @@ def _data(look: Look, raw: Mapping[str, Any], faults: Sequence[Fault]) -> dict[s
         data["na"] = list(look.na), "seem to mean that a cell is absent"
     if faults:
         bad = len({fault.row for fault in faults})
-        data["on_bad_row"] = "skip", f"{bad} rows cannot be used, such as {faults[0].tell()}"
+        data["on_bad_row"] = "skip", f"{counted(bad, 'row')} cannot be used, such as {faults[0].tell()}"
     for name in look.groups:
         found = look.columns[name]
         each = found.present / max(found.distinct or 1, 1)

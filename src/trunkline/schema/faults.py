@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from trunkline.schema.reading import Reader, cell_reader, read_column
 
 READ_BYTES = 192 * 2**20  # of a column of files, up to which every file is decoded; above, its beginning is looked at
 TOLD = 20
+NAMED = 4  # rows that have one fault in common
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,31 @@ class Fault:
         row: its number, from 0.
         column: `None` where the row as a whole is at fault.
         reason: what is wrong.
+        text: of the cell, where it is one.
     """
 
     source: str
     row: int
     column: str | None
     reason: str
+    text: str | None = None
 
     def tell(self) -> str:
         """In one line, rows counted from 1."""
         if self.column is None:
             return f"{self.source}, row {self.row + 1}: {self.reason}"
         return str(DataError(self.reason).at(self.source, self.row + 1, self.column))
+
+    def tell_all(self, rows: Sequence[int]) -> str:
+        """The same of all rows that have it; where they are several, with what would make such cells absent."""
+        if len(rows) == 1:
+            return self.tell()
+        first = ", ".join(str(row + 1) for row in rows[:NAMED])
+        where = f"{self.source}, {len(rows)} rows ({first}{', …' if len(rows) > NAMED else ''})"
+        if self.column is None:
+            return f"{where}: {self.reason}"
+        hint = "" if self.text is None else f"; `na: [{json.dumps(self.text, ensure_ascii=False)}]` makes them absent"
+        return f"{where}, column {self.column!r}: {self.reason}{hint}"
 
     def as_plain(self) -> dict[str, Any]:
         """As a line of `skipped.jsonl`; rows counted from 1."""
@@ -70,7 +85,9 @@ def find_faults(
         if column in table.columns:
             for row, reason in _faults_of(reader, table, column, is_wanted).items():
                 if is_wanted[row]:
-                    found.setdefault((row, column), Fault(table.source, row, column, reason))
+                    cell = None if reader.reads_files else table.cell(row, column)
+                    text = cell if isinstance(cell, str) else None
+                    found.setdefault((row, column), Fault(table.source, row, column, reason, text))
     faults = list(found.values())
     faults += [f for f in _rows_without_input(schema, table) if is_wanted[f.row]]
     return sorted(faults, key=lambda fault: fault.row)
@@ -86,9 +103,14 @@ def bad_cells(faults: Iterable[Fault]) -> dict[str, set[int]]:
 
 
 def tell_faults(faults: Sequence[Fault], at_most: int = TOLD) -> str:
-    """One line a fault, and how many more there are."""
-    lines = [fault.tell() for fault in faults[:at_most]]
-    return "\n".join([*lines, f"… and {len(faults) - at_most} more"] if len(faults) > at_most else lines)
+    """One line for all rows with the same fault, and how many more faults there are."""
+    alike: dict[Fault, list[int]] = {}
+    for fault in faults:
+        alike.setdefault(replace(fault, row=0), []).append(fault.row)
+    told = list(alike.items())[:at_most]
+    lines = [replace(fault, row=rows[0]).tell_all(rows) for fault, rows in told]
+    more = len(faults) - sum(len(rows) for _, rows in told)
+    return "\n".join([*lines, f"… and {more} more"] if more else lines)
 
 
 def _faults_of(reader: Reader, table: Table, column: str, is_wanted: np.ndarray) -> dict[int, str]:
