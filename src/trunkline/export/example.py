@@ -44,8 +44,8 @@ def lengthened(batch: Batch, batches: RowBatches) -> Batch:
 
 def _pad(values: Mapping[str, Tensor], varying: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
     padded = dict(values)
-    for name, dims in varying.items():
-        for dim in dims:
+    for name in values.keys() & varying.keys():  # by its options an input may do without some
+        for dim in varying[name]:
             short = max(0, SHORTEST - padded[name].shape[dim])
             behind = padded[name].ndim - 1 - dim
             padded[name] = F.pad(padded[name], (0, 0) * behind + (0, short))
