@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from trunkline.data import write_rows
 from trunkline.errors import DataError
 from trunkline.plan import make_plan
 from trunkline.predictor import Predictor
+from trunkline.report import make_page
 from trunkline.run import Run, evaluate
 from trunkline.run.calibration import settle
 from trunkline.run.facts import Subject
@@ -85,6 +87,16 @@ def test_the_report_file_and_the_metrics_say_how_far_to_believe(run: Run) -> Non
         assert sum(b["count"] for b in said["bins"]) == 120 * (2 if task == "marks" else 1)
         error = sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in said["bins"])
         assert said["ece_after"] == pytest.approx(error / sum(b["count"] for b in said["bins"]))
+
+
+def test_the_report_takes_reliability_from_that_file_alone(run: Run, tmp_path: Path) -> None:
+    """It is worked out once, of the answer that is said (of a scale its median, which need not be likeliest)."""
+    quality = json.loads((run.folder / "report" / "quality.json").read_text())
+    assert not any("calibration" in told for told in quality["tasks"].values())
+    assert "How sure it is" in (run.folder / "report.html").read_text()
+    shutil.copytree(run.folder, tmp_path / "run")
+    (tmp_path / "run" / "report" / "calibration.json").unlink()
+    assert "How sure it is" not in make_page([tmp_path / "run"])
 
 
 def test_a_loaded_run_answers_and_scores_the_same(run: Run) -> None:

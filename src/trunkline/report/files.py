@@ -135,4 +135,10 @@ def _twins_in(comparison: Mapping[str, Any], run: str) -> dict[str, Mapping[str,
 
 def _guessed(scores: Mapping[str, Any] | None) -> dict[str, Any]:
     metric = next(iter(scores or {}), None)
-    return {"type": "", "metric": metric, "best": 100.0 if metric in ("bleu", "chrf") else 1.0, "rows": None}
+    return {
+        "type": "",
+        "metric": metric,
+        "best": 100.0 if metric in ("bleu", "chrf") else 1.0,
+        "lower_is_better": False,
+        "rows": None,
+    }

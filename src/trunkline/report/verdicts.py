@@ -21,6 +21,7 @@ class Verdict:
         kind: its type.
         metric: the primary one.
         best: its value for perfect answers.
+        lower_is_better: less of it is better.
         rows: labelled held-out rows; `None` where nobody knows.
         score: of the model; `None` where it is not defined.
         majority: of guessing.
@@ -35,6 +36,7 @@ class Verdict:
     kind: str
     metric: str
     best: float
+    lower_is_better: bool
     rows: int | None
     score: float | None
     majority: float | None
@@ -67,9 +69,11 @@ class Verdict:
         return self.gain is not None and self.gain > 0
 
     @property
-    def from_twin(self) -> float | None:
-        """Together − alone."""
-        return None if self.score is None or self.twin is None else self.score - self.twin
+    def over_twin(self) -> float | None:
+        """By how much together is better than alone; below 0 where it is worse."""
+        if self.score is None or self.twin is None:
+            return None
+        return self.twin - self.score if self.lower_is_better else self.score - self.twin
 
 
 def verdicts(run: RunFiles) -> list[Verdict]:
@@ -87,6 +91,7 @@ def _verdict(run: RunFiles, task: str, told: Mapping[str, Any]) -> Verdict:
         told["type"],
         metric or "",
         told["best"],
+        told["lower_is_better"],
         told["rows"],
         score,
         majority,

@@ -33,7 +33,7 @@ def _of_task(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
         "confusion": _confusion(told.get("confusion")),
         "classes": _classes(told),
         "unit": told.get("unit", "rows"),
-        "unseen": told.get("unseen") or [],
+        "unseen": told.get("unseen"),
     }
 
 
@@ -99,33 +99,28 @@ def _curves(name: str, told: Mapping[str, Any]) -> list[Any]:
 
 
 def calibration(run: RunFiles) -> dict[str, Any] | None:
-    """Confidence against accuracy; from `calibration.json` where there is one, else from the predictions."""
-    measured = run.facts["calibration"].get("tasks") or {}
-    found = []
-    for name, told in run.tasks.items():
-        own = told.get("calibration")
-        one = measured.get(name)
-        bins = (one or {}).get("bins") or (own or {}).get("bins")
-        if not bins:
-            continue
-        found.append(
-            {
-                "name": name,
-                "figure": square_figure(
-                    [(b["confidence"], b["accuracy"]) for b in bins],
-                    label=f"Reliability of {name}",
-                    x_label="said: confidence",
-                    y_label="was right",
-                    reference=[(0, 0), (1, 1)],
-                    weights=[b["count"] for b in bins],
-                ),
-                "before": (one or {}).get("ece_before"),
-                "after": (one or {}).get("ece_after", (own or {}).get("error")),
-                "temperature": (one or {}).get("temperature"),
-                "skipped": (one or {}).get("skipped"),
-                "words": _in_words(bins, is_yes_or_no=told["type"] in ("binary", "labels")),
-            }
-        )
+    """Confidence against accuracy."""
+    measured = run.facts["calibration"].get("tasks", {})
+    found = [
+        {
+            "name": name,
+            "figure": square_figure(
+                [(b["confidence"], b["accuracy"]) for b in measured[name]["bins"]],
+                label=f"Reliability of {name}",
+                x_label="said: confidence",
+                y_label="was right",
+                reference=[(0, 0), (1, 1)],
+                weights=[b["count"] for b in measured[name]["bins"]],
+            ),
+            "before": measured[name]["ece_before"],
+            "after": measured[name]["ece_after"],
+            "temperature": measured[name]["temperature"],
+            "skipped": measured[name]["skipped"],
+            "words": _in_words(measured[name]["bins"], is_yes_or_no=told["type"] in ("binary", "labels")),
+        }
+        for name, told in run.tasks.items()
+        if name in measured
+    ]
     if not found:
         return None
     return {

@@ -126,10 +126,12 @@ def _cautions(run: RunFiles, told: list[Verdict]) -> list[str]:
     trained = {task["name"]: task["labelled"].get("train", 0) for task in run.facts["data"].get("tasks", [])}
     if few := [task for task, rows in trained.items() if rows < FEW]:
         found.append(f"Fewer than {FEW} training rows are labelled for {words.listed(few)}.")
-    if unseen := [task for task, one in run.tasks.items() if one.get("unseen")]:
-        found.append(
-            f"Held-out rows hold labels that training never saw, for {words.listed(unseen)}: they count as missed."
-        )
+    unseen: dict[str, list[str]] = {}
+    for task, one in run.tasks.items():
+        if "unseen" in one:
+            unseen.setdefault(one["unseen"]["consequence"], []).append(task)
+    for consequence, tasks in unseen.items():
+        found.append(f"Held-out rows hold labels that training never saw, for {words.listed(tasks)}: {consequence}.")
     if bad := [v.task for v in told if v.tone in ("bad", "unsure") and not v.is_ahead]:
         found.append(
             f"No better than guessing: {words.listed(bad)}. Do not rely on {'it' if len(bad) == 1 else 'them'}."
@@ -139,11 +141,11 @@ def _cautions(run: RunFiles, told: list[Verdict]) -> list[str]:
 
 def _twins(told: list[Verdict]) -> str:
     """Whether learning together helped, in a sentence."""
-    better = [v.task for v in told if v.from_twin is not None and (v.from_twin > 0) == (v.best > (v.majority or 0))]
-    compared = [v.task for v in told if v.from_twin is not None]
-    if not compared:
+    gained = {v.task: v.over_twin for v in told if v.over_twin is not None}
+    if not gained:
         return ""
-    worse = [task for task in compared if task not in better]
+    better = [task for task, gain in gained.items() if gain > 0]
+    worse = [task for task in gained if task not in better]
     ahead = f"Better together: {words.listed(better)}. " if better else ""
     behind = f"No better than alone: {words.listed(worse)}. " if worse else ""
     return f"{ahead}{behind}One seed each: small differences may be chance."

@@ -42,7 +42,7 @@ def training(run: RunFiles) -> dict[str, Any] | None:
         "figures": figures,
         "tasks": [] if len(tasks) > MANY else [_of_task(run, t, losses[t], validated[t], mark) for t in tasks],
         "balance": _balance(run.log, tasks),
-        "hint": _hint(run, validated),
+        "hint": _hint(run),
     }
 
 
@@ -179,15 +179,18 @@ def _cosines(log: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str
     return {"tasks": list(tasks), "rows": rows}
 
 
-def _hint(run: RunFiles, validated: Mapping[str, Points]) -> str:
+def _hint(run: RunFiles) -> str:
     """What the curves suggest."""
-    steps = sorted({step for points in validated.values() for step, _ in points})
+    steps = [line["step"] for line in run.log if "validation" in line]
     if not steps:
         return "No rows were held out to choose weights by: the last weights were kept."
     best = run.metrics["best_step"]
-    kept = f"The weights of step {words.count(best)} were kept: the best on the validation rows."
+    kept = f"The weights of step {words.count(best)} were kept"
+    if not _plain(run.log, "aggregate"):
+        return f"{kept}. No score of all tasks could be worked out on the validation rows, so none chose them."
+    kept += ": the best on the validation rows."
     if best == steps[-1] and len(steps) > 2:
         return f"{kept} That is the last look, so more steps may still help."
     if best <= steps[len(steps) // 3] and len(steps) > 3:
-        return f"{kept} That is early: later steps learned the training rows by heart."
+        return f"{kept} That is early: later steps were no better, as when the training rows are learned by heart."
     return kept

@@ -1,18 +1,20 @@
-"""How good the answers are, task by task: intervals, confusion, curves, calibration."""
+"""How good the answers are, task by task: intervals, confusion, curves."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from trunkline.analysis import calibration_error, confusion, precision_recall_curve, reliability, roc_curve
+from trunkline.analysis import confusion, precision_recall_curve, roc_curve
 from trunkline.cells import as_name
 from trunkline.run.facts.held import intervals
 from trunkline.run.facts.subject import Subject, sampled
+from trunkline.tasks import Task
+from trunkline.types import State
 
 POINTS, BINS, NAMES = 500, 30, 30  # of a scatter plot, of residuals, of a list of classes
 
@@ -21,11 +23,11 @@ def quality_facts(subject: Subject) -> dict[str, Any]:
     """Of each task what the held-out rows show, from decoded predictions.
 
     Schema: `split` (`null`: no rows were held out, and nothing was judged); `rows`; `tasks {name: …}` of all tasks with
-    `type`, `metric` (the primary one), `best`, `rows` (labelled held-out ones); and of those looked at closely also,
-    each where it makes sense, `interval {low, high, better}`, `unseen [[label, rows]]` (labels that training never
-    saw), `confusion {classes, counts, merged}`, `classes [{name, rows, precision, recall}]`, `scatter [[true, said]]`,
-    `residuals {edges, counts}`, `roc [[x, y]]`, `precision_recall [[x, y]]`, `share` (of yes), `calibration {error,
-    bins}`.
+    `type`, `metric` (the primary one), `best`, `lower_is_better`, `rows` (labelled held-out ones); of those looked at
+    closely also, each where it makes sense, `interval {low, high, better}`, `unseen {names [[label, rows]],
+    consequence}` (labels that training never saw), `confusion {classes, counts, merged}`, `classes [{name, rows,
+    precision, recall}]`, `scatter [[true, said]]`, `residuals {edges, counts}`, `roc [[x, y]]`, `precision_recall
+    [[x, y]]`, `share` (of yes). How far probabilities can be believed is in `calibration.json`.
     """
     kinds, config = subject.preprocessing.schema.tasks, subject.plan.config.tasks
     labelled = _labelled(subject)
@@ -34,6 +36,7 @@ def quality_facts(subject: Subject) -> dict[str, Any]:
             "type": config[name].type,
             "metric": column.task.primary,
             "best": column.task.best,
+            "lower_is_better": column.task.primary in column.task.lower_is_better,
             "rows": labelled[name],
         }
         for name, column in kinds.items()
@@ -46,6 +49,8 @@ def quality_facts(subject: Subject) -> dict[str, Any]:
         tasks[name]["interval"] = sure.get(name)
         if true:
             tasks[name] |= describe(said, true, subject.preprocessing.states["tasks"][name])
+            if unseen := unseen_in(true, kinds[name].task, subject.preprocessing.states["tasks"][name]):
+                tasks[name]["unseen"] = {"names": unseen, "consequence": kinds[name].task.unseen_names}
     return {"split": subject.judged, "rows": len(subject.split), "tasks": tasks}
 
 
@@ -76,7 +81,7 @@ def describe(said: Sequence[Any], true: Sequence[Any], state: Mapping[str, Any])
         return _truths([answer["probability"] for answer in said], [bool(t) for t in true], values)
     chances = [answer["probabilities"] for answer in said] if "probabilities" in first else None
     if isinstance(values[0], list):
-        return _labels(chances or [], values, true)
+        return _labels(chances[0] if chances else {}, values, true)
     amounts = [answer.get("expected", answer["value"]) for answer in said]  # of a scale the mean, which moves smoothly
     found = {} if isinstance(true[0], str) else _numbers([float(v) for v in amounts], [float(t) for t in true])
     if chances is not None:
@@ -86,67 +91,51 @@ def describe(said: Sequence[Any], true: Sequence[Any], state: Mapping[str, Any])
 
 def _classes(chances: Sequence[Mapping[str, float]], said: Sequence[str], true: Sequence[str]) -> dict[str, Any]:
     known = list(chances[0])
-    right = [float(s == t) for s, t in zip(said, true)]
-    bins = reliability([max(p.values()) for p in chances], right)
-    unseen = Counter(t for t in true if t not in chances[0])
-    return {
-        "confusion": asdict(confusion(true, said, known)),
-        "classes": per_class(said, true, known),
-        "calibration": {"error": calibration_error(bins), "bins": [asdict(b) for b in bins]},
-        "unseen": [list(pair) for pair in unseen.most_common(NAMES)],
-    }
+    return {"confusion": asdict(confusion(true, said, known)), "classes": per_class(said, true, known)}
+
+
+def unseen_in(true: Sequence[Any], kind: Task, state: State) -> list[tuple[str, int]]:
+    """The names in these labels that training never saw, the most frequent first, with how often each occurs."""
+    known = set(kind.known_names(state))
+    return Counter(name for value in true for name in kind.names(value) if name not in known).most_common(NAMES)
 
 
 def per_class(said: Sequence[str], true: Sequence[str], known: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows, precision and recall of the classes, most frequent first."""
-    rows, given = Counter(true), Counter(said)
+    """Rows, precision and recall of the classes, most frequent first; of one answer and one label a row."""
     hits = Counter(t for s, t in zip(said, true) if s == t)
-    occurring = sorted((c for c in {*known, *rows} if rows[c] or given[c]), key=lambda c: (-rows[c], c))
-    return [
-        {
-            "name": c,
-            "rows": rows[c],
-            "precision": hits[c] / given[c] if given[c] else None,
-            "recall": hits[c] / rows[c] if rows[c] else None,
-        }
-        for c in occurring[:NAMES]
-    ]
+    rows, given = Counter(true), Counter(said)
+    return ranked(class_figures(c, rows[c], given[c], hits[c]) for c in {*known, *rows} if rows[c] or given[c])
+
+
+def class_figures(name: str, rows: int, given: int, hits: int) -> dict[str, Any]:
+    """Precision and recall of one class, in `rows` labels and in `given` answers, `hits` of them right."""
+    return {
+        "name": name,
+        "rows": rows,
+        "precision": hits / given if given else None,
+        "recall": hits / rows if rows else None,
+    }
+
+
+def ranked(classes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The most frequent ones first."""
+    return sorted(classes, key=lambda c: (-c["rows"], c["name"]))[:NAMES]
 
 
 def _truths(chances: Sequence[float], true: Sequence[bool], said: Sequence[bool]) -> dict[str, Any]:
-    bins = reliability(chances, [float(t) for t in true])
     words = {False: "no", True: "yes"}
     return {
         "confusion": asdict(confusion([words[t] for t in true], [words[bool(s)] for s in said], ["no", "yes"])),
         "roc": roc_curve(chances, true),
         "precision_recall": precision_recall_curve(chances, true),
         "share": sum(true) / len(true),
-        "calibration": {"error": calibration_error(bins), "bins": [asdict(b) for b in bins]},
     }
 
 
-def _labels(chances: Sequence[Mapping[str, float]], said: Sequence[list], true: Sequence[list]) -> dict[str, Any]:
-    known = list(chances[0])
-    flat = [(p[c], float(c in t)) for p, t in zip(chances, true) for c in known]
-    bins = reliability([p for p, _ in flat], [t for _, t in flat])
+def _labels(known: Iterable[str], said: Sequence[list], true: Sequence[list]) -> dict[str, Any]:
     rows, given = Counter(c for t in true for c in t), Counter(c for s in said for c in s)
     hits = Counter(c for s, t in zip(said, true) for c in set(s) & set(t))
-    unseen = Counter(c for t in true for c in t if c not in chances[0])
-    classes = [
-        {
-            "name": c,
-            "rows": rows[c],
-            "precision": hits[c] / given[c] if given[c] else None,
-            "recall": hits[c] / rows[c] if rows[c] else None,
-        }
-        for c in sorted(known, key=lambda c: (-rows[c], c))[:NAMES]
-    ]
-    calibration = {"error": calibration_error(bins), "bins": [asdict(b) for b in bins]}
-    return {
-        "classes": classes,
-        "calibration": calibration,
-        "unseen": [list(pair) for pair in unseen.most_common(NAMES)],
-    }
+    return {"classes": ranked(class_figures(c, rows[c], given[c], hits[c]) for c in known)}
 
 
 def _numbers(said: Sequence[float], true: Sequence[float]) -> dict[str, Any]:
@@ -178,15 +167,7 @@ def _pixels(said: Sequence[np.ndarray], true: Sequence[np.ndarray], state: Mappi
         counts.update({(int(code) >> 16, int(code) & 0xFFFF): int(n) for code, n in zip(codes, times)})
     classes = []
     for index, name in names.items():
-        hits = counts[index, index]
         given = sum(n for (t, s), n in counts.items() if s == index and t in names)
         real = sum(n for (t, s), n in counts.items() if t == index)
-        classes.append(
-            {
-                "name": name,
-                "rows": real,
-                "precision": hits / given if given else None,
-                "recall": hits / real if real else None,
-            }
-        )
-    return {"classes": sorted(classes, key=lambda c: -c["rows"])[:NAMES], "unit": "pixels"}
+        classes.append(class_figures(name, real, given, counts[index, index]))
+    return {"classes": ranked(classes), "unit": "pixels"}

@@ -1,0 +1,87 @@
+"""What the sections say of facts that are made up for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trunkline.report.files import RunFiles
+from trunkline.report.sections.summary import summary
+from trunkline.report.sections.training import training
+from trunkline.tasks import Category, Labels
+
+
+def run_of(
+    tasks: dict[str, dict[str, Any]],
+    *,
+    scores: dict[str, float],
+    twins: dict[str, float] | None = None,
+    log: list[dict[str, Any]] | None = None,
+    best_step: int = 1,
+) -> RunFiles:
+    """The files of a run with one metric a task, judged on test rows; guessing scores 0.5."""
+    plain = {"type": "number", "metric": "m", "best": 1.0, "lower_is_better": False, "rows": 500}
+    metrics = {
+        "test": {task: {"m": score} for task, score in scores.items()},
+        "validation": None,
+        "majority": {task: {"m": 0.5} for task in scores},
+        "parameters": 10, "steps": 4, "best_step": best_step, "training_seconds": 1.0,
+    }  # fmt: skip
+    facts = {name: {} for name in ("data", "model", "choices", "system", "absence", "gallery", "calibration")}
+    told = {"tasks": {task: plain | tasks.get(task, {}) for task in scores}}
+    alone = {task: {"m": score} for task, score in (twins or {}).items()}
+    return RunFiles(Path("run"), "run", metrics, log or [], [], "", facts | {"quality": told}, alone)
+
+
+def test_what_becomes_of_unseen_labels_is_said_for_each_kind() -> None:
+    unseen = {
+        name: {"unseen": {"names": [["new", 3]], "consequence": kind.unseen_names}}
+        for name, kind in (("kind", Category), ("animal", Category), ("marks", Labels))
+    }
+    cautions = summary(run_of(unseen, scores={"kind": 0.7, "animal": 0.7, "marks": 0.7, "other": 0.7}))["cautions"]
+    said = [caution for caution in cautions if "training never saw" in caution]
+    assert len(said) == 2
+    assert said[0].endswith("for kind and animal: they count as wrong.")
+    assert said[1].endswith("for marks: they are left out of its scores.")
+
+
+@pytest.mark.parametrize("best", [0.0, 1.0])
+@pytest.mark.parametrize("lower_is_better", [True, False])
+def test_a_tie_is_no_better_than_alone(lower_is_better: bool, best: float) -> None:
+    """Whatever `best` and guessing are: the direction is a fact of its own."""
+    facts = {task: {"lower_is_better": lower_is_better, "best": best} for task in ("less", "same", "more")}
+    run = run_of(facts, scores=dict.fromkeys(facts, 0.3), twins={"less": 0.4, "same": 0.3, "more": 0.2})
+    ahead, behind = ("less", "same and more") if lower_is_better else ("more", "less and same")
+    assert summary(run)["twins"].startswith(f"Better together: {ahead}. No better than alone: {behind}.")
+
+
+def log_of(aggregates: list[float | None]) -> list[dict[str, Any]]:
+    """A validation at each step, with what it says of all tasks."""
+    return [{"step": i + 1, "validation": {"y": {"m": 0.5}}, "aggregate": a} for i, a in enumerate(aggregates)]
+
+
+def hint(log: list[dict[str, Any]], best_step: int) -> str:
+    found = training(run_of({}, scores={"y": 0.7}, log=log, best_step=best_step))
+    assert found is not None
+    return found["hint"]
+
+
+def test_weights_that_no_score_chose_are_not_called_best() -> None:
+    for best_step in (1, 6):
+        said = hint(log_of([None] * 6), best_step)
+        assert f"step {best_step} were kept" in said
+        assert "best" not in said and "heart" not in said and "more steps" not in said
+
+
+def test_weights_that_a_score_chose_are_called_best() -> None:
+    assert "the best on the validation rows" in hint(log_of([None, 0.5, 0.4, 0.3, 0.2, 0.1]), 2)
+    assert "early" in hint(log_of([None, 0.5, 0.4, 0.3, 0.2, 0.1]), 2)
+    assert "more steps may still help" in hint(log_of([0.1, 0.2, 0.3]), 3)
+
+
+def test_without_validation_rows_the_last_weights_are_kept() -> None:
+    assert "No rows were held out" in hint([{"step": 1, "losses": {"y": 1.0}}], 1)
+    unlabelled = [{"step": 1, "validation": {"y": None}, "aggregate": None}]
+    assert "No rows were held out" not in hint(unlabelled, 1)
