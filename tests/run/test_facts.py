@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
+from trunkline import fit, load
+from trunkline.config import load_config
+from trunkline.data import write_rows
+from trunkline.plan import make_plan
+from trunkline.report import make_page
+from trunkline.run.facts import Subject
+from trunkline.run.facts.absence import absence_facts
 from trunkline.run.facts.quality import describe, unseen_in
+from trunkline.sources import columns_of, read_splits
 from trunkline.tasks import Category, Labels, Number, Ordinal
 
 
@@ -27,3 +39,53 @@ def test_classes_have_the_precision_and_recall_of_scikit_learn(several: bool) ->
     assert [one["rows"] for one in told] == list(rows)
     assert [one["precision"] for one in told] == pytest.approx(list(precision))
     assert [one["recall"] for one in told] == pytest.approx(list(recall))
+
+
+NAMES = [f"x{i}" for i in range(14)]
+
+
+def write_wide(path: Path, seed_of_test: int, *, splits: tuple[str, ...]) -> None:
+    """A sum of all columns, each weighing more than the one before; in the test rows it is noise of some seed."""
+    rng, other = np.random.default_rng(0), np.random.default_rng(seed_of_test)
+    rows: list[dict[str, Any]] = []
+    for i in range(400):
+        cells, split = rng.normal(size=len(NAMES)), splits[i % len(splits)]
+        label = float(other.normal()) if split == "test" else float(cells @ np.arange(len(NAMES)))
+        rows.append({**dict(zip(NAMES, cells.tolist())), "y": label, "split": split})
+    write_rows(path, rows)
+
+
+def config_of(table: Path) -> dict[str, Any]:
+    return {
+        "data": {"table": str(table), "split": "split"},
+        "inputs": dict.fromkeys(NAMES, "number"),
+        "tasks": {"y": "number"},
+        "width": 16,
+        "training": {"steps": 200, "threads": 1, "lr": 0.01},
+    }
+
+
+def test_columns_are_picked_on_other_rows_than_they_are_judged_on(tmp_path: Path) -> None:
+    """Whatever the labels of the test rows are, the same columns are picked: those that matter on validation rows."""
+    found = []
+    for seed in (1, 2):
+        write_wide(tmp_path / f"{seed}.jsonl", seed, splits=("train", "train", "val", "test"))
+    run = fit(config_of(tmp_path / "1.jsonl"), out=tmp_path / "run")
+    for seed in (1, 2):
+        config = load_config(config_of(tmp_path / f"{seed}.jsonl"), columns=columns_of)
+        plan = make_plan(config, read_splits(config))
+        subject = Subject(run.folder, plan, load(run.folder), run.metrics, {})
+        found.append(absence_facts(subject))
+    assert [one["split"] for one in found] == ["test"] * 2
+    assert [one["screened_on"] for one in found] == ["validation"] * 2
+    picked, again = ([column["name"] for column in one["columns"]] for one in found)
+    assert picked == again and {"x11", "x12", "x13"} < set(picked)
+    assert found[0]["columns"] != found[1]["columns"]  # the scores are those of the test rows
+    assert "picked on the validation rows" in make_page([run.folder])
+
+
+def test_columns_that_are_picked_on_the_same_rows_say_so(tmp_path: Path) -> None:
+    write_wide(tmp_path / "rows.jsonl", 1, splits=("train", "train", "val"))
+    config = config_of(tmp_path / "rows.jsonl")
+    run = fit(config | {"training": config["training"] | {"steps": 5}}, out=tmp_path / "run")
+    assert "picked on these rows, too" in make_page([run.folder])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trunkline.analysis import subsets
+from trunkline.data import Split
 from trunkline.model import TaskScores
 from trunkline.model.evaluation import gain
 from trunkline.run.facts.subject import Subject, sampled
@@ -24,8 +25,8 @@ def absence_facts(subject: Subject) -> dict[str, Any]:
 
     Schema: `split`; `rows`; `groups [{name, inputs, more}]`; `metric {task: name}`; `subsets [{kept [group], rows,
     scores {task: value}, majority {task: value}}]`, the first of them with everything; `columns [{name, scores}]`,
-    the single columns of a table whose absence costs most, each with the scores without it, and `screened`, how many
-    there are (many are tried in bundles first).
+    the single columns of a table whose absence costs most, each with the scores without it, `screened`, how many there
+    are (many are tried in bundles first), and `screened_on`, the split that they were picked on.
     """
     groups = _groups(subject)
     rows = _affordable(subject, len(subsets(list(groups))))
@@ -34,7 +35,9 @@ def absence_facts(subject: Subject) -> dict[str, Any]:
         kept = [name for group in subset.kept for name in groups[group]]
         scores, majority, count = _judge(subject, kept, rows)
         found.append({"kept": list(subset.kept), "rows": count, "scores": scores, "majority": majority})
-    columns, screened = _columns(subject, groups, rows)
+    names = [name for inputs in groups.values() if len(inputs) > 1 for name in inputs]
+    screened_on, others = _screening(subject)
+    worst = _worst_columns(subject, names, others)
     kinds = subject.preprocessing.schema.tasks
     return {
         "split": subject.judged or "train",
@@ -42,8 +45,9 @@ def absence_facts(subject: Subject) -> dict[str, Any]:
         "groups": [{"name": g, "inputs": list(i[:8]), "more": max(0, len(i) - 8)} for g, i in groups.items()],
         "metric": {task: kinds[task].task.primary for task in subject.focus},
         "subsets": found,
-        "columns": columns,
-        "screened": screened,
+        "columns": [{"name": name, "scores": _judge(subject, _without(subject, [name]), rows)[0]} for name in worst],
+        "screened": len(names),
+        "screened_on": screened_on,
     }
 
 
@@ -84,29 +88,34 @@ def _primary(subject: Subject, scores: TaskScores) -> dict[str, float | None]:
     return {task: (scores[task] or {}).get(kinds[task].task.primary) for task in subject.focus}
 
 
-def _columns(
-    subject: Subject, groups: dict[str, tuple[str, ...]], rows: Sequence[int]
-) -> tuple[list[dict[str, Any]], int]:
-    """The columns of tables whose absence costs most over all tasks: screened on few rows, then judged on all."""
-    names = [name for inputs in groups.values() if len(inputs) > 1 for name in inputs]
-    few = sampled(subject.split.rows, SCREEN_ROWS).tolist()
-    everything = subject.preprocessing.inputs
+def _screening(subject: Subject) -> tuple[str, Split]:
+    """Other rows than those that columns are reported on, where there are any: what looks worst is partly luck."""
+    validation = subject.plan.splits.validation
+    if subject.judged == "test" and validation is not None:
+        return "validation", validation
+    return subject.judged or "train", subject.split
+
+
+def _worst_columns(subject: Subject, names: Sequence[str], split: Split) -> list[str]:
+    """Those whose absence costs most over all tasks, on few rows."""
 
     def left(gone: Sequence[str]) -> float:
-        return _mean_gain(subject, [name for name in everything if name not in gone], few)
+        return _mean_gain(subject, _without(subject, gone), split)
 
     if len(names) > SCREENED:  # first in bundles, then the columns of those bundles that cost most
         size = -(-len(names) // BUNDLES)
         bundles = sorted((names[i : i + size] for i in range(0, len(names), size)), key=left)
         names = [name for bundle in bundles[: max(1, SCREENED // size)] for name in bundle]
-    worst = sorted(names, key=lambda name: left([name]))[:COLUMNS]
-    found = [{"name": n, "scores": _judge(subject, [o for o in everything if o != n], rows)[0]} for n in worst]
-    return found, sum(len(inputs) for inputs in groups.values() if len(inputs) > 1)
+    return sorted(names, key=lambda name: left([name]))[:COLUMNS]
 
 
-def _mean_gain(subject: Subject, kept: Sequence[str], rows: Sequence[int]) -> float:
-    hidden = subject.batches.hiding(set(subject.preprocessing.inputs) - set(kept))
-    some = [row for row in rows if hidden.present[row].any()]
+def _without(subject: Subject, gone: Sequence[str]) -> list[str]:
+    return [name for name in subject.preprocessing.inputs if name not in gone]
+
+
+def _mean_gain(subject: Subject, kept: Sequence[str], split: Split) -> float:
+    hidden = subject.plan.source(split).hiding(set(subject.preprocessing.inputs) - set(kept))
+    some = [row for row in sampled(split.rows, SCREEN_ROWS).tolist() if hidden.present[row].any()]
     scores, majority = subject.predictor.evaluate(hidden, some)
     gains = [gain(task, scores, majority, subject.preprocessing) for task in scores]
     known = [g for g in gains if g is not None]
