@@ -15,6 +15,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,8 @@ from PIL import Image
 
 from trunkline.demos import folders
 from trunkline.demos.espeak import Utterance
-from trunkline.demos.holes import hide_labels
 from trunkline.demos.openmoji import Artist, Emoji, gather
-from trunkline.demos.recording import PITCHES, RATES, VOICES, write_sounds
+from trunkline.demos.recording import PITCHES, RATES, VOICES
 
 VERSION = 3  # raise it with every change of what is written: caches are named by it
 ROWS = 4200
@@ -96,30 +96,17 @@ def cached(*, rows: int = ROWS, seed: int = 0, keep: Path | None = None) -> Path
 
 
 def write(folder: Path, *, rows: int = ROWS, seed: int = 0) -> Path:
-    """Write `config.yaml`, `rows.csv`, `pictures/*.png` and `sounds/*.wav`; the folder appears only when complete.
-
-    Args:
-        folder: does not exist yet, or is empty.
-        rows: how many rows, a multiple of 70.
-        seed: another seed, another table.
-
-    Returns:
-        The path of the config.
-
-    Raises:
-        ConfigError: a package of the extra `demo` is missing, or the folder is not empty.
-        ValueError: the rows cannot be divided.
-    """
-    with folders.whole_or_not_at_all(folder) as draft:
-        planning, hiding, drawing, speaking = np.random.default_rng(seed).spawn(4)
-        table = plan(rows, planning)
-        _write_pictures(draft / "pictures", table, drawing)
-        utterances = {index: row.utterance for index, row in enumerate(table) if row.utterance is not None}
-        write_sounds(draft / "sounds", utterances, speaking)
-        told = hide_labels(TASKS, [row.split for row in table], [row.truth for row in table], HIDDEN, hiding)
-        folders.write_table(draft / "rows.csv", ["split", *INPUTS, *TASKS], map(_cells, itertools.count(), table, told))
-        (draft / "config.yaml").write_bytes(CONFIG.encode())
-    return folder / "config.yaml"
+    """Write the table; `rows` is a multiple of 70. See `folders.write_demo`, which also says what may fail."""
+    return folders.write_demo(
+        folder,
+        seed=seed,
+        plan=partial(plan, rows),
+        paint=_write_pictures,
+        cells=_cells,
+        columns=(INPUTS, TASKS),
+        hidden=HIDDEN,
+        config=CONFIG,
+    )
 
 
 def plan(rows: int, rng: np.random.Generator) -> list[Row]:

@@ -15,14 +15,14 @@ from trunkline.errors import ConfigError, DataError
 from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures, settle_threshold
 from trunkline.tasks.contract import Collected, Scores, Target, Task, stack_items
 from trunkline.tasks.experts import product_of_experts
-from trunkline.tasks.row import RowHead, logit, repeat_rows
+from trunkline.tasks.row import WeightedRowHead, logit, repeat_rows
 from trunkline.tasks.weights import ClassWeights, shifted, weight_table, weights_of
 from trunkline.types import Context, State
 
 CELLS_AT_A_TIME = 1 << 20  # of a metric, for its memory
 
 
-class BinaryHead(RowHead):
+class BinaryHead(WeightedRowHead):
     """Logits `[n, G, 1]`.
 
     Args:
@@ -31,13 +31,6 @@ class BinaryHead(RowHead):
         weights: of no and yes, `[G, 2]`.
         smoothing: share of each label that is spread evenly over yes and no.
     """
-
-    weights: Tensor | None
-
-    def __init__(self, first_guess: Tensor, width: int, weights: Tensor | None = None, smoothing: float = 0.0) -> None:
-        super().__init__(first_guess, width)
-        self.register_buffer("weights", weights, persistent=False)
-        self.smoothing = smoothing
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Binary cross-entropy; one row counts as much as its class weighs, 1 by default."""

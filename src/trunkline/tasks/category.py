@@ -16,13 +16,13 @@ from trunkline.errors import DataError
 from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
 from trunkline.tasks.experts import product_of_experts
-from trunkline.tasks.row import RowHead, repeat_rows
+from trunkline.tasks.row import WeightedRowHead, repeat_rows
 from trunkline.tasks.unseen import class_number
-from trunkline.tasks.weights import ClassWeights, shifted, weight_table, weights_of
+from trunkline.tasks.weights import ClassWeights, shares_state, shifted, weight_table
 from trunkline.types import Context, State
 
 
-class CategoryHead(RowHead):
+class CategoryHead(WeightedRowHead):
     """Logits `[n, G, K]`.
 
     Args:
@@ -31,13 +31,6 @@ class CategoryHead(RowHead):
         weights: of classes, `[G, K]`.
         smoothing: share of each label that is spread evenly over all classes.
     """
-
-    weights: Tensor | None
-
-    def __init__(self, first_guess: Tensor, width: int, weights: Tensor | None = None, smoothing: float = 0.0) -> None:
-        super().__init__(first_guess, width)
-        self.register_buffer("weights", weights, persistent=False)
-        self.smoothing = smoothing
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Cross-entropy; one row counts as much as its class weighs, 1 by default.
@@ -96,9 +89,7 @@ class Category(Task):
         if len(counts) < 2:
             raise DataError(f"a category task needs at least 2 classes in the training rows, found {sorted(counts)}")
         classes = sorted(counts, key=_natural)
-        prior = [counts[c] / counts.total() for c in classes]
-        weights = weights_of(self.class_weights, classes, prior)
-        return {"classes": classes, "prior": prior, **({} if weights is None else {"weights": weights})}
+        return {"classes": classes, **shares_state(counts, classes, self.class_weights)}
 
     def prepare(self, value: str, state: State, context: Context | None) -> int:
         """The class's number; behind all others where training never saw it."""

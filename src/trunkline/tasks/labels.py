@@ -24,12 +24,12 @@ from trunkline.tasks.binary import (
 from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures, settle_threshold
 from trunkline.tasks.contract import Collected, Scores, Target, Task, masked_sum, stack_items
 from trunkline.tasks.experts import product_of_experts
-from trunkline.tasks.row import RowHead, logit, repeat_rows
+from trunkline.tasks.row import WeightedRowHead, logit, repeat_rows
 from trunkline.tasks.weights import ClassWeights, shifted, weight_table, weights_of
 from trunkline.types import Context, State
 
 
-class LabelsHead(RowHead):
+class LabelsHead(WeightedRowHead):
     """Logits `[n, 1, K]`.
 
     Args:
@@ -38,13 +38,6 @@ class LabelsHead(RowHead):
         weights: of a yes for each name, `[1, K]`.
         smoothing: share of each yes or no that is spread evenly over both.
     """
-
-    weights: Tensor | None
-
-    def __init__(self, first_guess: Tensor, width: int, weights: Tensor | None = None, smoothing: float = 0.0) -> None:
-        super().__init__(first_guess, width)
-        self.register_buffer("weights", weights, persistent=False)
-        self.smoothing = smoothing
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Binary cross-entropy, averaged over the names; one row counts as much as its cells weigh on average."""

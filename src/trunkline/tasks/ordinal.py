@@ -21,14 +21,14 @@ from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures
 from trunkline.tasks.category import class_weight
 from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
 from trunkline.tasks.experts import product_of_experts
-from trunkline.tasks.row import RowHead, logit, repeat_rows
-from trunkline.tasks.weights import ClassWeights, shifted, weight_table, weights_of
+from trunkline.tasks.row import WeightedRowHead, logit, repeat_rows
+from trunkline.tasks.weights import ClassWeights, shares_state, shifted, weight_table
 from trunkline.types import Context, State
 
 MOST_LEVELS = 100
 
 
-class OrdinalHead(RowHead):
+class OrdinalHead(WeightedRowHead):
     """Logits `[n, G, K − 1]` of "higher than level k, given at least level k".
 
     These are CORN's conditional tasks (Shi, Cao and Raschka, "Deep neural networks for rank-consistent ordinal
@@ -41,13 +41,6 @@ class OrdinalHead(RowHead):
         weights: of levels, `[G, K]`.
         smoothing: share of each label that is spread evenly over all levels.
     """
-
-    weights: Tensor | None
-
-    def __init__(self, first_guess: Tensor, width: int, weights: Tensor | None = None, smoothing: float = 0.0) -> None:
-        super().__init__(first_guess, width)
-        self.register_buffer("weights", weights, persistent=False)
-        self.smoothing = smoothing
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Negative log-likelihood; one row counts as much as its level weighs, 1 by default.
@@ -127,9 +120,7 @@ class Ordinal(Task):
         if len(levels) > MOST_LEVELS:
             raise DataError(f"{len(levels)} different numbers are too many levels (at most {MOST_LEVELS}); "
                             "write `type: number`, or name the `levels`")  # fmt: skip
-        prior = [counts[name] / counts.total() for name in names]
-        weights = weights_of(self.class_weights, names, prior)
-        return {"levels": levels, "prior": prior, **({} if weights is None else {"weights": weights})}
+        return {"levels": levels, **shares_state(counts, names, self.class_weights)}
 
     def prepare(self, value: float | str, state: State, context: Context | None) -> float:
         """The level's place; a number that training never saw lies between its neighbours, or beyond the last."""

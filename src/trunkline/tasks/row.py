@@ -34,6 +34,24 @@ class RowHead(Head):
         return self.linear(nn.functional.layer_norm(view, view.shape[-1:]))
 
 
+class WeightedRowHead(RowHead):
+    """A head of kinds whose classes may weigh differently and whose labels may be smoothed.
+
+    Args:
+        first_guess: `[G, K]`.
+        width: `D`.
+        weights: of the classes in the loss, `[G, …]`; `None` where all weigh the same.
+        smoothing: share of each label that is spread evenly over what it could be.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, first_guess: Tensor, width: int, weights: Tensor | None = None, smoothing: float = 0.0) -> None:
+        super().__init__(first_guess, width)
+        self.register_buffer("weights", weights, persistent=False)
+        self.smoothing = smoothing
+
+
 def repeat_rows(output: Sequence[Sequence[float]], rows: int, like: Tensor) -> Tensor:
     """The same output `[G, K]` for every row: `[rows, G, K]`."""
     return torch.tensor(output, device=like.device, dtype=torch.float32).expand(rows, -1, -1)

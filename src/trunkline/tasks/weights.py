@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import DataError, suggest
+from trunkline.types import State
 
 ClassWeights = Literal["balanced"] | Sequence[float] | Mapping[str, float]
 
@@ -40,6 +41,13 @@ def weights_of(given: ClassWeights | None, classes: Sequence[str], shares: Seque
     if min(weights) < 0 or max(weights) == 0:
         raise DataError(f"class_weights: {weights} must be positive, or 0 for a class that does not count")
     return weights
+
+
+def shares_state(counts: Mapping[str, int], classes: Sequence[str], given: ClassWeights | None) -> State:
+    """What fitting learns of classes: `{"prior": their shares}`, and their `weights` where some are given."""
+    prior = [counts[name] / sum(counts.values()) for name in classes]
+    weights = weights_of(given, classes, prior)
+    return {"prior": prior, **({} if weights is None else {"weights": weights})}
 
 
 def weight_table(weights: Sequence[Sequence[float] | None]) -> Tensor | None:
