@@ -82,3 +82,19 @@ def test_ticks_are_few_and_within(low: float, high: float) -> None:
 def test_a_scale_turns_over_where_less_is_better() -> None:
     assert Scale(10, 0, 0, 100)(10) == 0
     assert Scale(10, 0, 0, 100)(2.5) == 75
+
+
+def test_what_a_mark_says_stays_clear_of_the_label_of_the_axis() -> None:
+    for step in range(1, 101, 9):
+        drawn = line_figure([Line("a", [(1, 0.1), (100, 0.9)])], label="a", y_label="long " * 12, mark=(step, "kept"))
+        texts = {t.text: float(t.get("y", 0)) for t in ElementTree.fromstring(drawn).iter() if t.tag.endswith("text")}
+        assert texts["kept"] - texts["long " * 12] > 11
+
+
+def test_bars_around_whole_numbers_are_labelled_by_them() -> None:
+    def said(edges: list[float]) -> list[str | None]:
+        drawn = histogram_figure(edges, [3, 1, 4], label="a")
+        return [t.text for t in ElementTree.fromstring(drawn).iter() if t.tag.endswith(("text", "title"))]
+
+    assert said([0.5, 1.5, 2.5, 3.5])[-5:] == ["1: 3", "2: 1", "3: 4", "1", "3"]
+    assert said([0.5, 2.5, 4.5, 6.5])[-2:] == ["0.5", "6.5"]

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from trunkline.report.files import RunFiles
+from trunkline.report.sections.answers import answers, calibration
+from trunkline.report.sections.data import data
 from trunkline.report.sections.summary import summary
 from trunkline.report.sections.training import training
 from trunkline.tasks import Category, Labels
@@ -20,6 +22,7 @@ def run_of(
     twins: dict[str, float] | None = None,
     log: list[dict[str, Any]] | None = None,
     best_step: int = 1,
+    others: dict[str, Any] | None = None,
 ) -> RunFiles:
     """The files of a run with one metric a task, judged on test rows; guessing scores 0.5."""
     plain = {"type": "number", "metric": "m", "best": 1.0, "lower_is_better": False, "rows": 500}
@@ -32,7 +35,7 @@ def run_of(
     facts = {name: {} for name in ("data", "model", "choices", "system", "absence", "gallery", "calibration")}
     told = {"tasks": {task: plain | tasks.get(task, {}) for task in scores}}
     alone = {task: {"m": score} for task, score in (twins or {}).items()}
-    return RunFiles(Path("run"), "run", metrics, log or [], [], "", facts | {"quality": told}, alone)
+    return RunFiles(Path("run"), "run", metrics, log or [], [], "", facts | {"quality": told} | (others or {}), alone)
 
 
 def test_what_becomes_of_unseen_labels_is_said_for_each_kind() -> None:
@@ -85,3 +88,34 @@ def test_without_validation_rows_the_last_weights_are_kept() -> None:
     assert "No rows were held out" in hint([{"step": 1, "losses": {"y": 1.0}}], 1)
     unlabelled = [{"step": 1, "validation": {"y": None}, "aggregate": None}]
     assert "No rows were held out" not in hint(unlabelled, 1)
+
+
+def test_counts_of_some_rows_say_of_how_many() -> None:
+    values = {"kind": "classes", "classes": [["a", 20], ["b", 10]], "more": 0, "rest": 0}
+    columns = [
+        {"name": name, "type": "category", "present": {"train": 40}, "values": values | {"looked_at": rows}}
+        for name, rows in (("some", 30), ("all", 40))
+    ]
+    facts = {"splits": {"train": 40}, "inputs": columns, "tasks": [], "overlap": None}
+    found = data(run_of({}, scores={"y": 0.7}, others={"data": facts}))
+    assert found is not None
+    assert [card["looked_at"] for card in found["groups"][0]["cards"]] == [30, None]
+
+
+def test_reliability_of_a_yes_or_no_is_that_of_a_yes() -> None:
+    one = {"bins": [{"confidence": 0.2, "accuracy": 0.25, "count": 400}], "ece_before": 0.05, "ece_after": 0.05,
+           "temperature": None, "skipped": None}  # fmt: skip
+    for kind, words in (("binary", "chance of a yes"), ("labels", "chance of a yes"), ("category", "confidence")):
+        run = run_of({"y": {"type": kind}}, scores={"y": 0.7}, others={"calibration": {"tasks": {"y": one}}})
+        found = calibration(run)
+        assert found is not None
+        assert words in found["tasks"][0]["figure"]
+        assert found["has_yes_or_no"] == (kind != "category")
+
+
+def test_a_list_of_classes_that_was_cut_says_so() -> None:
+    for number, is_cut in ((29, False), (30, True)):
+        classes = [{"name": str(i), "rows": 1, "precision": None, "recall": 0.0} for i in range(number)]
+        found = answers(run_of({"y": {"type": "category", "classes": classes}}, scores={"y": 0.7}))
+        assert found is not None
+        assert found["tasks"][0]["has_more_classes"] == is_cut

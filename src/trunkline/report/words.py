@@ -47,7 +47,13 @@ def percent(value: float | None) -> str:
     """A share; tiny ones are not 0."""
     if value is None:
         return "–"
-    rounded = "< 1 %" if 0 < value < 0.005 else "> 99 %" if 0.995 < value < 1 else f"{value:.0%}".replace("%", " %")
+    rounded = (
+        "< 1 %"
+        if 0 < value < 0.005
+        else "> 99 %"
+        if 0.995 < value < 1
+        else f"{value:.0%}".replace("%", " %").replace("-", "−")
+    )
     return rounded.replace(" ", "\u00a0")
 
 

@@ -83,9 +83,11 @@ def line_figure(
 
 
 def _mark(mark: tuple[float, str], x: Scale, y: Scale) -> list[Markup]:
+    """What it says stands low: above the plot is the label of the axis, and what is marked as best is high."""
     place = x(mark[0])
-    side = "end" if place > (x.start + x.stop) / 2 else ""
+    is_late = place > (x.start + x.stop) / 2
+    words = {"x": place - 4, "class_": "tick end"} if is_late else {"x": place + 4, "class_": "tick"}
     return [
         element("line", x1=place, x2=place, y1=y.start, y2=y.stop, class_="mark"),
-        element("text", mark[1], x=place, y=y.stop - 8, class_=f"tick {side}".strip()),
+        element("text", mark[1], y=y.start - 16, **words),
     ]

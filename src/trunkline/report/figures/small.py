@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -12,11 +13,13 @@ from trunkline.report.figures.svg import Scale, element, figure, path, scale, sh
 def histogram_figure(
     edges: Sequence[float], counts: Sequence[int], *, label: str, unit: str = "", width: float = 250, height: float = 84
 ) -> Markup:
-    """Upright bars over their range, with both ends written below."""
+    """Upright bars over their range, with both ends written below; of bars around whole numbers, these numbers."""
+    is_whole = all(right - left == 1 and left % 1 == 0.5 for left, right in pairwise(edges))
+    inset = 0.5 if is_whole else 0.0
     x, y = Scale(edges[0], edges[-1], 1, width - 1), Scale(0, max(counts) or 1, height - 17, 4)
     parts = []
     for left, right, count in zip(edges, edges[1:], counts):
-        told = f"{short(left)} to {short(right)}: {count}"
+        told = f"{short(left + inset)}: {count}" if is_whole else f"{short(left)} to {short(right)}: {count}"
         bar = element(
             "rect",
             element("title", told),
@@ -28,8 +31,8 @@ def histogram_figure(
         )
         parts.append(bar)
     parts.append(element("line", x1=0, x2=width, y1=y.start, y2=y.start, class_="grid"))
-    parts.append(element("text", short(edges[0]), x=1, y=height - 3, class_="tick"))
-    parts.append(element("text", short(edges[-1]), x=width - 1, y=height - 3, class_="tick end"))
+    parts.append(element("text", short(edges[0] + inset), x=1, y=height - 3, class_="tick"))
+    parts.append(element("text", short(edges[-1] - inset), x=width - 1, y=height - 3, class_="tick end"))
     if unit:
         parts.append(element("text", unit, x=width / 2, y=height - 3, class_="tick middle"))
     return figure(width, height, parts, label=label)

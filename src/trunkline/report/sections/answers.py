@@ -9,6 +9,7 @@ from trunkline.report.figures import histogram_figure, scatter_figure, square_fi
 from trunkline.report.files import RunFiles
 
 SHOWN = 12  # reliability diagrams
+MOST_CLASSES = 30  # that facts hold, the most frequent ones
 FEW = 100  # answers under which nothing is said of them
 
 
@@ -32,6 +33,7 @@ def _of_task(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
         "figures": [figure for figure in (*_numbers(name, told), *_curves(name, told)) if figure],
         "confusion": _confusion(told.get("confusion")),
         "classes": _classes(told),
+        "has_more_classes": len(told.get("classes") or []) == MOST_CLASSES,
         "unit": told.get("unit", "rows"),
         "unseen": told.get("unseen"),
     }
@@ -101,14 +103,15 @@ def _curves(name: str, told: Mapping[str, Any]) -> list[Any]:
 def calibration(run: RunFiles) -> dict[str, Any] | None:
     """Confidence against accuracy."""
     measured = run.facts["calibration"].get("tasks", {})
+    yes_or_no = {name for name, told in run.tasks.items() if told["type"] in ("binary", "labels")}
     found = [
         {
             "name": name,
             "figure": square_figure(
                 [(b["confidence"], b["accuracy"]) for b in measured[name]["bins"]],
                 label=f"Reliability of {name}",
-                x_label="said: confidence",
-                y_label="was right",
+                x_label="said: chance of a yes" if name in yes_or_no else "said: confidence",
+                y_label="was a yes" if name in yes_or_no else "was right",
                 reference=[(0, 0), (1, 1)],
                 weights=[b["count"] for b in measured[name]["bins"]],
             ),
@@ -116,9 +119,9 @@ def calibration(run: RunFiles) -> dict[str, Any] | None:
             "after": measured[name]["ece_after"],
             "temperature": measured[name]["temperature"],
             "skipped": measured[name]["skipped"],
-            "words": _in_words(measured[name]["bins"], is_yes_or_no=told["type"] in ("binary", "labels")),
+            "words": _in_words(measured[name]["bins"], is_yes_or_no=name in yes_or_no),
         }
-        for name, told in run.tasks.items()
+        for name in run.tasks
         if name in measured
     ]
     if not found:
@@ -127,6 +130,7 @@ def calibration(run: RunFiles) -> dict[str, Any] | None:
         "tasks": found[:SHOWN],
         "more": [(one["name"], one["after"]) for one in found[SHOWN:]],
         "split": run.judged,
+        "has_yes_or_no": not yes_or_no.isdisjoint(measured),
         "is_fitted_here": any(one.get("fitted_on_these_rows") for one in measured.values()),
     }
 

@@ -63,6 +63,7 @@ def _card(column: Mapping[str, Any], filled: Mapping[str, int], rows: Mapping[st
         "filled": filled,
         "shares": {split: filled[split] / count if count else 0.0 for split, count in rows.items()},
         "values": values,
+        "looked_at": values["looked_at"] if values and values["looked_at"] < rows["train"] else None,
         "figure": histogram_figure(
             values["edges"], values["counts"], label=f"Values of {column['name']}", unit=values["unit"]
         )

@@ -22,8 +22,8 @@ def data_facts(subject: Subject) -> dict[str, Any]:
     Schema: `splits {name: rows}`; `inputs [{name, type, present {split: rows}, values}]`; `tasks [{name, type, of,
     labelled {split: rows}, values}]`, with `values` one of `{kind: "classes", classes [[name, rows]], more, rest}`
     (further classes, and rows that have them), `{kind: "numbers" or "lengths", unit, edges, counts, mean, std, min,
-    median, max}`, or `null`; `overlap {tasks, rows [[…]]}`, training rows that carry both labels, or `null` with many
-    tasks.
+    median, max}`, or `null`, and in each `looked_at`, of how many training rows it tells; `overlap {tasks, rows
+    [[…]]}`, training rows that carry both labels, or `null` with many tasks.
     """
     splits = _splits(subject)
     schema, config = subject.preprocessing.schema, subject.plan.config
@@ -75,7 +75,8 @@ def _overlap(subject: Subject) -> dict[str, Any] | None:
 def _summary(column: InputColumn | TaskColumn, kind: str, split: Split) -> dict[str, Any] | None:
     reader = column.modality if isinstance(column, InputColumn) else column.task
     rows = sampled(split.rows, FILES if reader.reads_files else VALUES)
-    return summary([value for _, value in column.values(split.table, rows.tolist())], kind)
+    found = summary([value for _, value in column.values(split.table, rows.tolist())], kind)
+    return None if found is None else {**found, "looked_at": len(rows)}
 
 
 def summary(values: Sequence[Any], kind: str) -> dict[str, Any] | None:
