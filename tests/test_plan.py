@@ -109,3 +109,25 @@ def test_features_chosen_by_hand_on_different_rows_warns(tmp_path: Path) -> None
         plan_of(tmp_path / "a", rows, by_hand)
     plan = plan_of(tmp_path / "b", rows, CONFIG.replace(", split: split", ""))
     assert plan.engine.level == "last"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "tasks", "more", "chosen", "members"),
+    [
+        ("a: text, b: text, x: number", "y: category", "", "late", 1),
+        ("a: text, x: number", "y: category", "", "concat", 4),  # one input that could be all that is heard
+        ("a: text, b: text", "y: category, t: {type: tags, column: tags, of: a}", "", "concat", 4),  # tags need tokens
+        ("a: text, b: text", "y: category", "trunk: transformer", "concat", None),
+        ("a: text, b: text", "y: category", "fusion: mean", "mean", 4),
+    ],
+)
+def test_few_rows_with_several_texts_are_fused_late(
+    tmp_path: Path, inputs: str, tasks: str, more: str, chosen: str, members: int | None
+) -> None:
+    rows = [{"a": "red fox", "b": f"big {i}", "x": i, "y": "ab"[i % 2], "tags": "O O"} for i in range(60)]
+    config = f"data: {{train: rows.csv}}\ninputs: {{{inputs}}}\ntasks: {{{tasks}}}\n{more}\n"
+    plan = plan_of(tmp_path, rows, config)
+    assert plan.config.fusion is not None and plan.config.trunk is not None
+    assert plan.config.fusion.type == chosen
+    assert plan.config.trunk.options.get("members") == members
+    assert (plan.reasons.get("fusion") is None) == bool(more == "fusion: mean")

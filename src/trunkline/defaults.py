@@ -80,6 +80,8 @@ class Facts:
     Attributes:
         rows: training rows with at least one label.
         inputs: how many there are.
+        encoders: those among them that are pictures, texts, sounds or vectors, each with an encoder of its own.
+        can_join: every task can join what single inputs say (see `fusion.Late`).
         kind: `plain` where all of them are numbers and categories, `texts` where all others are texts.
         tasks: names.
         overlap: `[T, T]`, training rows that carry both labels.
@@ -88,6 +90,8 @@ class Facts:
 
     rows: int
     inputs: int
+    encoders: int
+    can_join: bool
     kind: Literal["plain", "texts", "others"]
     tasks: Sequence[str]
     overlap: Tensor
@@ -144,8 +148,8 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         devices=pick("training.devices", t.devices, lambda: (1, "one process")),
         input_dropout=pick("training.input_dropout", t.input_dropout, lambda: _input_dropout(facts.inputs)),
     )
-    fusion = pick("fusion", config.fusion, lambda: _component("concat", FUSION, "every input keeps its own place"))
     trunk = pick("trunk", config.trunk, lambda: _component("hard", TRUNKS, "the cheapest way to share"))
+    fusion = pick("fusion", config.fusion, lambda: _fusion(facts, trunk))
     chosen = replace(
         config,
         inputs={name: c.complete() for name, c in config.inputs.items()},
@@ -213,6 +217,17 @@ def _input_dropout(inputs: int) -> tuple[float, str]:
     if inputs > 1:
         return 0.1, f"{inputs} inputs: the network must learn to do without any of them"
     return 0.0, "a single input cannot be left out"
+
+
+def _fusion(facts: Facts, trunk: ComponentConfig) -> tuple[ComponentConfig, str]:
+    """Where rows are few, the one whose inputs learn alone, too: else the first to be useful is all that is heard."""
+    if facts.rows >= FEW or facts.encoders < 2:
+        return _component("concat", FUSION, "every input keeps its own place")
+    if not facts.can_join or trunk.component.wants_tokens:
+        return _component("concat", FUSION, "every input keeps its own place; tasks or trunk read tokens")
+    return _component(
+        "late", FUSION, f"{facts.encoders} pictures, texts or sounds a row and few rows: each learns alone, too"
+    )
 
 
 def _component(name: str, catalog: dict[str, Any], reason: str) -> tuple[ComponentConfig, str]:

@@ -210,11 +210,13 @@ def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray) -
 def _facts(preprocessing: Preprocessing, labelled: np.ndarray) -> Facts:
     flags = torch.from_numpy(labelled).double()
     inputs = preprocessing.schema.inputs
-    axes = {inputs[unit.name].modality.axis for unit in preprocessing.encoders if not unit.is_block}
+    axes = [inputs[unit.name].modality.axis for unit in preprocessing.encoders if not unit.is_block]
     return Facts(
         rows=int(labelled.any(1).sum()),
         inputs=len(preprocessing.inputs),
-        kind="plain" if not axes else "texts" if axes == {"words"} else "others",
+        encoders=len(axes),
+        can_join=all(column.task.can_combine for column in preprocessing.schema.tasks.values()),
+        kind="plain" if not axes else "texts" if set(axes) == {"words"} else "others",
         tasks=preprocessing.tasks,
         overlap=flags.T @ flags,
         counts=flags.sum(0),

@@ -211,3 +211,34 @@ def test_the_packaged_network_knows_pictures() -> None:
     assert not torch.equal(encoder.network.model.conv_stem.weight, random)
     classes = encoder.network.model.state_dict()
     assert classes["bn2.running_var"].ne(1).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "height", "channels", "rows", "is_read", "chosen"),
+    [
+        ({}, 96, 3, 1_000, False, "package:efficientnet-lite0"),
+        ({}, 96, 3, 10_000, False, "scratch"),  # enough to learn from
+        ({}, 96, 3, 1_000, True, "scratch"),  # its grid is coarse
+        ({}, 32, 3, 1_000, False, "scratch"),  # drawings and digits are small
+        ({}, 96, 1, 1_000, False, "scratch"),
+        ({"stem": 16}, 96, 3, 1_000, False, "scratch"),  # an option of the network from scratch
+    ],
+)
+def test_the_packaged_network_is_chosen_for_few_pictures_in_colour(
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    height: int,
+    channels: int,
+    rows: int,
+    is_read: bool,
+    chosen: str,
+) -> None:
+    sample = [np.random.default_rng(0).integers(0, 256, (height, height, channels)).astype(np.uint8)] * 3
+    without, _ = Image(**options).choose(sample, rows, is_read=is_read)["encoder"]
+    assert without == "scratch"  # nothing is installed
+    monkeypatch.setattr("trunkline.modalities.image.is_installed", lambda *modules: True)
+    choices = Image(**options).choose(sample, rows, is_read=is_read)
+    assert choices["encoder"][0] == chosen
+    again = Image(**{**options, **{name: value for name, (value, _) in choices.items()}})  # as the resolved config says
+    assert again.choose(sample, rows, is_read=is_read).get("encoder", choices["encoder"])[0] == chosen
+    assert (again.pretrained is None) == (chosen == "scratch")

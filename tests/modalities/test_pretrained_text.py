@@ -14,7 +14,8 @@ import torch
 from trunkline import testing
 from trunkline.errors import ConfigError
 from trunkline.loading import load
-from trunkline.modalities import Text
+from trunkline.modalities import Text, pretrained_text
+from trunkline.modalities.pretrained_text import describe, share_known
 from trunkline.model import MultiTaskModel
 from trunkline.run import fit
 from trunkline.schema import TaskColumn
@@ -146,3 +147,40 @@ def test_the_packaged_one_knows_meanings() -> None:
     features, mask = encoder.features(values), values["mask"].unsqueeze(2)
     one, near, far = torch.nn.functional.normalize((features * mask).sum(1) / mask.sum(1), dim=1)
     assert float(one @ near) > 0.4 > 0.2 > float(one @ far)
+
+
+def test_how_many_words_are_known(folder: Path) -> None:
+    encoder = f"transformers:{folder}"
+    assert share_known(encoder, ["the big fox", "unknowable, foxes!"]) == 3 / 5
+    assert share_known(encoder, ["12 34", ""]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("options", "texts", "rows", "is_read", "chosen"),
+    [
+        ({}, ["the big red fox"] * 9, 1_000, False, "package:minilm"),
+        ({}, ["the big red fox"] * 9, 10_000, False, "scratch"),  # enough to learn from
+        ({}, ["the big red fox"] * 9, 1_000, True, "scratch"),  # a task reads its words
+        ({}, ["the big red fox " * 100] * 9, 1_000, False, "scratch"),  # too long for a CPU
+        ({}, ["der dicke rote Fuchs"] * 9, 1_000, False, "scratch"),
+        ({"layers": 1}, ["the big red fox"] * 9, 1_000, False, "scratch"),  # an option of the network from scratch
+    ],
+)
+def test_the_packaged_network_is_chosen_for_few_texts_whose_words_it_knows(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    options: dict[str, Any],
+    texts: list[str],
+    rows: int,
+    is_read: bool,
+    chosen: str,
+) -> None:
+    without, _ = Text(**options).choose(texts, rows, is_read=is_read)["encoder"]
+    assert without == "scratch"  # nothing is installed
+    monkeypatch.setattr("trunkline.modalities.text.is_installed", lambda *modules: True)
+    monkeypatch.setattr(pretrained_text, "describe", lambda name: describe(f"transformers:{folder}"))
+    choices = Text(**options).choose(texts, rows, is_read=is_read)
+    assert choices["encoder"][0] == chosen
+    again = Text(**{**options, **{name: value for name, (value, _) in choices.items()}})  # as the resolved config says
+    assert again.choose(texts, rows, is_read=is_read).get("encoder", choices["encoder"])[0] == chosen
+    assert (again.pretrained is None) == (chosen == "scratch")

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from trunkline.data import Draw, Table, read_table
 from trunkline.engine import Engine
 from trunkline.export import export_onnx
 from trunkline.export.dense import DenseNetwork, dense_values
-from trunkline.fusion import Late
+from trunkline.fusion import Late, LateModule
 from trunkline.modalities import Number as NumberInput
 from trunkline.modalities import Text
 from trunkline.model import MultiTaskModel, Network
@@ -43,9 +44,9 @@ def batches(table: Table) -> RowBatches:
     return RowBatches(Preprocessing.fit(model.schema(), table, range(len(table))), table)
 
 
-def build(batches: RowBatches, *, alone: float = 0.5, trunk: str = "hard") -> Network:
+def build(batches: RowBatches, *, alone: float = 0.5, joint: bool = True, trunk: str = "hard") -> Network:
     torch.manual_seed(0)
-    model = MultiTaskModel(inputs(), JOINED, fusion=Late(alone=alone), trunk=TRUNKS[trunk](), width=32)
+    model = MultiTaskModel(inputs(), JOINED, fusion=Late(alone=alone, joint=joint), trunk=TRUNKS[trunk](), width=32)
     network = model.build(batches.preprocessing).eval()
     for parameter in network.heads.parameters():  # heads that have learned something
         torch.nn.init.normal_(parameter, std=0.3)
@@ -126,18 +127,24 @@ def said_alone(network: Network, batch: Batch, head: int) -> Tensor:
     """`[E, B, G, K]`."""
     unit, layer = list(network.units())[head]
     output = layer.predict_output(network.view(unit, network.share(batch), None))
-    return output.unflatten(0, (len(network.encoders), -1))
+    return output.unflatten(0, (fusion_of(network).experts, -1))
 
 
-def present(network: Network, batch: Batch) -> Tensor:
+def fusion_of(network: Network) -> LateModule:
+    assert isinstance(network.fusion, LateModule)
+    return network.fusion
+
+
+def speaking(network: Network, batch: Batch) -> Tensor:
     units = network.preprocessing.encoders
-    return torch.stack([batch.present.values[:, unit.columns].any(1) for unit in units])
+    return fusion_of(network).speaking(torch.stack([batch.present.values[:, unit.columns].any(1) for unit in units]))
 
 
-def test_a_row_with_one_input_is_that_input_alone(batches: RowBatches) -> None:
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_row_with_one_input_is_that_input_alone(batches: RowBatches, joint: bool) -> None:
     rows = read_table([{"note": "small red"}, {"size": 4.0}, {"note": "a blue", "shop": "red"}])
     batch = RowBatches(batches.preprocessing, rows, with_targets=False)[Draw((0, 1, 2), None)]
-    network = build(batches)
+    network = build(batches, joint=joint)
     with torch.inference_mode():
         said, alone = network.predict(batch)["kind"].output, said_alone(network, batch, 0)
     names = [unit.name for unit in network.preprocessing.encoders]
@@ -146,15 +153,16 @@ def test_a_row_with_one_input_is_that_input_alone(batches: RowBatches) -> None:
     assert not torch.allclose(said[2].softmax(-1), alone[names.index("note"), 2].softmax(-1))
 
 
+@pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("alone", [0.0, 0.3, 1.0])
-def test_the_training_loss_is_the_equation(batches: RowBatches, alone: float) -> None:
-    """`(1 − a) · together + a / E · Σᵢ alone`, row by row, over what is present."""
-    network, batch = build(batches, alone=alone), batches[Draw(ROWS, None)]
+def test_the_training_loss_is_the_equation(batches: RowBatches, alone: float, joint: bool) -> None:
+    """`(1 − a) · together + a / E · Σᵢ alone`, row by row, over what speaks."""
+    network, batch = build(batches, alone=alone, joint=joint), batches[Draw(ROWS, None)]
     with torch.no_grad():
         sums, weights = network.losses(batch, network.share(batch))
         expected: list[float] = []
         counts: list[float] = []
-        here, experts = present(network, batch), len(network.encoders)
+        here, experts = speaking(network, batch), fusion_of(network).experts
         taps = network.share(batch)
         for number, (unit, head) in enumerate(network.units()):
             part = batch.targets[unit.name]
@@ -192,6 +200,57 @@ def test_what_stands_in_an_absent_row_changes_no_bit(batches: RowBatches) -> Non
         network.missing.fill_(1e3)
         after = network.predict(batch)
     assert all(torch.equal(output, after[name].output) for name, output in before.items())
+
+
+def test_the_joint_expert_speaks_of_rows_with_two_inputs_or_more(batches: RowBatches) -> None:
+    present = torch.tensor([[True, True, False], [True, False, True], [True, False, False]])
+    units = len(batches.preprocessing.encoders)
+    present = torch.cat([present, torch.zeros(units - 3, 3, dtype=torch.bool)])
+    said = fusion_of(build(batches)).speaking(present)
+    assert torch.equal(said, torch.cat([present, torch.tensor([[True, False, False]])]))
+    assert fusion_of(build(batches, joint=False)).speaking(present) is present
+
+
+def test_a_number_is_what_the_joint_expert_says_where_it_speaks() -> None:
+    head = Number().build([{"mean": 0.0, "std": 1.0}], 4)
+    head.expect_experts(3, joint=True)
+    outputs = torch.tensor([1.0, 2.0, 7.0]).view(3, 1, 1, 1)
+    precision = 1 + math.log(2)
+    weight = precision / (precision + 1 - 1)
+    together = head.combine(outputs, torch.ones(3, 1, dtype=torch.bool))
+    apart = head.combine(outputs, torch.tensor([[True], [False], [False]]))
+    torch.testing.assert_close(together.flatten(), torch.tensor([7.0 * weight]))
+    torch.testing.assert_close(apart.flatten(), torch.tensor([1.0 * weight]))
+
+
+def test_only_the_joint_expert_can_tell_what_no_input_tells_alone() -> None:
+    """Two texts that must be alike: each alone says nothing, and so does their product."""
+    rng = np.random.default_rng(0)
+    words = np.array(["red", "blue"])
+    rows = [(words[a], words[b], "yes" if a == b else "no") for a, b in rng.integers(0, 2, (400, 2))]
+    table = read_table([{"left": x, "right": y, "alike": z} for x, y, z in rows])
+    model = MultiTaskModel({"left": Text(), "right": Text()}, {"alike": Binary()})
+    schema = model.schema()
+    batches = RowBatches(Preprocessing.fit(schema, table, range(len(table))), table)
+    right = {}
+    for joint in (False, True):
+        torch.manual_seed(0)
+        network = MultiTaskModel(
+            {"left": Text(), "right": Text()}, {"alike": Binary()}, fusion=Late(joint=joint), width=32
+        ).build(batches.preprocessing)
+        engine = Engine(Equal(), ["alike"])
+        optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+        for step in range(60):
+            optimizer.zero_grad()
+            batch = batches[Draw(tuple(range(64 * (step % 6), 64 * (step % 6) + 64)), None)]
+            network.training_loss(batch, engine).backward()
+            optimizer.step()
+        with torch.inference_mode():
+            batch = batches[Draw(tuple(range(400)), None)]
+            said = network.eval().predict(batch)["alike"].output.flatten() > 0
+        right[joint] = float((said == torch.tensor([z == "yes" for _, _, z in rows])).float().mean())
+    assert right[True] == 1.0
+    assert right[False] < 0.8
 
 
 @pytest.mark.parametrize(("balancer", "level"), [(Equal, "losses"), (UPGrad, "features"), (UPGrad, "last")])

@@ -32,14 +32,20 @@ class FusionModule(nn.Module, ABC):
 class LateModule(FusionModule):
     """Tokens of every encoder → one row token for each, which never meet: the tasks join what is said of them.
 
-    `forward` returns `E · B` rows of one row token, `[E · B, 1, D]`: all rows of the first encoder, of the second, …
-    What stands in the rows of an absent input is finite and is never looked at.
+    `forward` returns `E · B` rows of one row token, `[E · B, 1, D]`: all rows of the first expert, of the second, …
+    What stands in the rows of an expert that does not speak is finite and is never looked at.
 
     Attributes:
-        alone: the share of the training loss that each input must answer for by itself (see `Late`).
+        experts: `E`.
+        alone: the share of the training loss that each expert must answer for by itself (see `Late`).
     """
 
+    experts: int
     alone: float
+
+    @abstractmethod
+    def speaking(self, present: Tensor) -> Tensor:
+        """Which encoder has something in which row `[encoders, B]` → which expert speaks `[E, B]`, one at least."""
 
 
 class Fusion(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
@@ -16,13 +17,25 @@ from trunkline.types import Tokens
 class ExpertsModule(LateModule):
     """Layers of `Late`; see there."""
 
-    def __init__(self, encoders: Sequence[str], width: int, alone: float) -> None:
+    def __init__(self, encoders: Sequence[str], width: int, *, alone: float, joint: bool) -> None:
         super().__init__()
         self.vectors = InputVectors(encoders, width)
+        self.mix = nn.Linear(len(encoders) * width, width) if joint and len(encoders) > 1 else None
+        self.experts = len(encoders) + (self.mix is not None)
         self.alone = alone
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
-        return Tokens.of_rows(nn.functional.gelu(self.vectors(tokens)).transpose(0, 1).flatten(0, 1))
+        normalised = self.vectors.normalised(tokens)
+        rows = [one(x) for one, x in zip(self.vectors.maps, normalised)]
+        if self.mix is not None:
+            held = [x * present[name].unsqueeze(1) for name, x in zip(self.vectors.encoders, normalised)]
+            rows.append(self.mix(torch.cat(held, -1)))
+        return Tokens.of_rows(nn.functional.gelu(torch.cat(rows)))
+
+    def speaking(self, present: Tensor) -> Tensor:
+        if self.mix is None:
+            return present
+        return torch.cat([present, (present.sum(0, keepdim=True) > 1)])
 
 
 class Late(Fusion):
@@ -38,12 +51,15 @@ class Late(Fusion):
 
     Args:
         alone: `a`. 0 trains only what is said together; with 1 every input learns alone.
+        joint: one expert more sees all inputs side by side, as `concat` does, and speaks where two or more are present:
+            what only their combination tells is said by it.
     """
 
     is_late: ClassVar[bool] = True
 
-    def __init__(self, alone: float = 0.5) -> None:
+    def __init__(self, alone: float = 0.5, *, joint: bool = True) -> None:
         self.alone = alone
+        self.joint = joint
 
     def build(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> ExpertsModule:
         """The layers.
@@ -55,4 +71,4 @@ class Late(Fusion):
             raise ConfigError(f"fusion.alone: {self.alone} is no share; 0 up to 1 is")
         if keep:
             raise ConfigError(f"fusion: late keeps no tokens, and those of {', '.join(map(repr, keep))} are wanted")
-        return ExpertsModule(encoders, width, self.alone)
+        return ExpertsModule(encoders, width, alone=self.alone, joint=self.joint)

@@ -23,6 +23,7 @@ from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_audio
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.convnet import ConvNet
+from trunkline.modalities.pretrained import SCRATCH
 from trunkline.showing import Shown, shown_sound
 from trunkline.types import State, TimeContext
 
@@ -59,7 +60,7 @@ class Audio(Modality):
         depth: residual blocks.
         stride: frames a token.
         alter: how much training changes sounds, from 0, not at all, to 1.
-        encoder: a pretrained network in place of the one from scratch, on what it wants of a sound:
+        encoder: `scratch`, which is also `None`, or a pretrained network, on what it wants of a sound:
             `transformers:NAME`, `transformers:FOLDER` or `package:resemblyzer`. Of the options above only `rate` and
             `max_seconds` are for it.
         freeze: leave the pretrained network as it is; what it says about a sound is then worked out once.
@@ -134,14 +135,23 @@ class Audio(Modality):
             self.read(cell)
 
     @property
+    def pretrained(self) -> str | None:
+        """The name of the pretrained network, if it is one."""
+        return None if self.encoder == SCRATCH else self.encoder
+
+    @property
     def refuses_export(self) -> str | None:
         """A pretrained network's: what makes frames of a sound for it is not written in PyTorch."""
-        return None if self.encoder is None else f"what {self.encoder!r} makes of a sound first is no part of a graph"
+        return (
+            None
+            if self.pretrained is None
+            else f"what {self.pretrained!r} makes of a sound first is no part of a graph"
+        )
 
     @property
     def is_random(self) -> bool:
         """Whether training changes sounds."""
-        return self._alter > 0 and self.encoder is None
+        return self._alter > 0 and self.pretrained is None
 
     @property
     def _rate(self) -> int:
@@ -153,8 +163,8 @@ class Audio(Modality):
 
     def choose(self, sample: Sequence[Sound], rows: int, *, is_read: bool = False) -> Choices:
         """The rate of the sounds themselves, and how much training changes them."""
-        if self.encoder is not None:
-            return {"rate": (pretrained_audio.describe(self.encoder)["rate"], "what the pretrained network hears")}
+        if self.pretrained is not None:
+            return {"rate": (pretrained_audio.describe(self.pretrained)["rate"], "what the pretrained network hears")}
         rates = Counter(min(RATE, sound.rate) for sound in sample)
         rate, count = rates.most_common(1)[0] if sample else (RATE, 0)
         return {
@@ -164,10 +174,10 @@ class Audio(Modality):
 
     def fit(self, values: Iterable[Sound]) -> State:
         """`{"mean", "std"}` of each mel band over the frames."""
-        if self.encoder is not None:
-            about = pretrained_audio.describe(self.encoder)
+        if self.pretrained is not None:
+            about = pretrained_audio.describe(self.pretrained)
             if about["rate"] != self._rate:
-                raise ConfigError(f"rate: {self.encoder!r} hears {about['rate']} samples a second, not {self._rate}")
+                raise ConfigError(f"rate: {self.pretrained!r} hears {about['rate']} samples a second, not {self._rate}")
             return {"encoder": about}
         frames = [thin(self.prepare(value, {}, None)[0]).double() for value in values]
         if len(frames) == 0:
@@ -183,7 +193,7 @@ class Audio(Modality):
         self, value: Sound | tuple[Tensor, TimeContext], state: State, rng: np.random.Generator | None
     ) -> tuple[Tensor, TimeContext]:
         """Log-mel frames `[T, M]`, float32, `T = 1 + S // hop`; in training a few less, and changed."""
-        if isinstance(value, Sound) and self.encoder is not None:
+        if isinstance(value, Sound) and self.pretrained is not None:
             return torch.from_numpy(value.wave), TimeContext(value.rate, value.samples, 1 / self._rate)
         if isinstance(value, Sound):
             hop, window = (round(self._rate * ms / 1000) for ms in (self.hop_ms, self.window_ms))
@@ -196,7 +206,7 @@ class Audio(Modality):
 
     def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
         """`{"mel": [n, T, M], "length": [n]}`, padded to the longest with zeros that nobody reads."""
-        if self.encoder is not None:
+        if self.pretrained is not None:
             return pretrained_audio.collate(items)
         length = torch.tensor([len(item) for item in items])
         return {"mel": nn.utils.rnn.pad_sequence(list(items), batch_first=True), "length": length}
@@ -207,9 +217,9 @@ class Audio(Modality):
         Raises:
             ConfigError: `alter` is out of range.
         """
-        if self.encoder is not None:
+        if self.pretrained is not None:
             return pretrained_audio.build(
-                state, width, encoder=self.encoder, freeze=self.freeze, lr_factor=self.encoder_lr
+                state, width, encoder=self.pretrained, freeze=self.freeze, lr_factor=self.encoder_lr
             )
         if not 0 <= self._alter <= 1:
             raise ConfigError(f"alter: {self.alter} is out of range; give 0 (not at all) to 1")

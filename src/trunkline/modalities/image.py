@@ -22,6 +22,7 @@ from trunkline.modalities import pretrained_image
 from trunkline.modalities.augmentation import LUMA, Altered, Kept, alter, draw_colour, draw_geometry
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.picture_cells import decoded, read_array
+from trunkline.modalities.pretrained import SCRATCH, is_installed
 from trunkline.modalities.resnet import ResNet, as_levels, as_pair
 from trunkline.showing import Shown, shown_picture
 from trunkline.types import GridContext, State
@@ -55,8 +56,9 @@ class Image(Modality):
         depth: residual blocks a stage.
         stride: pixels a token's side, a power of two. `None`: the least, from 4, that leaves 8 tokens a side or less.
             Masks want a small one.
-        encoder: a pretrained network in place of the one from scratch (`stem`, `depth` and `stride` are then its own):
-            `timm:NAME`, `torchvision:NAME` or `package:efficientnet-lite0`.
+        encoder: `scratch`, or a pretrained network (`stem`, `depth` and `stride` are then its own): `timm:NAME`,
+            `torchvision:NAME` or `package:efficientnet-lite0`. `None`: the last, where its package is installed and a
+            few coloured pictures of some size are all there is to learn from; else `scratch`.
         weights: a file with the pretrained network's weights; `None`: from where its library has them.
         freeze: leave the pretrained network as it is. What it says about a picture is then worked out once, unless
             training changes pictures.
@@ -99,6 +101,11 @@ class Image(Modality):
         self.encoder_lr = encoder_lr
 
     @property
+    def pretrained(self) -> str | None:
+        """The name of the pretrained network, if it is one."""
+        return None if self.encoder == SCRATCH else self.encoder
+
+    @property
     def is_random(self) -> bool:
         """Whether training changes pictures; those of a frozen network only where an option says so."""
         return self._option("crop") < 1 or self._option("rotate") > 0 or self._option("colour") > 0 or self.flip
@@ -106,7 +113,7 @@ class Image(Modality):
     def _option(self, name: str) -> Any:
         """An option, or what is usual where it was neither given nor chosen."""
         given = getattr(self, name)
-        usual = {**USUAL, **STILL} if self.encoder is not None and self.freeze else USUAL
+        usual = {**USUAL, **STILL} if self.pretrained is not None and self.freeze else USUAL
         return usual[name] if given is None else given
 
     def read(self, cell: Any) -> np.ndarray:
@@ -151,14 +158,18 @@ class Image(Modality):
 
     def choose(self, sample: Sequence[np.ndarray], rows: int, *, is_read: bool = False) -> Choices:
         """Size and stride from the pictures' sizes, what training changes from how many there are."""
-        if self.encoder is not None:
+        if self.pretrained is not None:
             return self._choose_pretrained(sample, rows)
+        encoder, why = self._choose_encoder(sample, rows, is_read)
+        if encoder != SCRATCH:
+            return {"encoder": (encoder, why), **self._choose_pretrained(sample, rows)}
         most = LARGE if is_read or rows >= ENOUGH else LARGE * 3 // 4
         size = typical_size([p.shape[:2] for p in sample], most)
         side = max(as_pair(self.size or size))
         few = f"{rows} pictures: the fewer, the more training changes them"
         grey = bool(sample) and all(is_grey(picture) for picture in sample)
         return {
+            "encoder": (encoder, why),
             "size": (size, f"the median of {len(sample)} training pictures, but 16 to {most} pixels a side"),
             "channels": ("grey" if grey else "rgb", "all pictures are grey" if grey else "pictures have colours"),
             "crop": (0.75 if rows < MANY and side >= SMALL else 0.85, few),
@@ -168,6 +179,19 @@ class Image(Modality):
             "depth": (USUAL["depth"], "what a CPU can do"),
             "stride": (usual_stride(as_pair(self.size or size)), "at most 8 tokens a side"),
         }
+
+    def _choose_encoder(self, sample: Sequence[np.ndarray], rows: int, is_read: bool) -> tuple[str, str]:
+        """The packaged network, where it is there, nothing was said that is not for it, and it knows such pictures."""
+        side = np.median([max(picture.shape[:2]) for picture in sample]) if sample else 0
+        own = (self.size, self.channels, self.stem, self.depth, self.stride, self.weights)
+        if any(option is not None for option in own):
+            return SCRATCH, "other options are for it"
+        if is_read or rows >= ENOUGH or side < LARGE or all(is_grey(picture) for picture in sample):
+            return SCRATCH, "what others have trained pays for few pictures of some size in colours, as a whole"
+        said = f"{rows} pictures are few to learn from"
+        if not is_installed(*pretrained_image.NEEDED):
+            return SCRATCH, f'{said}; pip install "trunkline[pretrained]" brings a network that knows photographs'
+        return pretrained_image.PACKAGED, f"{said}, and a network that knows photographs is installed"
 
     def _choose_pretrained(self, sample: Sequence[np.ndarray], rows: int) -> Choices:
         side = pretrained_size([p.shape[:2] for p in sample])
@@ -185,10 +209,10 @@ class Image(Modality):
         its own, and `"encoder"` says how it is built.
         """
         self._check()
-        if self.encoder is not None:
+        if self.pretrained is not None:
             shapes = [value.shape[:2] for value in values]
             size = as_pair(pretrained_size(shapes) if self.size is None else self.size)
-            about = pretrained_image.describe(self.encoder, size)
+            about = pretrained_image.describe(self.pretrained, size)
             levels = {"mean": about.pop("mean"), "std": about.pop("std")}
             return {"channels": 3, "size": list(size), **levels, "encoder": about}
         sample = [(value.shape[:2], thin(value)) for value in values]
@@ -236,9 +260,9 @@ class Image(Modality):
     def build(self, state: State, width: int) -> Encoder:
         """The residual network, or the pretrained one."""
         self._check()
-        if self.encoder is not None:
+        if self.pretrained is not None:
             return pretrained_image.build(
-                state, width, encoder=self.encoder, weights=self.weights, freeze=self.freeze,
+                state, width, encoder=self.pretrained, weights=self.weights, freeze=self.freeze,
                 lr_factor=self.encoder_lr, keep=not self.is_random,
             )  # fmt: skip
         stride = usual_stride(state["size"]) if self.stride is None else self.stride
@@ -254,9 +278,9 @@ class Image(Modality):
             raise ConfigError(f"channels: {self.channels!r} is not known; give 'rgb' or 'grey', or leave it out")
         if self.crop is not None and not 0 < self.crop <= 1:
             raise ConfigError(f"crop: {self.crop} is not a share of a side; give more than 0 and at most 1")
-        if self.encoder is None and self.weights is not None:
+        if self.pretrained is None and self.weights is not None:
             raise ConfigError("weights: these are for a pretrained network; name it with `encoder:`")
-        if self.encoder is not None and self.channels == "grey":
+        if self.pretrained is not None and self.channels == "grey":
             raise ConfigError("channels: a pretrained network sees colours; leave `channels` out")
         if self.stride is not None and (self.stride < 2 or self.stride & (self.stride - 1)):
             raise ConfigError(f"stride: {self.stride} is not a power of two; give 2, 4, 8, 16 or 32")

@@ -27,6 +27,7 @@ from trunkline.modalities.contract import Encoder
 from trunkline.types import Tokens
 
 CACHE_BYTES = 1 << 30
+SCRATCH = "scratch"  # the name of the network that nobody has trained
 Lengths = tuple[dict[str, list[int]], list[int]]
 
 
@@ -52,6 +53,11 @@ def need(module: str, extra: str, encoder: str) -> ModuleType:
     if importlib.util.find_spec(module) is None:
         raise ConfigError(f'encoder: {encoder!r} needs {module}, which is missing; pip install "trunkline[{extra}]"')
     return importlib.import_module(module)
+
+
+def is_installed(*modules: str) -> bool:
+    """Whether they can be imported; none of them is."""
+    return all(importlib.util.find_spec(module) is not None for module in modules)
 
 
 def packaged(encoder: str, known: dict[str, tuple[str, str, str]]) -> Path:

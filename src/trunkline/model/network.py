@@ -59,9 +59,9 @@ class Network(nn.Module):
         self.heads = nn.ModuleList(
             schema.tasks[unit.name].task.build(preprocessing.task_states(unit), width) for unit in preprocessing.heads
         )
-        if fusion.is_late:
+        if isinstance(self.fusion, LateModule):
             for _, head in self.units():
-                head.expect_experts(len(self.encoders))
+                head.expect_experts(self.fusion.experts, joint=self.fusion.experts > len(self.encoders))
 
     def load_pretrained(self) -> None:
         """Weights of encoders that others have trained: to be called once, before training."""
@@ -124,18 +124,13 @@ class Network(nn.Module):
             present: `[B, inputs]`, of the whole batch.
         """
         output = head.predict_output(self.view(unit, taps, rows))
-        if self.is_late:
-            return joined(head, output, taken(self._experts(present), rows))
+        if isinstance(self.fusion, LateModule):
+            return joined(head, output, taken(self._speaking(self.fusion, present), rows))
         return averaged(output, self.trunk.members) if self._is_ensemble(unit) else output
 
-    @property
-    def is_late(self) -> bool:
-        """Whether the inputs speak each for itself."""
-        return isinstance(self.fusion, LateModule)
-
-    def _experts(self, present: Flags) -> Tensor:
-        """Which encoder has something in which row, `[E, B]`."""
-        return torch.stack([_any_present(unit, present) for unit in self.preprocessing.encoders])
+    def _speaking(self, fusion: LateModule, present: Flags) -> Tensor:
+        """Which expert says something about which row, `[E, B]`."""
+        return fusion.speaking(torch.stack([_any_present(unit, present) for unit in self.preprocessing.encoders]))
 
     def view(self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None) -> Any:
         """What one head reads, about these rows.
@@ -162,9 +157,9 @@ class Network(nn.Module):
         return self.trunk.members > 1 and self.preprocessing.schema.tasks[unit.name].task.reads == "row"
 
     def _views(self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None) -> list[Tokens]:
-        if self.is_late:
+        if isinstance(self.fusion, LateModule):
             first = next(iter(taps.values()))[0] if isinstance(taps, Mapping) else taps[0]
-            rows = rows_of_each(rows, len(self.encoders), first.values.shape[0])
+            rows = rows_of_each(rows, self.fusion.experts, first.values.shape[0])
         if not isinstance(taps, Mapping):
             taken = tuple(tap.take(rows) for tap in taps)
             tasks = unit.tasks[:1] if self.trunk.one_view else unit.tasks
@@ -209,7 +204,7 @@ class Network(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         view = self.view(unit, taps, part.rows)
         if isinstance(self.fusion, LateModule):
-            present = taken(self._experts(batch.present), part.rows)
+            present = taken(self._speaking(self.fusion, batch.present), part.rows)
             return late_loss(head, view, part.values, present, self.fusion.alone)
         if self._is_ensemble(unit):
             return members_loss(head, view, part.values, self.trunk.members)

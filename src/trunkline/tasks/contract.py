@@ -51,8 +51,13 @@ class Head(nn.Module, ABC):
         The engine divides. Whatever stands behind a `False` in `target["flags"]` must not be read.
         """
 
-    def expect_experts(self, number: int) -> None:
-        """Told once, before training, that so many inputs will speak each for itself. Nothing by default."""
+    def expect_experts(self, number: int, *, joint: bool = False) -> None:
+        """Told once, before training, that so many experts will speak each for itself. Nothing by default.
+
+        Args:
+            number: of experts, one an input.
+            joint: one of them, the last, sees all inputs.
+        """
         return
 
     def combine(self, outputs: Output, present: Tensor) -> Output:

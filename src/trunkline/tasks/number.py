@@ -54,13 +54,19 @@ class NumberHead(RowHead):
         return masked_sum((said - values).abs(), flags)
 
     experts: GaussianExperts
+    has_joint = False
 
-    def expect_experts(self, number: int) -> None:
+    def expect_experts(self, number: int, *, joint: bool = False) -> None:
         """A precision for each."""
-        self.experts = GaussianExperts(number, self.linear.tasks)
+        self.experts, self.has_joint = GaussianExperts(number, self.linear.tasks), joint
 
     def combine(self, outputs: Tensor, present: Tensor) -> Tensor:
-        """The mean of the product of normal distributions."""
+        """The mean of the product of normal distributions; but what the joint expert says, where it speaks.
+
+        Effects of inputs that add up are known to none of them alone, and a weighted mean of guesses is no sum.
+        """
+        if self.has_joint:
+            present = torch.cat([present[:-1] & ~present[-1:], present[-1:]])
         return self.experts(outputs, present)
 
 

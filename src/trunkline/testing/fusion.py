@@ -16,8 +16,8 @@ def check_fusion(fusion: Fusion, *, tolerance: float = 1e-5) -> None:
 
     Padding behind a row's tokens changes nothing: an absent input is one token, with or without.
 
-    Late fusion gives a row token for each encoder, all rows of one after those of the other, and no more; a row of one
-    encoder depends on no other encoder.
+    Late fusion gives a row token for each expert, all rows of one after those of the other, and no more; the experts
+    of single encoders come first, and what they say depends on no other encoder.
     """
     check_constructor(fusion)
     torch.manual_seed(0)
@@ -28,14 +28,14 @@ def check_fusion(fusion: Fusion, *, tolerance: float = 1e-5) -> None:
     tokens["b"].values[1] *= 0.02  # as small as what stands for an absent input: no normalisation hides its size
     present = {"a": torch.tensor([True, True, True]), "b": torch.tensor([True, False, True])}
     fused = module(tokens, present)
-    check_tokens(fused, 6 if fusion.is_late else 3)
+    check_tokens(fused, 3 * module.experts if isinstance(module, LateModule) else 3)
     assert fused.spans[0] == Span(None, 0, 1, "set", (1,)), "the first span must be the row token"
     kept = [] if fusion.is_late else ["b"]
     assert [s.input for s in fused.spans[1:]] == kept, "the spans of kept inputs must follow, and no others"
     if fusion.is_late:
         other = module({**tokens, "a": make_tokens("a", 3, 4)}, present).row()
-        assert torch.equal(other[3:], fused.row()[3:]), "what one input says depends on another"
-        assert not torch.equal(other[:3], fused.row()[:3]), "rows must lie one encoder after the other"
+        assert torch.equal(other[3:6], fused.row()[3:6]), "what one input says depends on another"
+        assert not torch.equal(other[:3], fused.row()[:3]), "rows must lie one expert after the other"
     hidden = copy.deepcopy(tokens)
     hidden["b"].values[1, 1:] = 1e6
     assert torch.equal(module(hidden, present).row(), fused.row()), "masked tokens are read"
