@@ -18,7 +18,9 @@ from trunkline.plan import Plan
 from trunkline.run import budget, check
 from trunkline.run.budget import LOOK, afford, fix_steps
 from trunkline.run.wiring import rows_of, settings_of, validation_of
-from trunkline.training import Pace, measure_pace
+from trunkline.training import Pace, measure_pace, timing
+from trunkline.training.stepper import Stepper
+from trunkline.types import Batch
 
 UPGRAD = {"balancer": {"type": "upgrad", "level": "last"}}
 SLOW = Pace(step=0.5, reading=0.0, row=1e-4)
@@ -97,6 +99,24 @@ def test_where_steps_are_given_nothing_is_measured(world: Path, monkeypatch: pyt
     monkeypatch.setattr(budget, "measure_pace", lambda *_: pytest.fail("measured"))
     plan = plan_of(world)
     assert fix_steps(plan) == (plan, None)
+
+
+def test_what_is_read_once_is_timed_apart(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second pass has the rows of the first and no others: what is worked out once a row is worked out by then."""
+    taken: list[list[torch.Tensor]] = []
+
+    class Watched(Stepper):
+        def step(self, parts: list[Batch], rate: float) -> None:
+            taken.append([part.labelled.values.clone() for part in parts])
+            super().step(parts, rate)
+
+    monkeypatch.setattr(timing, "Stepper", Watched)
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
+    plan = plan_of(world, {})
+    measure_pace(plan.network, plan.engine, rows_of(plan, plan.splits.train), None, settings_of(plan.config.training))
+    assert len(taken) == 2 * timing.FEWEST
+    for first, again in zip(taken, taken[timing.FEWEST :]):
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 @pytest.mark.parametrize("sections", [{}, UPGRAD, {"balancer": "uncertainty"}])

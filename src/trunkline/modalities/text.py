@@ -32,7 +32,7 @@ PIECE = re.compile(r"\w+|[^\w\s]")
 SAMPLE = 2_000  # texts whose lengths are looked at
 SPELLINGS = 2**13  # n-grams
 NGRAMS = 16  # of a piece at most
-FEW = 5_000  # texts, too few to learn from how words stand to each other
+FEW = 5_000  # texts
 FEW_PIECES = 200_000  # of all texts together, that a CPU can put through a large network
 KNOWN = 0.75  # of the words of a text in English, at least, are in an English vocabulary
 SHORT = 24  # pieces of a text on average
@@ -131,7 +131,7 @@ class Text(Modality):
         encoder, why = self._choose_encoder(some, rows, mean, is_read)
         if encoder != SCRATCH:
             return {"encoder": (encoder, why), "max_length": _enough(longest, 256)}
-        layers = 2 if is_read or (mean <= SHORT and rows >= FEW) else 0
+        layers = 2 if mean <= SHORT or is_read else 0
         most = 256 if layers else 1024
         pairs = min(2**15, 2 ** math.ceil(math.log2(max(1.0, rows * mean / 16)))) if rows * mean >= 20_000 else 0
         spelling = SPELLINGS if rows * mean < 100_000 else 0
@@ -140,7 +140,7 @@ class Text(Modality):
             "encoder": (encoder, why),
             "layers": (
                 layers,
-                f"{said}: " + ("many short ones, or read by a task" if layers else "a bag of words is enough"),
+                f"{said}: " + ("short, or read by a task" if layers else "a bag of words is enough"),
             ),
             "max_length": _enough(longest, most),
             "bigrams": (pairs, f"{said}: " + ("pairs of words recur" if pairs else "too few for pairs to recur")),

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from trunkline.modalities.contract import Encoder
 from trunkline.types import Span, Tokens
 
-BAG_STD = 0.1
 PADDING, EMPTY = 0, 1  # ids; the buckets of unknown pieces follow, then the vocabulary
 
 
@@ -60,12 +59,8 @@ class TextEncoder(Encoder):
         self.pairs = nn.Embedding(bigrams, width) if bigrams else None
         if self.pairs is not None:
             nn.init.zeros_(self.pairs.weight)
-        if not layers:  # no positions to stand beside; what begins small is learned sooner
-            for table in filter(None, (self.embedding, self.ngrams)):
-                nn.init.normal_(table.weight, std=BAG_STD)
-            if self.ngrams is not None:
-                with torch.no_grad():
-                    self.ngrams.weight[PADDING].zero_()
+        if not layers:
+            nn.init.normal_(self.embedding.weight, std=0.5)  # no positions to stand beside; learned sooner
         self.neighbours = nn.Conv1d(width, width, 3, padding=1, groups=width) if layers else None
         self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

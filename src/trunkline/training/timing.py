@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +21,8 @@ from trunkline.training.settings import Rows, Settings
 from trunkline.training.stepper import Stepper
 from trunkline.types import Batch
 
-WARM_UP, MOST, SECONDS = 3, 15, 2.0  # steps that do not count, all steps, and about how long they may take
+WARM_UP, FEWEST, MOST = 2, 6, 15  # steps that do not count, and all steps
+SECONDS, PATIENCE = 3.0, 30.0  # about how long they may take, and how long the fewest may
 FEW, MANY, QUICK = 32, 512, 0.5  # validation rows looked at first; and then, where those took less than so many seconds
 
 
@@ -51,20 +52,34 @@ def measure_pace(network: Network, engine: Engine, training: Rows, validation: R
         network, engine = copy.deepcopy((network, engine))
         stepper = Stepper(fabric, network, engine, settings)
         network.train()
-        first, again = (_timed(fabric, stepper, training_batches(training.labelled(), settings)) for _ in range(2))
+        first = _timed(fabric, stepper, training_batches(training.labelled(), settings))
+        again = _timed(fabric, stepper, training_batches(training.labelled(), settings), len(first))  # the same rows
         row = 0.0 if validation is None else _row(fabric, network, validation.labelled(), settings)
-    return Pace(step=again, reading=max(0.0, first - again), row=row)
+    step = _usual(again)
+    return Pace(step=step, reading=max(0.0, _usual(first) - step), row=row)
 
 
-def _timed(fabric: Fabric, stepper: Stepper, batches: Iterator[list[Batch]]) -> float:
-    """Median seconds of a few steps."""
+def _timed(fabric: Fabric, stepper: Stepper, batches: Iterator[list[Batch]], steps: int | None = None) -> list[float]:
+    """Seconds of so many steps; of a few, where nothing is said."""
     times: list[float] = []
-    is_together = have_met()  # then all take as many steps
-    while len(times) < MOST and (is_together or len(times) < 2 or sum(times) < SECONDS):
+    if steps is None and have_met():  # then all take as many steps
+        steps = MOST
+    while len(times) < steps if steps is not None else _has_time(times):
         start = time.perf_counter()
         stepper.step(next(batches), 1e-3)
         _wait(fabric)
         times.append(time.perf_counter() - start)
+    return times
+
+
+def _has_time(times: Sequence[float]) -> bool:
+    """Whether one more is to be taken."""
+    spent = sum(times)
+    return len(times) < MOST and (spent < SECONDS or (len(times) < FEWEST and spent < PATIENCE))
+
+
+def _usual(times: Sequence[float]) -> float:
+    """The median of those that count."""
     return statistics.median(times[min(WARM_UP, len(times) - 1) :])
 
 
