@@ -242,3 +242,11 @@ def test_the_packaged_network_is_chosen_for_few_pictures_in_colour(
     again = Image(**{**options, **{name: value for name, (value, _) in choices.items()}})  # as the resolved config says
     assert again.choose(sample, rows, is_read=is_read).get("encoder", choices["encoder"])[0] == chosen
     assert (again.pretrained is None) == (chosen == "scratch")
+
+
+def test_scratch_declines_the_packaged_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = [np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)] * 3
+    without = Image().choose(sample, 1_000)
+    monkeypatch.setattr("trunkline.modalities.image.is_installed", lambda *modules: True)
+    declined = Image(encoder="scratch").choose(sample, 1_000)
+    assert {name: value for name, (value, _) in declined.items()} == {n: value for n, (value, _) in without.items()}

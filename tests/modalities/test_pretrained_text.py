@@ -184,3 +184,12 @@ def test_the_packaged_network_is_chosen_for_few_texts_whose_words_it_knows(
     again = Text(**{**options, **{name: value for name, (value, _) in choices.items()}})  # as the resolved config says
     assert again.choose(texts, rows, is_read=is_read).get("encoder", choices["encoder"])[0] == chosen
     assert (again.pretrained is None) == (chosen == "scratch")
+
+
+def test_scratch_declines_the_packaged_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    texts = ["the big red fox"] * 9
+    without = Text().choose(texts, 1_000)
+    monkeypatch.setattr("trunkline.modalities.text.is_installed", lambda *modules: True)
+    monkeypatch.setattr(pretrained_text, "describe", lambda name: describe(f"transformers:{folder}"))
+    declined = Text(encoder="scratch").choose(texts, 1_000)
+    assert {name: value for name, (value, _) in declined.items()} == {n: value for n, (value, _) in without.items()}

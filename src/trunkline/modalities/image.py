@@ -183,6 +183,8 @@ class Image(Modality):
     def _choose_encoder(self, sample: Sequence[np.ndarray], rows: int, is_read: bool) -> tuple[str, str]:
         """The packaged network, where it is there, nothing was said that is not for it, and it knows such pictures."""
         side = np.median([max(picture.shape[:2]) for picture in sample]) if sample else 0
+        if self.encoder is not None:
+            return self.encoder, "as given"
         own = (self.size, self.channels, self.stem, self.depth, self.stride, self.weights)
         if any(option is not None for option in own):
             return SCRATCH, "other options are for it"

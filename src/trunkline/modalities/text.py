@@ -153,6 +153,8 @@ class Text(Modality):
 
     def _choose_encoder(self, sample: Sequence[str], rows: int, mean: float, is_read: bool) -> tuple[str, str]:
         """The packaged network, where it is there, nothing was said that is not for it, and it knows the words."""
+        if self.encoder is not None:
+            return self.encoder, "as given"
         own = (self.layers, self.bigrams, self.ngrams, self.dropout)
         if any(option is not None for option in own):
             return SCRATCH, "other options are for it"
