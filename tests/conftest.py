@@ -7,6 +7,7 @@ import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["TRUNKLINE_PACKAGED"] = "off"  # what is installed decides no test; processes that tests start inherit it
 
 import pytest
 import torch
@@ -23,10 +24,3 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _one_thread() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-
-
-@pytest.fixture(autouse=True)
-def _no_packaged_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks that packages carry are chosen where they are installed: tests do not depend on that."""
-    for module in ("image", "text"):
-        monkeypatch.setattr(f"trunkline.modalities.{module}.is_installed", lambda *modules: False)

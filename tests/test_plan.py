@@ -119,6 +119,7 @@ def test_features_chosen_by_hand_on_different_rows_warns(tmp_path: Path) -> None
         ("a: text, b: text", "y: category, t: {type: tags, column: tags, of: a}", "", "concat", 4),  # tags need tokens
         ("a: text, b: text", "y: category", "trunk: transformer", "concat", None),
         ("a: text, b: text", "y: category", "fusion: mean", "mean", 4),
+        ("a: text, b: text", "y: category", "trunk: {type: hard, members: 2}", "concat", 2),
     ],
 )
 def test_few_rows_with_several_texts_are_fused_late(

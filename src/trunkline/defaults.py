@@ -80,7 +80,7 @@ class Facts:
     Attributes:
         rows: training rows with at least one label.
         inputs: how many there are.
-        encoders: those among them that are pictures, texts, sounds or vectors, each with an encoder of its own.
+        encoders: those among them that are pictures, texts, sounds or vectors.
         can_join: every task can join what single inputs say (see `fusion.Late`).
         kind: `plain` where all of them are numbers and categories, `texts` where all others are texts.
         tasks: names.
@@ -223,11 +223,12 @@ def _fusion(facts: Facts, trunk: ComponentConfig) -> tuple[ComponentConfig, str]
     """Where rows are few, the one whose inputs learn alone, too: else the first to be useful is all that is heard."""
     if facts.rows >= FEW or facts.encoders < 2:
         return _component("concat", FUSION, "every input keeps its own place")
+    if issubclass(trunk.component, Hard) and (trunk.options.get("members") or 1) > 1:
+        return _component("concat", FUSION, "every input keeps its own place; the trunk is an ensemble already")
     if not facts.can_join or trunk.component.wants_tokens:
         return _component("concat", FUSION, "every input keeps its own place; tasks or trunk read tokens")
-    return _component(
-        "late", FUSION, f"{facts.encoders} pictures, texts or sounds a row and few rows: each learns alone, too"
-    )
+    late = ComponentConfig(type="late", component=FUSION["late"], options={"joint": True})
+    return late, f"{facts.encoders} pictures, texts, sounds or vectors a row and few rows: each learns alone, too"
 
 
 def _component(name: str, catalog: dict[str, Any], reason: str) -> tuple[ComponentConfig, str]:

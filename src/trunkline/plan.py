@@ -144,7 +144,8 @@ def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
         readers = schema.readers(name)
         sample = list(sampled(readers, train.table, rows))
         there = sum(len(rows_with(reader, train.table, rows)) for reader in readers)
-        fill("inputs", inputs, name, kind, kind.choose(sample, there, is_read=name in schema.kept_inputs))
+        is_read = any(name in (other, c.share) for other, c in schema.inputs.items() if other in schema.kept_inputs)
+        fill("inputs", inputs, name, kind, kind.choose(sample, there, is_read=is_read))
     for name, column in schema.inputs.items():
         if column.share is not None:
             inputs[name] = inputs[name].with_options(inputs[column.share].options)

@@ -222,6 +222,10 @@ def test_the_packaged_network_knows_pictures() -> None:
         ({}, 32, 3, 1_000, False, "scratch"),  # drawings and digits are small
         ({}, 96, 1, 1_000, False, "scratch"),
         ({"stem": 16}, 96, 3, 1_000, False, "scratch"),  # an option of the network from scratch
+        ({"flip": True}, 96, 3, 1_000, False, "scratch"),  # pictures that change are seen anew each time
+        ({"freeze": False}, 96, 3, 1_000, False, "scratch"),
+        ({"size": 32}, 96, 3, 1_000, False, "scratch"),
+        ({"size": 160, "channels": "rgb"}, 96, 3, 1_000, False, "package:efficientnet-lite0"),
     ],
 )
 def test_the_packaged_network_is_chosen_for_few_pictures_in_colour(
@@ -236,17 +240,19 @@ def test_the_packaged_network_is_chosen_for_few_pictures_in_colour(
     sample = [np.random.default_rng(0).integers(0, 256, (height, height, channels)).astype(np.uint8)] * 3
     without, _ = Image(**options).choose(sample, rows, is_read=is_read)["encoder"]
     assert without == "scratch"  # nothing is installed
-    monkeypatch.setattr("trunkline.modalities.image.is_installed", lambda *modules: True)
+    monkeypatch.setattr("trunkline.modalities.image.is_offered", lambda *modules: True)
     choices = Image(**options).choose(sample, rows, is_read=is_read)
     assert choices["encoder"][0] == chosen
     again = Image(**{**options, **{name: value for name, (value, _) in choices.items()}})  # as the resolved config says
-    assert again.choose(sample, rows, is_read=is_read).get("encoder", choices["encoder"])[0] == chosen
+    left_open = {name for name in again.choose(sample, rows, is_read=is_read) if getattr(again, name) is None}
+    assert not left_open
     assert (again.pretrained is None) == (chosen == "scratch")
 
 
 def test_scratch_declines_the_packaged_network(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = [np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)] * 3
     without = Image().choose(sample, 1_000)
-    monkeypatch.setattr("trunkline.modalities.image.is_installed", lambda *modules: True)
+    assert without.pop("encoder")[0] == "scratch"
+    monkeypatch.setattr("trunkline.modalities.image.is_offered", lambda *modules: True)
     declined = Image(encoder="scratch").choose(sample, 1_000)
     assert {name: value for name, (value, _) in declined.items()} == {n: value for n, (value, _) in without.items()}

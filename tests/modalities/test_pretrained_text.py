@@ -15,6 +15,7 @@ from trunkline import testing
 from trunkline.errors import ConfigError
 from trunkline.loading import load
 from trunkline.modalities import Text, pretrained_text
+from trunkline.modalities.pretrained import is_offered
 from trunkline.modalities.pretrained_text import describe, share_known
 from trunkline.model import MultiTaskModel
 from trunkline.run import fit
@@ -164,6 +165,8 @@ def test_how_many_words_are_known(folder: Path) -> None:
         ({}, ["the big red fox " * 100] * 9, 1_000, False, "scratch"),  # too long for a CPU
         ({}, ["der dicke rote Fuchs"] * 9, 1_000, False, "scratch"),
         ({"layers": 1}, ["the big red fox"] * 9, 1_000, False, "scratch"),  # an option of the network from scratch
+        ({"lower": False}, ["the big red fox"] * 9, 1_000, False, "scratch"),
+        ({"max_length": 8}, ["the big red fox"] * 9, 1_000, False, "package:minilm"),
     ],
 )
 def test_the_packaged_network_is_chosen_for_few_texts_whose_words_it_knows(
@@ -177,19 +180,40 @@ def test_the_packaged_network_is_chosen_for_few_texts_whose_words_it_knows(
 ) -> None:
     without, _ = Text(**options).choose(texts, rows, is_read=is_read)["encoder"]
     assert without == "scratch"  # nothing is installed
-    monkeypatch.setattr("trunkline.modalities.text.is_installed", lambda *modules: True)
+    monkeypatch.setattr("trunkline.modalities.text.is_offered", lambda *modules: True)
     monkeypatch.setattr(pretrained_text, "describe", lambda name: describe(f"transformers:{folder}"))
     choices = Text(**options).choose(texts, rows, is_read=is_read)
     assert choices["encoder"][0] == chosen
     again = Text(**{**options, **{name: value for name, (value, _) in choices.items()}})  # as the resolved config says
-    assert again.choose(texts, rows, is_read=is_read).get("encoder", choices["encoder"])[0] == chosen
+    left_open = {name for name in again.choose(texts, rows, is_read=is_read) if getattr(again, name) is None}
+    assert not left_open
     assert (again.pretrained is None) == (chosen == "scratch")
 
 
 def test_scratch_declines_the_packaged_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     texts = ["the big red fox"] * 9
     without = Text().choose(texts, 1_000)
-    monkeypatch.setattr("trunkline.modalities.text.is_installed", lambda *modules: True)
+    assert without.pop("encoder")[0] == "scratch"
+    monkeypatch.setattr("trunkline.modalities.text.is_offered", lambda *modules: True)
     monkeypatch.setattr(pretrained_text, "describe", lambda name: describe(f"transformers:{folder}"))
     declined = Text(encoder="scratch").choose(texts, 1_000)
     assert {name: value for name, (value, _) in declined.items()} == {n: value for n, (value, _) in without.items()}
+
+
+def test_a_package_that_does_not_work_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str) -> None:
+        raise ConfigError("encoder: 'package:minilm' cannot be had")
+
+    monkeypatch.setattr("trunkline.modalities.text.is_offered", lambda *modules: True)
+    monkeypatch.setattr(pretrained_text, "describe", fails)
+    assert Text().choose(["the big red fox"] * 9, 1_000)["encoder"] == (
+        "scratch",
+        "encoder: 'package:minilm' cannot be had",
+    )
+
+
+def test_what_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_offered("json")  # tests decline, see `conftest`
+    monkeypatch.delenv("TRUNKLINE_PACKAGED")
+    assert is_offered("json", "csv")
+    assert not is_offered("json", "no_such_module")

@@ -30,17 +30,21 @@ class FusionModule(nn.Module, ABC):
 
 
 class LateModule(FusionModule):
-    """Tokens of every encoder → one row token for each, which never meet: the tasks join what is said of them.
+    """Tokens of every encoder → one row token for each expert, which never meet: the tasks join what is said of them.
+
+    There is one expert for each encoder, in order, and with `joint` a last one that sees all of them.
 
     `forward` returns `E · B` rows of one row token, `[E · B, 1, D]`: all rows of the first expert, of the second, …
     What stands in the rows of an expert that does not speak is finite and is never looked at.
 
     Attributes:
         experts: `E`.
+        joint: whether the last one sees all inputs.
         alone: the share of the training loss that each expert must answer for by itself (see `Late`).
     """
 
     experts: int
+    joint: bool
     alone: float
 
     @abstractmethod
@@ -59,7 +63,7 @@ class Fusion(ABC):
 
     @abstractmethod
     def build(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> nn.Module:
-        """The layers: a `FusionModule`, which gives one Tokens; or a `LateModule`, which gives one an encoder.
+        """The layers: a `FusionModule`, which gives one Tokens; or a `LateModule`, which gives one an expert.
 
         Args:
             encoders: names of the encoders, in order.

@@ -21,7 +21,8 @@ class ExpertsModule(LateModule):
         super().__init__()
         self.vectors = InputVectors(encoders, width)
         self.mix = nn.Linear(len(encoders) * width, width) if joint and len(encoders) > 1 else None
-        self.experts = len(encoders) + (self.mix is not None)
+        self.joint = self.mix is not None
+        self.experts = len(encoders) + self.joint
         self.alone = alone
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
@@ -35,7 +36,7 @@ class ExpertsModule(LateModule):
     def speaking(self, present: Tensor) -> Tensor:
         if self.mix is None:
             return present
-        return torch.cat([present, (present.sum(0, keepdim=True) > 1)])
+        return torch.cat([present, present.sum(0, keepdim=True) > 1])
 
 
 class Late(Fusion):
@@ -46,18 +47,22 @@ class Late(Fusion):
     of experts in general: Hinton 2002). An absent input's expert takes no part. Each kind of task says how it joins
     (`Head.combine`); kinds that read tokens cannot.
 
-    In training the loss of a row is `(1 − a) · loss(all together) + a / E · Σᵢ loss(input i alone)` over the inputs
-    that are present, of `E`, and weighs as much: together they learn to be right, alone to mean what they say.
+    In training the loss of a row is `(1 − a) · loss(all together) + a / E · Σᵢ loss(expert i alone)` over the experts
+    that speak, of `E`, and weighs as much: together they learn to be right, alone to mean what they say.
+
+    With `joint`, one expert more sees all inputs side by side, as `concat` does, and speaks where two or more are
+    present. A class is then no exact product any more: what all inputs say together is said by the joint expert and by
+    each of the others, and only the loss of what is said together (`a < 1`) keeps them from counting it twice. A number
+    is what the joint expert says, since effects that add up are known to no input alone.
 
     Args:
-        alone: `a`. 0 trains only what is said together; with 1 every input learns alone.
-        joint: one expert more sees all inputs side by side, as `concat` does, and speaks where two or more are present:
-            what only their combination tells is said by it.
+        alone: `a`. 0 trains only what is said together; with 1 every expert learns alone.
+        joint: the expert of all inputs.
     """
 
     is_late: ClassVar[bool] = True
 
-    def __init__(self, alone: float = 0.5, *, joint: bool = True) -> None:
+    def __init__(self, alone: float = 0.5, *, joint: bool = False) -> None:
         self.alone = alone
         self.joint = joint
 

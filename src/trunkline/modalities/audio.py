@@ -142,11 +142,8 @@ class Audio(Modality):
     @property
     def refuses_export(self) -> str | None:
         """A pretrained network's: what makes frames of a sound for it is not written in PyTorch."""
-        return (
-            None
-            if self.pretrained is None
-            else f"what {self.pretrained!r} makes of a sound first is no part of a graph"
-        )
+        name = self.pretrained
+        return None if name is None else f"what {name!r} makes of a sound first is no part of a graph"
 
     @property
     def is_random(self) -> bool:

@@ -22,7 +22,7 @@ from trunkline.modalities import pretrained_image
 from trunkline.modalities.augmentation import LUMA, Altered, Kept, alter, draw_colour, draw_geometry
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.picture_cells import decoded, read_array
-from trunkline.modalities.pretrained import SCRATCH, is_installed
+from trunkline.modalities.pretrained import SCRATCH, are_usual, is_offered
 from trunkline.modalities.resnet import ResNet, as_levels, as_pair
 from trunkline.showing import Shown, shown_picture
 from trunkline.types import GridContext, State
@@ -57,8 +57,9 @@ class Image(Modality):
         stride: pixels a token's side, a power of two. `None`: the least, from 4, that leaves 8 tokens a side or less.
             Masks want a small one.
         encoder: `scratch`, or a pretrained network (`stem`, `depth` and `stride` are then its own): `timm:NAME`,
-            `torchvision:NAME` or `package:efficientnet-lite0`. `None`: the last, where its package is installed and a
-            few coloured pictures of some size are all there is to learn from; else `scratch`.
+            `torchvision:NAME` or `package:efficientnet-lite0`. `None`: the last, where its package is installed, a
+            few coloured pictures of some size are all there is to learn from, and no option asks for the other or for
+            changed pictures; else `scratch`.
         weights: a file with the pretrained network's weights; `None`: from where its library has them.
         freeze: leave the pretrained network as it is. What it says about a picture is then worked out once, unless
             training changes pictures.
@@ -160,16 +161,18 @@ class Image(Modality):
         """Size and stride from the pictures' sizes, what training changes from how many there are."""
         if self.pretrained is not None:
             return self._choose_pretrained(sample, rows)
-        encoder, why = self._choose_encoder(sample, rows, is_read)
-        if encoder != SCRATCH:
-            return {"encoder": (encoder, why), **self._choose_pretrained(sample, rows)}
+        said: Choices = {}
+        if self.encoder is None:
+            said = {"encoder": self._choose_encoder(sample, rows, is_read)}
+            if said["encoder"][0] != SCRATCH:
+                return {**said, **self._choose_pretrained(sample, rows)}
         most = LARGE if is_read or rows >= ENOUGH else LARGE * 3 // 4
         size = typical_size([p.shape[:2] for p in sample], most)
         side = max(as_pair(self.size or size))
         few = f"{rows} pictures: the fewer, the more training changes them"
         grey = bool(sample) and all(is_grey(picture) for picture in sample)
         return {
-            "encoder": (encoder, why),
+            **said,
             "size": (size, f"the median of {len(sample)} training pictures, but 16 to {most} pixels a side"),
             "channels": ("grey" if grey else "rgb", "all pictures are grey" if grey else "pictures have colours"),
             "crop": (0.75 if rows < MANY and side >= SMALL else 0.85, few),
@@ -183,15 +186,15 @@ class Image(Modality):
     def _choose_encoder(self, sample: Sequence[np.ndarray], rows: int, is_read: bool) -> tuple[str, str]:
         """The packaged network, where it is there, nothing was said that is not for it, and it knows such pictures."""
         side = np.median([max(picture.shape[:2]) for picture in sample]) if sample else 0
-        if self.encoder is not None:
-            return self.encoder, "as given"
-        own = (self.size, self.channels, self.stem, self.depth, self.stride, self.weights)
-        if any(option is not None for option in own):
-            return SCRATCH, "other options are for it"
+        own = ("crop", "rotate", "colour", "flip", "stem", "depth", "stride", "weights", "freeze", "encoder_lr")
+        is_small = self.size is not None and min(as_pair(self.size)) < LARGE
+        if is_small or self.channels == "grey" or not are_usual({o: getattr(self, o) for o in own}, Image):
+            return SCRATCH, "other options ask for it"
+        side = np.median([max(picture.shape[:2]) for picture in sample]) if sample else 0
         if is_read or rows >= ENOUGH or side < LARGE or all(is_grey(picture) for picture in sample):
             return SCRATCH, "what others have trained pays for few pictures of some size in colours, as a whole"
         said = f"{rows} pictures are few to learn from"
-        if not is_installed(*pretrained_image.NEEDED):
+        if not is_offered(*pretrained_image.NEEDED):
             return SCRATCH, f'{said}; pip install "trunkline[pretrained]" brings a network that knows photographs'
         return pretrained_image.PACKAGED, f"{said}, and a network that knows photographs is installed"
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -55,9 +57,19 @@ def need(module: str, extra: str, encoder: str) -> ModuleType:
     return importlib.import_module(module)
 
 
-def is_installed(*modules: str) -> bool:
-    """Whether they can be imported; none of them is."""
+def is_offered(*modules: str) -> bool:
+    """Whether a network that needs these modules may be chosen by default: they can be imported (none of them is), and
+    the environment does not say `TRUNKLINE_PACKAGED=off`.
+    """
+    if os.environ.get("TRUNKLINE_PACKAGED") == "off":
+        return False
     return all(importlib.util.find_spec(module) is not None for module in modules)
+
+
+def are_usual(options: dict[str, Any], constructor: Callable[..., Any]) -> bool:
+    """Whether options have the values that they have where nothing is said."""
+    usual = inspect.signature(constructor).parameters
+    return all(value == usual[name].default for name, value in options.items())
 
 
 def packaged(encoder: str, known: dict[str, tuple[str, str, str]]) -> Path:

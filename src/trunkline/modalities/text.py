@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_text
 from trunkline.modalities.contract import Choices, Encoder, Modality
-from trunkline.modalities.pretrained import SCRATCH, is_installed
+from trunkline.modalities.pretrained import SCRATCH, are_usual, is_offered
 from trunkline.modalities.text_encoder import EMPTY, PADDING, TextEncoder
 from trunkline.types import State, WordsContext
 
@@ -39,7 +39,7 @@ SHORT = 24  # pieces of a text on average
 
 
 class Text(Modality):
-    """A sentence or a document, encoded by a Transformer that starts from nothing.
+    """A sentence or a document, encoded by a network from scratch or by one that others have trained.
 
     Words stand between white space. A word becomes one token for each of its pieces: runs of letters and digits, and
     single punctuation marks (`isn't.` → `isn ' t .`). A piece that the vocabulary lacks falls into one of a few
@@ -65,7 +65,8 @@ class Text(Modality):
         word_dropout: probability that training takes a known piece for unknown.
         encoder: `scratch`, or a pretrained network with its own tokens: `transformers:NAME`, `transformers:FOLDER` or
             `package:minilm`. Of the options above only `max_length` is for it. `None`: the last, where its package is
-            installed and a few texts, whose words it knows, are all there is to learn from; else `scratch`.
+            installed, a few texts, whose words it knows, are all there is to learn from, and no option asks for the
+            other; else `scratch`.
         freeze: leave the pretrained network as it is; what it says about a text is then worked out once.
         encoder_lr: learning rate of a pretrained network that is not frozen, as a share of everything else's.
     """
@@ -128,16 +129,18 @@ class Text(Modality):
         some = sample[:: max(1, len(sample) // SAMPLE)]
         lengths = np.array([len(PIECE.findall(text)) for text in some] or [1])
         mean, longest = lengths.mean(), int(np.quantile(lengths, 0.99))
-        encoder, why = self._choose_encoder(some, rows, mean, is_read)
-        if encoder != SCRATCH:
-            return {"encoder": (encoder, why), "max_length": _enough(longest, 256)}
+        chosen: Choices = {}
+        if self.encoder is None:
+            chosen = {"encoder": self._choose_encoder(some, rows, mean, is_read)}
+            if chosen["encoder"][0] != SCRATCH:
+                return {**chosen, "max_length": _enough(longest, 256)}
         layers = 2 if mean <= SHORT or is_read else 0
         most = 256 if layers else 1024
         pairs = min(2**15, 2 ** math.ceil(math.log2(max(1.0, rows * mean / 16)))) if rows * mean >= 20_000 else 0
         spelling = SPELLINGS if rows * mean < 100_000 else 0
         said = f"{rows} texts of {mean:.0f} pieces on average"
         return {
-            "encoder": (encoder, why),
+            **chosen,
             "layers": (
                 layers,
                 f"{said}: " + ("short, or read by a task" if layers else "a bag of words is enough"),
@@ -153,17 +156,18 @@ class Text(Modality):
 
     def _choose_encoder(self, sample: Sequence[str], rows: int, mean: float, is_read: bool) -> tuple[str, str]:
         """The packaged network, where it is there, nothing was said that is not for it, and it knows the words."""
-        if self.encoder is not None:
-            return self.encoder, "as given"
-        own = (self.layers, self.bigrams, self.ngrams, self.dropout)
-        if any(option is not None for option in own):
-            return SCRATCH, "other options are for it"
+        both = ("encoder", "max_length")  # options that are for either
+        if not are_usual({o: value for o, value in vars(self).items() if o not in both}, Text):
+            return SCRATCH, "other options ask for it"
         if is_read or rows >= FEW or rows * mean > FEW_PIECES:
             return SCRATCH, "what others have trained pays for few texts, as a whole"
         said = f"{rows} texts are few to learn from"
-        if not is_installed(*pretrained_text.NEEDED):
+        if not is_offered(*pretrained_text.NEEDED):
             return SCRATCH, f'{said}; pip install "trunkline[pretrained]" brings a network that knows English'
-        known = pretrained_text.share_known(pretrained_text.PACKAGED, sample)
+        try:
+            known = pretrained_text.share_known(pretrained_text.PACKAGED, sample)
+        except ConfigError as error:  # what is installed does not work, and nobody asked for it
+            return SCRATCH, str(error)
         if known < KNOWN:
             return SCRATCH, f"{said}, but only {known:.0%} of their words are English"
         return pretrained_text.PACKAGED, f"{said}, and a network that knows English is installed"

@@ -1,7 +1,7 @@
-"""Late fusion in the network: every input's view goes through the head, and the head joins what was said.
+"""Late fusion in the network: every expert's view goes through the head, and the head joins what was said.
 
-Shape legend: `E` encoders, `B` rows of a batch, `n` rows looked at, `G` tasks of a head. Rows of all encoders lie one
-encoder after the other, `E · B`.
+Shape legend: `E` experts, `B` rows of a batch, `n` rows looked at, `G` tasks of a head. Rows of all experts lie one
+expert after the other, `E · B`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def check_late(schema: Schema, trunk: Trunk) -> None:
 
 
 def rows_of_each(rows: Tensor | None, experts: int, stacked: int) -> Tensor | None:
-    """These rows `[n]` of every encoder, `[E · n]`, among `stacked = E · B`; `None` for all."""
+    """These rows `[n]` of every expert, `[E · n]`, among `stacked = E · B`; `None` for all."""
     if rows is None:
         return None
     starts = torch.arange(experts, device=rows.device) * (stacked // experts)
@@ -51,14 +51,14 @@ def taken(present: Tensor, rows: Tensor | None) -> Tensor:
 
 
 def joined(head: Head, output: Any, present: Tensor) -> Any:
-    """What was said of all inputs `[E · n, …]`, and which are present `[E, n]` → `[n, …]`."""
+    """What all experts say `[E · n, …]`, and which speak `[E, n]` → `[n, …]`."""
     return head.combine(output.unflatten(0, (present.shape[0], -1)), present)
 
 
 def late_loss(
     head: Head, view: Any, target: Mapping[str, Tensor], present: Tensor, alone: float
 ) -> tuple[Tensor, Tensor]:
-    """`(sum [G], weight [G])` of what is said together and of what each present input says alone.
+    """`(sum [G], weight [G])` of what is said together and of what each expert that speaks says alone.
 
     Both are sums over rows, so they add up over batches and processes as any task's do.
 
@@ -67,7 +67,7 @@ def late_loss(
         view: `[V, E · n, D]`.
         target: of the `n` rows, with `flags`.
         present: `[E, n]`.
-        alone: share of each row's weight that its inputs have alone, see `Late`.
+        alone: share of each row's weight that its experts have alone, see `Late`.
     """
     experts = present.shape[0]
     each = repeated(target, experts)

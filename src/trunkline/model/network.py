@@ -61,7 +61,7 @@ class Network(nn.Module):
         )
         if isinstance(self.fusion, LateModule):
             for _, head in self.units():
-                head.expect_experts(self.fusion.experts, joint=self.fusion.experts > len(self.encoders))
+                head.expect_experts(self.fusion.experts, joint=self.fusion.joint)
 
     def load_pretrained(self) -> None:
         """Weights of encoders that others have trained: to be called once, before training."""

@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from trunkline.config import Config
+from trunkline.plan import make_plan
 from trunkline.run.fitting import Metrics
 from trunkline.run.many import Job, alone, running
+from trunkline.sources import read_splits
 
 
 @contextmanager
@@ -18,7 +20,8 @@ def single_task_twins(config: Config, steps: int, folder: Path) -> Iterator[dict
     """Train every twin in processes of one thread each, as many at a time as there are cores.
 
     Args:
-        config: with `data`, whose rows every twin takes; what it leaves open is chosen for each as for any run.
+        config: with `data`, whose rows every twin takes. Of what it leaves open, inputs, fusion, trunk and width are
+            chosen once, for the whole: the twins have its network. Training is chosen for each as for any run.
         steps: optimiser steps of each.
         folder: of their run folders.
 
@@ -26,6 +29,8 @@ def single_task_twins(config: Config, steps: int, folder: Path) -> Iterator[dict
         By task, the metrics to come.
     """
     config = replace(config, training=replace(config.training, steps=steps))
-    jobs = {t: Job(alone(config, t), folder / f"twin-{n}", whole=config) for n, t in enumerate(config.tasks)}
+    settled = make_plan(config, read_splits(config)).config
+    twin = replace(config, inputs=settled.inputs, fusion=settled.fusion, trunk=settled.trunk, width=settled.width)
+    jobs = {t: Job(alone(twin, t), folder / f"twin-{n}", whole=config) for n, t in enumerate(config.tasks)}
     with running(jobs) as twins:
         yield twins

@@ -55,19 +55,19 @@ class Head(nn.Module, ABC):
         """Told once, before training, that so many experts will speak each for itself. Nothing by default.
 
         Args:
-            number: of experts, one an input.
-            joint: one of them, the last, sees all inputs.
+            number: of experts: one an encoder, and the joint one.
+            joint: the last of them sees all inputs.
         """
         return
 
     def combine(self, outputs: Output, present: Tensor) -> Output:
-        """What several inputs say, each for itself → one output a row. For kinds whose `can_combine` is true.
+        """What several experts say, each for itself → one output a row. For kinds whose `can_combine` is true.
 
-        Of one present input it is what that input says.
+        Of one expert that speaks it is what it says.
 
         Args:
             outputs: `[E, n, …]`, finite.
-            present: `[E, n]` bool; what is absent must not be read. Of each row one at least is present.
+            present: `[E, n]` bool, which of them speak; the others must not be read. Of each row one speaks at least.
         """
         raise ConfigError(f"{type(self).__name__} cannot join what several inputs say")
 

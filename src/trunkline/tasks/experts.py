@@ -1,6 +1,6 @@
-"""What several inputs say, each for itself, joined.
+"""What several experts say, each for itself, joined.
 
-Shape legend: `E` inputs, `n` rows, `G` tasks, `K` numbers a task.
+Shape legend: `E` experts, `n` rows, `G` tasks, `K` numbers a task.
 """
 
 from __future__ import annotations

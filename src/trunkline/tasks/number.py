@@ -41,6 +41,7 @@ class NumberHead(RowHead):
     def __init__(self, first_guess: Tensor, width: int, error: Loss) -> None:
         super().__init__(first_guess, width)
         self.error = error
+        self.experts: GaussianExperts | None = None
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Error of scaled values; one row, one count."""
@@ -53,21 +54,19 @@ class NumberHead(RowHead):
             return masked_sum(2 * F.huber_loss(said, values, reduction="none"), flags)
         return masked_sum((said - values).abs(), flags)
 
-    experts: GaussianExperts
-    has_joint = False
-
     def expect_experts(self, number: int, *, joint: bool = False) -> None:
-        """A precision for each."""
-        self.experts, self.has_joint = GaussianExperts(number, self.linear.tasks), joint
+        """A precision for each, where none of them knows all."""
+        self.experts = None if joint else GaussianExperts(number, self.linear.tasks)
 
     def combine(self, outputs: Tensor, present: Tensor) -> Tensor:
-        """The mean of the product of normal distributions; but what the joint expert says, where it speaks.
+        """The mean of the product of normal distributions; or what the joint expert says, and without it the one.
 
         Effects of inputs that add up are known to none of them alone, and a weighted mean of guesses is no sum.
         """
-        if self.has_joint:
-            present = torch.cat([present[:-1] & ~present[-1:], present[-1:]])
-        return self.experts(outputs, present)
+        if self.experts is not None:
+            return self.experts(outputs, present)
+        counts = torch.cat([present[:-1] & ~present[-1:], present[-1:]])[..., None, None]
+        return torch.where(counts, outputs, torch.zeros_like(outputs)).sum(0)
 
 
 class Number(Task):

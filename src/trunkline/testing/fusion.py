@@ -29,6 +29,9 @@ def check_fusion(fusion: Fusion, *, tolerance: float = 1e-5) -> None:
     present = {"a": torch.tensor([True, True, True]), "b": torch.tensor([True, False, True])}
     fused = module(tokens, present)
     check_tokens(fused, 3 * module.experts if isinstance(module, LateModule) else 3)
+    if isinstance(module, LateModule):
+        assert module.experts == 2 + module.joint, "there is an expert for each encoder, and one for all if joint"
+        _check_speaking(module, tokens, present)
     assert fused.spans[0] == Span(None, 0, 1, "set", (1,)), "the first span must be the row token"
     kept = [] if fusion.is_late else ["b"]
     assert [s.input for s in fused.spans[1:]] == kept, "the spans of kept inputs must follow, and no others"
@@ -45,3 +48,13 @@ def check_fusion(fusion: Fusion, *, tolerance: float = 1e-5) -> None:
     bare = {**tokens, "b": Tokens.of_rows(tokens["b"].values[:, 0], "b")}
     rows = module(bare, present).row()[1::3] if fusion.is_late else module(bare, present).row()[1:2]
     assert torch.allclose(rows, together, atol=tolerance), "a row depends on the padding behind its tokens"
+
+
+def _check_speaking(module: LateModule, tokens: dict[str, Tokens], present: dict[str, torch.Tensor]) -> None:
+    """An expert that speaks of a row has not heard what is absent from it."""
+    speaks = module.speaking(torch.stack([present["a"], present["b"]]))
+    assert speaks.shape == (module.experts, 3) and bool(speaks.any(0).all()), "of each row an expert must speak"
+    other = {**tokens, "b": tokens["b"].with_values(tokens["b"].values.clone())}
+    other["b"].values[1] += 1.0  # the row in which it is absent
+    before, after = (module(t, present).row().unflatten(0, (module.experts, 3)) for t in (tokens, other))
+    assert torch.equal(before[speaks], after[speaks]), "an absent input is heard"

@@ -63,9 +63,21 @@ def check_task(task: Task, cells: Sequence[Any], view: Any, contexts: Sequence[C
         _check_combine(task, state, output, target)
 
 
+def _check_joint(task: Task, state: State, output: Tensor) -> None:
+    """The same with a joint expert: where it is silent, the one that speaks is heard and no other."""
+    head = task.build([state], WIDTH).eval()
+    head.expect_experts(3, joint=True)
+    outputs = torch.stack([-output, output, torch.full_like(output, 1e6)])
+    present = torch.ones(outputs.shape[:2], dtype=torch.bool) & torch.tensor([[True], [False], [False]])
+    with torch.no_grad():
+        alone = head.combine(outputs, present)
+    _assert_same_answers(task, state, alone, outputs[0], "one input alone does not keep its word beside a joint expert")
+
+
 def _check_combine(task: Task, state: State, output: Tensor, target: dict[str, Tensor]) -> None:
     """One input's word is its own; what is absent is not read; the order of inputs does not matter."""
     assert "flags" in target, "a kind that can combine says in its target's `flags` which rows are labelled"
+    _check_joint(task, state, output)
     head = task.build([state], WIDTH).eval()
     head.expect_experts(3)
     outputs = torch.stack([output, -output, output.flip(0)])

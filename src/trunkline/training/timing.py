@@ -22,7 +22,7 @@ from trunkline.training.stepper import Stepper
 from trunkline.types import Batch
 
 WARM_UP, FEWEST, MOST = 2, 6, 15  # steps that do not count, and all steps
-SECONDS, PATIENCE = 3.0, 30.0  # about how long they may take, and how long the fewest may
+SECONDS, PATIENCE = 3.0, 15.0  # about how long they may take, and how long the fewest may
 FEW, MANY, QUICK = 32, 512, 0.5  # validation rows looked at first; and then, where those took less than so many seconds
 
 
