@@ -146,7 +146,7 @@ def test_the_best_weights_by_validation_are_kept(
 
 def test_the_run_folder_holds_the_best_weights(world: Path, tmp_path: Path) -> None:
     """With a rate that rises until it throws the weights about, so that the last are not the best."""
-    run = fit(world, tmp_path / "run", lr=0.3, steps=10, warmup=0.9, validations=10)
+    run = fit(world, tmp_path / "run", {"fusion": "concat"}, lr=0.3, steps=10, warmup=0.9, validations=10)
     steps = {line["step"]: line for line in log(run.folder) if "validation" in line}
     assert list(steps) == list(range(1, 11))
     aggregates = [line["aggregate"] for line in steps.values()]
