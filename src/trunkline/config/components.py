@@ -13,7 +13,7 @@ from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.tasks import CATALOG as TASKS
 from trunkline.trunks import CATALOG as TRUNKS
 
-Level = Literal["auto", "losses", "features", "last", "sketch", "trunk"]
+Level = Literal["auto", "losses", "features", "last", "sketch", "trunk", "trunk-lean"]
 
 
 @dataclass(frozen=True, kw_only=True)
