@@ -231,7 +231,8 @@ def test_a_checkpointed_trunk(way):
 def test_a_compiled_trunk_that_gave_its_buffers_away_is_refused_with_what_works(level):
     net, (x, y) = Net(), data()
     engine = Engine(UPGrad(), list("abc"), level=level)
-    views = engine.split(torch.compile(nn.Sequential(net.trunk, net.tail), backend="aot_eager")(x))
+    compiled = torch.compile(nn.Sequential(net.trunk, net.tail), backend="aot_eager", dynamic=True)
+    views = engine.split(compiled(x))
     with pytest.raises(ConfigError, match=r"donated_buffer = False.*'features' or 'last'"):
         engine.total(net.losses(views, y)).backward()
 
@@ -253,7 +254,7 @@ def test_a_compiled_trunk(level):
     balancer = Fixed(a=2.0)
     engine = Engine(balancer, list("abc"), level=level)
     with torch._functorch.config.patch(donated_buffer=False):
-        features = torch.compile(nn.Sequential(net.trunk, net.tail), backend="aot_eager")(x)
+        features = torch.compile(nn.Sequential(net.trunk, net.tail), backend="aot_eager", dynamic=True)(x)
         engine.total(net.losses(engine.split(features), y)).backward()
     rows = jacobian(net.losses(dict.fromkeys("abc", net.features(x)), y).values(), net.shared())
     assert_equal(balancer.seen, rows @ rows.T)

@@ -10,6 +10,7 @@ Shape legend: `T` tasks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 import torch
@@ -28,23 +29,26 @@ class Sketch(nn.Module):
     Args:
         share: directions in which a layer's input is looked at, as a share of its width. The costs of a task grow by
             this share of a weight gradient; 1 is exact.
+        least: directions at least; narrower layers are exact.
         seed: of all directions.
 
     Raises:
-        ConfigError: `share` is no share.
+        ConfigError: `share` is no share, or `least` is under 2.
     """
 
-    def __init__(self, *, share: float = 1 / 8, seed: int = 0) -> None:
+    def __init__(self, *, share: float = 1 / 16, least: int = 16, seed: int = 0) -> None:
         super().__init__()
         if not 0 < share <= 1:
             raise ConfigError(f"sketch.share: {share} is no share; above 0 up to 1 can be")
-        self.share, self.seed = share, seed
+        if least < 2:
+            raise ConfigError(f"sketch.least: {least} directions are too few; 2 or more can be")
+        self.share, self.least, self.seed = share, least, seed
         self.drawn = 0  # comparisons so far; on the host, where it costs nothing to look at
 
     def draws(self) -> torch.Generator:
         """Of the next comparison."""
         self.drawn += 1
-        return torch.Generator().manual_seed((self.seed << 32) + self.drawn)
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + self.drawn) % 2**32)  # only so many bits count
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         destination[f"{prefix}drawn"] = torch.tensor(self.drawn)
@@ -54,7 +58,11 @@ class Sketch(nn.Module):
 
     def extra_repr(self) -> str:
         """Shown in the model's print-out."""
-        return f"share={self.share}, seed={self.seed}"
+        return f"share={self.share}, least={self.least}, seed={self.seed}"
+
+    def columns(self, width: int) -> int:
+        """Directions for an input of this width."""
+        return max(self.least, ceil(self.share * width))
 
 
 class Sketched(Comparison):
@@ -77,7 +85,7 @@ class Sketched(Comparison):
         graph = Graph(self.taps)
         leaves = agreed_leaves(graph.leaves, self.shared) if self.shared else graph.leaves
         measures = measures_of(
-            leaves, graph, share=self.sketch.share, generator=self.sketch.draws(), blank=blank.new_zeros(())
+            leaves, graph, columns=self.sketch.columns, generator=self.sketch.draws(), blank=blank.new_zeros(())
         )
         for own in gradients:
             _one_pass(self.taps, measures, own)

@@ -6,8 +6,7 @@ go through a layer, and are taken while that is at most twice as much.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import ceil
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -24,27 +23,28 @@ from trunkline.engine.measures.linear import ByRows, Projected, activation
 Kind = Literal["exact", "linear", "matrix", "convolution", "embedding"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-LEAST = 16  # columns: fewer save nothing
+Columns = Callable[[int], int]
+
 DEARER = 2  # exact products may cost so many times a projection
 
 _SLOTS = {"AddmmBackward0": 2, "MmBackward0": 1, "ConvolutionBackward0": 1, "EmbeddingBackward0": 0}
 
 
 def measures_of(
-    leaves: Sequence[Tensor], graph: Graph, *, share: float, generator: torch.Generator, blank: Tensor
+    leaves: Sequence[Tensor], graph: Graph, *, columns: Columns, generator: torch.Generator, blank: Tensor
 ) -> list[Measure]:
     """One for each leaf, the same on all ranks.
 
     Args:
         leaves: the same on all ranks, in the same order.
         graph: of this rank.
-        share: columns of a projection, as a share of a layer's width.
+        columns: of a projection, from a layer's width.
         generator: of the step's directions, in the same state on all ranks.
         blank: a zero, on the device and in the precision wanted.
     """
     uses = [graph.uses(leaf) if leaf in graph.leaf_nodes else [] for leaf in leaves]
     kinds = _agreed([measure_kind(own) if leaf in graph.leaf_nodes else None for leaf, own in zip(leaves, uses)])
-    return [_measure(*each, share, generator, blank) for each in zip(leaves, uses, kinds, strict=True)]
+    return [_measure(*each, columns, generator, blank) for each in zip(leaves, uses, kinds, strict=True)]
 
 
 def measure_kind(uses: Sequence[Use]) -> Kind:
@@ -79,14 +79,14 @@ def _agreed(kinds: Sequence[Kind | None]) -> list[Kind]:
 
 
 def _measure(
-    leaf: Tensor, uses: Sequence[Use], kind: Kind, share: float, generator: torch.Generator, blank: Tensor
+    leaf: Tensor, uses: Sequence[Use], kind: Kind, columns_of: Columns, generator: torch.Generator, blank: Tensor
 ) -> Measure:
     if kind == "exact":
         return Exact(leaf)
     if kind == "embedding":
         return LookedUp(uses, shape=leaf.shape, blank=blank)
     width = leaf.shape[0] if kind == "matrix" else leaf.shape[1]
-    columns = max(LEAST, ceil(share * width))
+    columns = columns_of(width)
     if columns >= width:
         return Exact(leaf)
     if kind == "convolution":
