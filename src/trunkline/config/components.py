@@ -79,9 +79,15 @@ class TaskConfig(ComponentConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BalancerConfig(ComponentConfig):
-    """A balancer, and where the engine takes the gradients for it (`None`: chosen later)."""
+    """A balancer, where the engine takes the gradients for it (`None`: chosen later), and how often.
+
+    Attributes:
+        level: where.
+        every: steps that the weights of one comparison serve.
+    """
 
     level: Level | None = None
+    every: int = 1
 
 
 @dataclass(frozen=True)

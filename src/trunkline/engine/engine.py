@@ -33,6 +33,7 @@ from trunkline.engine.settings import (
 from trunkline.engine.sketch import Sketch, Sketched
 from trunkline.engine.step import Step, Whole
 from trunkline.engine.trunk import Lean, Trunk
+from trunkline.errors import ConfigError
 
 
 class Engine(nn.Module):
@@ -234,6 +235,8 @@ class Engine(nn.Module):
         total = self.total(named)
         if not self._balances_gradients:
             return total.backward()
+        if features is not None and shared is not None:
+            raise ConfigError("backward(): give one of `features` and `shared`, not both")
         at = [features] if isinstance(features, Tensor) else list(features or shared or ())
         checked_direct(self.level, self.rates, features is None, at)
         comparison = Given(at) if features is None else self._comparison(at, None)
@@ -327,11 +330,7 @@ class Engine(nn.Module):
         if not tasks:
             return Verdict(dict.fromkeys(gradients, 1.0))
         if self.reuse is not None and self.reuse.serves(tasks):
-            record.weights, record.compared, record.gramian = (
-                self.reuse.weights,
-                self.reuse.compared,
-                self.reuse.gramian,
-            )
+            record.weights, record.compared, record.gramian = self.reuse.last()
             return Verdict({task: self.reuse.weights.get(task, 0.0) for task in gradients})
         with torch.autocast(blank.device.type, enabled=False), explained(self.level):
             zeros = blank.new_zeros(len(tasks), len(tasks))
@@ -343,7 +342,7 @@ class Engine(nn.Module):
         weights = dict(zip(compared, self._balance(gramian, compared))) if compared else {}
         record.weights, record.compared, record.gramian = weights, compared, gramian
         if self.reuse is not None:
-            self.reuse.keep(weights, compared, gramian)
+            self.reuse.keep(weights, gramian)
         combined = comparison.combined([weights.get(task, 0.0) for task in tasks])
         return Verdict({task: weights.get(task, 0.0) for task in gradients}, combined)
 
