@@ -341,7 +341,7 @@ class Engine(nn.Module):
         gramian, compared = together[weighing][:, weighing], tuple(tasks[k] for k in weighing.tolist())
         weights = dict(zip(compared, self._balance(gramian, compared))) if compared else {}
         record.weights, record.compared, record.gramian = weights, compared, gramian
-        if self.reuse is not None:
+        if self.reuse is not None and gramian.isfinite().all():
             self.reuse.keep(weights, gramian)
         combined = comparison.combined([weights.get(task, 0.0) for task in tasks])
         return Verdict({task: weights.get(task, 0.0) for task in gradients}, combined)
