@@ -17,6 +17,8 @@ from trunkline.engine.graph import Graph, agreed_leaves, gradients_at, on_every_
 from trunkline.engine.levels import Comparison, Gradients, precise, weighted_sum
 from trunkline.engine.walk import Walk
 
+AT_ONCE = 2**16  # numbers of each gradient: their copies stay in the cache, and cost no memory to speak of
+
 Column = Sequence[Tensor | None]  # of one leaf: one gradient a task
 
 
@@ -103,11 +105,14 @@ def products(size: int, column: Column, blank: Tensor) -> Tensor:
             every[k] = row
         every = sum_over_ranks(every) / num_ranks()
         return every @ every.T
-    if not rows:
-        return torch.zeros_like(blank)
-    index = index_like(readers, blank)
-    stacked = torch.stack(rows).to(blank.dtype)
-    return torch.zeros_like(blank).index_put((index.unsqueeze(1), index), stacked @ stacked.T)
+    gramian = torch.zeros_like(blank)
+    if rows:
+        index = index_like(readers, blank)
+        pairs = index.unsqueeze(1), index
+        for pieces in zip(*(row.split(AT_ONCE) for row in rows)):
+            stacked = torch.stack(pieces).to(blank.dtype)
+            gramian[pairs] += stacked @ stacked.T
+    return gramian
 
 
 def dense(gradient: Tensor) -> Tensor:
