@@ -1,8 +1,8 @@
 """What a balanced step costs: every level, TorchJD and plain backwards, each beside its own floor.
 
 `python -m benchmarks.step --network mlp --tasks 2 10` measures a part. A step is the forward pass, the losses and what
-fills `.grad`; no optimiser. Floors follow from the forward pass and from the two halves of a backward pass (gradients of
-activations, dX, and of weights, dW) of the shared part, measured by turns with the steps.
+fills `.grad`; no optimiser. Floors follow from the forward pass and from the two halves of a backward pass (dX, the
+gradients of activations, and dW, those of weights) of the shared part, measured by turns with the steps.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from tests.engine.engine_oracles import F64, Fixed, Net, assert_equal, data, gra
 from torch import nn
 
 from trunkline.balancers import Equal, Uncertainty, UPGrad
-from trunkline.engine import LEVELS, Engine
+from trunkline.engine import LEVELS, Engine, Sketch
 
 torch.set_num_threads(1)
 W = torch.tensor([0.3, -2.0, 5.0], dtype=F64)  # any weights, not only those of a sensible balancer
@@ -154,10 +154,23 @@ def test_gradients_of_scaled_losses_are_scaled():
     assert_equal(gradient(net.parameters()) / 2.0**16, plain)
 
 
-def test_overflow_shows_in_the_gradients():
+@pytest.mark.parametrize("where", ["input", "target"])
+@pytest.mark.parametrize("level", LEVELS[1:])
+def test_overflow_shows_in_the_gradients(level, where):
+    """And its weights do not serve the next step."""
     net, (x, y) = Net(), data()
-    y["b"][0] = float("inf")
-    step(Engine(UPGrad(), list("abc")), net, x, y)
+    whole = x.clone(), {task: target.clone() for task, target in y.items()}
+    (x if where == "input" else y["b"])[0] = float("inf")
+    sketch = Sketch(share=0.5, least=2)
+    engine = Engine(UPGrad(), list("abc"), level=level, last_shared=[net.trunk[2]], sketch=sketch, every=2)
+    step(engine, net, x, y)
+    assert not gradient(net.shared()).isfinite().all()
+    net.zero_grad()
+    step(engine, net, *whole)
+    assert gradient(net.shared()).isfinite().all()
+    assert engine.report()["conflicts"] is not None
+    net.zero_grad()
+    step(engine, net, x, y)
     assert not gradient(net.shared()).isfinite().all()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,20 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from trunkline.engine.distributed import num_ranks
 from trunkline.engine.levels import Gradients, weighted_sum
-
-
-class Verdict(NamedTuple):
-    """What a step makes of the tasks' gradients.
-
-    Attributes:
-        weights: by task.
-        combined: the weighted sums at the crossing's leaves, where they are known already: nothing goes through the
-            taps then.
-    """
-
-    weights: Mapping[str, float]
-    combined: Gradients | None = None
-
+from trunkline.engine.verdict import Verdict
 
 Weigh = Callable[[Mapping[str, Gradients], Sequence[Tensor]], Verdict]
 

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
-from trunkline.engine.boundary import Crossing, Verdict, cross
+from trunkline.engine.boundary import Crossing, cross
 from trunkline.engine.direct import Given, add_to_gradients, gradients_by_task
-from trunkline.engine.distributed import num_ranks, sum_counts
+from trunkline.engine.distributed import num_ranks
 from trunkline.engine.features import Features
 from trunkline.engine.last import CallRecorder, Last
 from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise, weighted_sum
-from trunkline.engine.refusals import explained
 from trunkline.engine.report import Record
 from trunkline.engine.reuse import Reuse
 from trunkline.engine.settings import (
@@ -33,6 +32,7 @@ from trunkline.engine.settings import (
 from trunkline.engine.sketch import Sketch, Sketched
 from trunkline.engine.step import Step, Whole
 from trunkline.engine.trunk import Lean, Trunk
+from trunkline.engine.verdict import Verdict, judged
 from trunkline.errors import ConfigError
 
 
@@ -58,7 +58,7 @@ class Engine(nn.Module):
             `sketch`, `trunk` and `trunk-lean` with several processes. One process finds them by itself.
         sketch: how gradients are estimated, for level `sketch`.
         every: steps that the weights of one comparison serve, while the same tasks take part. Steps between cost no
-            more than with equal weights.
+            more than with equal weights. Of a step in parts, each part counts.
 
     Raises:
         ConfigError: the parts do not fit.
@@ -324,27 +324,10 @@ class Engine(nn.Module):
         kept: Sequence[Tensor],
     ) -> Verdict:
         """What becomes of the tasks' gradients at the boundary; called by it, in the backward pass."""
-        reads = sum_counts([any(g is not None for g in own) for own in gradients.values()])
-        index = [k for k, ranks in enumerate(reads) if ranks > 0]
-        tasks = tuple(list(gradients)[k] for k in index)
-        if not tasks:
-            return Verdict(dict.fromkeys(gradients, 1.0))
-        if self.reuse is not None and self.reuse.serves(tasks):
-            record.weights, record.compared, record.gramian = self.reuse.last()
-            return Verdict({task: self.reuse.weights.get(task, 0.0) for task in gradients})
-        with torch.autocast(blank.device.type, enabled=False), explained(self.level):
-            zeros = blank.new_zeros(len(tasks), len(tasks))
-            gramian = comparison.gramian([gradients[task] for task in tasks], index, kept, zeros)
-        together = torch.cat([gramian, record.weighing(tasks, gramian).unsqueeze(1)], 1)
-        together = together.to("cpu", torch.float64)  # the one wait for the device
-        weighing = together[:, -1].nonzero().flatten()
-        gramian, compared = together[weighing][:, weighing], tuple(tasks[k] for k in weighing.tolist())
-        weights = dict(zip(compared, self._balance(gramian, compared))) if compared else {}
-        record.weights, record.compared, record.gramian = weights, compared, gramian
-        if self.reuse is not None and gramian.isfinite().all():
-            self.reuse.keep(weights, gramian)
-        combined = comparison.combined([weights.get(task, 0.0) for task in tasks])
-        return Verdict({task: weights.get(task, 0.0) for task in gradients}, combined)
+        return judged(
+            comparison, gradients, kept, blank=blank, record=record, reuse=self.reuse, balance=self._balance,
+            level=self.level,
+        )  # fmt: skip
 
     def _balance(self, gramian: Tensor, tasks: tuple[str, ...]) -> list[float]:
         assert isinstance(self.balancer, GramianBalancer)
