@@ -14,13 +14,14 @@ from torch import Tensor
 
 from trunkline.engine.distributed import num_ranks, sum_counts
 from trunkline.engine.graph import Graph, Use
+from trunkline.engine.measures.bias import Summed
 from trunkline.engine.measures.contract import Measure
 from trunkline.engine.measures.conv import Convolved
 from trunkline.engine.measures.embedding import LookedUp
 from trunkline.engine.measures.exact import Exact
 from trunkline.engine.measures.linear import ByRows, Projected, activation
 
-Kind = Literal["exact", "linear", "matrix", "convolution", "embedding"]
+Kind = Literal["exact", "linear", "matrix", "convolution", "convolution bias", "embedding"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Columns = Callable[[int], int]
@@ -55,6 +56,8 @@ def measure_kind(uses: Sequence[Use]) -> Kind:
 
 def _kind(use: Use) -> Kind:
     node, name = use.node, use.node.name()
+    if name == "ConvolutionBackward0" and use.slot == 2:
+        return "convolution bias"
     if _SLOTS.get(name) != use.slot:
         return "exact"
     match name:
@@ -83,6 +86,8 @@ def _measure(
 ) -> Measure:
     if kind == "exact":
         return Exact(leaf)
+    if kind == "convolution bias":
+        return Summed(uses, outputs=leaf.numel())
     if kind == "embedding":
         return LookedUp(uses, shape=leaf.shape, blank=blank)
     width = leaf.shape[0] if kind == "matrix" else leaf.shape[1]
