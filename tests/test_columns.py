@@ -226,7 +226,9 @@ class TestBalancing:
         assert score(run, "first", "roc_auc") > 0.85
         assert score(run, "second", "r2") > 0.85
 
-    @pytest.mark.parametrize(("level", "is_known"), [("features", False), ("last", True)])
+    @pytest.mark.parametrize(
+        ("level", "is_known"), [("features", False), ("last", True), ("sketch", True), ("trunk-lean", True)]
+    )
     def test_a_pair_on_different_rows_is_unknown_or_seen(self, tmp_path: Path, level: str, is_known: bool) -> None:
         import json
 

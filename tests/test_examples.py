@@ -3,6 +3,7 @@
 import runpy
 from pathlib import Path
 
+import pytest
 import torch
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -14,3 +15,18 @@ def test_textbook_learns_every_task(capsys):
     for task, score in scores.items():
         assert score["accuracy"] > 0.85 > score["majority"] + 0.2, task
     assert capsys.readouterr().out.count("accuracy") == 3
+
+
+def test_bare_loop_learns_both_tasks():
+    """Better than the variances of the targets: 1, and ten times 2."""
+    torch.set_num_threads(1)
+    losses = runpy.run_path(str(EXAMPLES / "bare_loop.py"))["main"](steps=250)
+    assert losses["copy"] < 0.5
+    assert losses["square"] < 10
+
+
+def test_hugging_face_trainer_learns_both_tasks():
+    pytest.importorskip("accelerate", reason="the Trainer wants it")
+    torch.set_num_threads(1)
+    accuracy = runpy.run_path(str(EXAMPLES / "hugging_face.py"))["main"](steps=100)
+    assert min(accuracy.values()) > 0.9

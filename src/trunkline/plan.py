@@ -108,6 +108,8 @@ def make_plan(config: Config, splits: Splits) -> Plan:
         preferences={name: column.weight for name, column in schema.tasks.items()},
         rates=_rates(config, preprocessing, labelled),
         last_shared=network.trunk.last_shared(),
+        shared=network.parameters(),
+        every=config.balancer.every,
     )
     return Plan(config, reasons, splits, skipped, batches, network, engine)
 

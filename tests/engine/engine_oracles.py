@@ -52,16 +52,17 @@ def data(tasks="abc", rows=8, seed=0, dtype=F64):
 def jacobian(losses, parameters) -> Tensor:
     """`[T, P]`, one backward a task."""
     rows = [torch.autograd.grad(v, parameters, retain_graph=True, allow_unused=True) for v in losses]
-    return torch.stack(
-        [
-            torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in zip(row, parameters)])
-            for row in rows
-        ]
-    )
+    return torch.stack([torch.cat([dense(g, p).flatten() for g, p in zip(row, parameters)]) for row in rows])
 
 
 def gradient(parameters) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in parameters])
+    return torch.cat([dense(p.grad, p).flatten() for p in parameters])
+
+
+def dense(gradient, like) -> Tensor:
+    if gradient is None:
+        return torch.zeros_like(like)
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 def assert_equal(a: Tensor, b: Tensor, tolerance: float = 1e-12) -> None:

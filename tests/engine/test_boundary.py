@@ -9,7 +9,7 @@ from tests.engine.engine_oracles import F64, Fixed, Net, assert_equal, data, gra
 from torch import nn
 
 from trunkline.balancers import Equal, Uncertainty, UPGrad
-from trunkline.engine import Engine
+from trunkline.engine import LEVELS, Engine, Sketch
 
 torch.set_num_threads(1)
 W = torch.tensor([0.3, -2.0, 5.0], dtype=F64)  # any weights, not only those of a sensible balancer
@@ -21,7 +21,7 @@ def step(engine, net, x, y):
     engine.total(net.losses(views, y)).backward()
 
 
-@pytest.mark.parametrize("level", ["features", "last"])
+@pytest.mark.parametrize("level", LEVELS[1:])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_shared_gradient_is_weighted_and_head_gradient_plain(level, seed):
     net, (x, y) = Net(seed=seed), data(seed=seed)
@@ -49,13 +49,13 @@ def test_weight_zero_keeps_a_task_out_of_the_shared_part():
     assert_equal(gradient(net.shared()), 3 * plain)
 
 
-@pytest.mark.parametrize("level", ["features", "last"])
+@pytest.mark.parametrize("level", LEVELS[1:])
 def test_upgrad_never_makes_a_task_worse_at_its_level(level):
     net, (x, y) = Net(), data()
     engine = Engine(UPGrad(), list("abc"), level=level, last_shared=[net.trunk[2]])
     features = net.features(x).detach().requires_grad_() if level == "features" else net.features(x)
     engine.total(net.losses(engine.split(features), y)).backward()
-    below = [features] if level == "features" else list(net.trunk[2].parameters())
+    below = {"features": [features], "last": list(net.trunk[2].parameters())}.get(level, net.shared())
     losses = net.losses(dict.fromkeys("abc", features if level == "features" else net.features(x)), y)
     assert (jacobian(losses.values(), below) @ gradient(below)).min() >= -1e-9
 
@@ -124,7 +124,7 @@ def test_a_loss_balancers_total_is_differentiated_as_written():
 
 
 def test_one_task_gets_its_plain_gradient():
-    for level in ("features", "last"):
+    for level in LEVELS[1:]:
         net, (x, y) = Net("a"), data("a")
         step(Engine(UPGrad(), ["a"], level=level, last_shared=[net.trunk[2]]), net, x, y)
         assert_equal(gradient(net.shared()), jacobian([net.losses({"a": net.features(x)}, y)["a"]], net.shared())[0])
@@ -154,14 +154,27 @@ def test_gradients_of_scaled_losses_are_scaled():
     assert_equal(gradient(net.parameters()) / 2.0**16, plain)
 
 
-def test_overflow_shows_in_the_gradients():
+@pytest.mark.parametrize("where", ["input", "target"])
+@pytest.mark.parametrize("level", LEVELS[1:])
+def test_overflow_shows_in_the_gradients(level, where):
+    """And its weights do not serve the next step."""
     net, (x, y) = Net(), data()
-    y["b"][0] = float("inf")
-    step(Engine(UPGrad(), list("abc")), net, x, y)
+    whole = x.clone(), {task: target.clone() for task, target in y.items()}
+    (x if where == "input" else y["b"])[0] = float("inf")
+    sketch = Sketch(share=0.5, least=2)
+    engine = Engine(UPGrad(), list("abc"), level=level, last_shared=[net.trunk[2]], sketch=sketch, every=2)
+    step(engine, net, x, y)
+    assert not gradient(net.shared()).isfinite().all()
+    net.zero_grad()
+    step(engine, net, *whole)
+    assert gradient(net.shared()).isfinite().all()
+    assert engine.report()["conflicts"] is not None
+    net.zero_grad()
+    step(engine, net, x, y)
     assert not gradient(net.shared()).isfinite().all()
 
 
-@pytest.mark.parametrize("level", ["features", "last"])
+@pytest.mark.parametrize("level", LEVELS[1:])
 def test_bf16_autocast(level):
     """Half precision networks, products in float32, also where backward runs under autocast."""
     net, (x, y) = Net(dtype=torch.float32), data(dtype=torch.float32, rows=64)
@@ -181,7 +194,7 @@ def test_bf16_autocast(level):
     if level == "features":
         torch.testing.assert_close(balancer.seen, boundary @ boundary.T, rtol=1e-5, atol=1e-9)
     else:
-        weights = rows[:, -24:].double()
+        weights = (rows[:, -24:] if level == "last" else rows).double()
         torch.testing.assert_close(balancer.seen, weights @ weights.T, rtol=0.03, atol=1e-4)
 
 
@@ -202,7 +215,7 @@ class _Token:
     pass
 
 
-@pytest.mark.parametrize("level", ["features", "last"])
+@pytest.mark.parametrize("level", LEVELS[1:])
 def test_no_graph_outlives_its_step(level):
     net, (x, y) = Net(), data()
     engine = Engine(UPGrad(), list("abc"), level=level, last_shared=[net.trunk[2]])
@@ -225,7 +238,7 @@ def test_writing_into_a_copy_in_place_is_refused():
 
 
 def test_backward_twice_through_a_retained_graph():
-    for level in ("features", "last"):
+    for level in LEVELS[1:]:
         net, (x, y) = Net(), data()
         engine = Engine(UPGrad(), list("abc"), level=level, last_shared=[net.trunk[2]])
         total = engine.total(net.losses(engine.split(net.features(x)), y))

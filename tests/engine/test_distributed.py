@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from trunkline.balancers import Equal, GramianBalancer, Uncertainty, UPGrad
-from trunkline.engine import Engine
+from trunkline.engine import LEVELS, Engine, Sketch
+from trunkline.errors import ConfigError
 
 TASKS = ("a", "b", "c")
 ROWS = 12
@@ -31,6 +32,7 @@ class Way(NamedTuple):
     balancer: type
     level: str
     rates: Mapping[str, float] = {}
+    every: int = 1
 
 
 WAYS = {
@@ -39,6 +41,10 @@ WAYS = {
     "expected": Way(Uncertainty, "losses", {"a": 0.2, "c": 0.4}),
     "features": Way(UPGrad, "features"),
     "last": Way(UPGrad, "last"),
+    "sketch and scale": Way(Damped, "sketch"),
+    "trunk": Way(UPGrad, "trunk"),
+    "trunk-lean and scale": Way(Damped, "trunk-lean"),
+    "trunk in every second step": Way(UPGrad, "trunk", every=2),
     "features and scale": Way(Damped, "features"),
     "last and scale": Way(Damped, "last"),
 }
@@ -68,7 +74,14 @@ class Learner(nn.Module):
         super().__init__()
         self.net = Net(TASKS)
         self.engine = Engine(
-            way.balancer(), TASKS, level=way.level, rates=way.rates, last_shared=[self.net.trunk[0], self.net.trunk[2]]
+            way.balancer(),
+            TASKS,
+            level=way.level,
+            rates=way.rates,
+            last_shared=[self.net.trunk[0], self.net.trunk[2]],
+            shared=self.net.parameters(),
+            sketch=Sketch(share=0.5, least=2),  # of layers 5 and 7 wide
+            every=way.every,
         ).double()
 
     def forward(self, x, y, marks):
@@ -102,7 +115,9 @@ def rank_main(rank: int, folder: str) -> None:
     try:
         torch.save({key: rank_gradients(rank, *key) for key in cases()}, f"{folder}/{rank}.pt")
         torch.save(rank_plain(rank), f"{folder}/plain{rank}.pt")
-        torch.save([rank_opposed(rank, level) for level in ("features", "last")], f"{folder}/opposed{rank}.pt")
+        torch.save([rank_opposed(rank, level) for level in LEVELS[1:]], f"{folder}/opposed{rank}.pt")
+        torch.save([kinds_gramian(level, rank) for level in DEEP], f"{folder}/kinds{rank}.pt")
+        torch.save(rank_missing_names(), f"{folder}/names{rank}.pt")
     finally:
         dist.destroy_process_group()
 
@@ -129,11 +144,66 @@ def rank_opposed(rank: int, level: str) -> tuple[float | None, list[float]]:
     """Each rank has one task, and the two want the opposite of one layer."""
     torch.manual_seed(0)
     layer = nn.Linear(2, 2).double()
-    engine = Engine(UPGrad(), ["a", "b"], level=level, last_shared=[layer])
+    engine = Engine(UPGrad(), ["a", "b"], level=level, last_shared=[layer], shared=layer.parameters())
     views = engine.split(layer(torch.ones(3, 2, dtype=torch.float64)))
     engine.total({"a": views["a"].mean()} if rank == 0 else {"b": -views["b"].mean()}).backward()
     dist.all_reduce(layer.weight.grad)
     return engine.report()["cosines"]["a"]["b"], layer.weight.grad.flatten().tolist()
+
+
+DEEP = ("sketch", "trunk", "trunk-lean")
+
+
+class Kinds(nn.Module):
+    """An embedding, a convolution and a linear layer; a part that pictures alone go through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(9, 6, padding_idx=2)
+        self.unread = nn.Linear(6, 6)
+        self.convolution = nn.Conv2d(6, 4, 3, padding=1)
+        self.picture = nn.Linear(4, 6, bias=False)
+        self.last = nn.Linear(6, 5)
+        self.double()
+
+    def forward(self, words, pictures):
+        hidden = self.embedding(words).sum(1)
+        if pictures is not None:
+            hidden = hidden + self.picture(self.convolution(pictures).tanh().mean((2, 3)))
+        return self.last(hidden.tanh())
+
+
+def kinds_gramian(level: str, rank: int | None = None) -> torch.Tensor:
+    """Of all rows, or with those of one rank; the second rank has no pictures."""
+    torch.manual_seed(1)
+    words, pictures = torch.randint(9, (ROWS, 4)), torch.randn(SPLIT, 6, 5, 5, dtype=torch.float64)
+    trunk, balancer = Kinds(), Seeing()
+    sketch = Sketch(share=0.5, least=2)
+    engine = Engine(balancer, ["a", "b"], level=level, shared=trunk.parameters(), sketch=sketch)
+    parts = [trunk(words[:SPLIT], pictures), trunk(words[SPLIT:], None)]
+    features = torch.cat(parts) if rank is None else parts[rank]
+    present = engine.begin([len(features)] * 2, len(features))
+    views = engine.split(features, present)
+    sums = torch.stack([views["a"].sin().sum(), views["b"].square().sum()])
+    engine.combine(sums, torch.full((2,), float(len(features))), present).backward()
+    return balancer.seen
+
+
+def rank_missing_names() -> str:
+    layer = nn.Linear(2, 2)
+    engine = Engine(UPGrad(), ["a"], level="trunk", shared=[layer.weight])
+    with pytest.raises(ConfigError) as error:
+        engine.total({"a": engine.split(layer(torch.ones(1, 2)))["a"].sum()}).backward()
+    return str(error.value)
+
+
+class Seeing(GramianBalancer):
+    """Equal weights; keeps what it saw."""
+
+    def weigh(self, gramian, tasks):
+        self.seen = gramian
+        return torch.ones(len(tasks), dtype=torch.float64)
 
 
 def cases() -> list[tuple[str, str]]:
@@ -182,11 +252,24 @@ def assert_same(said, expected):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_opposed_tasks_on_different_ranks(two_ranks, rank):
-    """Unknown to `features`; seen by `last`, where nothing is left of two opposite gradients."""
-    features, last = torch.load(two_ranks / f"opposed{rank}.pt")
+    """Unknown to `features`; seen by all others, where nothing is left of two opposite gradients."""
+    features, *others = torch.load(two_ranks / f"opposed{rank}.pt")
     assert features[0] is None
-    assert last[0] == pytest.approx(-1.0)
-    assert last[1] == pytest.approx([0.0] * 4, abs=1e-9)
+    for cosine, left in others:
+        assert cosine == pytest.approx(-1.0)
+        assert left == pytest.approx([0.0] * 4, abs=1e-9)
+
+
+@pytest.mark.parametrize("level", DEEP)
+def test_kinds_of_layers_of_which_a_rank_has_only_some(two_ranks, level):
+    """Sketched, too: the directions are those that one process draws."""
+    for rank in range(2):
+        seen = torch.load(two_ranks / f"kinds{rank}.pt")[DEEP.index(level)]
+        torch.testing.assert_close(seen, kinds_gramian(level), rtol=1e-9, atol=1e-9)
+
+
+def test_parameters_that_were_not_named_are_told(two_ranks):
+    assert "1 of 2 parameters that the tasks share are not among the 1 given" in torch.load(two_ranks / "names0.pt")
 
 
 def test_plain_losses_are_averaged_over_the_ranks_that_have_them(two_ranks):

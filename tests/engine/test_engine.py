@@ -9,7 +9,7 @@ from tests.engine.engine_oracles import Fixed, Net, assert_equal, data, gradient
 from torch import nn
 
 from trunkline.balancers import Equal, Uncertainty, UPGrad
-from trunkline.engine import Engine
+from trunkline.engine import LEVELS, Engine
 from trunkline.errors import ConfigError
 
 torch.set_num_threads(1)
@@ -35,9 +35,10 @@ LABELLED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("balancer", "level"), [(Equal, "losses"), (Uncertainty, "losses"), (UPGrad, "features"), (UPGrad, "last")]
-)
+WAYS = [(Equal, "losses"), (Uncertainty, "losses"), *((UPGrad, level) for level in LEVELS[1:])]
+
+
+@pytest.mark.parametrize(("balancer", "level"), WAYS)
 def test_absent_task_leaves_no_trace(balancer, level):
     """Bit by bit the step of an engine that never knew the task."""
     nets = Net("abc"), Net("abc")
@@ -57,7 +58,7 @@ def test_absent_task_leaves_no_trace(balancer, level):
             assert torch.equal(parameter.grad, other)
 
 
-@pytest.mark.parametrize("level", ["features", "last"])
+@pytest.mark.parametrize("level", LEVELS[1:])
 def test_absent_task_is_no_row_of_the_gramian_in_a_plain_loop(level):
     net, (x, y) = Net(), data()
     balancer = Fixed()
@@ -104,9 +105,6 @@ def test_expected_weight_makes_the_mean_over_batches_the_mean_over_rows():
         engine.combine(batch.sum().unsqueeze(0), torch.tensor([float(len(batch))]), engine.begin([len(batch)], 10))
         seen.append(engine.report()["losses"]["a"])
     assert sum(seen) / 2 == pytest.approx(rows.mean().item())
-
-
-WAYS = [(Equal, "losses"), (Uncertainty, "losses"), (UPGrad, "features"), (UPGrad, "last")]
 
 
 @pytest.mark.parametrize(("balancer", "level"), WAYS)
@@ -184,7 +182,7 @@ def test_a_step_without_any_task_moves_nothing(balancer, level, shared):
     total.backward()
     assert_nothing_moves(net, engine)
     assert engine.report() | {"level": None} == {
-        "level": None, "losses": {}, "weights": {}, "cosines": None, "conflicts": None
+        "level": None, "losses": {}, "weights": {}, "norms": None, "cosines": None, "conflicts": None
     }  # fmt: skip
 
 
@@ -203,7 +201,7 @@ def test_rare_task_has_the_gradient_of_its_expected_denominator():
     assert_equal(gradient(net.parameters()), gradient(by_hand.parameters()))
 
 
-@pytest.mark.parametrize(("balancer", "level"), [(Equal, "losses"), (Fixed, "features"), (Fixed, "last")])
+@pytest.mark.parametrize(("balancer", "level"), [(Equal, "losses"), *((Fixed, level) for level in LEVELS[1:])])
 def test_gradients_follow_the_preferences(balancer, level):
     """`3 a + b` has mean 2, so the shared part gets `1.5 a + 0.5 b`; a head only where the loss is weighed."""
     net, (x, y) = Net("ab"), data("ab")
@@ -280,6 +278,7 @@ def test_report_of_losses():
         "level": "losses",
         "losses": {"a": 1.0, "b": 2.0},
         "weights": {"a": 1.0, "b": 1.0},
+        "norms": None,
         "cosines": None,
         "conflicts": None,
     }
@@ -291,11 +290,12 @@ LAYER = nn.Linear(1, 1)
 @pytest.mark.parametrize(
     ("balancer", "settings", "message"),
     [
-        (UPGrad, {"level": "losses"}, r"'losses' cannot serve UPGrad, .* level 'features' or 'last' can"),
+        (UPGrad, {"level": "losses"}, r"'losses' cannot serve UPGrad, .* 'features', 'last', .* or 'trunk-lean' can"),
         (Equal, {"level": "features"}, r"'features' cannot serve Equal, .* level 'losses' can"),
         (Equal, {"level": "last", "last_shared": [LAYER]}, r"level 'losses' can"),
-        (UPGrad, {"level": "sketch"}, r"no level 'sketch'\. Known: features, last, losses"),
-        (UPGrad, {"level": "trunk"}, r"no level 'trunk'\. Known"),
+        (UPGrad, {"level": "deep"}, r"no level 'deep'\. Known: features, last, losses, sketch, trunk, trunk-lean"),
+        (UPGrad, {"every": 0}, r"every: 0 cannot be a number of steps"),
+        (Equal, {"every": 2}, r"no gradients are compared"),
         (UPGrad, {"level": "feature"}, r"Did you mean 'features'"),
         (UPGrad, {"level": "last"}, r"name them in last_shared"),
         (Equal, {"preferences": {"a": -1.0}}, r"tasks\.a\.weight: -1\.0 cannot be a weight"),

@@ -13,7 +13,7 @@ from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.tasks import CATALOG as TASKS
 from trunkline.trunks import CATALOG as TRUNKS
 
-Level = Literal["auto", "losses", "features", "last", "sketch", "trunk"]
+Level = Literal["auto", "losses", "features", "last", "sketch", "trunk", "trunk-lean"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +79,15 @@ class TaskConfig(ComponentConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BalancerConfig(ComponentConfig):
-    """A balancer, and where the engine takes the gradients for it (`None`: chosen later)."""
+    """A balancer, where the engine takes the gradients for it (`None`: chosen later), and how often.
+
+    Attributes:
+        level: where.
+        every: steps that the weights of one comparison serve.
+    """
 
     level: Level | None = None
+    every: int = 1
 
 
 @dataclass(frozen=True)

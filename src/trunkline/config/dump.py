@@ -52,8 +52,10 @@ def _component(config: ComponentConfig, name: str | None = None) -> Any:
         plain |= {
             key: value for key, value in (("of", config.of), ("weight", config.weight)) if value not in (None, 1.0)
         }
-    if isinstance(config, BalancerConfig) and config.level is not None:
-        plain["level"] = config.level
+    if isinstance(config, BalancerConfig):
+        plain |= {
+            key: value for key, value in (("level", config.level), ("every", config.every)) if value not in (None, 1)
+        }
     plain |= config.options
     return plain["type"] if len(plain) == 1 else plain
 

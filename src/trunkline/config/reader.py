@@ -23,6 +23,7 @@ ALL_OTHER = "all_other"
 AUTO = "auto"  # a type that is chosen from the column's cells
 
 _COLUMNS = {"column": str, "columns": list[str] | Literal["all_other"]}
+_BALANCER_KEYS = {"level": Level | None, "every": int}
 _INPUT_KEYS = {**_COLUMNS, "share": str | None}
 _TASK_KEYS = {**_COLUMNS, "of": str | None, "weight": float}
 
@@ -90,7 +91,7 @@ class Reader:
 
     def read_balancer(self, raw: Any) -> BalancerConfig | None:
         """`balancer:`."""
-        return self._read_one("balancer", raw, self.balancer, {"level": Level | None}, BalancerConfig)
+        return self._read_one("balancer", raw, self.balancer, _BALANCER_KEYS, BalancerConfig)
 
     def _read_one(self, where: str, raw: Any, kind: Kind, own: Mapping[str, Any], cls: type[Any]) -> Any:
         if raw is None:

@@ -13,6 +13,17 @@ from __future__ import annotations
 from trunkline.engine.choice import choose_level, expected_rates, unseen_pairs, warn_unseen
 from trunkline.engine.engine import Engine
 from trunkline.engine.levels import LEVELS, Level
+from trunkline.engine.sketch import Sketch
 from trunkline.engine.step import Whole
 
-__all__ = ["LEVELS", "Engine", "Level", "Whole", "choose_level", "expected_rates", "unseen_pairs", "warn_unseen"]
+__all__ = [
+    "LEVELS",
+    "Engine",
+    "Level",
+    "Sketch",
+    "Whole",
+    "choose_level",
+    "expected_rates",
+    "unseen_pairs",
+    "warn_unseen",
+]

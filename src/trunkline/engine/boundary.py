@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trunkline.engine.distributed import num_ranks
-from trunkline.engine.levels import Gradients, precise
+from trunkline.engine.levels import Gradients, weighted_sum
+from trunkline.engine.verdict import Verdict
 
-Weigh = Callable[[Mapping[str, Gradients], Sequence[Tensor]], Mapping[str, float]]
+Weigh = Callable[[Mapping[str, Gradients], Sequence[Tensor]], Verdict]
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,16 @@ class Crossing:
 
     Attributes:
         tasks: whose copies come out, in order.
-        weigh: who weighs their gradients on the way back: `(gradients by task, kept) -> weight by task`.
+        weigh: who weighs their gradients on the way back: `(gradients by task, kept) -> verdict`.
         kept: tensors that `weigh` needs, held as autograd holds what it saves.
+        leaves: shared parameters that the verdict may have gradients for. The node is their neighbour in the graph, so
+            that autograd adds to `.grad`, runs hooks and reduces over ranks as always.
     """
 
     tasks: tuple[str, ...]
     weigh: Weigh
     kept: tuple[Tensor, ...] = ()
+    leaves: tuple[Tensor, ...] = ()
 
 
 def cross(crossing: Crossing, taps: Sequence[Tensor]) -> tuple[Tensor, dict[str, tuple[Tensor, ...]]]:
@@ -41,7 +45,7 @@ def cross(crossing: Crossing, taps: Sequence[Tensor]) -> tuple[Tensor, dict[str,
     The anchor is a zero. Added to the total, it makes the node run on every rank, also on one where no task has a
     gradient, so that all collectives match.
     """
-    anchor, *copies = Boundary.apply(crossing, *taps)
+    anchor, *copies = Boundary.apply(crossing, len(taps), *taps, *crossing.leaves)
     count = len(taps)
     return anchor, {task: tuple(copies[k * count : (k + 1) * count]) for k, task in enumerate(crossing.tasks)}
 
@@ -50,10 +54,12 @@ class Boundary(torch.autograd.Function):
     """`taps` → anchor, then every tap for the first task, every tap for the second, …"""
 
     @staticmethod
-    def forward(ctx: Any, crossing: Crossing, *taps: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, crossing: Crossing, count: int, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Views, no copies of memory: writing into one in place is refused by autograd."""
         ctx.set_materialize_grads(False)
+        taps = inputs[:count]
         ctx.save_for_backward(*crossing.kept)
+        ctx.num_leaves = len(crossing.leaves)
         ctx.tasks, ctx.weigh = crossing.tasks, crossing.weigh
         ctx.blanks = [tap.new_empty(()).expand(tap.shape) for tap in taps]  # shape, dtype, device; no memory
         return (torch.zeros((), device=taps[0].device), *(tap.view_as(tap) for _ in crossing.tasks for tap in taps))
@@ -64,19 +70,19 @@ class Boundary(torch.autograd.Function):
         """All tasks' gradients at once; `None` where a task does not read a tap."""
         count = len(ctx.blanks)
         gradients = {task: flat[k * count : (k + 1) * count] for k, task in enumerate(ctx.tasks)}
-        weights = ctx.weigh(gradients, ctx.saved_tensors)
-        ordered = [weights[task] for task in ctx.tasks]
+        verdict = ctx.weigh(gradients, ctx.saved_tensors)
+        if verdict.combined is not None:
+            return (None, None, *([None] * count), *verdict.combined)
+        ordered = [verdict.weights[task] for task in ctx.tasks]
         columns = zip(*gradients.values()) if gradients else [()] * count
-        return (None, *(_weighted_sum(column, ordered, blank) for column, blank in zip(columns, ctx.blanks)))
+        sums = (_at_tap(column, ordered, blank) for column, blank in zip(columns, ctx.blanks))
+        return (None, None, *sums, *([None] * ctx.num_leaves))
 
 
-def _weighted_sum(gradients: Sequence[Tensor | None], weights: Sequence[float], blank: Tensor) -> Tensor | None:
+def _at_tap(gradients: Gradients, weights: Sequence[float], blank: Tensor) -> Tensor | None:
     """`Σ wₖ gₖ` over the tasks that read this tap."""
-    read = [(g, w) for g, w in zip(gradients, weights) if g is not None]
-    if not read:
+    total = weighted_sum(gradients, weights if gradients else (), blank.dtype)
+    if total is None and num_ranks() > 1:
         # Other ranks may have gradients here: the shared layers behind must run their collectives too.
-        return blank.new_zeros(blank.shape) if num_ranks() > 1 else None
-    total = precise(read[0][0]) * read[0][1]
-    for gradient, weight in read[1:]:
-        total.add_(precise(gradient), alpha=weight)
-    return total.to(blank.dtype)
+        return blank.new_zeros(blank.shape)
+    return total

@@ -5,7 +5,7 @@ Shape legend: `T'` tasks present in a step, `B` rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, overload
 
@@ -14,13 +14,26 @@ from torch import Tensor, nn
 
 from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
 from trunkline.engine.boundary import Crossing, cross
-from trunkline.engine.distributed import num_ranks, sum_counts
+from trunkline.engine.direct import Given, add_to_gradients, gradients_by_task
+from trunkline.engine.distributed import num_ranks
 from trunkline.engine.features import Features
 from trunkline.engine.last import CallRecorder, Last
-from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise
+from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise, weighted_sum
 from trunkline.engine.report import Record
-from trunkline.engine.settings import checked_level, checked_names, checked_rates, mean_one
+from trunkline.engine.reuse import Reuse
+from trunkline.engine.settings import (
+    checked_direct,
+    checked_every,
+    checked_level,
+    checked_names,
+    checked_rates,
+    mean_one,
+)
+from trunkline.engine.sketch import Sketch, Sketched
 from trunkline.engine.step import Step, Whole
+from trunkline.engine.trunk import Lean, Trunk
+from trunkline.engine.verdict import Verdict, judged
+from trunkline.errors import ConfigError
 
 
 class Engine(nn.Module):
@@ -34,12 +47,18 @@ class Engine(nn.Module):
         balancer: what decides.
         tasks: every task's name; their order is the order of all counts.
         level: where gradients are compared: `losses` (not at all), `features` (at the boundary: sees only rows that
-            two tasks share) or `last` (at the weights of `last_shared`: sees all pairs). By default the cheapest
-            that the balancer works with.
+            two tasks share), `last` (at the weights of `last_shared`: sees all pairs), `sketch` (at all that is shared,
+            estimated), `trunk` (the same, exactly) or `trunk-lean` (with less memory and one pass more). By default
+            the cheapest that the balancer works with.
         preferences: weights by task that multiply the balancer's, scaled to mean 1. A task left out counts 1.
         rates: share of rows that carry a label, for the tasks whose losses are divided by the label weight expected
             in a step instead of the step's own (see `expected_rates`).
         last_shared: the last shared layers, for level `last`.
+        shared: parameters among which are all that the tasks share, in the same order on all ranks: for the levels
+            `sketch`, `trunk` and `trunk-lean` with several processes. One process finds them by itself.
+        sketch: how gradients are estimated, for level `sketch`.
+        every: steps that the weights of one comparison serve, while the same tasks take part. Steps between cost no
+            more than with equal weights. Of a step in parts, each part counts.
 
     Raises:
         ConfigError: the parts do not fit.
@@ -63,6 +82,9 @@ class Engine(nn.Module):
         preferences: Mapping[str, float] | None = None,
         rates: Mapping[str, float] | None = None,
         last_shared: Sequence[nn.Linear] = (),
+        shared: Iterable[Tensor] = (),
+        sketch: Sketch | None = None,
+        every: int = 1,
     ) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
@@ -71,6 +93,9 @@ class Engine(nn.Module):
         self.rates = checked_rates(rates or {}, self.tasks)
         self.balancer = balancer
         self.balancer.start(self.tasks)
+        self.sketch = (sketch or Sketch()) if self.level == "sketch" else None
+        self.reuse = Reuse(every) if checked_every(every, self.level) > 1 else None
+        self._shared = tuple(shared)
         self._recorder = CallRecorder(last_shared if self.level == "last" else ())
         self._step: Step | None = None
         self._anchor: Tensor | None = None
@@ -185,14 +210,57 @@ class Engine(nn.Module):
         sums = torch.stack([precise(losses.get(task, nothing)) for task in present])
         return self.combine(sums, numbers_like([float(task in losses) for task in present], sums), present)
 
+    def backward(
+        self,
+        losses: Mapping[str, Tensor] | Sequence[Tensor],
+        *,
+        features: Tensor | Sequence[Tensor] | None = None,
+        shared: Iterable[Tensor] | None = None,
+    ) -> None:
+        """Instead of `split` and `total`: one call on losses that stand, in a loop of one process.
+
+        What is shared gets `Σ wₖ gₖ` added to its `.grad`, everything else its plain gradient; hooks on parameters
+        do not run. Give one of both. From `features` the losses' own parts are passed once, and the shared part as the
+        level wants; with `shared` every task's pass goes down to these parameters, as level `trunk` wants it.
+
+        Args:
+            losses: by task, or in task order; scalars. A task with nothing labelled has no key.
+            features: through which alone the losses depend on what is shared, with rows first.
+            shared: parameters that are balanced.
+
+        Raises:
+            ConfigError: it cannot be done at this level, or in several processes.
+        """
+        named = dict(losses) if isinstance(losses, Mapping) else dict(zip(self.tasks, losses, strict=True))
+        total = self.total(named)
+        if not self._balances_gradients:
+            return total.backward()
+        if features is not None and shared is not None:
+            raise ConfigError("backward(): give one of `features` and `shared`, not both")
+        at = [features] if isinstance(features, Tensor) else list(features or shared or ())
+        checked_direct(self.level, self.rates, features is None, at)
+        comparison = Given(at) if features is None else self._comparison(at, None)
+        assert self._record is not None
+        found = gradients_by_task(named, at)
+        verdict = self._weigh(comparison, _blank(at), self._record, found, comparison.kept)
+        if verdict.combined is not None:
+            return add_to_gradients(comparison.leaves, verdict.combined)
+        ordered = [verdict.weights[task] for task in found]
+        sums = [weighted_sum(column, ordered, t.dtype) for t, column in zip(at, zip(*found.values(), strict=True))]
+        if features is None:
+            return add_to_gradients(at, sums)
+        read = [(tensor, total) for tensor, total in zip(at, sums) if total is not None]
+        return torch.autograd.backward([tensor for tensor, _ in read], [total for _, total in read])
+
     def report(self) -> dict[str, Any]:
         """What the last step did, for the log: to be called after `backward`. Only this waits for the device.
 
         Returns:
-            `level`; `losses` and `weights` by task; `cosines` by task and task, `None` for a pair that cannot be
-            compared at this level; `conflicts`, the share of the known pairs with a negative cosine. The last two are
-            `None` for a loss balancer, a weight is `None` where the task has no gradient in the shared part, loss and
-            weight where its labels weigh nothing. Empty before the first step.
+            `level`; `losses` and `weights` by task; `norms` of the gradients that were compared; `cosines` by task
+            and task, `None` for a pair that cannot be compared at this level; `conflicts`, the share of the known pairs
+            with a negative cosine. The last three are `None` for a loss balancer, a weight is `None` where the task has
+            no gradient in the shared part, loss and weight where its labels weigh nothing. Between the comparisons of
+            `every`, norms, cosines and conflicts are those of the last one. Empty before the first step.
         """
         return {} if self._record is None else {"level": self.level, **self._record.describe()}
 
@@ -208,12 +276,12 @@ class Engine(nn.Module):
         if not shared or not (self._balances_gradients or num_ranks() > 1):
             return dict.fromkeys(tasks, taps)
         if not self._balances_gradients:
-            self._anchor, _ = cross(Crossing((), lambda gradients, kept: {}), shared)
+            self._anchor, _ = cross(Crossing((), lambda gradients, kept: Verdict({})), shared)
             return dict.fromkeys(tasks, taps)
         comparison = self._comparison(shared, labelled)
         self._pending = Record()
         weigh = partial(self._weigh, comparison, _blank(shared), self._pending)
-        self._anchor, copies = cross(Crossing(tasks, weigh, comparison.kept), shared)
+        self._anchor, copies = cross(Crossing(tasks, weigh, comparison.kept, comparison.leaves), shared)
         own = {task: iter(its) for task, its in copies.items()}
         return {task: tuple(next(own[task]) if tap.requires_grad else tap for tap in taps) for task in tasks}
 
@@ -223,7 +291,18 @@ class Engine(nn.Module):
 
     def _comparison(self, taps: Sequence[Tensor], labelled: Tensor | None) -> Comparison:
         calls = self._recorder.take()
-        return Last(self._recorder.layers, calls, taps) if self.level == "last" else Features(labelled)
+        match self.level:
+            case "last":
+                return Last(self._recorder.layers, calls, taps)
+            case "sketch":
+                assert self.sketch is not None
+                return Sketched(taps, self._shared, self.sketch)
+            case "trunk":
+                return Trunk(taps, self._shared)
+            case "trunk-lean":
+                return Lean(taps, self._shared)
+            case _:
+                return Features(labelled)
 
     def _total(self, losses: Tensor, record: Record) -> Tensor:
         if not record.tasks:  # a leaf: `backward` takes it and reaches nobody
@@ -243,23 +322,12 @@ class Engine(nn.Module):
         record: Record,
         gradients: Mapping[str, Gradients],
         kept: Sequence[Tensor],
-    ) -> dict[str, float]:
-        """Weights of the tasks' gradients at the boundary; called by it, in the backward pass."""
-        reads = sum_counts([any(g is not None for g in own) for own in gradients.values()])
-        index = [k for k, ranks in enumerate(reads) if ranks > 0]
-        tasks = tuple(list(gradients)[k] for k in index)
-        if not tasks:
-            return dict.fromkeys(gradients, 1.0)
-        with torch.autocast(blank.device.type, enabled=False):
-            zeros = blank.new_zeros(len(tasks), len(tasks))
-            gramian = comparison.gramian([gradients[task] for task in tasks], index, kept, zeros)
-        together = torch.cat([gramian, record.weighing(tasks, gramian).unsqueeze(1)], 1)
-        together = together.to("cpu", torch.float64)  # the one wait for the device
-        weighing = together[:, -1].nonzero().flatten()
-        gramian, tasks = together[weighing][:, weighing], tuple(tasks[k] for k in weighing.tolist())
-        weights = dict(zip(tasks, self._balance(gramian, tasks))) if tasks else {}
-        record.weights, record.compared, record.gramian = weights, tasks, gramian
-        return {task: weights.get(task, 0.0) for task in gradients}
+    ) -> Verdict:
+        """What becomes of the tasks' gradients at the boundary; called by it, in the backward pass."""
+        return judged(
+            comparison, gradients, kept, blank=blank, record=record, reuse=self.reuse, balance=self._balance,
+            level=self.level,
+        )  # fmt: skip
 
     def _balance(self, gramian: Tensor, tasks: tuple[str, ...]) -> list[float]:
         assert isinstance(self.balancer, GramianBalancer)

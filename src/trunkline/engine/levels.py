@@ -1,4 +1,4 @@
-"""Where the tasks' gradients are compared: at the features, or at the weights of the last shared layers.
+"""Where the tasks' gradients are compared: at the features, at the last shared layers, or at all that is shared.
 
 A comparison belongs to one forward pass. When the tasks' gradients arrive at the boundary, it gives their Gramian over
 the *global* batch: losses are averaged over ranks (as DistributedDataParallel does), so a sum over ranks is divided by
@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Level = Literal["losses", "features", "last"]
+Level = Literal["losses", "features", "last", "sketch", "trunk", "trunk-lean"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 Gradients = Sequence[Tensor | None]  # of one task: one entry a tap, None where it does not read that tap
@@ -32,15 +32,28 @@ def numbers_like(numbers: Sequence[float], like: Tensor) -> Tensor:
     return torch.tensor(numbers, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
+def weighted_sum(gradients: Gradients, weights: Sequence[float], dtype: torch.dtype) -> Tensor | None:
+    """`Σ wₖ gₖ` over the tasks that have a gradient; `None` where none has."""
+    read = [(g, w) for g, w in zip(gradients, weights, strict=True) if g is not None]
+    if not read:
+        return None
+    total = precise(read[0][0]) * read[0][1]
+    for gradient, weight in read[1:]:
+        total.add_(precise(gradient), alpha=weight)
+    return total.to(dtype)
+
+
 class Comparison(ABC):
     """Compares the tasks' gradients of one forward pass.
 
     Attributes:
         kept: tensors it needs in the backward pass. The boundary holds them as autograd holds what it saves, and
             hands them back.
+        leaves: shared parameters to which it gives the combined gradients itself. Nothing goes through the taps then.
     """
 
     kept: tuple[Tensor, ...] = ()
+    leaves: tuple[Tensor, ...] = ()
 
     @abstractmethod
     def gramian(
@@ -54,3 +67,7 @@ class Comparison(ABC):
             kept: as kept.
             blank: `[T, T]` zeros, on the device and in the precision wanted.
         """
+
+    def combined(self, weights: Sequence[float]) -> Gradients | None:
+        """`Σ wₖ gₖ` of each of `leaves`, in the order of `gramian`'s tasks; `None` lets it go through the taps."""
+        return None

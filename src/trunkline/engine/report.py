@@ -51,9 +51,13 @@ class Record:
         return {
             "losses": {task: loss if weighs[task] else None for task, loss in losses},
             "weights": {task: weights.get(task) if weighs[task] else None for task in self.tasks},
+            "norms": None if self.gramian is None else self._norms(self.gramian),
             "cosines": None if self.gramian is None else self._cosines(self.gramian),
             "conflicts": None if self.gramian is None else _known(conflict_share(self.gramian).item()),
         }
+
+    def _norms(self, gramian: Tensor) -> dict[str, float]:
+        return dict(zip(self.compared, gramian.diagonal().clamp(min=0).sqrt().tolist()))
 
     def _cosines(self, gramian: Tensor) -> dict[str, dict[str, float | None]]:
         rows = cosines(gramian).tolist()

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import nn
 
 from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
+from trunkline.engine.distributed import num_ranks
 from trunkline.engine.levels import LEVELS, Level
 from trunkline.errors import ConfigError, suggest
+
+_GRADIENTS = "{}, or {}".format(", ".join(map(repr, LEVELS[1:-1])), repr(LEVELS[-1]))
 
 
 def checked_level(level: Level | None, balancer: Balancer, last_shared: Sequence[nn.Linear]) -> Level:
@@ -25,11 +28,38 @@ def checked_level(level: Level | None, balancer: Balancer, last_shared: Sequence
     if level not in LEVELS:
         raise ConfigError(f"level: there is no level {level!r}.{suggest(level, LEVELS)}")
     if isinstance(balancer, LossBalancer) != (level == "losses"):
-        reads, works = ("losses", "'losses'") if level != "losses" else ("gradients", "'features' or 'last'")
+        reads, works = ("losses", "'losses'") if level != "losses" else ("gradients", _GRADIENTS)
         raise ConfigError(f"level: {level!r} cannot serve {name}, which reads {reads}; level {works} can")
     if level == "last" and not last_shared:
         raise ConfigError("level: 'last' compares gradients at the last shared layers; name them in last_shared")
     return level
+
+
+def checked_every(every: int, level: Level) -> int:
+    """Steps that a comparison serves.
+
+    Raises:
+        ConfigError: it is no count, or nothing is compared at this level.
+    """
+    if every < 1:
+        raise ConfigError(f"every: {every} cannot be a number of steps; 1 or more can")
+    if every > 1 and level == "losses":
+        raise ConfigError("every: at level 'losses' no gradients are compared, so there is nothing to do more rarely")
+    return every
+
+
+def checked_direct(level: Level, rates: Mapping[str, float], by_parameters: bool, at: Sequence[object]) -> None:
+    """Whether gradients can be balanced by one call on losses that stand.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if not at:
+        raise ConfigError("backward(): give `features`, or `shared` parameters")
+    if by_parameters and not level.startswith("trunk"):
+        raise ConfigError(f"backward(shared=…) compares gradients at parameters: level 'trunk' does, not {level!r}")
+    if num_ranks() > 1 or rates:
+        raise ConfigError("backward() is for one process and no rates; `split` and `combine` serve all")
 
 
 def checked_names(given: Iterable[str], tasks: Sequence[str]) -> None:

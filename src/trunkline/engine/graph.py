@@ -1,0 +1,127 @@
+"""The autograd graph below the boundary: which leaves the tasks share, and what uses them.
+
+Read only. A node is what autograd recorded for one operation, an edge is one of its outputs, and a leaf is a tensor
+that requires a gradient of its own: a parameter.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, Node
+
+from trunkline.engine.distributed import num_ranks, sum_counts
+from trunkline.engine.levels import Gradients
+from trunkline.errors import ConfigError
+
+LEAF = "torch::autograd::AccumulateGrad"
+TRANSPOSE = "TBackward0"
+PASSING = (TRANSPOSE, "ToCopyBackward0")  # a parameter seen through these is still itself: `W.T`, a cast by autocast
+
+
+class Use(NamedTuple):
+    """A parameter enters an operation.
+
+    Attributes:
+        node: the operation.
+        slot: which of its inputs the parameter is.
+        is_transposed: whether it enters as `W.T`.
+    """
+
+    node: Node
+    slot: int
+    is_transposed: bool
+
+
+class Graph:
+    """Everything that the taps were computed from.
+
+    Args:
+        taps: where they stand in the graph.
+    """
+
+    def __init__(self, taps: Sequence[GradientEdge]) -> None:
+        self.consumers: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
+        self.leaf_nodes: dict[Tensor, Node] = {}
+        waiting, seen = [tap.node for tap in taps], set()
+        while waiting:
+            node = waiting.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node.name() == LEAF:
+                self.leaf_nodes[leaf_of(node)] = node
+            for slot, (below, _) in enumerate(node.next_functions):
+                if below is not None:
+                    self.consumers[below].append((node, slot))
+                    waiting.append(below)
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """What can be learned, each once."""
+        return list(self.leaf_nodes)
+
+    def uses(self, leaf: Tensor) -> list[Use]:
+        """Every operation that a leaf enters, seen through transposes and casts. A tap that is a leaf is no use."""
+        return list(self._uses(self.leaf_nodes[leaf], False))
+
+    def _uses(self, node: Node, is_transposed: bool) -> Iterator[Use]:
+        for consumer, slot in self.consumers[node]:
+            if consumer.name() in PASSING:
+                yield from self._uses(consumer, is_transposed ^ (consumer.name() == TRANSPOSE))
+            else:
+                yield Use(consumer, slot, is_transposed)
+
+
+def leaf_of(node: Any) -> Tensor:
+    """The tensor that a leaf's node adds gradients to."""
+    leaf: Tensor = node.variable
+    return leaf
+
+
+def agreed_leaves(leaves: Iterable[Tensor], shared: Sequence[Tensor]) -> list[Tensor]:
+    """The leaves of any rank, the same on all, those used last first.
+
+    Args:
+        leaves: of this rank.
+        shared: what is shared is among these, in the same order on all ranks.
+
+    Raises:
+        ConfigError: a leaf is not among them.
+    """
+    here = set(leaves)
+    if missing := len(here.difference(shared)):
+        raise ConfigError(
+            f"shared: {missing} of {len(here)} parameters that the tasks share are not among the {len(shared)} given; "
+            "several processes must agree on their order, so name them all"
+        )
+    ranks = sum_counts([leaf in here for leaf in shared])
+    return [leaf for leaf, count in zip(shared, ranks) if count][::-1]
+
+
+def on_every_rank(taps: Sequence[GradientEdge], gradients: Gradients) -> Gradients:
+    """One task's gradients at the taps; zeros for none where layers below may wait for the passes of other ranks."""
+    if num_ranks() == 1:
+        return gradients
+    return [_zeros(tap) if gradient is None else gradient for tap, gradient in zip(taps, gradients, strict=True)]
+
+
+def gradients_at(
+    taps: Sequence[GradientEdge], inputs: Sequence[GradientEdge | Tensor], gradients: Gradients
+) -> Gradients:
+    """One task's gradients at `inputs`, from those at the taps: a pass of its own, which leaves the graph as it is."""
+    read = [(t, g) for t, g in zip(taps, on_every_rank(taps, gradients), strict=True) if g is not None]
+    if not read or not inputs:
+        return [None] * len(inputs)
+    outputs, own = zip(*read)
+    return torch.autograd.grad(outputs, inputs, own, retain_graph=True, allow_unused=True)  # type: ignore[arg-type]
+
+
+def _zeros(edge: GradientEdge) -> Tensor:
+    node: Any = edge.node
+    of = node._input_metadata[edge.output_nr]
+    return torch.zeros(of.shape, dtype=of.dtype, device=of.device)

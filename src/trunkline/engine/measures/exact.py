@@ -1,0 +1,27 @@
+"""Small parameters, and those that enter operations of no known kind: their gradients as autograd forms them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from trunkline.engine.levels import Gradients
+from trunkline.engine.measures.contract import Measure
+from trunkline.engine.trunk import dense
+
+
+class Exact(Measure):
+    """One copy of the parameter a task."""
+
+    def __init__(self, leaf: Tensor) -> None:
+        super().__init__()
+        self.edges = [leaf]
+
+    def form(self, gradients: Gradients) -> Tensor:
+        """The gradient."""
+        (gradient,) = gradients
+        assert gradient is not None
+        return dense(gradient)
+
+    def size(self) -> int:
+        """All of it."""
+        return self.edges[0].numel()  # type: ignore[union-attr]

@@ -1,0 +1,103 @@
+"""Level `sketch`: the Gramian at all that is shared, estimated without weight gradients of large layers.
+
+Each task's gradients go down the shared part in a pass of their own, which needs gradients of activations only. What a
+pass leaves of a parameter is a small form (see `measures`). The ordinary backward pass then goes on with the weighted
+sum: the update is an exact combination of the tasks' gradients, only its weights follow from an estimate.
+
+Shape legend: `T` tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from trunkline.engine.graph import Graph, agreed_leaves, gradients_at
+from trunkline.engine.levels import Comparison, Gradients
+from trunkline.engine.measures import Measure, measures_of
+from trunkline.errors import ConfigError
+
+
+class Sketch(nn.Module):
+    """How gradients are estimated. Each comparison draws directions of its own, the same on all ranks.
+
+    Args:
+        share: directions in which a layer's input is looked at, as a share of its width. The costs of a task grow by
+            this share of a weight gradient; 1 is exact.
+        least: directions at least; narrower layers are exact.
+        seed: of all directions.
+
+    Raises:
+        ConfigError: `share` is no share, or `least` is under 2.
+    """
+
+    def __init__(self, *, share: float = 1 / 16, least: int = 16, seed: int = 0) -> None:
+        super().__init__()
+        if not 0 < share <= 1:
+            raise ConfigError(f"sketch.share: {share} is no share; above 0 up to 1 can be")
+        if least < 2:
+            raise ConfigError(f"sketch.least: {least} directions are too few; 2 or more can be")
+        self.share, self.least, self.seed = share, least, seed
+        self.drawn = 0  # comparisons so far; on the host, where it costs nothing to look at
+
+    def draws(self) -> torch.Generator:
+        """Of the next comparison."""
+        self.drawn += 1
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + self.drawn) % 2**32)  # only so many bits count
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        destination[f"{prefix}drawn"] = torch.tensor(self.drawn)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *_: Any) -> None:
+        self.drawn = int(state_dict.get(f"{prefix}drawn", 0))
+
+    def extra_repr(self) -> str:
+        """Shown in the model's print-out."""
+        return f"share={self.share}, least={self.least}, seed={self.seed}"
+
+    def columns(self, width: int) -> int:
+        """Directions for an input of this width."""
+        return max(self.least, ceil(self.share * width))
+
+
+class Sketched(Comparison):
+    """One pass a task, forms of each parameter.
+
+    Args:
+        taps: through which the tasks read.
+        shared: what is shared is among these, in the same order on all ranks; needed where there are several.
+        sketch: how.
+    """
+
+    def __init__(self, taps: Sequence[Tensor], shared: Sequence[Tensor], sketch: Sketch) -> None:
+        self.taps = [get_gradient_edge(tap) for tap in taps]
+        self.shared, self.sketch = shared, sketch
+
+    def gramian(
+        self, gradients: Sequence[Gradients], tasks: Sequence[int], kept: Sequence[Tensor], blank: Tensor
+    ) -> Tensor:
+        """Linear forms, summed over ranks before products are taken."""
+        graph = Graph(self.taps)
+        leaves = agreed_leaves(graph.leaves, self.shared) if self.shared else graph.leaves
+        measures = measures_of(
+            leaves, graph, columns=self.sketch.columns, generator=self.sketch.draws(), blank=blank.new_zeros(())
+        )
+        for own in gradients:
+            _one_pass(self.taps, measures, own)
+        gramian = blank.clone()
+        for measure in measures:
+            gramian += measure.gramian(blank)
+        return gramian
+
+
+def _one_pass(taps: Sequence[GradientEdge], measures: Sequence[Measure], own: Gradients) -> None:
+    """One task's gradients go down, and each measure takes its part."""
+    edges = [edge for measure in measures for edge in measure.edges]
+    found = iter(gradients_at(taps, edges, own))
+    for measure in measures:
+        measure.take([next(found) for _ in measure.edges])

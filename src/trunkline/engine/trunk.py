@@ -1,0 +1,120 @@
+"""Levels `trunk` and `trunk-lean`: gradients compared at everything that the tasks share, exactly.
+
+Shape legend: `T` tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from trunkline.balancers import index_like
+from trunkline.engine.distributed import num_ranks, sum_over_ranks
+from trunkline.engine.graph import Graph, agreed_leaves, gradients_at, on_every_rank
+from trunkline.engine.levels import Comparison, Gradients, precise, weighted_sum
+from trunkline.engine.walk import Walk
+
+AT_ONCE = 2**16  # numbers of each gradient: their copies stay in the cache, and cost no memory to speak of
+
+Column = Sequence[Tensor | None]  # of one leaf: one gradient a task
+
+
+class Trunk(Comparison):
+    """One pass a task down to the shared parameters, whose gradients are kept until the weights are known.
+
+    Then their weighted sum *is* the shared part's gradient: the boundary gives it to the parameters and nothing to
+    the taps, so no pass comes after. Costs T passes, and T copies of the shared parameters.
+
+    Args:
+        taps: through which the tasks read.
+        shared: what is shared is among these, in the same order on all ranks; needed where there are several.
+    """
+
+    def __init__(self, taps: Sequence[Tensor], shared: Sequence[Tensor]) -> None:
+        self.taps = [get_gradient_edge(tap) for tap in taps]
+        self.shared = shared
+        self.leaves = tuple(Graph(self.taps).leaves)
+        self._columns: list[Column] = []
+
+    def gramian(
+        self, gradients: Sequence[Gradients], tasks: Sequence[int], kept: Sequence[Tensor], blank: Tensor
+    ) -> Tensor:
+        """Linear forms, summed over ranks before products are taken."""
+        rows = [gradients_at(self.taps, self.leaves, own) for own in gradients]
+        self._columns = list(zip(*rows, strict=True))
+        return _sum_of_products(zip(self.leaves, self._columns), self.leaves, self.shared, blank)
+
+    def combined(self, weights: Sequence[float]) -> Gradients:
+        """`Σ wₖ gₖ` of each leaf; the tasks' gradients are given up."""
+        columns, self._columns = self._columns, []
+        return [weighted_sum(column, weights, leaf.dtype) for leaf, column in zip(self.leaves, columns)]
+
+
+class Lean(Comparison):
+    """The same Gramian parameter by parameter: no copies of them, but one pass more, with the weighted sum.
+
+    Args:
+        taps: through which the tasks read.
+        shared: what is shared is among these, in the same order on all ranks; needed where there are several.
+    """
+
+    def __init__(self, taps: Sequence[Tensor], shared: Sequence[Tensor]) -> None:
+        self.taps: list[GradientEdge] = [get_gradient_edge(tap) for tap in taps]
+        self.shared = shared
+
+    def gramian(
+        self, gradients: Sequence[Gradients], tasks: Sequence[int], kept: Sequence[Tensor], blank: Tensor
+    ) -> Tensor:
+        """Linear forms, summed over ranks before products are taken."""
+        walk = Walk(self.taps, [on_every_rank(self.taps, own) for own in gradients])
+        leaves = Graph(self.taps).leaves if num_ranks() > 1 else []
+        return _sum_of_products(walk.leaves(), leaves, self.shared, blank)
+
+
+def _sum_of_products(
+    columns: Iterable[tuple[Tensor, Column]], leaves: Sequence[Tensor], shared: Sequence[Tensor], blank: Tensor
+) -> Tensor:
+    """`Σ ⟨gᵢ, gⱼ⟩ [T, T]` over leaves, each used as it comes; in an order that all ranks agree on."""
+    if num_ranks() > 1:
+        columns = _in_order(columns, agreed_leaves(leaves, shared))
+    gramian = blank.clone()
+    for leaf, column in columns:
+        gramian += products(leaf.numel(), column, blank)
+    return gramian
+
+
+def _in_order(columns: Iterable[tuple[Tensor, Column]], leaves: Sequence[Tensor]) -> Iterator[tuple[Tensor, Column]]:
+    """One column for each leaf, empty where this rank has none; what comes too early waits."""
+    coming, early = iter(columns), dict[Tensor, Column]()
+    for leaf in leaves:
+        while leaf not in early and (found := next(coming, None)) is not None:
+            early[found[0]] = found[1]
+        yield leaf, early.pop(leaf, ())
+
+
+def products(size: int, column: Column, blank: Tensor) -> Tensor:
+    """`⟨gᵢ, gⱼ⟩ [T, T]` of gradients of `size` numbers, averaged over ranks."""
+    readers = [k for k, gradient in enumerate(column) if gradient is not None]
+    rows = [precise(dense(g)).flatten() for g in column if g is not None]
+    if num_ranks() > 1:
+        every = blank.new_zeros(len(blank), size)
+        for k, row in zip(readers, rows):
+            every[k] = row
+        every = sum_over_ranks(every) / num_ranks()
+        return every @ every.T
+    gramian = torch.zeros_like(blank)
+    if rows:
+        index = index_like(readers, blank)
+        pairs = index.unsqueeze(1), index
+        for pieces in zip(*(row.split(AT_ONCE) for row in rows)):
+            stacked = torch.stack(pieces).to(blank.dtype)
+            gramian[pairs] += stacked @ stacked.T
+    return gramian
+
+
+def dense(gradient: Tensor) -> Tensor:
+    """The gradients of some embeddings are sparse."""
+    return gradient.to_dense() if gradient.is_sparse else gradient

@@ -1,0 +1,88 @@
+"""Weights that serve several steps."""
+
+import pytest
+import torch
+from tests.engine.engine_oracles import F64, Net, assert_equal, data, gradient, jacobian
+
+from trunkline.balancers import GramianBalancer
+from trunkline.engine import LEVELS, Engine
+
+torch.set_num_threads(1)
+
+
+class Counting(GramianBalancer):
+    """Weights that tell which comparison they come from."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def weigh(self, gramian, tasks):
+        self.calls += 1
+        return torch.arange(1, len(tasks) + 1, dtype=F64) * self.calls
+
+
+def step(engine, net, tasks="abc"):
+    x, y = data()
+    net.zero_grad()
+    losses = net.losses(engine.split(net.features(x)), y)
+    engine.total({t: losses[t] for t in tasks}).backward()
+    return engine.report()["weights"]
+
+
+def made(net, every=3, level="features"):
+    return Engine(Counting(), list("abc"), level=level, last_shared=[net.trunk[2]], every=every)
+
+
+@pytest.mark.parametrize("level", LEVELS[1:])
+def test_one_comparison_serves_so_many_steps_and_the_update_follows_its_weights(level):
+    net = Net()
+    engine = made(net, level=level)
+    seen = []
+    for _ in range(7):
+        seen.append(step(engine, net)["b"])
+        x, y = data()
+        rows = jacobian(net.losses(dict.fromkeys("abc", net.features(x)), y).values(), net.shared())
+        assert_equal(gradient(net.shared()), torch.tensor([1.0, 2.0, 3.0], dtype=F64) * seen[-1] / 2 @ rows)
+    assert seen == [2.0, 2.0, 2.0, 4.0, 4.0, 4.0, 6.0]
+
+
+def test_other_tasks_need_a_comparison_of_their_own():
+    net = Net()
+    engine = made(net)
+    assert step(engine, net) == {"a": 1.0, "b": 2.0, "c": 3.0}
+    assert step(engine, net, "ac") == {"a": 2.0, "c": 4.0}
+    assert step(engine, net, "ac") == {"a": 2.0, "c": 4.0}
+    assert step(engine, net) == {"a": 3.0, "b": 6.0, "c": 9.0}
+
+
+def test_the_report_between_is_that_of_the_last_comparison():
+    net = Net()
+    engine = made(net)
+    step(engine, net)
+    first = engine.report()
+    step(engine, net)
+    assert engine.report() == first
+    assert set(first["norms"]) == set("abc")
+
+
+def test_a_checkpoint_goes_on_in_the_middle():
+    net = Net()
+    engine = made(net)
+    for _ in range(2):
+        step(engine, net)
+    resumed = made(net)
+    resumed.load_state_dict(engine.state_dict())
+    assert step(resumed, net)["a"] == 1.0
+    assert resumed.balancer.calls == 0
+    assert resumed.report() == engine.report()
+    step(resumed, net)
+    assert resumed.balancer.calls == 1
+
+
+def test_norms_are_those_of_the_gradients_compared():
+    net, (x, y) = Net(), data()
+    engine = Engine(Counting(), list("abc"), level="trunk")
+    engine.total(net.losses(engine.split(net.features(x)), y)).backward()
+    rows = jacobian(net.losses(dict.fromkeys("abc", net.features(x)), y).values(), net.shared())
+    assert list(engine.report()["norms"].values()) == pytest.approx(rows.norm(dim=1).tolist())
