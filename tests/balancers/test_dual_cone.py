@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import quadprog
 
-from trunkline.balancers.dual_cone import nnls, project_weights
+from trunkline.balancers.dual_cone import project_weights
+from trunkline.balancers.least_squares import lawson_hanson, nnls
 
 
 def random_rows(seed: int, tasks: int, width: int) -> np.ndarray:

@@ -1,0 +1,124 @@
+"""Non-negative least squares on the normal equations, many problems with one matrix at a time.
+
+Which variables are free is found by block principal pivoting (Kim and Park, "Fast Nonnegative Matrix Factorization: An
+Active-Set-Like Method and Comparisons", SIAM J. Sci. Comput. 2011, algorithm 2): all variables that break an optimality
+condition change sides at once. Where that does not go forward, the problem is solved by the active set method of Lawson
+and Hanson (1974, chapter 23), as Bro and De Jong (1997) write it, which always ends.
+
+`R` problems with `T` variables each.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.balancers.units import TOLERANCE, Array
+
+Mask = NDArray[np.bool_]
+
+PATIENCE = 3  # exchanges of a block without fewer broken conditions
+LARGEST = 2**21  # numbers in one batch of systems: 16 MiB
+
+
+def nnls(system: Array, targets: Array) -> Array:
+    """`argmin_{y >= 0} ½ yᵀ A y - yᵀ b` for a positive definite `A`, and every row `b` of `targets`.
+
+    Exact up to rounding: each row solves the equations of its free variables, and no condition is broken by more than
+    1e-12.
+
+    Args:
+        system: `A [T, T]`, with a diagonal of about 1.
+        targets: `[R, T]`, or `[T]` for one problem.
+
+    Returns:
+        Shaped as `targets`.
+    """
+    if targets.ndim == 1:
+        return nnls(system, targets[None])[0]
+    free = targets > TOLERANCE
+    solutions = solve_free(system, targets, free)
+    broken = _broken(system, targets, solutions, free)
+    fewest, patience = np.full(len(targets), np.inf), np.full(len(targets), PATIENCE)
+    while True:
+        counts = broken.sum(1)
+        patience = np.where(counts < fewest, PATIENCE, patience - 1)
+        fewest = np.minimum(fewest, counts)
+        going = ((counts > 0) & (patience >= 0)).nonzero()[0]
+        if not len(going):
+            break
+        free[going] ^= broken[going]
+        solutions[going] = solve_free(system, targets[going], free[going])
+        broken[going] = _broken(system, targets[going], solutions[going], free[going])
+    for row in broken.any(1).nonzero()[0]:
+        solutions[row] = lawson_hanson(system, targets[row])
+    return np.maximum(solutions, 0.0)
+
+
+def _broken(system: Array, targets: Array, solutions: Array, free: Mask) -> Mask:
+    """Free variables below 0, and fixed ones along which the objective falls, `[R, T]`."""
+    return np.where(free, -solutions, targets - solutions @ system) > TOLERANCE
+
+
+def solve_free(system: Array, targets: Array, free: Mask) -> Array:
+    """The minimum over the free variables of each row, 0 for the others, `[R, T]`.
+
+    The systems of a batch are as large as its row with most free variables; the others are filled up with ones.
+    """
+    counts = free.sum(1)
+    most = int(counts.max(initial=0))
+    solutions = np.zeros_like(targets)
+    if most == 0:
+        return solutions
+    rows = max(1, LARGEST // most**2)
+    if len(targets) > rows:
+        parts = [solve_free(system, targets[i : i + rows], free[i : i + rows]) for i in range(0, len(targets), rows)]
+        return np.concatenate(parts)
+    if most == free.shape[1]:
+        index, padding = np.broadcast_to(np.arange(most), targets.shape), ~free
+    else:
+        index = np.argsort(~free, axis=1, kind="stable")[:, :most]  # free ones first
+        padding = np.arange(most) >= counts[:, None]
+    systems = system[index[:, :, None], index[:, None, :]]
+    if padding.any():
+        systems[padding[:, :, None] | padding[:, None, :]] = 0.0
+        row, place = padding.nonzero()
+        systems[row, place, place] = 1.0
+    goals = np.where(padding, 0.0, np.take_along_axis(targets, index, 1))
+    np.put_along_axis(solutions, index, np.linalg.solve(systems, goals[:, :, None])[:, :, 0], 1)
+    return solutions
+
+
+def lawson_hanson(system: Array, target: Array) -> Array:
+    """One problem, for `target [T]`.
+
+    Lawson and Hanson free one variable at a time. Here every variable along which the objective falls is freed at
+    once: along the way to the new minimum the objective falls, so at least one of them goes up and is kept. The
+    objective falls strictly either way, so no set of free variables comes back.
+    """
+    solution = np.zeros_like(target)
+    free = target > TOLERANCE
+    _descend(system, target, solution, free)
+    for _ in range(3 * len(target)):
+        descent = np.where(free, 0.0, target - system @ solution)
+        if descent.max() <= TOLERANCE:
+            break
+        free |= descent > TOLERANCE
+        _descend(system, target, solution, free)
+    return solution
+
+
+def _descend(system: Array, target: Array, solution: Array, free: Mask) -> None:
+    """Move `solution` to the minimum over the `free` variables, fixing at 0 those that would become negative."""
+    while free.any():
+        goal = np.linalg.solve(system[np.ix_(free, free)], target[free])
+        if (goal > 0).all():
+            solution[free] = goal
+            return
+        now = solution[free]
+        with np.errstate(invalid="ignore"):
+            reach = np.where(goal > 0, np.inf, now / np.maximum(now - goal, np.finfo(np.float64).tiny))
+        blocked = reach == reach.min()
+        moved = now + reach.min() * (goal - now)
+        solution[free] = np.where(blocked, 0.0, moved)
+        free[np.flatnonzero(free)[blocked]] = False
