@@ -5,7 +5,7 @@ import pytest
 import quadprog
 
 from trunkline.balancers.dual_cone import project_weights
-from trunkline.balancers.least_squares import lawson_hanson, nnls
+from trunkline.balancers.least_squares import nnls
 
 
 def random_rows(seed: int, tasks: int, width: int) -> np.ndarray:

@@ -21,7 +21,7 @@ PATIENCE = 3  # exchanges of a block without fewer broken conditions
 LARGEST = 2**21  # numbers in one batch of systems: 16 MiB
 
 
-def nnls(system: Array, targets: Array) -> Array:
+def nnls(system: Array, targets: Array, guess: Mask | None = None) -> Array:
     """`argmin_{y >= 0} ½ yᵀ A y - yᵀ b` for a positive definite `A`, and every row `b` of `targets`.
 
     Exact up to rounding: each row solves the equations of its free variables, and no condition is broken by more than
@@ -30,13 +30,14 @@ def nnls(system: Array, targets: Array) -> Array:
     Args:
         system: `A [T, T]`, with a diagonal of about 1.
         targets: `[R, T]`, or `[T]` for one problem.
+        guess: shaped as `targets`, which variables may be positive.
 
     Returns:
         Shaped as `targets`.
     """
     if targets.ndim == 1:
-        return nnls(system, targets[None])[0]
-    free = targets > TOLERANCE
+        return nnls(system, targets[None], None if guess is None else guess[None])[0]
+    free = targets > TOLERANCE if guess is None else guess.copy()
     solutions = solve_free(system, targets, free)
     broken = _broken(system, targets, solutions, free)
     fewest, patience = np.full(len(targets), np.inf), np.full(len(targets), PATIENCE)
@@ -44,13 +45,13 @@ def nnls(system: Array, targets: Array) -> Array:
         counts = broken.sum(1)
         patience = np.where(counts < fewest, PATIENCE, patience - 1)
         fewest = np.minimum(fewest, counts)
-        going = ((counts > 0) & (patience >= 0)).nonzero()[0]
+        going = np.flatnonzero((counts > 0) & (patience >= 0))
         if not len(going):
             break
         free[going] ^= broken[going]
         solutions[going] = solve_free(system, targets[going], free[going])
         broken[going] = _broken(system, targets[going], solutions[going], free[going])
-    for row in broken.any(1).nonzero()[0]:
+    for row in np.flatnonzero(broken.any(1)):
         solutions[row] = lawson_hanson(system, targets[row])
     return np.maximum(solutions, 0.0)
 
@@ -69,6 +70,10 @@ def solve_free(system: Array, targets: Array, free: Mask) -> Array:
     most = int(counts.max(initial=0))
     solutions = np.zeros_like(targets)
     if most == 0:
+        return solutions
+    if len(targets) == 1:
+        own = free[0].nonzero()[0]
+        solutions[0, own] = np.linalg.solve(system[np.ix_(own, own)], targets[0, own])
         return solutions
     rows = max(1, LARGEST // most**2)
     if len(targets) > rows:
@@ -116,7 +121,7 @@ def _descend(system: Array, target: Array, solution: Array, free: Mask) -> None:
             solution[free] = goal
             return
         now = solution[free]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             reach = np.where(goal > 0, np.inf, now / np.maximum(now - goal, np.finfo(np.float64).tiny))
         blocked = reach == reach.min()
         moved = now + reach.min() * (goal - now)

@@ -1,0 +1,74 @@
+"""The positive solution of `G w = w^(-1/α)`: Nash bargaining at α = 1, α-fairness in general.
+
+With `v_t = ‖g_t‖ w_t`, cosines `C` and `p = 1/α` the equations are `(C v)_t = q_t v_t^(-p)`, `q_t = ‖g_t‖^(p-1)`: the
+gradient of a strictly convex function of `v > 0` is zero. Newton's method finds it; no step takes a variable nearer to
+0 than a hundredth of it, nor goes past the point where the function rises by half as much as it fell at first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trunkline.balancers.units import TOLERANCE, Array, strictly_convex
+
+ACCURATE = 1e-13  # of q_t v_t^(-p), relative
+ROUNDING = 1e-15  # of Σ_j v_j, of which (C v)_t is a difference
+STEPS = 200
+LARGEST = 1e6  # a solution beyond it belongs to gradients whose hull has 0 in it, up to their rounding
+
+
+def solve_fairness(cosines: Array, norms: Array, power: float) -> Array:
+    """`w > 0` with `Σ_j ‖g_i‖ C_ij ‖g_j‖ w_j = w_i^(-power)`, `[A]`.
+
+    Where 0 is a positive combination of the gradients there is none. The cosines get a ridge of 1e-12 then: weights are
+    large, but finite, and the update `Jᵀ w` they make is not longer than the equations ask for.
+
+    Args:
+        cosines: `[A, A]`.
+        norms: `[A]`, positive.
+        power: 1/α, positive.
+    """
+    unit = np.exp(np.log(norms).mean())
+    rates = (norms / unit) ** (power - 1)
+    scale = unit ** ((power - 1) / (power + 1))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        solution = _newton(cosines, rates, power)
+        if solution is None:
+            ridge = strictly_convex(cosines) + TOLERANCE * np.eye(len(cosines))
+            solution = _newton(ridge, rates, power, largest=np.inf)
+    assert solution is not None
+    return scale * solution / norms
+
+
+def _newton(cosines: Array, rates: Array, power: float, *, largest: float = LARGEST) -> Array | None:
+    """The `v` above; `None` where it is not found."""
+    start = rates ** (1 / (1 + power))  # exact for orthogonal gradients
+    length = start @ cosines @ start
+    v = start * (start @ start / length if length > 0 else 1.0) ** (1 / (1 + power))
+    product, limit = cosines @ v, largest * v
+    for _ in range(STEPS):
+        wanted = rates * v**-power
+        missing = wanted - product
+        if (np.abs(missing) <= ACCURATE * wanted + ROUNDING * v.sum()).all():
+            return v
+        if not (v < limit).all():
+            return None
+        hessian = cosines.copy()
+        hessian.flat[:: len(v) + 1] += power * wanted / v
+        newton: Array = np.linalg.solve(hessian, missing)
+        v = _advance(cosines, rates, power, v, missing, newton)
+        product = cosines @ v
+    return v if largest == np.inf else None
+
+
+def _advance(cosines: Array, rates: Array, power: float, v: Array, missing: Array, step: Array) -> Array:
+    """As much of a Newton step as is safe."""
+    along = cosines @ step
+    fall = missing @ step  # positive
+    share = min(1.0, 0.99 / max(0.99, -(step / v).min()))
+    for _ in range(30):
+        new: Array = v + share * step
+        if (rates * new**-power - rates * v**-power + missing - share * along) @ step >= -0.5 * fall:
+            break
+        share /= 2
+    return new
