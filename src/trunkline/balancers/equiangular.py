@@ -18,8 +18,7 @@ def equiangular(cosines: Array) -> Array:
     ones = np.ones(len(cosines))
     try:
         if np.linalg.cholesky(cosines).diagonal().min(initial=1.0) ** 2 > INDEPENDENT:
-            independent: Array = np.linalg.solve(cosines, ones)
-            return independent
+            return np.linalg.solve(cosines, ones).astype(np.float64, copy=False)
     except np.linalg.LinAlgError:
         pass
     values, vectors = np.linalg.eigh(cosines)

@@ -55,7 +55,7 @@ def _newton(cosines: Array, rates: Array, power: float, *, largest: float = LARG
             return None
         hessian = cosines.copy()
         hessian.flat[:: len(v) + 1] += power * wanted / v
-        newton: Array = np.linalg.solve(hessian, missing)
+        newton = np.linalg.solve(hessian, missing).astype(np.float64, copy=False)
         v = _advance(cosines, rates, power, v, missing, newton)
         product = cosines @ v
     return v if largest == np.inf else None

@@ -7,8 +7,8 @@ claim 3.1 and algorithm 1: the Nash bargaining solution is `Σ_t α_t g_t` with
 
 that is, `α_t (G α)_t = 1` for all tasks. Its length is √T, whatever the gradients' lengths.
 
-The authors' code does two things that the paper does not say: it solves for `G / ‖G‖_F`, which makes the update longer
-by `√‖G‖_F`, and it shortens that to a norm of 1. `max_norm` does both.
+The authors' code shortens the update to a norm of 1, which the paper does not say, and which is so of every update of
+two tasks or more. `max_norm` does that.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ def nash_mtl_weights(gramian: Tensor, *, max_norm: float | None = None) -> Tenso
 
     Args:
         gramian: `[T, T]`.
-        max_norm: `None` for the paper's equation; a number to have the update of the authors' code, no longer than it.
+        max_norm: weights of an update that would be longer are made smaller, alike.
     """
     array = as_array(gramian)
     weights = _bargain(array)
     if max_norm is None:
         return as_weights(weights, gramian)
-    weights = weights * math.sqrt(float(np.linalg.norm(array)))
     length = math.sqrt(max(0.0, float(weights @ array @ weights)))
     return as_weights(weights * (max_norm / length) if length > max_norm else weights, gramian)
 
@@ -58,8 +57,7 @@ class NashMTL(GramianBalancer):
     """Every task gains the same share: no task's gradient length counts.
 
     Args:
-        max_norm: `None` for the paper's equation, whose update has the length √T. With a number, the update of the
-            authors' code, which is as long as the gradients are, but not longer than this; their default is 1.
+        max_norm: of the update, which has the length √T without it. The authors' code has 1.
     """
 
     def __init__(self, max_norm: float | None = None) -> None:
