@@ -100,7 +100,9 @@ def test_c_zero_is_the_mean():
 def test_c_near_one_is_the_direction_of_mgda():
     """Section 3.1: with growing c the update turns to MGDA's."""
     rows = conflicting_rows(0, 4, pull=0.5)
-    update, shortest = (weigh(gramian_of(rows)) @ rows for weigh in (lambda g: cagrad_weights(g, c=100.0), mgda_weights))
+    update, shortest = (
+        weigh(gramian_of(rows)) @ rows for weigh in (lambda g: cagrad_weights(g, c=100.0), mgda_weights)
+    )
     assert torch.cosine_similarity(update, shortest, dim=0) > 1 - 1e-3
 
 

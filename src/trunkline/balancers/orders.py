@@ -32,9 +32,11 @@ class RandomOrders(nn.Module):
 
     def draw(self, tasks: Sequence[str]) -> NDArray[np.intp]:
         """`[T, T - 1]`: row `i` holds the tasks other than `i`, each order as likely as any other."""
+        step, self.step = self.step, self.step + 1
+        if len(tasks) <= 2:  # nothing to choose
+            return np.arange(len(tasks))[::-1, None][:, : len(tasks) - 1]
         own = np.array([self._salt(task) for task in tasks], dtype=np.uint64)
-        first = scramble(own + scramble(np.array([self.step], dtype=np.uint64)))
-        self.step += 1
+        first = scramble(own + scramble(np.array([step], dtype=np.uint64)))
         keys = scramble(first[:, None] + own)
         np.fill_diagonal(keys, np.iinfo(np.uint64).max)
         return keys.argsort(axis=1)[:, :-1]
