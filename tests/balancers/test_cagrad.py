@@ -1,4 +1,4 @@
-"""CAGrad is the solution of its paper's problem: optimality, bounds, and what it becomes at c = 0 and with 0 in the hull."""
+"""CAGrad solves its paper's problem: optimality, bounds, and what it becomes at c = 0 and with 0 in the hull."""
 
 import math
 

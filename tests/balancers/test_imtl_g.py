@@ -1,4 +1,4 @@
-"""IMTL-G's update has the same cosine with every gradient; what its equation does with mixed signs and dependent rows."""
+"""IMTL-G's update has the same cosine with every gradient; what its equation does with mixed signs and dependence."""
 
 import pytest
 import torch

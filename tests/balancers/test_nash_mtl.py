@@ -144,5 +144,5 @@ def test_class_is_the_function():
     gramian = gramian_of(random_rows(4))
     assert torch.equal(NashMTL().weigh(gramian, list("abcde")), nash_mtl_weights(gramian))
     assert torch.equal(NashMTL(1.0).weigh(gramian, list("abcde")), nash_mtl_weights(gramian, max_norm=1.0))
-    with pytest.raises(ConfigError, match="balancer.max_norm: 0 is no length"):
+    with pytest.raises(ConfigError, match=r"balancer.max_norm: 0 is no length"):
         NashMTL(0).start(["a"])

@@ -47,6 +47,7 @@ def curves(folder: Path) -> list[list[str]]:
         ({}, {"steps": STEPS, "validations": 4}, 7),
         ({"balancer": "uncertainty"}, EVERYTHING, 5),
         ({"balancer": {"type": "upgrad", "level": "last"}}, {**EVERYTHING, "accumulate": 1, "workers": 1}, 10),
+        ({"balancer": {"type": "gradvac", "level": "last", "beta": 0.2}}, {"steps": STEPS, "validations": 4}, 7),
     ],
 )
 def test_interrupted_and_resumed_is_not_interrupted(
