@@ -8,10 +8,11 @@ from __future__ import annotations
 from trunkline.balancers.aligned_mtl import AlignedMTL
 from trunkline.balancers.cagrad import CAGrad
 from trunkline.balancers.conflict_free import ConFIG
-from trunkline.balancers.contract import Balancer, GramianBalancer, LossBalancer, TaskPairs, TaskVector, index_like
+from trunkline.balancers.contract import Balancer, GramianBalancer, LossBalancer, TaskVector, index_like
 from trunkline.balancers.dualproj import DualProj
 from trunkline.balancers.equal import Equal
 from trunkline.balancers.fairgrad import FairGrad
+from trunkline.balancers.gradnorm import GradNorm
 from trunkline.balancers.gradvac import GradVac
 from trunkline.balancers.imtl_g import IMTLG
 from trunkline.balancers.mgda import MGDA
@@ -28,6 +29,7 @@ CATALOG: dict[str, type[Balancer]] = {
     "config": ConFIG,
     "dualproj": DualProj,
     "fairgrad": FairGrad,
+    "gradnorm": GradNorm,
     "gradvac": GradVac,
     "imtl_g": IMTLG,
     "mgda": MGDA,
@@ -47,12 +49,12 @@ __all__ = [
     "DualProj",
     "Equal",
     "FairGrad",
+    "GradNorm",
     "GradVac",
     "GramianBalancer",
     "LossBalancer",
     "NashMTL",
     "PCGrad",
-    "TaskPairs",
     "TaskVector",
     "UPGrad",
     "Uncertainty",

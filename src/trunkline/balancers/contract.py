@@ -8,14 +8,11 @@ task has no entry, never a zero.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -51,6 +48,14 @@ class GramianBalancer(nn.Module, ABC):
 
     def start(self, tasks: Sequence[str]) -> None:
         """Make whatever is kept per task; called once, with every task's name. Keeps nothing by default."""
+
+    def watch(self, losses: Tensor, tasks: Sequence[str]) -> None:
+        """Told, before `weigh`, of the losses whose gradients are weighed. Heeds them not by default.
+
+        Args:
+            losses: `[T']`, float64, on the CPU; NaN where a gradient came from elsewhere.
+            tasks: names, in the order of `losses`.
+        """
 
     @abstractmethod
     def weigh(self, gramian: Tensor, tasks: Sequence[str]) -> Tensor:
@@ -112,52 +117,3 @@ class TaskVector(nn.Module):
                     self.values[self.tasks.index(task)] = value.reshape(())
             else:
                 error_msgs.append(f"{prefix}{task}: one number is wanted, the checkpoint has {tuple(value.shape)}")
-
-
-class TaskPairs(nn.Module):
-    """One number for each ordered pair of tasks, kept on the host; saved and restored by task *names*.
-
-    A checkpoint with other tasks, or the same in another order, gives each pair its own number back; a pair it does
-    not know keeps its first value.
-    """
-
-    def __init__(self, tasks: Sequence[str], value: float) -> None:
-        super().__init__()
-        self.tasks = tuple(tasks)
-        self.values = np.full((len(self.tasks), len(self.tasks)), value)
-
-    def of(self, tasks: Sequence[str]) -> NDArray[np.float64]:
-        """`[T', T']`, those of the tasks given."""
-        return self.values if tuple(tasks) == self.tasks else self.values[self._index(tasks)]
-
-    def keep(self, tasks: Sequence[str], values: NDArray[np.float64]) -> None:
-        """Put `values [T', T']` in the place of what was there."""
-        self.values[self._index(tasks)] = values
-
-    def _index(self, tasks: Sequence[str]) -> tuple[NDArray[np.intp], ...]:
-        place = {task: k for k, task in enumerate(self.tasks)}
-        index = [place[task] for task in tasks]
-        return np.ix_(index, index)
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        destination[f"{prefix}values"] = torch.from_numpy(self.values.copy())
-        destination[f"{prefix}tasks"] = torch.tensor(list(json.dumps(self.tasks).encode()), dtype=torch.uint8)
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        missing = [key for key in (f"{prefix}values", f"{prefix}tasks") if key not in state_dict]
-        missing_keys += missing
-        if missing:
-            return
-        saved = json.loads(bytes(state_dict[f"{prefix}tasks"].tolist()))
-        both = [task for task in saved if task in self.tasks]
-        index = [saved.index(task) for task in both]
-        self.keep(both, state_dict[f"{prefix}values"].cpu().numpy()[np.ix_(index, index)])

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trunkline.balancers.contract import GramianBalancer, TaskPairs
+from trunkline.balancers.contract import GramianBalancer
+from trunkline.balancers.kept import Kept
 from trunkline.balancers.orders import RandomOrders
 from trunkline.balancers.units import Array, as_array, as_weights
 from trunkline.errors import ConfigError
@@ -73,7 +74,7 @@ class GradVac(GramianBalancer):
         seed: of the order in which each task looks at the others. A checkpoint says how far the orders have come.
     """
 
-    targets: TaskPairs
+    targets: Kept
     orders: RandomOrders
 
     def __init__(self, beta: float = 0.01, *, seed: int = 0) -> None:
@@ -84,7 +85,7 @@ class GradVac(GramianBalancer):
         """One target an ordered pair of tasks."""
         if not 0 <= self.beta <= 1:
             raise ConfigError(f"balancer.beta: {self.beta} is no share; 0 up to 1 is")
-        self.targets, self.orders = TaskPairs(tasks, 0.0), RandomOrders(self.seed)
+        self.targets, self.orders = Kept(tasks, 2, 0.0), RandomOrders(self.seed)
 
     def weigh(self, gramian: Tensor, tasks: Sequence[str]) -> Tensor:
         """Algorithm 1."""

@@ -253,17 +253,19 @@ class Engine(nn.Module):
         with torch.autocast(blank.device.type, enabled=False):
             zeros = blank.new_zeros(len(tasks), len(tasks))
             gramian = comparison.gramian([gradients[task] for task in tasks], index, kept, zeros)
-        together = torch.cat([gramian, record.weighing(tasks, gramian).unsqueeze(1)], 1)
+        together = torch.cat([gramian, record.told(tasks, gramian)], 1)
         together = together.to("cpu", torch.float64)  # the one wait for the device
         weighing = together[:, -1].nonzero().flatten()
-        gramian, tasks = together[weighing][:, weighing], tuple(tasks[k] for k in weighing.tolist())
-        weights = dict(zip(tasks, self._balance(gramian, tasks))) if tasks else {}
+        gramian, losses = together[weighing][:, weighing], together[weighing, -2]
+        tasks = tuple(tasks[k] for k in weighing.tolist())
+        weights = dict(zip(tasks, self._balance(gramian, losses, tasks))) if tasks else {}
         record.weights, record.compared, record.gramian = weights, tasks, gramian
         return {task: weights.get(task, 0.0) for task in gradients}
 
-    def _balance(self, gramian: Tensor, tasks: tuple[str, ...]) -> list[float]:
+    def _balance(self, gramian: Tensor, losses: Tensor, tasks: tuple[str, ...]) -> list[float]:
         assert isinstance(self.balancer, GramianBalancer)
         if gramian.diagonal().isfinite().all():
+            self.balancer.watch(losses, tasks)
             weights = self.balancer.weigh(gramian.nan_to_num(nan=0.0), tasks).tolist()
         else:  # overflow: it must show in the gradients, where a gradient scaler or the user looks for it
             weights = [1 / len(tasks)] * len(tasks)

@@ -65,6 +65,7 @@ def _check_weights(balancer: LossBalancer | GramianBalancer, names: Sequence[str
 
 def _weigh(balancer: Any, losses: Tensor, jacobian: Tensor, names: Sequence[str]) -> Tensor:
     if isinstance(balancer, GramianBalancer):
+        balancer.watch(losses, names)
         return balancer.weigh(jacobian @ jacobian.T, names)
     return balancer.weigh(losses.clone().requires_grad_(), names)[1]
 

@@ -1,16 +1,16 @@
-"""Numbers for pairs of tasks are saved and restored by name."""
+"""What balancers keep is saved and restored by the names of tasks."""
 
 import numpy as np
 import pytest
 import torch
 
-from trunkline.balancers import TaskPairs
+from trunkline.balancers.kept import Kept
 
 TASKS = ["a", "b.c", 'd "e" ü']
 
 
-def pairs(tasks: list[str], values: np.ndarray) -> TaskPairs:
-    made = TaskPairs(tasks, 0.0)
+def pairs(tasks: list[str], values: np.ndarray) -> Kept:
+    made = Kept(tasks, 2, 0.0)
     made.values[:] = values
     return made
 
@@ -40,3 +40,18 @@ def test_state_is_tensors_and_does_not_follow_later_steps():
 def test_a_checkpoint_without_them_is_missed():
     with pytest.raises(RuntimeError, match=r"Missing key.*values"):
         pairs(TASKS, np.zeros((3, 3))).load_state_dict({})
+
+
+def test_several_numbers_a_task():
+    made = Kept(TASKS, 1, [1.0, 2.0])
+    assert made.of(TASKS[1:]).tolist() == [[1, 2], [1, 2]]
+    made.keep([TASKS[2]], np.array([[3.0, 4.0]]))
+    other = Kept([TASKS[2], "new"], 1, [0.0, 0.0])
+    other.load_state_dict(made.state_dict())
+    assert other.values.tolist() == [[3, 4], [0, 0]]
+
+
+def test_what_is_asked_for_is_a_copy():
+    made = pairs(TASKS, np.zeros((3, 3)))
+    made.of(TASKS)[:] = 1
+    assert made.values.max() == 0
