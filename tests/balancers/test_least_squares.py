@@ -52,7 +52,7 @@ def test_optimality_of_anything(seed, tasks, width, rows):
 
 
 def test_what_pivoting_does_not_solve_is_solved_all_the_same(monkeypatch):
-    monkeypatch.setattr(least_squares, "PATIENCE", -1)
+    monkeypatch.setattr(least_squares, "EXCHANGES", 1)
     system, targets = problem(3, 12, 30, 5)
     assert_optimal(system, targets, nnls(system, targets), 1e-10)
 
@@ -74,5 +74,8 @@ def test_large_batches_are_solved_in_parts(monkeypatch):
     system, targets = problem(2, 10, 25, 9)
     free = targets > 0
     whole = solve_free(system, targets, free)
-    monkeypatch.setattr(least_squares, "LARGEST", 200)
-    np.testing.assert_allclose(solve_free(system, targets, free), whole, atol=1e-13)
+    for small in (0, 24):
+        for largest in (0, 200):
+            monkeypatch.setattr(least_squares, "LARGEST", largest)
+            monkeypatch.setattr(least_squares, "SMALL", small)
+            np.testing.assert_allclose(solve_free(system, targets, free), whole, atol=1e-13)

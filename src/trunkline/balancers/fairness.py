@@ -14,6 +14,7 @@ from trunkline.balancers.units import TOLERANCE, Array, strictly_convex
 ACCURATE = 1e-13  # of q_t v_t^(-p), relative
 ROUNDING = 1e-15  # of Σ_j v_j, of which (C v)_t is a difference
 STEPS = 200
+HALVINGS = 30  # of a step
 LARGEST = 1e6  # a solution beyond it belongs to gradients whose hull has 0 in it, up to their rounding
 
 
@@ -32,43 +33,44 @@ def solve_fairness(cosines: Array, norms: Array, power: float) -> Array:
     rates = (norms / unit) ** (power - 1)
     scale = unit ** ((power - 1) / (power + 1))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        solution = _newton(cosines, rates, power)
-        if solution is None:
+        solution, found = _newton(cosines, rates, power)
+        if not found:
             ridge = strictly_convex(cosines) + TOLERANCE * np.eye(len(cosines))
-            solution = _newton(ridge, rates, power, largest=np.inf)
-    assert solution is not None
+            solution, _ = _newton(ridge, rates, power, largest=np.inf)
     return scale * solution / norms
 
 
-def _newton(cosines: Array, rates: Array, power: float, *, largest: float = LARGEST) -> Array | None:
-    """The `v` above; `None` where it is not found."""
+def _newton(cosines: Array, rates: Array, power: float, *, largest: float = LARGEST) -> tuple[Array, bool]:
+    """The `v` above, or the last one where it is not found, and whether it is."""
     start = rates ** (1 / (1 + power))  # exact for orthogonal gradients
     length = start @ cosines @ start
     v = start * (start @ start / length if length > 0 else 1.0) ** (1 / (1 + power))
-    product, limit = cosines @ v, largest * v
+    limit = largest * v
     for _ in range(STEPS):
-        wanted = rates * v**-power
+        product, wanted = cosines @ v, rates * v**-power
         missing = wanted - product
         if (np.abs(missing) <= ACCURATE * wanted + ROUNDING * v.sum()).all():
-            return v
-        if not (v < limit).all():
-            return None
+            return v, True
         hessian = cosines.copy()
         hessian.flat[:: len(v) + 1] += power * wanted / v
-        newton = np.linalg.solve(hessian, missing).astype(np.float64, copy=False)
-        v = _advance(cosines, rates, power, v, missing, newton)
-        product = cosines @ v
-    return v if largest == np.inf else None
+        try:
+            new = _advance(cosines, rates, power, v, missing, np.linalg.solve(hessian, missing).astype(float))
+        except np.linalg.LinAlgError:
+            break
+        if new is None or not (new < limit).all():
+            break
+        v = new
+    return v, False
 
 
-def _advance(cosines: Array, rates: Array, power: float, v: Array, missing: Array, step: Array) -> Array:
-    """As much of a Newton step as is safe."""
+def _advance(cosines: Array, rates: Array, power: float, v: Array, missing: Array, step: Array) -> Array | None:
+    """As much of a Newton step as is safe; `None` where no part of it is, since the function is not convex."""
     along = cosines @ step
-    fall = missing @ step  # positive
+    fall = missing @ step
     share = min(1.0, 0.99 / max(0.99, -(step / v).min()))
-    for _ in range(30):
+    for _ in range(HALVINGS):
         new: Array = v + share * step
         if (rates * new**-power - rates * v**-power + missing - share * along) @ step >= -0.5 * fall:
-            break
+            return new
         share /= 2
-    return new
+    return None

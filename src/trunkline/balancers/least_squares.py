@@ -2,8 +2,8 @@
 
 Which variables are free is found by block principal pivoting (Kim and Park, "Fast Nonnegative Matrix Factorization: An
 Active-Set-Like Method and Comparisons", SIAM J. Sci. Comput. 2011, algorithm 2): all variables that break an optimality
-condition change sides at once. Where that does not go forward, the problem is solved by the active set method of Lawson
-and Hanson (1974, chapter 23), as Bro and De Jong (1997) write it, which always ends.
+condition change sides at once. Few exchanges do for most problems; one that takes more is solved by the active set
+method of Lawson and Hanson (1974, chapter 23), as Bro and De Jong (1997) write it, which always ends.
 
 `R` problems with `T` variables each.
 """
@@ -17,7 +17,8 @@ from trunkline.balancers.units import TOLERANCE, Array
 
 Mask = NDArray[np.bool_]
 
-PATIENCE = 3  # exchanges of a block without fewer broken conditions
+EXCHANGES = 10  # of blocks, before a problem is solved in the way that always ends
+SMALL = 24  # variables, of which there is nothing to be gained by leaving the fixed ones out of a system
 LARGEST = 2**21  # numbers in one batch of systems: 16 MiB
 
 
@@ -40,18 +41,16 @@ def nnls(system: Array, targets: Array, guess: Mask | None = None) -> Array:
     free = targets > TOLERANCE if guess is None else guess.copy()
     solutions = solve_free(system, targets, free)
     broken = _broken(system, targets, solutions, free)
-    fewest, patience = np.full(len(targets), np.inf), np.full(len(targets), PATIENCE)
-    while True:
-        counts = broken.sum(1)
-        patience = np.where(counts < fewest, PATIENCE, patience - 1)
-        fewest = np.minimum(fewest, counts)
-        going = np.flatnonzero((counts > 0) & (patience >= 0))
+    going = np.flatnonzero(broken.any(1))
+    for _ in range(EXCHANGES):
         if not len(going):
             break
-        free[going] ^= broken[going]
-        solutions[going] = solve_free(system, targets[going], free[going])
-        broken[going] = _broken(system, targets[going], solutions[going], free[going])
-    for row in np.flatnonzero(broken.any(1)):
+        own, sides = targets[going], free[going] ^ broken[going]
+        found = solve_free(system, own, sides)
+        free[going], solutions[going] = sides, found
+        broken[going] = _broken(system, own, found, sides)
+        going = going[broken[going].any(1)]
+    for row in going:
         solutions[row] = lawson_hanson(system, targets[row])
     return np.maximum(solutions, 0.0)
 
@@ -66,31 +65,33 @@ def solve_free(system: Array, targets: Array, free: Mask) -> Array:
 
     The systems of a batch are as large as its row with most free variables; the others are filled up with ones.
     """
-    counts = free.sum(1)
-    most = int(counts.max(initial=0))
-    solutions = np.zeros_like(targets)
-    if most == 0:
-        return solutions
+    size = len(system)
+    most = size if size <= SMALL else int(free.sum(1).max(initial=0))
     if len(targets) == 1:
-        own = free[0].nonzero()[0]
-        solutions[0, own] = np.linalg.solve(system[np.ix_(own, own)], targets[0, own])
-        return solutions
-    rows = max(1, LARGEST // most**2)
+        return _solve_one(system, targets, free)
+    rows = max(1, LARGEST // max(1, most**2))
     if len(targets) > rows:
         parts = [solve_free(system, targets[i : i + rows], free[i : i + rows]) for i in range(0, len(targets), rows)]
         return np.concatenate(parts)
-    if most == free.shape[1]:
-        index, padding = np.broadcast_to(np.arange(most), targets.shape), ~free
-    else:
-        index = np.argsort(~free, axis=1, kind="stable")[:, :most]  # free ones first
-        padding = np.arange(most) >= counts[:, None]
+    if most == size:
+        return _solve_batch(system, targets, free)
+    index = np.argsort(~free, axis=1, kind="stable")[:, :most]  # free ones first
     systems = system[index[:, :, None], index[:, None, :]]
-    if padding.any():
-        systems[padding[:, :, None] | padding[:, None, :]] = 0.0
-        row, place = padding.nonzero()
-        systems[row, place, place] = 1.0
-    goals = np.where(padding, 0.0, np.take_along_axis(targets, index, 1))
-    np.put_along_axis(solutions, index, np.linalg.solve(systems, goals[:, :, None])[:, :, 0], 1)
+    found = _solve_batch(systems, np.take_along_axis(targets, index, 1), np.take_along_axis(free, index, 1))
+    solutions = np.zeros_like(targets)
+    np.put_along_axis(solutions, index, found, 1)
+    return solutions
+
+
+def _solve_batch(systems: Array, targets: Array, free: Mask) -> Array:
+    ones = np.eye(systems.shape[-1])
+    systems = np.where(free[:, :, None] & free[:, None, :], systems, ones)
+    return np.linalg.solve(systems, np.where(free, targets, 0.0)[:, :, None]).astype(float, copy=False)[:, :, 0]
+
+
+def _solve_one(system: Array, targets: Array, free: Mask) -> Array:
+    solutions, own = np.zeros_like(targets), np.flatnonzero(free[0])
+    solutions[0, own] = np.linalg.solve(system[np.ix_(own, own)], targets[0, own])
     return solutions
 
 
