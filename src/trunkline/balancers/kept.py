@@ -33,14 +33,16 @@ class Kept(nn.Module):
 
     def of(self, tasks: Sequence[str]) -> NDArray[np.float64]:
         """Those of the tasks given, a copy."""
-        values: NDArray[np.float64] = self.values[self._index(tasks)]
+        values: NDArray[np.float64] = self.values[self._index(tasks)].copy()
         return values
 
     def keep(self, tasks: Sequence[str], values: NDArray[np.float64]) -> None:
         """Put `values` in the place of what was there."""
         self.values[self._index(tasks)] = values
 
-    def _index(self, tasks: Sequence[str]) -> tuple[NDArray[np.intp], ...]:
+    def _index(self, tasks: Sequence[str]) -> tuple[Any, ...]:
+        if tuple(tasks) == self.tasks:
+            return (slice(None),) * self.axes
         place = {task: k for k, task in enumerate(self.tasks)}
         return _every([place[task] for task in tasks], self.axes)
 
