@@ -56,17 +56,6 @@ def test_is_the_sum_without_conflict():
     assert balancer.weigh(gramian_of(random_rows(0).abs()), NAMES[:5]).tolist() == [1.0] * 5
 
 
-def test_last_projection_is_final():
-    """Each gradient ends up without conflict with the task it looked at last."""
-    rows = conflicting_rows(2, 6, pull=0.99, ratio=100.0)
-    orders = RandomOrders(0).draw(NAMES[:6])
-    for i in range(6):
-        alone = rows[i].clone()
-        for j in orders[i]:
-            alone -= min(0.0, float(alone @ rows[j])) / rows[j].square().sum() * rows[j]
-        assert alone @ rows[orders[i][-1]] > -1e-9
-
-
 @pytest.mark.parametrize("ratio", [1e-3, 1.0, 1e3])
 def test_nearly_opposed_pair(ratio):
     rows = pair(-0.99, ratio)

@@ -82,7 +82,7 @@ def _worst_off(system: Array, gains: Array, inverse: Array, harmless: Array) -> 
 
 
 class CAGrad(GramianBalancer):
-    """Between the mean (c = 0) and MGDA's direction.
+    """The worst off task gains most, near the mean gradient.
 
     Args:
         c: how far from the mean gradient the update may be, as a share of its length: 0 up to 1, at which nothing holds

@@ -34,7 +34,7 @@ def config_weights(gramian: Tensor) -> Tensor:
 
 
 class ConFIG(GramianBalancer):
-    """IMTL-G's direction, longer the more the tasks agree on it."""
+    """The same cosine with every task's gradient, as IMTL-G; longer the more the tasks agree."""
 
     def weigh(self, gramian: Tensor, tasks: Sequence[str]) -> Tensor:
         """Equations 2 and 3."""

@@ -58,7 +58,9 @@ def adam_step(moments: Array, slopes: Array, *, rate: float) -> tuple[Array, Arr
 
 
 class GradNorm(GramianBalancer):
-    """All weights start at 1. A task that is absent keeps its weight.
+    """Tasks that have learned less get longer gradients.
+
+    All weights start at 1. A task that is absent keeps its weight.
 
     Args:
         alpha: how strongly tasks are held to one rate of training; 0 holds all gradients to one length.

@@ -67,7 +67,9 @@ def _cotangent(cosine: Array) -> Array:
 
 
 class GradVac(GramianBalancer):
-    """The first step is PCGrad's: all targets are 0 then.
+    """Gradients of two tasks are turned until they are as similar as they usually are.
+
+    The first step is PCGrad's: all targets are 0 then.
 
     Args:
         beta: how much of a pair's usual similarity is new in each step.

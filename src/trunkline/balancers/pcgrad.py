@@ -51,7 +51,7 @@ def _project(gramian: Array, orders: NDArray[np.intp]) -> Array:
 
 
 class PCGrad(GramianBalancer):
-    """Without conflict, the plain sum of the gradients.
+    """Each gradient gives up what conflicts with the others; without conflict, the plain sum of the gradients.
 
     Args:
         seed: of the order in which each task looks at the others. A checkpoint says how far the orders have come.
