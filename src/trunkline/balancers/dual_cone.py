@@ -29,9 +29,24 @@ def project_weights(gramian: Array) -> Array:
     active, norms, cosines, size = as_units(gramian)
     weights = np.eye(size)
     if len(active) > 1:
-        shares = nnls(strictly_convex(cosines), -cosines)
+        system = strictly_convex(cosines)
+        shares = _cancelling(cosines, system) if system is not cosines else None
+        shares = nnls(system, -cosines) if shares is None else shares
         weights[np.ix_(active, active)] += shares * norms[:, None] / norms
     return weights
+
+
+def _cancelling(cosines: Array, system: Array) -> Array | None:
+    """What is added to each unit gradient if the cone is that of directions which change nothing, else `None`.
+
+    It is, if a combination of the gradients in which all have positive weights is zero: it is then the projection of
+    every gradient. Where there are more tasks than dimensions this is usual, and T problems need not be solved.
+    """
+    weights = 1.0 + nnls(system, -cosines.sum(1))
+    ridge = system[0, 0] - cosines[0, 0]
+    if np.abs(cosines @ weights).max() > 100 * ridge * weights.max():
+        return None
+    return weights / weights[:, None] - np.eye(len(weights))
 
 
 def _project_pair(gramian: Array) -> Array:
