@@ -63,15 +63,19 @@ def _worst_off(system: Array, gains: Array, inverse: Array, harmless: Array) -> 
         inverse: `[A]`, one over the norm of each gradient.
         harmless: `[A]`, the shortest weights with `ν = 0`.
     """
-    z, nu = harmless, 0.0
+    z, nu, last = harmless, 0.0, 0.0
     if z @ system @ z <= 1.0:  # from above, where the length falls to 1 without passing it
         nu = ((gains + 1.0) / inverse).min()
         z = nnls(system, nu * inverse - gains)
     for step in range(STEPS):
         free = z > 0
+        if not free.any():  # too low: the mean gives as much
+            nu = (nu + last) / 2
+            z = nnls(system, nu * inverse - gains)
+            continue
         p, q = np.linalg.solve(system[np.ix_(free, free)], np.stack([inverse[free], gains[free]], 1)).T  # z = ν p - q
         a, b, e = inverse[free] @ p, inverse[free] @ q, gains[free] @ q  # ‖û‖² = a ν² - 2 b ν + e
-        square = a * nu**2 - 2 * b * nu + e
+        square = z @ system @ z
         root = b**2 - a * (e - 1.0)
         newton = nu + (1.0 - math.sqrt(square)) * math.sqrt(square) / (a * nu - b)
         last, nu = nu, (b + math.sqrt(root)) / a if root > 0 and step < STEPS // 2 else newton
