@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 # The library's own CPU work is small; two OpenMP threads on a busy machine are slower than one.
 ENV := OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test lint test-slow bench bench-step clean
+.PHONY: demo test lint test-slow bench bench-step bench-solvers clean
 
 demo: $(STAMP)
 	$(ENV) $(BIN)/trunkline demo
@@ -30,6 +30,10 @@ bench: $(STAMP)
 # Parts of it: make bench-step ONLY="--network mlp --tasks 2 10"
 bench-step: $(STAMP)
 	$(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.step $(ONLY)
+
+# TorchJD's solvers need packages of their own; without them the table says so.
+bench-solvers: $(STAMP)
+	$(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks solvers
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "trunkline needs Python 3.11 or newer"'

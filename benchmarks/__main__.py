@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import torch
 
-from benchmarks import wide_table
-from benchmarks.timing import Comparison
+from benchmarks import solvers, wide_table
 
-BENCHMARKS: dict[str, Callable[[], Iterable[Comparison]]] = {"wide_table": wide_table.run}
+
+class Table(Protocol):
+    def table(self) -> str: ...
+
+
+BENCHMARKS: dict[str, Callable[[], Iterable[Table]]] = {"wide_table": wide_table.run, "solvers": solvers.run}
 
 
 def main(names: list[str]) -> None:
@@ -21,8 +26,8 @@ def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread of {os.cpu_count()} cores\n")
     for name in names or BENCHMARKS:
-        for comparison in BENCHMARKS[name]():
-            print(f"{name}: {comparison.table()}\n", flush=True)
+        for measured in BENCHMARKS[name]():
+            print(f"{name}: {measured.table()}\n", flush=True)
 
 
 if __name__ == "__main__":

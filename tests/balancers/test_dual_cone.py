@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import quadprog
 
-from trunkline.balancers.dual_cone import nnls, project_weights
+from trunkline.balancers.dual_cone import project_weights
+from trunkline.balancers.least_squares import nnls
 
 
 def random_rows(seed: int, tasks: int, width: int) -> np.ndarray:
@@ -49,6 +50,24 @@ def test_colinear_duplicated_and_zero_rows():
     a, b = random_rows(0, 2, 6)
     for rows in ([a, a, -a], [a, 2 * a, -3 * a, b], [a, a, a], [a, 0 * a, -a], [a, -a, b, -b, 0 * a]):
         assert_projections(np.stack(rows), 1e-6)
+
+
+@pytest.mark.parametrize(("tasks", "width"), [(4, 1), (10, 3), (40, 12), (100, 20)])
+@pytest.mark.parametrize("ratio", [1.0, 1e3])
+def test_gradients_that_cancel_project_to_nothing(tasks, width, ratio):
+    """More tasks than dimensions: no direction serves all, and none but 0 is left."""
+    for seed in range(3):
+        rows = random_rows(seed, tasks, width)
+        rows[-1] = -rows[:-1].sum(0)  # so that a positive combination is zero
+        rows *= ratio ** np.random.default_rng(seed).uniform(0, 1, (tasks, 1))
+        assert np.abs(project_weights(rows @ rows.T) @ rows).max() < 1e-7 * np.linalg.norm(rows, axis=1).max()
+        assert_projections(rows, 1e-7)
+
+
+def test_a_task_apart_from_those_that_cancel_is_left_alone():
+    a, b = np.eye(2)
+    weights = project_weights(np.stack([a, 2 * a, -a, b]) @ np.stack([a, 2 * a, -a, b]).T)
+    np.testing.assert_allclose(weights[3], [0, 0, 0, 1])
 
 
 def test_zero_gradients_neither_help_nor_hinder():

@@ -49,6 +49,7 @@ def curves(folder: Path) -> list[list[str]]:
         ({"balancer": {"type": "upgrad", "level": "last"}}, {**EVERYTHING, "accumulate": 1, "workers": 1}, 10),
         ({"balancer": {"type": "upgrad", "level": "sketch"}}, {"steps": STEPS, "validations": 4}, 7),
         ({"balancer": {"type": "upgrad", "level": "trunk", "every": 3}}, {"steps": STEPS, "validations": 4}, 7),
+        ({"balancer": {"type": "gradvac", "level": "last", "beta": 0.2}}, {"steps": STEPS, "validations": 4}, 7),
     ],
 )
 def test_interrupted_and_resumed_is_not_interrupted(

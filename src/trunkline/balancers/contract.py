@@ -49,6 +49,14 @@ class GramianBalancer(nn.Module, ABC):
     def start(self, tasks: Sequence[str]) -> None:
         """Make whatever is kept per task; called once, with every task's name. Keeps nothing by default."""
 
+    def watch(self, losses: Tensor, tasks: Sequence[str]) -> None:
+        """Told, before `weigh`, of the losses whose gradients are weighed. Heeds them not by default.
+
+        Args:
+            losses: `[T']`, float64, on the CPU; NaN where a gradient came from elsewhere.
+            tasks: names, in the order of `losses`.
+        """
+
     @abstractmethod
     def weigh(self, gramian: Tensor, tasks: Sequence[str]) -> Tensor:
         """Weights `[T']` such that the shared update is the weighted sum of the tasks' gradients.

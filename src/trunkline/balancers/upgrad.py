@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from trunkline.balancers.contract import GramianBalancer
 from trunkline.balancers.dual_cone import project_weights
+from trunkline.balancers.units import as_array, as_weights
 
 
 def upgrad_weights(gramian: Tensor) -> Tensor:
     """Weights `[T]` of the mean of the projected gradients, from `gramian [T, T]`; solved in float64 on the host."""
-    weights = project_weights(gramian.detach().cpu().double().numpy()).mean(0)
-    return torch.from_numpy(weights).to(gramian)
+    return as_weights(project_weights(as_array(gramian)).mean(0), gramian)
 
 
 class UPGrad(GramianBalancer):

@@ -329,9 +329,10 @@ class Engine(nn.Module):
             level=self.level,
         )  # fmt: skip
 
-    def _balance(self, gramian: Tensor, tasks: tuple[str, ...]) -> list[float]:
+    def _balance(self, gramian: Tensor, losses: Tensor, tasks: tuple[str, ...]) -> list[float]:
         assert isinstance(self.balancer, GramianBalancer)
         if gramian.diagonal().isfinite().all():
+            self.balancer.watch(losses, tasks)
             weights = self.balancer.weigh(gramian.nan_to_num(nan=0.0), tasks).tolist()
         else:  # overflow: it must show in the gradients, where a gradient scaler or the user looks for it
             weights = [1 / len(tasks)] * len(tasks)

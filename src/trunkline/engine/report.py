@@ -34,13 +34,14 @@ class Record:
     compared: tuple[str, ...] = ()
     gramian: Tensor | None = None
 
-    def weighing(self, tasks: Sequence[str], like: Tensor) -> Tensor:
-        """Which of these tasks' labels weigh anything, `[len(tasks)]`, as numbers like `like`; no waiting.
+    def told(self, tasks: Sequence[str], like: Tensor) -> Tensor:
+        """These tasks' losses, and which of their labels weigh anything, `[len(tasks), 2]` like `like`; no waiting.
 
-        A gradient that came from elsewhere than the total has no labels, and counts.
+        A gradient that came from elsewhere than the total has neither loss (NaN) nor labels, and counts.
         """
         place = {task: k for k, task in enumerate(self.tasks)}
-        known = torch.cat([self.weighs.to(like), like.new_ones(1)])
+        known = torch.stack([self.losses.to(like), self.weighs.to(like)], 1)
+        known = torch.cat([known, like.new_tensor([[float("nan"), 1.0]])])
         return known[index_like([place.get(task, len(place)) for task in tasks], like)]
 
     def describe(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def judged(
     blank: Tensor,
     record: Record,
     reuse: Reuse | None,
-    balance: Callable[[Tensor, tuple[str, ...]], Sequence[float]],
+    balance: Callable[[Tensor, Tensor, tuple[str, ...]], Sequence[float]],
     level: Level,
 ) -> Verdict:
     """Compare the gradients, or reuse the weights of the last comparison; written down in the record.
@@ -48,7 +48,7 @@ def judged(
         blank: a zero, on the device and in the precision wanted.
         record: of this step.
         reuse: weights that serve several steps.
-        balance: `(gramian [T, T], tasks) -> weights`, on the host.
+        balance: `(gramian [T, T], losses [T], tasks) -> weights`, on the host.
         level: for errors.
     """
     reads = sum_counts([any(g is not None for g in own) for own in gradients.values()])
@@ -62,11 +62,12 @@ def judged(
     with torch.autocast(blank.device.type, enabled=False), explained(level):
         zeros = blank.new_zeros(len(tasks), len(tasks))
         gramian = comparison.gramian([gradients[task] for task in tasks], index, kept, zeros)
-    together = torch.cat([gramian, record.weighing(tasks, gramian).unsqueeze(1)], 1)
+    together = torch.cat([gramian, record.told(tasks, gramian)], 1)
     together = together.to("cpu", torch.float64)  # the one wait for the device
     weighing = together[:, -1].nonzero().flatten()
-    gramian, compared = together[weighing][:, weighing], tuple(tasks[k] for k in weighing.tolist())
-    weights = dict(zip(compared, balance(gramian, compared))) if compared else {}
+    gramian, losses = together[weighing][:, weighing], together[weighing, -2]
+    compared = tuple(tasks[k] for k in weighing.tolist())
+    weights = dict(zip(compared, balance(gramian, losses, compared))) if compared else {}
     record.weights, record.compared, record.gramian = weights, compared, gramian
     if reuse is not None and gramian.diagonal().isfinite().all():
         reuse.keep(weights, gramian)

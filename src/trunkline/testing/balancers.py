@@ -15,9 +15,9 @@ from trunkline.testing.shared import check_constructor
 
 
 def check_balancer(balancer: LossBalancer | GramianBalancer, *, tasks: int = 3, seed: int = 0) -> None:
-    """Order of tasks does not matter, absent tasks have no say, one task and 100 are fine, state survives.
+    """Order of tasks does not matter, absent tasks have no say, one task and 100 are fine, state survives by name.
 
-    A Gramian balancer also gives finite weights on zero and colinear gradients.
+    A Gramian balancer also gives finite weights on zero, colinear, opposed, tiny and very unequal gradients.
     """
     check_constructor(balancer)
     generator = torch.Generator().manual_seed(seed)
@@ -38,8 +38,13 @@ def check_balancer(balancer: LossBalancer | GramianBalancer, *, tasks: int = 3, 
     restored = copy.deepcopy(balancer)
     restored.start(names)
     restored.load_state_dict(first.state_dict())
+    others = copy.deepcopy(balancer)
+    others.start(["new", *names[::-1]])
+    others.load_state_dict(first.state_dict())
+    expected = _weigh(first, values, jacobian, names)
+    torch.testing.assert_close(_weigh(restored, values, jacobian, names), expected, msg="state does not survive")
     torch.testing.assert_close(
-        _weigh(restored, values, jacobian, names), _weigh(first, values, jacobian, names), msg="state does not survive"
+        _weigh(others, values, jacobian, names), expected, msg="state does not go with the names of tasks"
     )
     _check_absence(balancer, names)
 
@@ -47,13 +52,20 @@ def check_balancer(balancer: LossBalancer | GramianBalancer, *, tasks: int = 3, 
 def _check_weights(balancer: LossBalancer | GramianBalancer, names: Sequence[str], generator: torch.Generator) -> None:
     balancer.start(names)
     jacobian = torch.randn(len(names), 200, generator=generator, dtype=torch.float64)
-    for scaled in (jacobian, jacobian * 1e-12, jacobian * 0, jacobian[:1].expand_as(jacobian)):
+    numbers = torch.arange(len(names), dtype=torch.float64).unsqueeze(1)
+    same = jacobian[:1].expand_as(jacobian)
+    nearly_opposed = (-1) ** numbers * same + 0.1 * jacobian
+    unequal = 1000 ** ((-1) ** numbers) * nearly_opposed
+    some_zero = jacobian * (numbers % 2)
+    usual = (jacobian, jacobian * 1e-15, jacobian * 0, same, (-1) ** numbers * same)
+    for scaled in (*usual, nearly_opposed, unequal, some_zero, unequal.float().double(), jacobian[:, :2]):
         weights = _weigh(balancer, torch.rand(len(names), generator=generator).double() + 0.1, scaled, names)
         assert weights.shape == (len(names),) and bool(torch.isfinite(weights).all()), "weights are not finite"
 
 
 def _weigh(balancer: Any, losses: Tensor, jacobian: Tensor, names: Sequence[str]) -> Tensor:
     if isinstance(balancer, GramianBalancer):
+        balancer.watch(losses, names)
         return balancer.weigh(jacobian @ jacobian.T, names)
     return balancer.weigh(losses.clone().requires_grad_(), names)[1]
 

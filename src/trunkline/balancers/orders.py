@@ -1,0 +1,74 @@
+"""Random orders in which every task looks at the others.
+
+A task's order follows from the seed, the step and the tasks' *names* alone, so that it does not depend on who else is
+known or present, nor on the order in which tasks are given; all processes have the same. A checkpoint keeps the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+Keys = NDArray[np.uint64]
+
+
+class RandomOrders(nn.Module):
+    """Drawn anew at each step.
+
+    Args:
+        seed: of all orders.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed, self.step = seed, 0
+        self._salts: dict[str, int] = {}
+
+    def draw(self, tasks: Sequence[str]) -> NDArray[np.intp]:
+        """`[T, T - 1]`: row `i` holds the tasks other than `i`, each order as likely as any other."""
+        step, self.step = self.step, self.step + 1
+        if len(tasks) <= 2:  # nothing to choose
+            return np.arange(len(tasks))[::-1, None][:, : len(tasks) - 1]
+        own = np.array([self._salt(task) for task in tasks], dtype=np.uint64)
+        first = scramble(own + scramble(np.array([step], dtype=np.uint64)))
+        keys = scramble(first[:, None] + own)
+        np.fill_diagonal(keys, np.iinfo(np.uint64).max)
+        return keys.argsort(axis=1)[:, :-1]
+
+    def _salt(self, task: str) -> int:
+        if task not in self._salts:
+            digest = blake2b(f"{self.seed} {task}".encode(), digest_size=8).digest()
+            self._salts[task] = int.from_bytes(digest, "little")
+        return self._salts[task]
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        destination[f"{prefix}step"] = torch.tensor(self.step)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        if f"{prefix}step" in state_dict:
+            self.step = int(state_dict[f"{prefix}step"])
+        else:
+            missing_keys.append(f"{prefix}step")
+
+
+def scramble(numbers: Keys) -> Keys:
+    """A bijection of 64-bit numbers that looks random: the finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
+    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
