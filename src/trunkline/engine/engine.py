@@ -6,13 +6,14 @@ Shape legend: `T'` tasks present in a step, `B` rows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
+from trunkline.balancers import Balancer, GramianBalancer, LossBalancer, index_like
 from trunkline.engine.boundary import Crossing, cross
 from trunkline.engine.distributed import num_ranks, sum_counts
 from trunkline.engine.features import Features
@@ -76,6 +77,9 @@ class Engine(nn.Module):
         self._anchor: Tensor | None = None
         self._record: Record | None = None
         self._pending: Record | None = None  # of a forward pass that has no losses yet
+        self._whole: Whole | None = None  # of which the last part was begun
+        self._is_first_part = True
+        self._observed: tuple[Step, tuple[str, ...]] | None = None  # waits for its losses after the optimiser's step
 
     def begin(
         self, counts: Mapping[str, int] | Sequence[int], size: int, whole: Whole | None = None
@@ -97,6 +101,7 @@ class Engine(nn.Module):
             counts = [counts.get(task, 0) for task in self.tasks]
         self._recorder.take()
         self._anchor = self._record = self._pending = None
+        self._is_first_part, self._whole = whole is None or whole is not self._whole, whole
         self._step = Step.agreed(self.tasks, counts, size) if whole is None else Step.of_whole(self.tasks, whole)
         return self._step.present
 
@@ -155,7 +160,7 @@ class Engine(nn.Module):
         record, self._pending = self._pending or Record(), None
         record.tasks, record.losses, record.weighs = step.present, losses.detach(), weighs
         self._record = record
-        total = self._total(losses, record)
+        total = self._total(losses, record, step)
         total = total if step.parts == 1 else total / step.parts  # the mean over parts, as over ranks
         anchor, self._anchor = self._anchor, None
         return total if anchor is None else total + anchor.to(total)
@@ -177,6 +182,7 @@ class Engine(nn.Module):
         if self._step is None:
             if self.rates:
                 raise ValueError("rates are given, so begin(counts, size) must be called before each step")
+            self._is_first_part = True
             self._step = Step.agreed(self.tasks, [int(task in losses) for task in self.tasks], 1)
         present = self._step.present
         if not present:
@@ -184,6 +190,42 @@ class Engine(nn.Module):
         nothing = torch.zeros(()) if self._anchor is None else self._anchor.detach()
         sums = torch.stack([precise(losses.get(task, nothing)) for task in present])
         return self.combine(sums, numbers_like([float(task in losses) for task in present], sums), present)
+
+    @property
+    def needs_losses_after_step(self) -> bool:
+        """Whether the balancer looks at the losses again: `combine_after_step` or `after_step` must be called."""
+        return isinstance(self.balancer, LossBalancer) and self.balancer.needs_losses_after_step
+
+    def combine_after_step(self, sums: Tensor, weights: Tensor) -> None:
+        """Show the balancer the losses of the same rows after the optimiser's step (see `needs_losses_after_step`).
+
+        Args:
+            sums: `[T]`, every task's summed loss on this rank, in all parts of the step.
+            weights: `[T]`, how much is labelled.
+
+        Raises:
+            ValueError: no step waits for it.
+        """
+        if self._observed is None:
+            raise ValueError("no step waits for its losses: call this once after each optimiser step, if at all")
+        (step, tasks), self._observed = self._observed, None
+        place = index_like([self.tasks.index(task) for task in step.present], sums)
+        losses, _ = replace(step, parts=1, own=None).losses(sums.detach()[place], weights[place], self.rates)
+        shown = index_like([step.present.index(task) for task in tasks], losses)
+        assert isinstance(self.balancer, LossBalancer)
+        self.balancer.after_step(losses[shown], tasks)
+
+    def after_step(self, losses: Mapping[str, Tensor]) -> None:
+        """The plain way to `combine_after_step`, from mean losses by task.
+
+        Raises:
+            ValueError: a task is unknown, or no step waits for it.
+        """
+        checked_names(losses, self.tasks)
+        device = next((loss.device for loss in losses.values()), None)
+        nothing = torch.zeros((), device=device)
+        sums = torch.stack([precise(losses[task].detach()) if task in losses else nothing for task in self.tasks])
+        self.combine_after_step(sums, numbers_like([float(task in losses) for task in self.tasks], sums))
 
     def report(self) -> dict[str, Any]:
         """What the last step did, for the log: to be called after `backward`. Only this waits for the device.
@@ -225,16 +267,42 @@ class Engine(nn.Module):
         calls = self._recorder.take()
         return Last(self._recorder.layers, calls, taps) if self.level == "last" else Features(labelled)
 
-    def _total(self, losses: Tensor, record: Record) -> Tensor:
+    def _total(self, losses: Tensor, record: Record, step: Step) -> Tensor:
         if not record.tasks:  # a leaf: `backward` takes it and reaches nobody
             return losses.new_zeros((), requires_grad=torch.is_grad_enabled())
         if not isinstance(self.balancer, LossBalancer):
             return losses.sum()  # the weights act at the boundary
         preferences = numbers_like(self._preferences_of(record.tasks), losses)
-        terms, weights = self.balancer.weigh(losses, record.tasks)
+        terms, weights = self._terms(losses, record, step, self.balancer)
         record.weights = weights * preferences
         # Selected, not multiplied: what a balancer makes of a zero may be infinite.
         return torch.where(record.weighs, terms * preferences, torch.zeros_like(terms)).sum()
+
+    def _terms(self, losses: Tensor, record: Record, step: Step, balancer: LossBalancer) -> tuple[Tensor, Tensor]:
+        """Terms and weights `[T']`; 0 for tasks whose labels weigh nothing, if the balancer could not do with them."""
+        if balancer.separate or bool(record.weighs.all()):
+            self._observe(losses, record.tasks, step, balancer)
+            return balancer.weigh(losses, record.tasks)
+        index = record.weighs.nonzero().flatten()
+        tasks = tuple(record.tasks[k] for k in index.tolist())
+        if not tasks:
+            return losses * 0, torch.zeros_like(losses)
+        self._observe(losses[index], tasks, step, balancer)
+        nothing = torch.zeros_like(losses)
+        terms, weights = balancer.weigh(losses[index], tasks)
+        return nothing.index_copy(0, index, terms.to(nothing)), nothing.index_copy(0, index, weights.to(nothing))
+
+    def _observe(self, losses: Tensor, tasks: tuple[str, ...], step: Step, balancer: LossBalancer) -> None:
+        if not (self._is_first_part and torch.is_grad_enabled()):
+            return
+        if self._observed is not None:
+            raise ValueError(
+                f"{type(balancer).__name__} looks at the losses again after each optimiser step: "
+                "call engine.after_step(losses) then, with the losses of the same rows"
+            )
+        balancer.observe(losses.detach(), tasks)
+        if balancer.needs_losses_after_step:
+            self._observed = step, tasks
 
     def _weigh(
         self,
