@@ -48,7 +48,7 @@ def famo_gradient(before: Tensor, after: Tensor, logits: Tensor) -> Tensor:
 
 
 def adam_step(
-    values: Tensor, gradient: Tensor, first: Tensor, second: Tensor, times: Tensor, lr: float
+    values: Tensor, gradient: Tensor, first: Tensor, second: Tensor, times: Tensor | int, lr: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`(values, first, second)` after a step of Adam, the `times`-th for each number."""
     first = BETAS[0] * first + (1 - BETAS[0]) * gradient
@@ -61,7 +61,7 @@ class _FAMO(LossBalancer):
     """What both have in common.
 
     Args:
-        decay: `γ`, pulls the logits back to equal ones.
+        decay: `γ`, pulls the logits back to equal ones; the paper's code has 1e-5 to 1e-2.
         lr: `β`, of the logits.
         minima: lower bounds of losses by task; 0 where none is named.
     """

@@ -96,5 +96,6 @@ class GO4Align(LossBalancer):
         check_positive(losses, tasks, self)
         known = losses.detach().double()
         indicators = go4align_indicators(known, self.log_shares(tasks).to(known)).cpu().numpy()
-        weights = torch.from_numpy(group_means(indicators, min(self.num_groups, len(tasks)))).to(losses)
+        means = group_means(indicators, min(self.num_groups, len(tasks)))
+        weights = torch.from_numpy(means).clamp(max=torch.finfo(losses.dtype).max).to(losses)
         return weights * losses, weights

@@ -29,9 +29,9 @@ def smooth_maximum(objectives: Tensor, smoothness: float) -> Tensor:
     return smoothness * (objectives / smoothness).logsumexp(-1)
 
 
-def stch_weights(gaps: Tensor, nadirs: Tensor, smoothness: float) -> Tensor:
-    """Derivatives of `T μ log Σ_t (D_t / n_t)^(1/μ)` by the gaps `D`, all `[..., T]`."""
-    return gaps.shape[-1] * ((gaps / nadirs).log() / smoothness).softmax(-1) / gaps
+def stch_weights(objectives: Tensor, preferences: Tensor, smoothness: float) -> Tensor:
+    """Derivatives of `g_μ^STCH` by the objectives `f - z`: `λ softmax(λ (f - z) / μ)`, all `[..., T]`."""
+    return preferences * (preferences * objectives / smoothness).softmax(-1)
 
 
 class STCH(LossBalancer):
@@ -88,9 +88,10 @@ class STCH(LossBalancer):
         if self.nadirs is None and self.count.steps <= self.warmup + self.window:
             return gaps.log(), 1 / gaps.detach()
         nadirs = self.nadir(tasks).to(losses)
-        weights = stch_weights(gaps.detach(), nadirs, self.smoothness)
-        total = len(tasks) * smooth_maximum((gaps.detach() / nadirs).log(), self.smoothness)
-        return total / len(tasks) + weights * (gaps - gaps.detach()), weights
+        objectives = (gaps.detach() / nadirs).log()
+        weights = len(tasks) * stch_weights(objectives, torch.ones_like(gaps), self.smoothness) / gaps.detach()
+        # Equal shares of the total, each with the derivative by its own loss.
+        return smooth_maximum(objectives, self.smoothness) + weights * (gaps - gaps.detach()), weights
 
     def gaps(self, losses: Tensor, tasks: Sequence[str]) -> Tensor:
         """`L - z`, `[T']`."""

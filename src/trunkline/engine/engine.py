@@ -219,9 +219,11 @@ class Engine(nn.Module):
         """The plain way to `combine_after_step`, from mean losses by task.
 
         Raises:
-            ValueError: a task is unknown, or no step waits for it.
+            ValueError: a task is unknown or missing, or no step waits for it.
         """
         checked_names(losses, self.tasks)
+        if self._observed is not None and (missing := set(self._observed[1]) - set(losses)):
+            raise ValueError(f"the step had losses of {sorted(missing)}; after it they are missing")
         device = next((loss.device for loss in losses.values()), None)
         nothing = torch.zeros((), device=device)
         sums = torch.stack([precise(losses[task].detach()) if task in losses else nothing for task in self.tasks])
