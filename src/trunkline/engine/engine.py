@@ -6,18 +6,18 @@ Shape legend: `T'` tasks present in a step, `B` rows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from trunkline.balancers import Balancer, GramianBalancer, LossBalancer, index_like
+from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
 from trunkline.engine.boundary import Crossing, cross
 from trunkline.engine.distributed import num_ranks, sum_counts
 from trunkline.engine.features import Features
 from trunkline.engine.last import CallRecorder, Last
+from trunkline.engine.learning import Learning
 from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise
 from trunkline.engine.report import Record
 from trunkline.engine.settings import checked_level, checked_names, checked_rates, mean_one
@@ -72,14 +72,12 @@ class Engine(nn.Module):
         self.rates = checked_rates(rates or {}, self.tasks)
         self.balancer = balancer
         self.balancer.start(self.tasks)
+        self._learning = Learning(balancer) if isinstance(balancer, LossBalancer) else None
         self._recorder = CallRecorder(last_shared if self.level == "last" else ())
         self._step: Step | None = None
         self._anchor: Tensor | None = None
         self._record: Record | None = None
         self._pending: Record | None = None  # of a forward pass that has no losses yet
-        self._whole: Whole | None = None  # of which the last part was begun
-        self._is_first_part = True
-        self._observed: tuple[Step, tuple[str, ...]] | None = None  # waits for its losses after the optimiser's step
 
     def begin(
         self, counts: Mapping[str, int] | Sequence[int], size: int, whole: Whole | None = None
@@ -101,7 +99,8 @@ class Engine(nn.Module):
             counts = [counts.get(task, 0) for task in self.tasks]
         self._recorder.take()
         self._anchor = self._record = self._pending = None
-        self._is_first_part, self._whole = whole is None or whole is not self._whole, whole
+        if self._learning is not None:
+            self._learning.begin(whole)
         self._step = Step.agreed(self.tasks, counts, size) if whole is None else Step.of_whole(self.tasks, whole)
         return self._step.present
 
@@ -182,8 +181,9 @@ class Engine(nn.Module):
         if self._step is None:
             if self.rates:
                 raise ValueError("rates are given, so begin(counts, size) must be called before each step")
-            self._is_first_part = True
             self._step = Step.agreed(self.tasks, [int(task in losses) for task in self.tasks], 1)
+            if self._learning is not None:
+                self._learning.begin(None)
         present = self._step.present
         if not present:
             raise ValueError("no task has a loss in this step")
@@ -194,7 +194,7 @@ class Engine(nn.Module):
     @property
     def needs_losses_after_step(self) -> bool:
         """Whether the balancer looks at the losses again: `combine_after_step` or `after_step` must be called."""
-        return isinstance(self.balancer, LossBalancer) and self.balancer.needs_losses_after_step
+        return self._learning is not None and self._learning.balancer.needs_losses_after_step
 
     def combine_after_step(self, sums: Tensor, weights: Tensor) -> None:
         """Show the balancer the losses of the same rows after the optimiser's step (see `needs_losses_after_step`).
@@ -204,16 +204,11 @@ class Engine(nn.Module):
             weights: `[T]`, how much is labelled.
 
         Raises:
-            ValueError: no step waits for it.
+            ValueError: no step waits for it, or a task of the step is missing.
         """
-        if self._observed is None:
-            raise ValueError("no step waits for its losses: call this once after each optimiser step, if at all")
-        (step, tasks), self._observed = self._observed, None
-        place = index_like([self.tasks.index(task) for task in step.present], sums)
-        losses, _ = replace(step, parts=1, own=None).losses(sums.detach()[place], weights[place], self.rates)
-        shown = index_like([step.present.index(task) for task in tasks], losses)
-        assert isinstance(self.balancer, LossBalancer)
-        self.balancer.after_step(losses[shown], tasks)
+        if self._learning is None:
+            raise ValueError(f"{type(self.balancer).__name__} reads gradients, not losses after a step")
+        self._learning.after_step(sums, weights, self.tasks, self.rates)
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """The plain way to `combine_after_step`, from mean losses by task.
@@ -222,8 +217,6 @@ class Engine(nn.Module):
             ValueError: a task is unknown or missing, or no step waits for it.
         """
         checked_names(losses, self.tasks)
-        if self._observed is not None and (missing := set(self._observed[1]) - set(losses)):
-            raise ValueError(f"the step had losses of {sorted(missing)}; after it they are missing")
         device = next((loss.device for loss in losses.values()), None)
         nothing = torch.zeros((), device=device)
         sums = torch.stack([precise(losses[task].detach()) if task in losses else nothing for task in self.tasks])
@@ -272,39 +265,13 @@ class Engine(nn.Module):
     def _total(self, losses: Tensor, record: Record, step: Step) -> Tensor:
         if not record.tasks:  # a leaf: `backward` takes it and reaches nobody
             return losses.new_zeros((), requires_grad=torch.is_grad_enabled())
-        if not isinstance(self.balancer, LossBalancer):
+        if self._learning is None:
             return losses.sum()  # the weights act at the boundary
         preferences = numbers_like(self._preferences_of(record.tasks), losses)
-        terms, weights = self._terms(losses, record, step, self.balancer)
+        terms, weights = self._learning.terms(losses, record.weighs, step)
         record.weights = weights * preferences
         # Selected, not multiplied: what a balancer makes of a zero may be infinite.
         return torch.where(record.weighs, terms * preferences, torch.zeros_like(terms)).sum()
-
-    def _terms(self, losses: Tensor, record: Record, step: Step, balancer: LossBalancer) -> tuple[Tensor, Tensor]:
-        """Terms and weights `[T']`; 0 for tasks whose labels weigh nothing, if the balancer could not do with them."""
-        if balancer.separate or bool(record.weighs.all()):
-            self._observe(losses, record.tasks, step, balancer)
-            return balancer.weigh(losses, record.tasks)
-        index = record.weighs.nonzero().flatten()
-        tasks = tuple(record.tasks[k] for k in index.tolist())
-        if not tasks:
-            return losses * 0, torch.zeros_like(losses)
-        self._observe(losses[index], tasks, step, balancer)
-        nothing = torch.zeros_like(losses)
-        terms, weights = balancer.weigh(losses[index], tasks)
-        return nothing.index_copy(0, index, terms.to(nothing)), nothing.index_copy(0, index, weights.to(nothing))
-
-    def _observe(self, losses: Tensor, tasks: tuple[str, ...], step: Step, balancer: LossBalancer) -> None:
-        if not (self._is_first_part and torch.is_grad_enabled()):
-            return
-        if self._observed is not None:
-            raise ValueError(
-                f"{type(balancer).__name__} looks at the losses again after each optimiser step: "
-                "call engine.after_step(losses) then, with the losses of the same rows"
-            )
-        balancer.observe(losses.detach(), tasks)
-        if balancer.needs_losses_after_step:
-            self._observed = step, tasks
 
     def _weigh(
         self,
