@@ -123,10 +123,12 @@ class OfLosses:
 
 
 class Learned:
-    """Terms `[S, T]` of losses and of numbers that Adam learns beside the point, both `[S, T]`."""
+    """Terms `[S, T]` of losses and of numbers within bounds that Adam learns beside the point, both `[S, T]`."""
 
-    def __init__(self, terms: Callable[[Tensor, Tensor], Tensor], *, lr: float, above: Array = ZEROS) -> None:
-        self.terms, self.lr, self.above = terms, lr, above
+    def __init__(
+        self, terms: Callable[[Tensor, Tensor], Tensor], *, bound: float = np.inf, above: Array = ZEROS
+    ) -> None:
+        self.terms, self.bound, self.above = terms, bound, above
         self.step = 0
 
     def __call__(self, losses: Array, jacobian: Array) -> Array:
@@ -136,9 +138,10 @@ class Learned:
         self.step += 1
         values = self.values.requires_grad_()
         weights, gradient = torch.autograd.grad(self.terms(rows, values).sum(), (rows, values))
-        self.values, self.first, self.second = adam_step(
-            values.detach(), gradient, self.first, self.second, self.step, self.lr
+        values, self.first, self.second = adam_step(
+            values.detach(), gradient, self.first, self.second, self.step, METHOD_LR
         )
+        self.values = values.clamp(-self.bound, self.bound)
         return weights.numpy()
 
 

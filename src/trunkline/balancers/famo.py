@@ -94,7 +94,8 @@ class _FAMO(LossBalancer):
         """`D [T']`."""
         if not self.minima:
             return losses
-        return losses - torch.tensor([float(self.minima.get(task, 0.0)) for task in tasks]).to(losses)
+        minima = [float(self.minima.get(task, 0.0)) for task in tasks]
+        return losses - torch.tensor(minima, dtype=torch.float64).to(losses)
 
     def learn(self, before: Tensor, after: Tensor, tasks: Sequence[str]) -> None:
         """Move the logits of these tasks, from their losses before and after an optimiser step."""
