@@ -41,7 +41,7 @@ class Row:
         tolerance: of the ends.
         valleys: the same for the first and the third start. They pass a valley, where a rounding decides on which side:
             methods that differ by a factor of 2 alone, which Adam does not see, end up to 0.7 apart.
-        thousands: tolerance of `hits`.
+        thousands: tolerance of `hits` of the other starts.
     """
 
     name: str
@@ -109,17 +109,21 @@ ROWS = [
     Row("PCGrad", "pcgrad", of("pcgrad"),
         (-4.91, -3.35, X, -3.82, 5.03), (24, 15, X, 15, 9), (-4.04, -3.32, 2.25, -3.68, 4.90), valleys=0.8),
     Row("UPGrad", "upgrad", of("upgrad"),
-        (-4.91, -3.35, X, -3.82, 5.03), (24, 15, X, 15, 9), (-4.04, -3.32, 2.25, -3.68, 4.90), tolerance=.1, valleys=.8),
+        (-4.91, -3.35, X, -3.82, 5.03), (24, 15, X, 15, 9), (-4.04, -3.32, 2.25, -3.68, 4.90),
+        tolerance=0.12, valleys=0.8),
     Row("DualProj", "dualproj", of("dualproj"),
         (-5.72, -5.72, X, -5.72, 3.86), (25, 16, X, 15, 11), (-5.72, -5.72, 2.30, -5.71, 3.83)),
-    Row("CAGrad .4", "cagrad", of("cagrad", c=0.4),
-        (-5.73, -5.73, X, -5.73, -5.73), (40, 16, X, 15, 27), (-5.73, -5.73, -5.73, -5.73, -5.73)),
+    Row("CAGrad .4", "cagrad", of("cagrad", c=0.4),  # the script came from the first start after 40 thousand steps
+        (-5.73, -5.73, X, -5.73, -5.73), (28, 16, X, 15, 27), (-5.73, -5.73, -5.73, -5.73, -5.73)),
     Row("IMTL-G", "imtl_g", of("imtl_g"),
         (-2.20, 0, 2.43, -3.39, 5.30), (31, 16, 23, 12, 13), (-2.54, 0, 2.43, -3.39, 5.30)),
+    # The script divided the Gramian by its norm, as the paper's code does, and was slower: 36, 10, 41, 10, 7. The paper's
+    # own equation has steps of equal length, and is FairGrad 1 in direction.
     Row("Nash-MTL", "nash_mtl", of("nash_mtl"),
-        (-3.76, 0, 3.53, -3.66, 4.92), (36, 10, 41, 10, 7), (-2.93, 0, 2.93, -3.27, 4.87)),
+        (-2.90, 0, 2.92, -3.28, 4.89), (14.5, 8, 15, 7, 6.5), (-2.93, 0, 2.93, -3.27, 4.87)),
+    # The script ended at -2.06, -.27, X, -3.69, 4.69; with two tasks ConFIG has the direction of IMTL-G.
     Row("ConFIG", "config", of("config"),
-        (-2.06, -.27, X, -3.69, 4.69), (41, 16, X, 15, 10), (-3.31, -.52, 2.66, -3.59, 4.66)),
+        (-1.66, 0, 3.57, -3.70, 5.02), (40, 16, 43, 15, 10.5), (-3.11, 0, 2.79, -3.57, 5.02), ours=True, valleys=0.5),
     Row("FairGrad 1", "fairgrad", of("fairgrad", alpha=1.0),
         (-2.90, 0, 2.91, -3.27, 4.90), (15, 8, 15, 7, 7), (-2.92, 0, 2.92, -3.27, 4.88)),
     Row("FairGrad 2", "fairgrad", of("fairgrad", alpha=2.0),
@@ -142,7 +146,8 @@ ROWS = [
         (X, 0, X, 0, 0), (X, 15, X, 10, 13), (X, 0, X, 0, 0), ours=True, tolerance=0.01),
     Row("DWA", "dwa", of("dwa"),
         (-5.73, -5.73, X, -5.73, -5.73), (34, 16, X, 15, 28), ours=True),
-    Row("GO4Align", "go4align", of("go4align"), (X, X, X, X, X), (X, X, X, X, X), ours=True),
+    Row("GO4Align", "go4align", of("go4align"),
+        (X, 7, 7, 7, 7), (X, 12, 16.5, 11, 11), ours=True),
 ]
 # fmt: on
 KNOWN = [row for row in ROWS if row.balancer in CATALOG]
