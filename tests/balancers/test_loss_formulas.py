@@ -30,7 +30,7 @@ from trunkline.balancers.go4align import go4align_indicators, group_means
 from trunkline.balancers.rlw import normal_number
 from trunkline.balancers.stch import smooth_maximum, stch_weights
 from trunkline.balancers.uw_so import uw_so_weights
-from trunkline.errors import RunError
+from trunkline.errors import ConfigError, RunError
 
 F64 = torch.float64
 TASKS = ["a", "b.c", "d e"]
@@ -328,3 +328,33 @@ def test_tiny_and_huge_losses(name, dtype):
 )
 def test_contract_where_state_matters_at_once(balancer):
     testing.check_balancer(balancer)
+
+
+@pytest.mark.parametrize(
+    ("balancer", "told"),
+    [
+        (UWSO(0), r"balancer.temperature: 0 cannot be"),
+        (DWA(window=0), r"balancer.window: 0 cannot be"),
+        (STCH(-1.0), r"balancer.smoothness: -1.0 cannot be"),
+        (GO4Align(0), r"balancer.num_groups: 0 cannot be"),
+        (FAMO(lr=0.0), r"balancer.lr: 0.0 cannot be"),
+        (FAMO(minima={"b": 1.0}), r"balancer.minima: there is no task 'b'"),
+        (STCH(ideals={"d": 1.0}), r"balancer.ideals: there is no task 'd'"),
+        (STCH(nadirs={"x": 1.0}), r"balancer.nadirs: there is no task 'x'"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_options_that_cannot_be_are_told(balancer, told):
+    with pytest.raises(ConfigError, match=told):
+        balancer.start(TASKS)
+
+
+def test_a_term_that_depends_on_other_losses_is_caught_by_the_contract():
+    class Coupled(LossBalancer):
+        def weigh(self, losses, tasks):
+            return losses.prod() ** (1 / len(losses)) / len(losses) * torch.ones_like(losses), gls_weights(
+                losses.detach()
+            )
+
+    with pytest.raises(AssertionError, match="depends on the losses of others"):
+        testing.check_balancer(Coupled())

@@ -113,7 +113,7 @@ def test_first_steps_are_those_of_autograd_and_torchs_adam(make, gradient, clip)
     np.testing.assert_allclose(path.ends, plain_run(gradient(), 2000, clip), atol=1e-4)
 
 
-def bounded_uncertainty_steps(steps: int) -> np.ndarray:
+def uncertainty_weights(steps: int) -> np.ndarray:
     """Weights `[steps, S, T]` of the balancer itself, its log variances learned by torch's Adam."""
     balancers = [toy.started(Uncertainty()) for _ in toy.STARTS]
     adam = torch.optim.Adam([p for balancer in balancers for p in balancer.parameters()], lr=toy.METHOD_LR)
@@ -131,7 +131,7 @@ def bounded_uncertainty_steps(steps: int) -> np.ndarray:
 def test_learned_weights_are_the_balancers():
     losses, jacobian = toy.losses_and_jacobian(toy.STARTS)
     learned = toy.Learned(uncertainty_terms)
-    np.testing.assert_allclose([learned(losses, jacobian) for _ in range(50)], bounded_uncertainty_steps(50), rtol=1e-9)
+    np.testing.assert_allclose([learned(losses, jacobian) for _ in range(50)], uncertainty_weights(50), rtol=1e-9)
 
 
 @pytest.mark.parametrize(

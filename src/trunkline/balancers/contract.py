@@ -9,12 +9,12 @@ task has no entry, never a zero.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from trunkline.errors import RunError
+from trunkline.errors import ConfigError, RunError, suggest
 
 
 class LossBalancer(nn.Module, ABC):
@@ -91,6 +91,28 @@ class GramianBalancer(nn.Module, ABC):
 
 
 Balancer = LossBalancer | GramianBalancer
+
+
+def check_options(balancer: nn.Module, *names: str) -> None:
+    """These options are above 0.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for name in names:
+        if not getattr(balancer, name) > 0:
+            raise ConfigError(f"balancer.{name}: {getattr(balancer, name)} cannot be; a number above 0 can")
+
+
+def check_tasks(given: Mapping[str, float] | None, tasks: Sequence[str], option: str) -> None:
+    """An option by task names tasks only.
+
+    Raises:
+        ConfigError: it names something else.
+    """
+    for name in given or ():
+        if name not in tasks:
+            raise ConfigError(f"balancer.{option}: there is no task {name!r}.{suggest(name, tasks)}")
 
 
 def check_positive(losses: Tensor, tasks: Sequence[str], balancer: object) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer
+from trunkline.balancers.contract import LossBalancer, check_options
 from trunkline.balancers.state import StepCount, TaskState
 
 
@@ -45,6 +45,7 @@ class DWA(LossBalancer):
 
     def start(self, tasks: Sequence[str]) -> None:
         """No window yet."""
+        check_options(self, "temperature", "window")
         self.count = StepCount()
         self.total, self.times = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
         self.last, self.before_last = TaskState(tasks, 0.0), TaskState(tasks, 0.0)

@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_positive
+from trunkline.balancers.contract import LossBalancer, check_options, check_positive, check_tasks
 from trunkline.balancers.state import TaskState
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # Adam's own
@@ -77,6 +77,8 @@ class _FAMO(LossBalancer):
 
     def start(self, tasks: Sequence[str]) -> None:
         """Equal logits."""
+        check_options(self, "lr")
+        check_tasks(self.minima, tasks, "minima")
         self.logits, self.times = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
         self.first, self.second = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
 

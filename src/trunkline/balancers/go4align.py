@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_positive
+from trunkline.balancers.contract import LossBalancer, check_options, check_positive
 from trunkline.balancers.state import TaskState
 
 Array = NDArray[np.float64]
@@ -81,6 +81,7 @@ class GO4Align(LossBalancer):
 
     def start(self, tasks: Sequence[str]) -> None:
         """Equal shares."""
+        check_options(self, "num_groups")
         self.log_shares = TaskState(tasks, 0.0)
 
     def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:

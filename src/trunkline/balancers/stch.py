@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_positive
+from trunkline.balancers.contract import LossBalancer, check_options, check_positive, check_tasks
 from trunkline.balancers.state import StepCount, TaskState
 
 
@@ -63,6 +63,9 @@ class STCH(LossBalancer):
 
     def start(self, tasks: Sequence[str]) -> None:
         """No nadir but those that are known."""
+        check_options(self, "smoothness", "window")
+        check_tasks(self.ideals, tasks, "ideals")
+        check_tasks(self.nadirs, tasks, "nadirs")
         self.count = StepCount()
         self.nadir_sums, self.nadir_times = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
 

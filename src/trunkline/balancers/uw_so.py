@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_positive
+from trunkline.balancers.contract import LossBalancer, check_options, check_positive
 
 
 def uw_so_weights(losses: Tensor, temperature: float) -> Tensor:
@@ -33,6 +33,10 @@ class UWSO(LossBalancer):
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
         self.temperature = temperature
+
+    def start(self, tasks: Sequence[str]) -> None:
+        """Nothing is kept."""
+        check_options(self, "temperature")
 
     def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Weighted by their own inverses.

@@ -40,7 +40,7 @@ def check_balancer(balancer: LossBalancer | GramianBalancer, *, tasks: int = 3, 
             msg="permuting tasks does not permute their weights",
         )
     restored = copy.deepcopy(balancer)
-    restored.start([names[i] for i in order])
+    restored.start(["new", *(names[i] for i in order)])
     restored.load_state_dict(first.state_dict())
     torch.testing.assert_close(
         _weigh(restored, values, jacobian, names), _weigh(first, values, jacobian, names), msg="state does not survive"
@@ -63,6 +63,8 @@ def _weigh(balancer: Any, losses: Tensor, jacobian: Tensor, names: Sequence[str]
     balancer.observe(losses.clone(), names)
     leaves = losses.clone().requires_grad_()
     terms, weights = balancer.weigh(leaves, names)
+    (of_first,) = torch.autograd.grad(terms[0], leaves, retain_graph=True)
+    assert not of_first[1:].any(), "a task's term depends on the losses of others"
     (derivatives,) = torch.autograd.grad(terms.sum(), leaves)
     torch.testing.assert_close(
         weights.to(derivatives), derivatives, rtol=1e-5, atol=0, msg="the weights are not what is differentiated"
