@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trunkline.balancers import CATALOG, Equal, TaskVector, Uncertainty
+from trunkline.balancers import CATALOG, Equal, StepCount, TaskState, TaskVector, Uncertainty
 
 LOSSES = torch.tensor([2.0, 0.5, 3.0], dtype=torch.float64)
 TASKS = ["a", "b.c", "d e"]
@@ -87,3 +87,24 @@ def test_saved_numbers_do_not_follow_later_steps():
     saved = live.state_dict()
     live.values.data += 1
     assert saved["a"] == 1.0
+
+
+def test_task_state_is_saved_by_name_learned_by_nobody_and_set_for_some():
+    state = TaskState(TASKS, 0.5)
+    before = state(TASKS)
+    state.set(["d e", "a"], torch.tensor([3.0, 1.0], dtype=torch.float64))
+    assert before.tolist() == [0.5, 0.5, 0.5]  # what was read stays as it was
+    assert state(["a", "b.c", "d e"]).tolist() == [1.0, 0.5, 3.0]
+    assert not list(state.parameters())
+    other = TaskState(["new", "d e", "a"], 7.0)
+    other.load_state_dict(state.state_dict())
+    assert other.values.tolist() == [7.0, 3.0, 1.0]
+
+
+def test_step_count_is_saved_and_missed():
+    count, other = StepCount(), StepCount()
+    count.steps = 12
+    other.load_state_dict(count.state_dict())
+    assert other.steps == 12
+    with pytest.raises(RuntimeError, match="steps"):
+        other.load_state_dict({})

@@ -12,7 +12,7 @@ from tests.engine.engine_oracles import Net, data
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trunkline.balancers import Equal, GramianBalancer, Uncertainty, UPGrad
+from trunkline.balancers import FAMO, GLS, RLW, Equal, GramianBalancer, Uncertainty, UPGrad
 from trunkline.engine import LEVELS, Engine, Sketch
 from trunkline.errors import ConfigError
 
@@ -39,6 +39,9 @@ WAYS = {
     "equal": Way(Equal, "losses"),
     "uncertainty": Way(Uncertainty, "losses"),
     "expected": Way(Uncertainty, "losses", {"a": 0.2, "c": 0.4}),
+    "geometric mean": Way(GLS, "losses", {"b": 0.3}),
+    "random": Way(RLW, "losses"),
+    "famo": Way(FAMO, "losses"),
     "features": Way(UPGrad, "features"),
     "last": Way(UPGrad, "last"),
     "sketch and scale": Way(Damped, "sketch"),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from training.small_runs import write_small_world
 from training.test_training import plan_of, train_plan, weights_of
-from trunkline.balancers import Equal, LossBalancer, Uncertainty, UPGrad
+from trunkline.balancers import FAMO, GLS, RLW, STCH, Equal, GO4Align, LogSum, LossBalancer, Uncertainty, UPGrad
 from trunkline.data import Draw
 from trunkline.engine import Engine, Whole
 from trunkline.model import MultiTaskModel
@@ -77,7 +77,7 @@ def gradients(balancer: Any, parts: Sequence[slice]) -> tuple[list[Tensor], dict
     return [p.grad for p in learned if p.grad is not None], engine.report()
 
 
-@pytest.mark.parametrize("balancer", [Equal, Uncertainty, Product])
+@pytest.mark.parametrize("balancer", [Equal, Uncertainty, Product, LogSum, GLS, RLW, FAMO, STCH, GO4Align])
 def test_gradients_of_parts_add_up(balancer: type[LossBalancer]) -> None:
     edges = np.cumsum((0, *ROWS)).tolist()
     expected, told = gradients(balancer(), [slice(0, sum(ROWS))])

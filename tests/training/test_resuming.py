@@ -46,6 +46,7 @@ def curves(folder: Path) -> list[list[str]]:
     [
         ({}, {"steps": STEPS, "validations": 4}, 7),
         ({"balancer": "uncertainty"}, EVERYTHING, 5),
+        ({"balancer": {"type": "famo", "lr": 0.5}}, EVERYTHING, 5),
         ({"balancer": {"type": "upgrad", "level": "last"}}, {**EVERYTHING, "accumulate": 1, "workers": 1}, 10),
         ({"balancer": {"type": "upgrad", "level": "sketch"}}, {"steps": STEPS, "validations": 4}, 7),
         ({"balancer": {"type": "upgrad", "level": "trunk", "every": 3}}, {"steps": STEPS, "validations": 4}, 7),

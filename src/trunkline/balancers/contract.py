@@ -10,14 +10,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
+
+from trunkline.errors import ConfigError, RunError, suggest
 
 
 class LossBalancer(nn.Module, ABC):
-    """Losses → one total."""
+    """Losses → one total.
+
+    A step is `observe`, then `weigh`; where the paper looks at the losses again after the optimiser's step, then
+    `after_step`. State changes in the first and the last only: a step whose rows go through the network in parts is
+    weighed once a part.
+
+    Attributes:
+        separate: each term is a function of its own loss alone, so a task whose labels weigh nothing in a step can be
+            left out afterwards, without waiting for the device. The others are never shown one.
+        needs_losses_after_step: `after_step` must be called.
+    """
+
+    separate: ClassVar[bool] = False
+    needs_losses_after_step: ClassVar[bool] = False
 
     def __init__(self) -> None:  # without arguments: the constructor's signature is the config schema
         super().__init__()
@@ -25,18 +39,34 @@ class LossBalancer(nn.Module, ABC):
     def start(self, tasks: Sequence[str]) -> None:
         """Make whatever is kept per task; called once, with every task's name. Keeps nothing by default."""
 
+    def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:
+        """Learn from a step's losses, before they are weighed: once a step. Learns nothing by default.
+
+        Args:
+            losses: `[T']`, detached.
+            tasks: names, in the order of `losses`.
+        """
+
     @abstractmethod
     def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Combine the losses of the present tasks.
 
         Args:
-            losses: `[T']`, differentiable, at least one; 0 where a task's labels weigh nothing (a text without words),
-                whose term the engine leaves out.
+            losses: `[T']`, differentiable, at least one. To a `separate` balancer, 0 where a task's labels weigh
+                nothing (a text without words), whose term the engine leaves out; others never see such a task.
             tasks: names, in the order of `losses`.
 
         Returns:
             `(terms, weights)`: `terms [T']`, whose sum is the total to differentiate, and the effective weight of
-            each loss `[T']`, detached, for the log.
+            each loss `[T']`, detached, for the log. A term's gradient is that of its own loss: preferences multiply it.
+        """
+
+    def after_step(self, losses: Tensor, tasks: Sequence[str]) -> None:
+        """Learn from the losses of the same rows after the optimiser's step. Learns nothing by default.
+
+        Args:
+            losses: `[T']`, detached.
+            tasks: as `observe` had them.
         """
 
 
@@ -71,49 +101,40 @@ class GramianBalancer(nn.Module, ABC):
 Balancer = LossBalancer | GramianBalancer
 
 
-def index_like(index: Sequence[int], like: Tensor) -> Tensor:
-    """An index for `like`, without waiting for the device; a list in brackets would."""
-    return torch.tensor(index, dtype=torch.int64).to(like.device, non_blocking=True)
+def check_options(balancer: nn.Module, *names: str) -> None:
+    """These options are above 0.
 
-
-class TaskVector(nn.Module):
-    """One learned number per task, saved and restored by task *name*.
-
-    A checkpoint with other tasks, or the same in another order, gives each task its own number back, under strict
-    loading too; a task it does not know keeps its first value. One that knows none of them lacks the key of each.
+    Raises:
+        ConfigError: one is not.
     """
+    for name in names:
+        if not getattr(balancer, name) > 0:
+            raise ConfigError(f"balancer.{name}: {getattr(balancer, name)} cannot be; a number above 0 can")
 
-    def __init__(self, tasks: Sequence[str], value: float) -> None:
-        super().__init__()
-        self.tasks = tuple(tasks)
-        self.values = nn.Parameter(torch.full((len(self.tasks),), value))
 
-    def forward(self, tasks: Sequence[str]) -> Tensor:
-        """`[len(tasks)]`, differentiable."""
-        if tuple(tasks) == self.tasks:
-            return self.values
-        return self.values[index_like([self.tasks.index(task) for task in tasks], self.values)]
+def check_tasks(given: Mapping[str, float] | None, tasks: Sequence[str], option: str) -> None:
+    """An option by task names tasks only.
 
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        for i, task in enumerate(self.tasks):
-            destination[f"{prefix}{task}"] = self.values[i] if keep_vars else self.values[i].detach().clone()
+    Raises:
+        ConfigError: it names something else.
+    """
+    for name in given or ():
+        if name not in tasks:
+            raise ConfigError(f"balancer.{option}: there is no task {name!r}.{suggest(name, tasks)}")
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        saved = {task: state_dict[f"{prefix}{task}"] for task in self.tasks if f"{prefix}{task}" in state_dict}
-        if not saved:
-            missing_keys += [f"{prefix}{task}" for task in self.tasks]
-        for task, value in saved.items():
-            if value.numel() == 1:
-                with torch.no_grad():
-                    self.values[self.tasks.index(task)] = value.reshape(())
-            else:
-                error_msgs.append(f"{prefix}{task}: one number is wanted, the checkpoint has {tuple(value.shape)}")
+
+def check_positive(losses: Tensor, tasks: Sequence[str], balancer: object) -> None:
+    """A method that divides by losses, or takes their logarithm, has positive ones; waits for the device.
+
+    What is no number passes: it must show in the gradients, where a gradient scaler or the user looks for it.
+
+    Raises:
+        RunError: one is zero or negative.
+    """
+    for task, loss in zip(tasks, losses.tolist(), strict=True):
+        if loss <= 0:
+            raise RunError(
+                f"balancer {type(balancer).__name__}: the loss of task {task!r} is {loss:g}, and this method needs "
+                "positive losses. A loss that can reach zero or less is for Equal, Uncertainty or one that reads "
+                "gradients"
+            )

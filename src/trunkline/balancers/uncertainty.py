@@ -12,10 +12,12 @@ That is a classification loss exactly as the paper writes it (`L / σ² + log σ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, TaskVector
+from trunkline.balancers.contract import LossBalancer
+from trunkline.balancers.state import TaskVector
 
 
 def uncertainty_terms(losses: Tensor, log_variances: Tensor) -> Tensor:
@@ -26,6 +28,7 @@ def uncertainty_terms(losses: Tensor, log_variances: Tensor) -> Tensor:
 class Uncertainty(LossBalancer):
     """One learned log variance a task, 0 at first: all weights start at 1."""
 
+    separate: ClassVar[bool] = True
     log_variances: TaskVector
 
     def start(self, tasks: Sequence[str]) -> None:

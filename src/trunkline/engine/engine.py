@@ -18,6 +18,7 @@ from trunkline.engine.direct import Given, add_to_gradients, gradients_by_task
 from trunkline.engine.distributed import num_ranks
 from trunkline.engine.features import Features
 from trunkline.engine.last import CallRecorder, Last
+from trunkline.engine.learning import Learning
 from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise, weighted_sum
 from trunkline.engine.report import Record
 from trunkline.engine.reuse import Reuse
@@ -93,6 +94,7 @@ class Engine(nn.Module):
         self.rates = checked_rates(rates or {}, self.tasks)
         self.balancer = balancer
         self.balancer.start(self.tasks)
+        self._learning = Learning(balancer) if isinstance(balancer, LossBalancer) else None
         self.sketch = (sketch or Sketch()) if self.level == "sketch" else None
         self.reuse = Reuse(every) if checked_every(every, self.level) > 1 else None
         self._shared = tuple(shared)
@@ -122,6 +124,8 @@ class Engine(nn.Module):
             counts = [counts.get(task, 0) for task in self.tasks]
         self._recorder.take()
         self._anchor = self._record = self._pending = None
+        if self._learning is not None:
+            self._learning.begin(whole)
         self._step = Step.agreed(self.tasks, counts, size) if whole is None else Step.of_whole(self.tasks, whole)
         return self._step.present
 
@@ -180,7 +184,7 @@ class Engine(nn.Module):
         record, self._pending = self._pending or Record(), None
         record.tasks, record.losses, record.weighs = step.present, losses.detach(), weighs
         self._record = record
-        total = self._total(losses, record)
+        total = self._total(losses, record, step)
         total = total if step.parts == 1 else total / step.parts  # the mean over parts, as over ranks
         anchor, self._anchor = self._anchor, None
         return total if anchor is None else total + anchor.to(total)
@@ -203,12 +207,45 @@ class Engine(nn.Module):
             if self.rates:
                 raise ValueError("rates are given, so begin(counts, size) must be called before each step")
             self._step = Step.agreed(self.tasks, [int(task in losses) for task in self.tasks], 1)
+            if self._learning is not None:
+                self._learning.begin(None)
         present = self._step.present
         if not present:
             raise ValueError("no task has a loss in this step")
         nothing = torch.zeros(()) if self._anchor is None else self._anchor.detach()
         sums = torch.stack([precise(losses.get(task, nothing)) for task in present])
         return self.combine(sums, numbers_like([float(task in losses) for task in present], sums), present)
+
+    @property
+    def needs_losses_after_step(self) -> bool:
+        """Whether the balancer looks at the losses again: `combine_after_step` or `after_step` must be called."""
+        return self._learning is not None and self._learning.balancer.needs_losses_after_step
+
+    def combine_after_step(self, sums: Tensor, weights: Tensor) -> None:
+        """Show the balancer the losses of the same rows after the optimiser's step (see `needs_losses_after_step`).
+
+        Args:
+            sums: `[T]`, every task's summed loss on this rank, in all parts of the step.
+            weights: `[T]`, how much is labelled.
+
+        Raises:
+            ValueError: no step waits for it, or a task of the step is missing.
+        """
+        if self._learning is None:
+            raise ValueError(f"{type(self.balancer).__name__} reads gradients, not losses after a step")
+        self._learning.after_step(sums, weights, self.tasks, self.rates)
+
+    def after_step(self, losses: Mapping[str, Tensor]) -> None:
+        """The plain way to `combine_after_step`, from mean losses by task.
+
+        Raises:
+            ValueError: a task is unknown or missing, or no step waits for it.
+        """
+        checked_names(losses, self.tasks)
+        device = next((loss.device for loss in losses.values()), None)
+        nothing = torch.zeros((), device=device)
+        sums = torch.stack([precise(losses[task].detach()) if task in losses else nothing for task in self.tasks])
+        self.combine_after_step(sums, numbers_like([float(task in losses) for task in self.tasks], sums))
 
     def backward(
         self,
@@ -304,13 +341,13 @@ class Engine(nn.Module):
             case _:
                 return Features(labelled)
 
-    def _total(self, losses: Tensor, record: Record) -> Tensor:
+    def _total(self, losses: Tensor, record: Record, step: Step) -> Tensor:
         if not record.tasks:  # a leaf: `backward` takes it and reaches nobody
             return losses.new_zeros((), requires_grad=torch.is_grad_enabled())
-        if not isinstance(self.balancer, LossBalancer):
+        if self._learning is None:
             return losses.sum()  # the weights act at the boundary
         preferences = numbers_like(self._preferences_of(record.tasks), losses)
-        terms, weights = self.balancer.weigh(losses, record.tasks)
+        terms, weights = self._learning.terms(losses, record.weighs, step)
         record.weights = weights * preferences
         # Selected, not multiplied: what a balancer makes of a zero may be infinite.
         return torch.where(record.weighs, terms * preferences, torch.zeros_like(terms)).sum()

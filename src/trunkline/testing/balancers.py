@@ -13,11 +13,14 @@ from trunkline.balancers import GramianBalancer, LossBalancer
 from trunkline.engine import Engine
 from trunkline.testing.shared import check_constructor
 
+STEPS = 3  # of a balancer that keeps state
+
 
 def check_balancer(balancer: LossBalancer | GramianBalancer, *, tasks: int = 3, seed: int = 0) -> None:
     """Order of tasks does not matter, absent tasks have no say, one task and 100 are fine, state survives by name.
 
-    A Gramian balancer also gives finite weights on zero, colinear, opposed, tiny and very unequal gradients.
+    A Gramian balancer also gives finite weights on zero, colinear, opposed, tiny and very unequal gradients; the
+    weights of a loss balancer are the derivatives of its total.
     """
     check_constructor(balancer)
     generator = torch.Generator().manual_seed(seed)
@@ -28,15 +31,16 @@ def check_balancer(balancer: LossBalancer | GramianBalancer, *, tasks: int = 3, 
     first, second = copy.deepcopy(balancer), copy.deepcopy(balancer)
     first.start(names)
     second.start(names)
-    values = torch.rand(tasks, generator=generator, dtype=torch.float64) + 0.1
-    jacobian = torch.randn(tasks, 50, generator=generator, dtype=torch.float64)
-    torch.testing.assert_close(
-        _weigh(first, values, jacobian, names)[order],
-        _weigh(second, values[order], jacobian[order], [names[i] for i in order]),
-        msg="permuting tasks does not permute their weights",
-    )
+    for _ in range(STEPS):
+        values = torch.rand(tasks, generator=generator, dtype=torch.float64) + 0.1
+        jacobian = torch.randn(tasks, 50, generator=generator, dtype=torch.float64)
+        torch.testing.assert_close(
+            _weigh(first, values, jacobian, names)[order],
+            _weigh(second, values[order], jacobian[order], [names[i] for i in order]),
+            msg="permuting tasks does not permute their weights",
+        )
     restored = copy.deepcopy(balancer)
-    restored.start(names)
+    restored.start(["new", *(names[i] for i in order)])
     restored.load_state_dict(first.state_dict())
     others = copy.deepcopy(balancer)
     others.start(["new", *names[::-1]])
@@ -64,24 +68,39 @@ def _check_weights(balancer: LossBalancer | GramianBalancer, names: Sequence[str
 
 
 def _weigh(balancer: Any, losses: Tensor, jacobian: Tensor, names: Sequence[str]) -> Tensor:
+    """A whole step; a loss balancer's tasks each get better, by a share of their own."""
     if isinstance(balancer, GramianBalancer):
         balancer.watch(losses, names)
         return balancer.weigh(jacobian @ jacobian.T, names)
-    return balancer.weigh(losses.clone().requires_grad_(), names)[1]
+    balancer.observe(losses.clone(), names)
+    leaves = losses.clone().requires_grad_()
+    terms, weights = balancer.weigh(leaves, names)
+    (of_first,) = torch.autograd.grad(terms[0], leaves, retain_graph=True)
+    assert not of_first[1:].any(), "a task's term depends on the losses of others"
+    (derivatives,) = torch.autograd.grad(terms.sum(), leaves)
+    torch.testing.assert_close(
+        weights.to(derivatives), derivatives, rtol=1e-5, atol=0, msg="the weights are not what is differentiated"
+    )
+    if balancer.needs_losses_after_step:
+        balancer.after_step(losses * (1 - 0.1 * losses / (1 + losses)), names)
+    return weights
 
 
 def _check_absence(balancer: Any, names: Sequence[str]) -> None:
-    """A step without the last task = the same step of an engine that never knew it."""
+    """Steps without the last task = the same steps of an engine that never knew it."""
     results: list[Tensor] = []
     for known in (names, names[:-1]):
         torch.manual_seed(0)
         engine = Engine(copy.deepcopy(balancer), known)
         features = torch.randn(4, 5, requires_grad=True)
         targets = torch.randn(len(names), 4, 5)
-        present = engine.begin({n: 4 if n in names[:-1] else 0 for n in known}, 4)
-        views = engine.split(features, present)
-        losses = {n: (views[n] - t).square().mean() for n, t in zip(names[:-1], targets)}
-        engine.total(losses).backward()
+        for _ in range(STEPS):
+            present = engine.begin({n: 4 if n in names[:-1] else 0 for n in known}, 4)
+            views = engine.split(features, present)
+            losses = {n: (views[n] - t).square().mean() for n, t in zip(names[:-1], targets)}
+            engine.total(losses).backward()
+            if engine.needs_losses_after_step:
+                engine.after_step({n: loss.detach() * 0.9**k for k, (n, loss) in enumerate(losses.items())})
         assert features.grad is not None
         results.append(features.grad)
     assert torch.equal(results[0], results[1]), "an absent task changes the update"

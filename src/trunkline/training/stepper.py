@@ -73,6 +73,9 @@ class Stepper:
             self.fabric.strategy.precision.unscale_gradients(self.optimiser)
             clip_gradients(self.parameters, self.settings.clip)
         self._wrapped.step()
+        if self.engine.needs_losses_after_step:
+            whole = self._look(parts)
+            self.engine.combine_after_step(whole.sums, whole.weights)
         if self.average is not None:
             self.average.update()
 
@@ -84,7 +87,10 @@ class Stepper:
                 self.fabric.backward(self.module(Part(batch, whole)))
 
     def _look(self, parts: Sequence[Batch]) -> Whole:
-        """The step's losses before its first backward pass: one pass more, without gradients, with the same dropout."""
+        """The step's losses, without gradients: one pass more, that leaves the random numbers as they are.
+
+        Before the first backward pass it is with the same dropout.
+        """
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         with torch.no_grad(), self.fabric.autocast(), torch.random.fork_rng(devices):
             found = [self.network.losses(batch, self.network.share(batch)) for batch in parts]

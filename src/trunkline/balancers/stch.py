@@ -1,0 +1,111 @@
+"""STCH: the smooth maximum of the losses.
+
+Lin, Zhang, Yang, Liu, Wang and Zhang, "Smooth Tchebycheff Scalarization for Multi-Objective Optimization", ICML 2024,
+definition of `g_μ^STCH`:
+
+    total = μ log Σ_t exp(λ_t (f_t - z_t) / μ)
+
+For multi-task learning the paper's code takes `f_t = log((L_t - z_t) / n_t)` and `λ_t = 1`, multiplies by the number of
+tasks, and finds the nadir `n_t` in a warm-up with log-sum, as the mean loss of its last epoch:
+
+    total = T μ log Σ_t ((L_t - z_t) / n_t)^(1/μ)
+
+The ideal `z_t` is a lower bound of the loss: 0, as in that code, unless it is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from trunkline.balancers.contract import LossBalancer, check_options, check_positive, check_tasks
+from trunkline.balancers.state import StepCount, TaskState
+
+
+def smooth_maximum(objectives: Tensor, smoothness: float) -> Tensor:
+    """`μ log Σ_t exp(f_t / μ)`, `[...]`, from objectives `[..., T]`: between the greatest and `μ log T` more."""
+    return smoothness * (objectives / smoothness).logsumexp(-1)
+
+
+def stch_weights(objectives: Tensor, preferences: Tensor, smoothness: float) -> Tensor:
+    """Derivatives of `g_μ^STCH` by the objectives `f - z`: `λ softmax(λ (f - z) / μ)`, all `[..., T]`."""
+    return preferences * (preferences * objectives / smoothness).softmax(-1)
+
+
+class STCH(LossBalancer):
+    """After a warm-up with log-sum, the smooth maximum of what is left of each loss.
+
+    Args:
+        smoothness: `μ`; the nearer to 0, the more the worst task has all the weight.
+        warmup: steps with log-sum alone; the paper's code has four epochs.
+        window: steps of log-sum after these, over which the nadir is averaged; the paper's code has one epoch. A task
+            that had no label in them has its first loss as nadir.
+        ideals: lower bounds of losses by task; 0 where none is named.
+        nadirs: by task, where they are known; they are not looked for then.
+    """
+
+    nadir_sums: TaskState
+    nadir_times: TaskState
+
+    def __init__(
+        self,
+        smoothness: float = 1.0,
+        *,
+        warmup: int = 400,
+        window: int = 100,
+        ideals: Mapping[str, float] | None = None,
+        nadirs: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.smoothness, self.warmup, self.window, self.ideals, self.nadirs = smoothness, warmup, window, ideals, nadirs
+
+    def start(self, tasks: Sequence[str]) -> None:
+        """No nadir but those that are known."""
+        check_options(self, "smoothness", "window")
+        check_tasks(self.ideals, tasks, "ideals")
+        check_tasks(self.nadirs, tasks, "nadirs")
+        self.count = StepCount()
+        self.nadir_sums, self.nadir_times = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
+
+    def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:
+        """Average the gaps of the window."""
+        self.count.steps += 1
+        if self.count.steps <= self.warmup:
+            return
+        times = self.nadir_times(tasks)
+        counts = (times == 0) | (self.count.steps <= self.warmup + self.window)
+        gaps = self.gaps(losses, tasks).to(times)
+        self.nadir_sums.set(tasks, self.nadir_sums(tasks) + torch.where(counts, gaps, 0.0))
+        self.nadir_times.set(tasks, times + counts.to(times))
+
+    def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Log-sum, then the smooth maximum.
+
+        Raises:
+            RunError: a loss is not above its ideal.
+        """
+        gaps = self.gaps(losses, tasks)
+        check_positive(gaps, tasks, self)
+        if self.nadirs is None and self.count.steps <= self.warmup + self.window:
+            return gaps.log(), 1 / gaps.detach()
+        nadirs = self.nadir(tasks).to(losses)
+        objectives = (gaps.detach() / nadirs).log()
+        weights = len(tasks) * stch_weights(objectives, torch.ones_like(gaps), self.smoothness) / gaps.detach()
+        # Equal shares of the total, each with the derivative by its own loss.
+        return smooth_maximum(objectives, self.smoothness) + weights * (gaps - gaps.detach()), weights
+
+    def gaps(self, losses: Tensor, tasks: Sequence[str]) -> Tensor:
+        """`L - z`, `[T']`."""
+        return losses - _numbers(self.ideals, tasks, 0.0, losses) if self.ideals else losses
+
+    def nadir(self, tasks: Sequence[str]) -> Tensor:
+        """`n [T']`."""
+        if self.nadirs is not None:
+            return _numbers(self.nadirs, tasks, 1.0, self.nadir_sums.values)
+        return self.nadir_sums(tasks) / self.nadir_times(tasks).clamp(min=1)
+
+
+def _numbers(given: Mapping[str, float], tasks: Sequence[str], otherwise: float, like: Tensor) -> Tensor:
+    return torch.tensor([float(given.get(task, otherwise)) for task in tasks], dtype=torch.float64).to(like)

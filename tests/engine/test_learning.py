@@ -1,0 +1,168 @@
+"""When loss balancers learn: once a step, from what weighs anything, and once more after it where the paper says so."""
+
+import pytest
+import torch
+from torch import nn
+
+from engine.engine_oracles import Net, data
+from trunkline.balancers import CATALOG, DWA, FAMO, RLW, Equal, FAMOLagged, LossBalancer, UPGrad
+from trunkline.balancers.famo import famo_weights
+from trunkline.engine import Engine, Whole
+
+F64 = torch.float64
+LOSS_BALANCERS = [name for name, kind in CATALOG.items() if issubclass(kind, LossBalancer)]
+
+
+class Kept(Equal):
+    """Keeps what it is shown."""
+
+    separate = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, ...]] = []
+
+    def observe(self, losses, tasks):
+        assert not losses.requires_grad and len(losses) == len(tasks)
+        self.seen.append(tuple(tasks))
+
+    def weigh(self, losses, tasks):
+        assert len(losses) == len(tasks)
+        return super().weigh(losses, tasks)
+
+
+def sums(*values):
+    return torch.tensor(values, dtype=F64, requires_grad=True)
+
+
+def test_a_step_in_parts_is_observed_once_and_a_look_without_gradients_never():
+    balancer = Kept()
+    engine = Engine(balancer, ["a", "b"])
+    whole = [Whole([2, 2], 4, 2, torch.tensor([3.0, 4.0]), torch.tensor([2.0, 2.0])) for _ in range(2)]
+    for part in (whole[0], whole[0], whole[1], whole[1], None, None):
+        present = engine.begin([1, 1], 2, part)
+        engine.combine(sums(1.5, 2.0), torch.ones(2), present).backward()
+    assert len(balancer.seen) == 4
+    with torch.no_grad():
+        engine.combine(sums(1.5, 2.0), torch.ones(2), engine.begin([1, 1], 2))
+    assert len(balancer.seen) == 4
+
+
+def test_parts_of_a_step_have_the_same_weights():
+    engine = Engine(RLW(), ["a", "b"])
+    whole = [Whole([2, 2], 4, 2, torch.tensor([3.0, 4.0]), torch.tensor([2.0, 2.0])) for _ in range(2)]
+    seen = []
+    for part in (whole[0], whole[0], whole[1]):
+        engine.combine(sums(1.5, 2.0), torch.ones(2), engine.begin([1, 1], 2, part)).backward()
+        seen.append(engine.report()["weights"])
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_a_task_whose_labels_weigh_nothing_is_not_shown():
+    balancer = Kept()
+    engine = Engine(balancer, ["a", "b", "c"])
+    total = engine.combine(sums(1.0, 0.0, 3.0), torch.tensor([2.0, 0.0, 1.0]), engine.begin([1, 1, 1], 2))
+    assert balancer.seen == [("a", "c")]
+    assert total == 3.5
+    assert engine.report()["weights"] == {"a": 1.0, "b": None, "c": 1.0}
+
+
+@pytest.mark.parametrize("name", LOSS_BALANCERS)
+def test_a_task_whose_labels_weigh_nothing_changes_nothing(name):
+    totals, gradients = [], []
+    for tasks, weights in ((["a", "b", "c"], [2.0, 0.0, 1.0]), (["a", "c"], [2.0, 1.0])):
+        engine = Engine(CATALOG[name](), tasks)
+        leaves = sums(*[v if w else 0.0 for v, w in zip((1.0, 0.0, 3.0) if len(tasks) == 3 else (1.0, 3.0), weights)])
+        total = engine.combine(leaves, torch.tensor(weights), engine.begin([1] * len(tasks), 2))
+        total.backward()
+        totals.append(total.detach())
+        gradients.append(leaves.grad[leaves.detach() > 0])
+        assert leaves.grad[leaves.detach() == 0].abs().sum() == 0
+    torch.testing.assert_close(totals[0], totals[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("name", LOSS_BALANCERS)
+def test_where_no_labels_weigh_anything_nothing_moves(name):
+    engine = Engine(CATALOG[name](), ["a", "b"])
+    leaves = sums(0.0, 0.0)
+    total = engine.combine(leaves, torch.zeros(2), engine.begin([1, 1], 2))
+    total.backward()
+    assert total == 0 and leaves.grad.tolist() == [0.0, 0.0]
+
+
+def train(engine, steps, tasks="abc"):
+    """Plain descent of a small network on the same rows; returns its weights."""
+    net, (x, y) = Net(tasks), data(tasks)
+    optimiser = torch.optim.SGD([*net.parameters(), *engine.parameters()], lr=0.05)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        views = engine.split(net.features(x))
+        engine.total(net.losses(views, y)).backward()
+        optimiser.step()
+        if engine.needs_losses_after_step:
+            with torch.no_grad():
+                engine.after_step(net.losses(dict.fromkeys(tasks, net.features(x)), y))
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def test_famo_in_a_loop_is_famo_by_hand():
+    engine = Engine(FAMO().double(), list("abc")).double()
+    found = train(engine, 10)
+    net, (x, y), logits = Net("abc"), data("abc"), torch.zeros(3, dtype=F64, requires_grad=True)
+    adam = torch.optim.Adam([logits], lr=0.025, weight_decay=1e-3)
+    sgd = torch.optim.SGD(net.parameters(), lr=0.05)
+    for _ in range(10):
+        losses = torch.stack(list(net.losses(dict.fromkeys("abc", net.features(x)), y).values()))
+        sgd.zero_grad()
+        (famo_weights(losses.detach(), logits.detach()) * losses).sum().backward()
+        sgd.step()
+        after = torch.stack(list(net.losses(dict.fromkeys("abc", net.features(x)), y).values())).detach()
+        (logits.grad,) = torch.autograd.grad(logits.softmax(0), logits, losses.detach().log() - after.log())
+        adam.step()
+    torch.testing.assert_close(found, torch.cat([p.detach().flatten() for p in net.parameters()]))
+    torch.testing.assert_close(engine.balancer.logits.values, logits.detach())
+
+
+def test_lagged_famo_needs_no_second_look_and_does_the_same_on_the_same_rows():
+    exact, lagged = (Engine(make().double(), list("abc")).double() for make in (FAMO, FAMOLagged))
+    assert not lagged.needs_losses_after_step
+    torch.testing.assert_close(train(exact, 10), train(lagged, 10))
+
+
+def test_forgetting_to_look_again_is_an_error():
+    engine = Engine(FAMO(), ["a", "b"])
+    engine.total({"a": torch.ones((), requires_grad=True), "b": torch.ones(())})
+    with pytest.raises(ValueError, match="FAMO looks at the losses again after each optimiser step"):
+        engine.total({"a": torch.ones((), requires_grad=True)})
+
+
+def test_looking_again_without_a_step_or_a_task_is_an_error():
+    engine = Engine(FAMO(), ["a", "b", "c"])
+    with pytest.raises(ValueError, match="no step waits"):
+        engine.after_step({"a": torch.ones(())})
+    engine.total({"a": torch.ones((), requires_grad=True), "b": torch.ones(())})
+    with pytest.raises(ValueError, match=r"losses of \['b'\]; after it they are missing"):
+        engine.after_step({"a": torch.ones(())})
+    with pytest.raises(ValueError, match="there is no task 'x'"):
+        engine.after_step({"x": torch.ones(())})
+    with pytest.raises(ValueError, match="UPGrad reads gradients"):
+        Engine(UPGrad(), ["a"]).after_step({"a": torch.ones(())})
+    with pytest.raises(ValueError, match="no step waits"):
+        Engine(DWA(), ["a"]).after_step({"a": torch.ones(())})
+
+
+def test_rates_divide_the_losses_after_a_step_too():
+    """The same loss before and after is no progress, whatever it is divided by."""
+    engine = Engine(FAMO(0.0), ["a", "b"], rates={"b": 0.25})
+    before = sums(3.0, 4.0)
+    engine.combine(before, torch.tensor([4.0, 2.0]), engine.begin([4, 2], 4)).backward()
+    engine.combine_after_step(before.detach(), torch.tensor([4.0, 2.0]))
+    assert engine.balancer.logits.values.tolist() == [0.0, 0.0]
+    assert engine.balancer.times.values.tolist() == [1.0, 1.0]
+
+
+def test_state_of_the_engine_holds_the_balancers():
+    engine = Engine(FAMO(), ["a", "b"])
+    assert isinstance(engine.balancer, nn.Module)
+    assert {"balancer.logits.a", "balancer.times.b"} <= set(engine.state_dict())
