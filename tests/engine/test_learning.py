@@ -137,6 +137,36 @@ def test_forgetting_to_look_again_is_an_error():
         engine.total({"a": torch.ones((), requires_grad=True)})
 
 
+def test_a_step_that_was_not_taken_can_be_skipped_and_a_checkpoint_begins_anew():
+    engine = Engine(FAMO(), ["a"])
+    state = engine.state_dict()
+    for skip in (lambda: engine.after_step(None), lambda: engine.load_state_dict(state)):
+        engine.total({"a": torch.ones((), requires_grad=True)})
+        assert engine.waits_for_losses
+        skip()
+        assert not engine.waits_for_losses
+    engine.total({"a": torch.ones((), requires_grad=True)})
+    with pytest.raises(ValueError, match=r"or engine.after_step\(None\) where the step was not taken"):
+        engine.total({"a": torch.ones((), requires_grad=True)})
+    assert engine.balancer.times.values.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("counts", "weight"), [([0, 0], 0.0), ([1, 1], 0.0)], ids=["no task", "nothing weighs"])
+def test_a_step_that_shows_nothing_may_be_looked_at_again_or_not(counts, weight):
+    engine = Engine(FAMO(), ["a", "b"])
+    for looks in (True, False, True):
+        present = engine.begin(counts, 2)
+        leaves = torch.zeros(len(present), requires_grad=True)
+        engine.combine(leaves, torch.full((len(present),), weight), present).backward()
+        assert not engine.waits_for_losses
+        if looks:
+            engine.combine_after_step(torch.zeros(2), torch.zeros(2))
+    engine.total({"a": torch.ones((), requires_grad=True)})
+    assert engine.waits_for_losses
+    engine.after_step({"a": torch.ones(())})
+    assert engine.balancer.times.values.tolist() == [1.0, 0.0]
+
+
 def test_looking_again_without_a_step_or_a_task_is_an_error():
     engine = Engine(FAMO(), ["a", "b", "c"])
     with pytest.raises(ValueError, match="no step waits"):

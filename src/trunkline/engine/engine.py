@@ -196,6 +196,11 @@ class Engine(nn.Module):
         """Whether the balancer looks at the losses again: `combine_after_step` or `after_step` must be called."""
         return self._learning is not None and self._learning.balancer.needs_losses_after_step
 
+    @property
+    def waits_for_losses(self) -> bool:
+        """Whether it looks at the losses of the last step again; not if that showed it nothing."""
+        return self._learning is not None and self._learning.waits
+
     def combine_after_step(self, sums: Tensor, weights: Tensor) -> None:
         """Show the balancer the losses of the same rows after the optimiser's step (see `needs_losses_after_step`).
 
@@ -210,12 +215,16 @@ class Engine(nn.Module):
             raise ValueError(f"{type(self.balancer).__name__} reads gradients, not losses after a step")
         self._learning.after_step(sums, weights, self.tasks, self.rates)
 
-    def after_step(self, losses: Mapping[str, Tensor]) -> None:
-        """The plain way to `combine_after_step`, from mean losses by task.
+    def after_step(self, losses: Mapping[str, Tensor] | None) -> None:
+        """The plain way to `combine_after_step`, from mean losses by task; `None` if the step was not taken after all.
 
         Raises:
             ValueError: a task is unknown or missing, or no step waits for it.
         """
+        if losses is None:
+            if self._learning is not None:
+                self._learning.forget()
+            return
         checked_names(losses, self.tasks)
         device = next((loss.device for loss in losses.values()), None)
         nothing = torch.zeros((), device=device)
@@ -236,6 +245,11 @@ class Engine(nn.Module):
     def extra_repr(self) -> str:
         """Shown in the model's print-out."""
         return f"tasks={list(self.tasks)}, level={self.level!r}"
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if self._learning is not None:  # what is loaded lies between steps
+            self._learning.forget()
 
     def _split(
         self, taps: tuple[Tensor, ...], tasks: tuple[str, ...], labelled: Tensor | None
@@ -264,6 +278,8 @@ class Engine(nn.Module):
 
     def _total(self, losses: Tensor, record: Record, step: Step) -> Tensor:
         if not record.tasks:  # a leaf: `backward` takes it and reaches nobody
+            if self._learning is not None:
+                self._learning.show_nothing(step)
             return losses.new_zeros((), requires_grad=torch.is_grad_enabled())
         if self._learning is None:
             return losses.sum()  # the weights act at the boundary

@@ -73,7 +73,7 @@ class Stepper:
             self.fabric.strategy.precision.unscale_gradients(self.optimiser)
             clip_gradients(self.parameters, self.settings.clip)
         self._wrapped.step()
-        if self.engine.needs_losses_after_step:
+        if self.engine.waits_for_losses:
             whole = self._look(parts)
             self.engine.combine_after_step(whole.sums, whole.weights)
         if self.average is not None:
