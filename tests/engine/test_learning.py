@@ -91,6 +91,31 @@ def test_where_no_labels_weigh_anything_nothing_moves(name):
     assert total == 0 and leaves.grad.tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", LOSS_BALANCERS)
+def test_a_loss_that_is_not_finite_teaches_nothing(name, value):
+    balancer = CATALOG[name](
+        **{"window": 1} if name in ("dwa", "stch") else {}, **{"warmup": 0} if name == "stch" else {}
+    )
+    engine = Engine(balancer, ["a", "b"])
+
+    def step(b, after=1.0):
+        total = engine.total({"a": torch.tensor(2.0, requires_grad=True), "b": torch.tensor(b, requires_grad=True)})
+        if engine.waits_for_losses:
+            engine.after_step({"a": torch.tensor(1.5), "b": torch.tensor(after)})
+        return total
+
+    step(3.0)
+    kept = engine.state_dict()
+    assert not step(value).isfinite()
+    if name == "famo":
+        step(3.0, after=value)
+    assert all(torch.equal(kept[key], now) for key, now in engine.state_dict().items())
+    assert step(2.5).isfinite()
+    assert all(torch.tensor(weight).isfinite() for weight in engine.report()["weights"].values())
+    assert all(number.isfinite().all() or "previous" in key for key, number in engine.state_dict().items())
+
+
 def train(engine, steps, tasks="abc"):
     """Plain descent of a small network on the same rows; returns its weights."""
     net, (x, y) = Net(tasks), data(tasks)

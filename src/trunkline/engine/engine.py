@@ -20,8 +20,9 @@ from trunkline.engine.last import CallRecorder, Last
 from trunkline.engine.learning import Learning
 from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise
 from trunkline.engine.report import Record
-from trunkline.engine.settings import checked_level, checked_names, checked_rates, mean_one
+from trunkline.engine.settings import checked_level, checked_rates, mean_one
 from trunkline.engine.step import Step, Whole
+from trunkline.errors import check_names
 
 
 class Engine(nn.Module):
@@ -95,7 +96,7 @@ class Engine(nn.Module):
             The tasks with a labelled row on any rank, in task order.
         """
         if isinstance(counts, Mapping):
-            checked_names(counts, self.tasks)
+            check_names(counts, self.tasks)
             counts = [counts.get(task, 0) for task in self.tasks]
         self._recorder.take()
         self._anchor = self._record = self._pending = None
@@ -133,7 +134,7 @@ class Engine(nn.Module):
             By task, as many tensors as went in.
         """
         tasks = self.tasks if present is None else tuple(present)
-        checked_names(tasks, self.tasks)
+        check_names(tasks, self.tasks)
         if isinstance(taps, Tensor):
             return {task: copies[0] for task, copies in self._split((taps,), tasks, labelled).items()}
         return self._split(tuple(taps), tasks, labelled)
@@ -174,7 +175,7 @@ class Engine(nn.Module):
             ValueError: a task is unknown, none has a loss, a loss is not a scalar, or `begin` is missing though some
                 task is divided by its expected weight.
         """
-        checked_names(losses, self.tasks)
+        check_names(losses, self.tasks)
         if any(loss.dim() > 0 for loss in losses.values()):
             shapes = {task: tuple(loss.shape) for task, loss in losses.items()}
             raise ValueError(f"losses must be scalars, got shapes {shapes}")
@@ -225,7 +226,7 @@ class Engine(nn.Module):
             if self._learning is not None:
                 self._learning.forget()
             return
-        checked_names(losses, self.tasks)
+        check_names(losses, self.tasks)
         device = next((loss.device for loss in losses.values()), None)
         nothing = torch.zeros((), device=device)
         sums = torch.stack([precise(losses[task].detach()) if task in losses else nothing for task in self.tasks])

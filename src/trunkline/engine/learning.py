@@ -89,7 +89,8 @@ class Learning:
         if not bool(weighs[index].all()):
             missing = [task for task, is_there in zip(shown, weighs[index].tolist(), strict=True) if not is_there]
             raise ValueError(f"the step had losses of {missing}; after it they are missing")
-        self.balancer.after_step(losses[index], shown)
+        if bool(losses[index].isfinite().all()):
+            self.balancer.after_step(losses[index], shown)
 
     def _weighed(self, losses: Tensor, tasks: tuple[str, ...], step: Step) -> tuple[Tensor, Tensor]:
         if self._is_new_step and torch.is_grad_enabled():
@@ -97,6 +98,10 @@ class Learning:
         return self.balancer.weigh(losses, tasks)
 
     def _observe(self, losses: Tensor, tasks: tuple[str, ...], step: Step) -> None:
+        # What is no number shows in the gradients and is over; in what a balancer keeps it would stay for good.
+        if not (self.balancer.separate or bool(losses.isfinite().all())):
+            self.show_nothing(step)
+            return
         self._check_not_waiting()
         self.balancer.observe(losses, tasks)
         if self.balancer.needs_losses_after_step:
