@@ -19,7 +19,7 @@ from balancers import toy
 from balancers.toy_rows import KNOWN, STEPS, Row
 from trunkline.report.figures.svg import Scale, element, path, scale
 
-SHOWN = ("LS", "UW", "log-sum", "FAMO", "STCH", "UPGrad", "MGDA", "Nash-MTL")
+SHOWN = ("LS", "UW", "log-sum", "FAMO", "STCH's equation", "UPGrad", "MGDA", "Nash-MTL")
 FILE = Path(__file__).parents[1] / "docs" / "toy.svg"
 SIZE, GAP, HEAD, ACROSS = 190, 14, 24, 4
 STYLE = """

@@ -12,7 +12,7 @@ is an `assert`. Every message says where, what was given, and what would work.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class TrunklineError(Exception):
@@ -40,6 +40,24 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'category'?` where a known word is near, else the list of what is known."""
     known = sorted(known)
     return nearest(word, known) or f" Known: {', '.join(known)}."
+
+
+def check_names(given: Iterable[str], known: Collection[str], option: str | None = None) -> None:
+    """Every name is a task's.
+
+    Args:
+        given: the names.
+        known: tasks.
+        option: of a config, that has the names.
+
+    Raises:
+        ValueError: one is not.
+        ConfigError: likewise, in an option.
+    """
+    for name in given:
+        if name not in known:
+            told = f"there is no task {name!r}.{suggest(name, known)}"
+            raise ValueError(told) if option is None else ConfigError(f"{option}: {told}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from trunkline.errors import RunError
 
 F64 = torch.float64
 TASKS = ["a", "b.c", "d e"]
+LEVEL = torch.ones(3, dtype=F64)
 
 
 def started(balancer, tasks=TASKS):
@@ -76,7 +77,7 @@ def test_lower_bounds_are_taken_from_the_losses():
     losses = gaps + torch.tensor([-4.0, 0.0, 1.0], dtype=F64)
     for a, b in zip(plain.weigh(gaps, TASKS), bounded.weigh(losses, TASKS), strict=True):
         torch.testing.assert_close(a, b)
-    with pytest.raises(RunError, match="task 'a' is -1"):
+    with pytest.raises(RunError, match="task 'a' is -5, not above its lower bound -4"):
         bounded.weigh(torch.tensor([-5.0, 1.0, 2.0], dtype=F64), TASKS)
 
 
@@ -97,6 +98,17 @@ def test_lagged_is_another_where_rows_change():
     assert lagged.logits.values.abs().max() > 0.01
 
 
+def test_lagged_tells_a_rare_task_from_one_that_gets_better_faster():
+    """All lose 1 % a step; the last task is in every tenth."""
+    balancer = started(FAMOLagged(0.0))
+    for number in range(200):
+        tasks = TASKS if number % 10 == 0 else TASKS[:2]
+        losses = torch.full((len(tasks),), 0.99**number, dtype=F64)
+        balancer.observe(losses, tasks)
+    assert balancer.times.values.tolist() == [199, 199, 19]
+    torch.testing.assert_close(balancer.weigh(LEVEL, TASKS)[1], torch.full((3,), 1 / 3, dtype=F64), rtol=0, atol=1e-6)
+
+
 def test_decay_pulls_logits_back():
     balancer = started(FAMO(1.0))
     balancer.logits.set(TASKS, torch.tensor([1.0, -1.0, 0.0]))
@@ -112,8 +124,10 @@ def test_the_task_that_gets_better_faster_loses_weight():
     before = torch.ones(3, dtype=F64)
     balancer.observe(before, TASKS)
     balancer.after_step(torch.tensor([0.5, 1.0, 0.9], dtype=F64), TASKS)
-    logits = balancer.logits.values
-    assert logits[0] < logits[2] < logits[1] or (logits[0] < logits[1] and logits[2] <= logits[1])
+    logits = balancer.logits.values  # Adam's first step: the signs of the gradient alone
+    assert logits[0] < 0 < logits[1]
+    gradient = famo_gradient(before, torch.tensor([0.5, 1.0, 0.9], dtype=F64), torch.zeros(3, dtype=F64))
+    assert gradient[0] > gradient[2] > gradient[1]
 
 
 @pytest.mark.parametrize("make", [FAMO, FAMOLagged])

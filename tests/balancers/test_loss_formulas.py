@@ -210,23 +210,24 @@ def test_stch_warms_up_with_log_sum_and_takes_the_nadir_from_the_window():
     torch.testing.assert_close(total, expected.detach())
     torch.testing.assert_close(derivatives, by_autograd)
     torch.testing.assert_close(weights, by_autograd)
-    torch.testing.assert_close(balancer.nadir(TASKS), nadir)  # what comes later does not move it
+    torch.testing.assert_close(balancer.depths(TASKS), nadir)  # what comes later does not move it
 
 
 def test_stch_with_known_ideals_and_nadirs_and_a_task_that_comes_late():
-    balancer = started(STCH(ideals={"a": -1.0}, nadirs={"a": 2.0, "b.c": 3.0}))
+    balancer = started(STCH(ideals={"a": -1.0}, nadirs={"a": 2.0, "b.c": 3.0, "d e": 1.0}))
     leaves = LOSSES.clone().requires_grad_()
     gaps = leaves + torch.tensor([1.0, 0, 0], dtype=F64)
-    expected = 3 * (gaps / torch.tensor([2.0, 3.0, 1.0], dtype=F64)).sum().log()
+    expected = 3 * (gaps / torch.tensor([3.0, 3.0, 1.0], dtype=F64)).sum().log()  # 3 = n - z = 2 - -1
     total, derivatives, _ = step(balancer, LOSSES)
     torch.testing.assert_close(total, expected.detach())
     torch.testing.assert_close(derivatives, torch.autograd.grad(expected, leaves)[0])
+    assert balancer.count.steps == 0 and not balancer.nadir_times.values.any()
     late = started(STCH(warmup=1, window=1))
     for _ in range(3):
         step(late, LOSSES[:2], TASKS[:2])
     step(late, LOSSES)
     step(late, 2 * LOSSES)
-    torch.testing.assert_close(late.nadir(TASKS), LOSSES)
+    torch.testing.assert_close(late.depths(TASKS), LOSSES)
 
 
 def test_stch_does_not_change_direction_with_the_scale_of_a_loss_once_its_nadir_has_the_same():
@@ -302,6 +303,15 @@ def test_a_loss_that_is_not_positive_is_named(make, value):
         step(balancer, losses)
 
 
+@pytest.mark.parametrize(
+    ("balancer", "option"), [(FAMO(minima={"a": -4.0}), "minima"), (STCH(ideals={"a": -4.0}), "ideals")]
+)
+def test_a_loss_not_above_its_lower_bound_is_told_as_it_is(balancer, option):
+    told = rf"the loss of task 'a' is -5, not above its lower bound -4; lower balancer.{option}.a"
+    with pytest.raises(RunError, match=told):
+        step(started(balancer), torch.tensor([-5.0, 1.0, 2.0], dtype=F64))
+
+
 @pytest.mark.parametrize("make", POSITIVE)
 def test_a_loss_that_is_no_number_raises_nothing_and_shows_in_the_total(make):
     assert step(started(make()), torch.tensor([1.0, float("nan"), 2.0], dtype=F64))[0].isnan()
@@ -341,6 +351,9 @@ def test_contract_where_state_matters_at_once(balancer):
         (FAMO(minima={"b": 1.0}), r"balancer.minima: there is no task 'b'"),
         (STCH(ideals={"d": 1.0}), r"balancer.ideals: there is no task 'd'"),
         (STCH(nadirs={"x": 1.0}), r"balancer.nadirs: there is no task 'x'"),
+        (STCH(nadirs={"b.d": 1.0}), r"balancer.nadirs: there is no task 'b.d'. Did you mean 'b.c'\?"),
+        (STCH(nadirs={"a": 1.0, "d e": 1.0}), r"balancer.nadirs: task 'b.c' is missing"),
+        (STCH(ideals={"a": 2.0}, nadirs=dict.fromkeys(TASKS, 2.0)), r"balancer.nadirs.a: 2.0 is not above the ideal"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )

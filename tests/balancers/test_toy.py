@@ -143,7 +143,7 @@ def test_learned_weights_are_the_balancers():
             lambda: STCH(
                 0.5,
                 ideals=dict(zip(toy.TASKS, toy.IDEALS.tolist(), strict=True)),
-                nadirs=dict.fromkeys(toy.TASKS, 1.0),
+                nadirs=dict(zip(toy.TASKS, (toy.IDEALS + 1).tolist(), strict=True)),
             ),
         ),
     ],

@@ -91,6 +91,31 @@ def test_where_no_labels_weigh_anything_nothing_moves(name):
     assert total == 0 and leaves.grad.tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", LOSS_BALANCERS)
+def test_a_loss_that_is_not_finite_teaches_nothing(name, value):
+    balancer = CATALOG[name](
+        **{"window": 1} if name in ("dwa", "stch") else {}, **{"warmup": 0} if name == "stch" else {}
+    )
+    engine = Engine(balancer, ["a", "b"])
+
+    def step(b, after=1.0):
+        total = engine.total({"a": torch.tensor(2.0, requires_grad=True), "b": torch.tensor(b, requires_grad=True)})
+        if engine.waits_for_losses:
+            engine.after_step({"a": torch.tensor(1.5), "b": torch.tensor(after)})
+        return total
+
+    step(3.0)
+    kept = engine.state_dict()
+    assert not step(value).isfinite()
+    if name == "famo":
+        step(3.0, after=value)
+    assert all(torch.equal(kept[key], now) for key, now in engine.state_dict().items())
+    assert step(2.5).isfinite()
+    assert all(torch.tensor(weight).isfinite() for weight in engine.report()["weights"].values())
+    assert all(number.isfinite().all() or "previous" in key for key, number in engine.state_dict().items())
+
+
 def train(engine, steps, tasks="abc"):
     """Plain descent of a small network on the same rows; returns its weights."""
     net, (x, y) = Net(tasks), data(tasks)
@@ -135,6 +160,36 @@ def test_forgetting_to_look_again_is_an_error():
     engine.total({"a": torch.ones((), requires_grad=True), "b": torch.ones(())})
     with pytest.raises(ValueError, match="FAMO looks at the losses again after each optimiser step"):
         engine.total({"a": torch.ones((), requires_grad=True)})
+
+
+def test_a_step_that_was_not_taken_can_be_skipped_and_a_checkpoint_begins_anew():
+    engine = Engine(FAMO(), ["a"])
+    state = engine.state_dict()
+    for skip in (lambda: engine.after_step(None), lambda: engine.load_state_dict(state)):
+        engine.total({"a": torch.ones((), requires_grad=True)})
+        assert engine.waits_for_losses
+        skip()
+        assert not engine.waits_for_losses
+    engine.total({"a": torch.ones((), requires_grad=True)})
+    with pytest.raises(ValueError, match=r"or engine.after_step\(None\) where the step was not taken"):
+        engine.total({"a": torch.ones((), requires_grad=True)})
+    assert engine.balancer.times.values.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("counts", "weight"), [([0, 0], 0.0), ([1, 1], 0.0)], ids=["no task", "nothing weighs"])
+def test_a_step_that_shows_nothing_may_be_looked_at_again_or_not(counts, weight):
+    engine = Engine(FAMO(), ["a", "b"])
+    for looks in (True, False, True):
+        present = engine.begin(counts, 2)
+        leaves = torch.zeros(len(present), requires_grad=True)
+        engine.combine(leaves, torch.full((len(present),), weight), present).backward()
+        assert not engine.waits_for_losses
+        if looks:
+            engine.combine_after_step(torch.zeros(2), torch.zeros(2))
+    engine.total({"a": torch.ones((), requires_grad=True)})
+    assert engine.waits_for_losses
+    engine.after_step({"a": torch.ones(())})
+    assert engine.balancer.times.values.tolist() == [1.0, 0.0]
 
 
 def test_looking_again_without_a_step_or_a_task_is_an_error():

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from trunkline.errors import ConfigError, RunError, suggest
+from trunkline.errors import ConfigError, RunError
 
 
 class LossBalancer(nn.Module, ABC):
@@ -42,6 +42,8 @@ class LossBalancer(nn.Module, ABC):
     def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """Learn from a step's losses, before they are weighed: once a step. Learns nothing by default.
 
+        Not called where a loss is not finite, but for a `separate` balancer: to know, one waits for the device.
+
         Args:
             losses: `[T']`, detached.
             tasks: names, in the order of `losses`.
@@ -63,6 +65,8 @@ class LossBalancer(nn.Module, ABC):
 
     def after_step(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """Learn from the losses of the same rows after the optimiser's step. Learns nothing by default.
+
+        Not called where a loss is not finite, before the step or after it.
 
         Args:
             losses: `[T']`, detached.
@@ -112,29 +116,32 @@ def check_options(balancer: nn.Module, *names: str) -> None:
             raise ConfigError(f"balancer.{name}: {getattr(balancer, name)} cannot be; a number above 0 can")
 
 
-def check_tasks(given: Mapping[str, float] | None, tasks: Sequence[str], option: str) -> None:
-    """An option by task names tasks only.
-
-    Raises:
-        ConfigError: it names something else.
-    """
-    for name in given or ():
-        if name not in tasks:
-            raise ConfigError(f"balancer.{option}: there is no task {name!r}.{suggest(name, tasks)}")
-
-
-def check_positive(losses: Tensor, tasks: Sequence[str], balancer: object) -> None:
+def check_positive(
+    gaps: Tensor, tasks: Sequence[str], balancer: object, *, above: Mapping[str, float] | None = None, option: str = ""
+) -> None:
     """A method that divides by losses, or takes their logarithm, has positive ones; waits for the device.
 
     What is no number passes: it must show in the gradients, where a gradient scaler or the user looks for it.
 
+    Args:
+        gaps: losses, less their lower bounds.
+        tasks: names, in the order of `gaps`.
+        balancer: whose method it is.
+        above: lower bounds by task, where any are given.
+        option: that gives them.
+
     Raises:
         RunError: one is zero or negative.
     """
-    for task, loss in zip(tasks, losses.tolist(), strict=True):
-        if loss <= 0:
+    for task, gap in zip(tasks, gaps.tolist(), strict=True):
+        if gap <= 0 and above and task in above:
             raise RunError(
-                f"balancer {type(balancer).__name__}: the loss of task {task!r} is {loss:g}, and this method needs "
+                f"balancer {type(balancer).__name__}: the loss of task {task!r} is {gap + above[task]:g}, not above "
+                f"its lower bound {above[task]:g}; lower balancer.{option}.{task}"
+            )
+        if gap <= 0:
+            raise RunError(
+                f"balancer {type(balancer).__name__}: the loss of task {task!r} is {gap:g}, and this method needs "
                 "positive losses. A loss that can reach zero or less is for Equal, Uncertainty or one that reads "
                 "gradients"
             )

@@ -22,8 +22,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_options, check_positive, check_tasks
-from trunkline.balancers.state import TaskState
+from trunkline.balancers.contract import LossBalancer, check_options, check_positive
+from trunkline.balancers.state import StepCount, TaskState
+from trunkline.errors import check_names
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # Adam's own
 
@@ -40,10 +41,10 @@ def famo_terms(gaps: Tensor, logits: Tensor) -> Tensor:
     return (shares + log_c).exp() * gaps.log()
 
 
-def famo_gradient(before: Tensor, after: Tensor, logits: Tensor) -> Tensor:
-    """`δ = J_zᵀ (log D - log D')`, `[..., T]`: what the logits go against."""
+def famo_gradient(before: Tensor, after: Tensor, logits: Tensor, steps: Tensor | int = 1) -> Tensor:
+    """`δ = J_zᵀ (log D - log D')`, `[..., T]`: what the logits go against; a step's, where there were several."""
     shares = logits.softmax(-1)
-    progress = before.log() - after.log()
+    progress = (before.log() - after.log()) / steps
     return shares * (progress - (shares * progress).sum(-1, keepdim=True))
 
 
@@ -78,7 +79,7 @@ class _FAMO(LossBalancer):
     def start(self, tasks: Sequence[str]) -> None:
         """Equal logits."""
         check_options(self, "lr")
-        check_tasks(self.minima, tasks, "minima")
+        check_names(self.minima or (), tasks, "balancer.minima")
         self.logits, self.times = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
         self.first, self.second = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
 
@@ -89,7 +90,7 @@ class _FAMO(LossBalancer):
             RunError: a loss is not above its lower bound.
         """
         gaps, logits = self.gaps(losses, tasks), self.logits(tasks).to(losses)
-        check_positive(gaps, tasks, self)
+        check_positive(gaps, tasks, self, above=self.minima, option="minima")
         return famo_terms(gaps, logits), famo_weights(gaps.detach(), logits)
 
     def gaps(self, losses: Tensor, tasks: Sequence[str]) -> Tensor:
@@ -99,11 +100,11 @@ class _FAMO(LossBalancer):
         minima = [float(self.minima.get(task, 0.0)) for task in tasks]
         return losses - torch.tensor(minima, dtype=torch.float64).to(losses)
 
-    def learn(self, before: Tensor, after: Tensor, tasks: Sequence[str]) -> None:
-        """Move the logits of these tasks, from their losses before and after an optimiser step."""
+    def learn(self, before: Tensor, after: Tensor, tasks: Sequence[str], steps: Tensor | int = 1) -> None:
+        """Move the logits of these tasks, from their losses before and after so many optimiser steps."""
         logits = self.logits(tasks)
         before, after = (self.gaps(losses, tasks).to(logits) for losses in (before, after))
-        gradient = famo_gradient(before, after, logits) + self.decay * logits
+        gradient = famo_gradient(before, after, logits, steps) + self.decay * logits
         times = self.times(tasks) + 1
         logits, first, second = adam_step(logits, gradient, self.first(tasks), self.second(tasks), times, self.lr)
         for state, values in ((self.logits, logits), (self.first, first), (self.second, second), (self.times, times)):
@@ -127,7 +128,7 @@ class FAMO(_FAMO):
     def after_step(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """The losses after."""
         assert self.before is not None
-        check_positive(self.gaps(losses, tasks), tasks, self)
+        check_positive(self.gaps(losses, tasks), tasks, self, above=self.minima, option="minima")
         self.learn(self.before, losses, tasks)
         self.before = None
 
@@ -135,22 +136,26 @@ class FAMO(_FAMO):
 class FAMOLagged(_FAMO):
     """Takes the next step's losses, of other rows, for the losses after this step: no second look, no paper's equation.
 
-    A task has learned from a step once it is present again.
+    A task's progress is known once it is present again, and counts by the step: a rare task has made that of many.
     """
 
     previous: TaskState
+    seen: TaskState
 
     def start(self, tasks: Sequence[str]) -> None:
         """Equal logits, and no step before."""
         super().start(tasks)
-        self.previous = TaskState(tasks, float("nan"))
+        self.count = StepCount()
+        self.previous, self.seen = TaskState(tasks, float("nan")), TaskState(tasks, 0.0)
 
     def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """The losses after the last step, and before this one."""
-        check_positive(self.gaps(losses, tasks), tasks, self)
+        check_positive(self.gaps(losses, tasks), tasks, self, above=self.minima, option="minima")
+        self.count.steps += 1
         known = (~self.previous(tasks).isnan()).tolist()
         met = [task for task, is_known in zip(tasks, known, strict=True) if is_known]
         if met:
             place = torch.tensor([k for k, is_known in enumerate(known) if is_known]).to(losses.device)
-            self.learn(self.previous(met), losses[place], met)
+            self.learn(self.previous(met), losses[place], met, self.count.steps - self.seen(met))
         self.previous.set(tasks, losses)
+        self.seen.set(tasks, torch.full_like(losses, self.count.steps))

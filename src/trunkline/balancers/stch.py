@@ -5,10 +5,10 @@ definition of `g_μ^STCH`:
 
     total = μ log Σ_t exp(λ_t (f_t - z_t) / μ)
 
-For multi-task learning the paper's code takes `f_t = log((L_t - z_t) / n_t)` and `λ_t = 1`, multiplies by the number of
-tasks, and finds the nadir `n_t` in a warm-up with log-sum, as the mean loss of its last epoch:
+For multi-task learning the paper's code takes `f_t = log((L_t - z_t) / (n_t - z_t))` and `λ_t = 1`, multiplies by the
+number of tasks, and finds the nadir `n_t` in a warm-up with log-sum, as the mean loss of its last epoch:
 
-    total = T μ log Σ_t ((L_t - z_t) / n_t)^(1/μ)
+    total = T μ log Σ_t ((L_t - z_t) / (n_t - z_t))^(1/μ)
 
 The ideal `z_t` is a lower bound of the loss: 0, as in that code, unless it is known.
 """
@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_options, check_positive, check_tasks
+from trunkline.balancers.contract import LossBalancer, check_options, check_positive
 from trunkline.balancers.state import StepCount, TaskState
+from trunkline.errors import ConfigError, check_names
 
 
 def smooth_maximum(objectives: Tensor, smoothness: float) -> Tensor:
@@ -43,7 +44,7 @@ class STCH(LossBalancer):
         window: steps of log-sum after these, over which the nadir is averaged; the paper's code has one epoch. A task
             that had no label in them has its first loss as nadir.
         ideals: lower bounds of losses by task; 0 where none is named.
-        nadirs: by task, where they are known; they are not looked for then.
+        nadirs: of all tasks, where they are known, as losses above their ideals; they are not looked for then.
     """
 
     nadir_sums: TaskState
@@ -64,13 +65,18 @@ class STCH(LossBalancer):
     def start(self, tasks: Sequence[str]) -> None:
         """No nadir but those that are known."""
         check_options(self, "smoothness", "window")
-        check_tasks(self.ideals, tasks, "ideals")
-        check_tasks(self.nadirs, tasks, "nadirs")
+        check_names(self.ideals or (), tasks, "balancer.ideals")
+        check_names(self.nadirs or (), tasks, "balancer.nadirs")
+        if self.nadirs is not None:
+            for task in tasks:
+                self._check_nadir(task, self.nadirs)
         self.count = StepCount()
         self.nadir_sums, self.nadir_times = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
 
     def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """Average the gaps of the window."""
+        if self.nadirs is not None:
+            return
         self.count.steps += 1
         if self.count.steps <= self.warmup:
             return
@@ -87,11 +93,10 @@ class STCH(LossBalancer):
             RunError: a loss is not above its ideal.
         """
         gaps = self.gaps(losses, tasks)
-        check_positive(gaps, tasks, self)
+        check_positive(gaps, tasks, self, above=self.ideals, option="ideals")
         if self.nadirs is None and self.count.steps <= self.warmup + self.window:
             return gaps.log(), 1 / gaps.detach()
-        nadirs = self.nadir(tasks).to(losses)
-        objectives = (gaps.detach() / nadirs).log()
+        objectives = (gaps.detach() / self.depths(tasks).to(losses)).log()
         weights = len(tasks) * stch_weights(objectives, torch.ones_like(gaps), self.smoothness) / gaps.detach()
         # Equal shares of the total, each with the derivative by its own loss.
         return smooth_maximum(objectives, self.smoothness) + weights * (gaps - gaps.detach()), weights
@@ -100,11 +105,19 @@ class STCH(LossBalancer):
         """`L - z`, `[T']`."""
         return losses - _numbers(self.ideals, tasks, 0.0, losses) if self.ideals else losses
 
-    def nadir(self, tasks: Sequence[str]) -> Tensor:
-        """`n [T']`."""
+    def depths(self, tasks: Sequence[str]) -> Tensor:
+        """`n - z`, `[T']`."""
         if self.nadirs is not None:
-            return _numbers(self.nadirs, tasks, 1.0, self.nadir_sums.values)
+            depths = {task: self.nadirs[task] - (self.ideals or {}).get(task, 0.0) for task in tasks}
+            return _numbers(depths, tasks, 1.0, self.nadir_sums.values)
         return self.nadir_sums(tasks) / self.nadir_times(tasks).clamp(min=1)
+
+    def _check_nadir(self, task: str, nadirs: Mapping[str, float]) -> None:
+        ideal = (self.ideals or {}).get(task, 0.0)
+        if task not in nadirs:
+            raise ConfigError(f"balancer.nadirs: task {task!r} is missing; name all tasks, or none to have them found")
+        if not nadirs[task] > ideal:
+            raise ConfigError(f"balancer.nadirs.{task}: {nadirs[task]} is not above the ideal of this task, {ideal}")
 
 
 def _numbers(given: Mapping[str, float], tasks: Sequence[str], otherwise: float, like: Tensor) -> Tensor:

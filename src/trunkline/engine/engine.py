@@ -26,7 +26,6 @@ from trunkline.engine.settings import (
     checked_direct,
     checked_every,
     checked_level,
-    checked_names,
     checked_rates,
     mean_one,
 )
@@ -34,7 +33,7 @@ from trunkline.engine.sketch import Sketch, Sketched
 from trunkline.engine.step import Step, Whole
 from trunkline.engine.trunk import Lean, Trunk
 from trunkline.engine.verdict import Verdict, judged
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, check_names
 
 
 class Engine(nn.Module):
@@ -120,7 +119,7 @@ class Engine(nn.Module):
             The tasks with a labelled row on any rank, in task order.
         """
         if isinstance(counts, Mapping):
-            checked_names(counts, self.tasks)
+            check_names(counts, self.tasks)
             counts = [counts.get(task, 0) for task in self.tasks]
         self._recorder.take()
         self._anchor = self._record = self._pending = None
@@ -158,7 +157,7 @@ class Engine(nn.Module):
             By task, as many tensors as went in.
         """
         tasks = self.tasks if present is None else tuple(present)
-        checked_names(tasks, self.tasks)
+        check_names(tasks, self.tasks)
         if isinstance(taps, Tensor):
             return {task: copies[0] for task, copies in self._split((taps,), tasks, labelled).items()}
         return self._split(tuple(taps), tasks, labelled)
@@ -199,7 +198,7 @@ class Engine(nn.Module):
             ValueError: a task is unknown, none has a loss, a loss is not a scalar, or `begin` is missing though some
                 task is divided by its expected weight.
         """
-        checked_names(losses, self.tasks)
+        check_names(losses, self.tasks)
         if any(loss.dim() > 0 for loss in losses.values()):
             shapes = {task: tuple(loss.shape) for task, loss in losses.items()}
             raise ValueError(f"losses must be scalars, got shapes {shapes}")
@@ -221,6 +220,11 @@ class Engine(nn.Module):
         """Whether the balancer looks at the losses again: `combine_after_step` or `after_step` must be called."""
         return self._learning is not None and self._learning.balancer.needs_losses_after_step
 
+    @property
+    def waits_for_losses(self) -> bool:
+        """Whether it looks at the losses of the last step again; not if that showed it nothing."""
+        return self._learning is not None and self._learning.waits
+
     def combine_after_step(self, sums: Tensor, weights: Tensor) -> None:
         """Show the balancer the losses of the same rows after the optimiser's step (see `needs_losses_after_step`).
 
@@ -235,13 +239,17 @@ class Engine(nn.Module):
             raise ValueError(f"{type(self.balancer).__name__} reads gradients, not losses after a step")
         self._learning.after_step(sums, weights, self.tasks, self.rates)
 
-    def after_step(self, losses: Mapping[str, Tensor]) -> None:
-        """The plain way to `combine_after_step`, from mean losses by task.
+    def after_step(self, losses: Mapping[str, Tensor] | None) -> None:
+        """The plain way to `combine_after_step`, from mean losses by task; `None` if the step was not taken after all.
 
         Raises:
             ValueError: a task is unknown or missing, or no step waits for it.
         """
-        checked_names(losses, self.tasks)
+        if losses is None:
+            if self._learning is not None:
+                self._learning.forget()
+            return
+        check_names(losses, self.tasks)
         device = next((loss.device for loss in losses.values()), None)
         nothing = torch.zeros((), device=device)
         sums = torch.stack([precise(losses[task].detach()) if task in losses else nothing for task in self.tasks])
@@ -305,6 +313,11 @@ class Engine(nn.Module):
         """Shown in the model's print-out."""
         return f"tasks={list(self.tasks)}, level={self.level!r}"
 
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if self._learning is not None:  # what is loaded lies between steps
+            self._learning.forget()
+
     def _split(
         self, taps: tuple[Tensor, ...], tasks: tuple[str, ...], labelled: Tensor | None
     ) -> dict[str, tuple[Tensor, ...]]:
@@ -343,6 +356,8 @@ class Engine(nn.Module):
 
     def _total(self, losses: Tensor, record: Record, step: Step) -> Tensor:
         if not record.tasks:  # a leaf: `backward` takes it and reaches nobody
+            if self._learning is not None:
+                self._learning.show_nothing(step)
             return losses.new_zeros((), requires_grad=torch.is_grad_enabled())
         if self._learning is None:
             return losses.sum()  # the weights act at the boundary

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
 from trunkline.engine.distributed import num_ranks
 from trunkline.engine.levels import LEVELS, Level
-from trunkline.errors import ConfigError, suggest
+from trunkline.errors import ConfigError, check_names, suggest
 
 _GRADIENTS = "{}, or {}".format(", ".join(map(repr, LEVELS[1:-1])), repr(LEVELS[-1]))
 
@@ -62,25 +62,13 @@ def checked_direct(level: Level, rates: Mapping[str, float], by_parameters: bool
         raise ConfigError("backward() is for one process and no rates; `split` and `combine` serve all")
 
 
-def checked_names(given: Iterable[str], tasks: Sequence[str]) -> None:
-    """Every name is a task's.
-
-    Raises:
-        ValueError: one is not.
-    """
-    known = frozenset(tasks)  # there may be hundreds, and every step asks
-    for name in given:
-        if name not in known:
-            raise ValueError(f"there is no task {name!r}.{suggest(name, tasks)}")
-
-
 def mean_one(preferences: Mapping[str, float], tasks: Sequence[str]) -> dict[str, float]:
     """Preferences of all tasks, scaled to mean 1; a task left out counts 1.
 
     Raises:
         ConfigError: a preference is negative, or all are 0.
     """
-    checked_names(preferences, tasks)
+    check_names(preferences, tasks)
     weights = {task: float(preferences.get(task, 1.0)) for task in tasks}
     for task, weight in weights.items():
         if not 0 <= weight < float("inf"):
@@ -97,7 +85,7 @@ def checked_rates(rates: Mapping[str, float], tasks: Sequence[str]) -> dict[str,
     Raises:
         ConfigError: a rate is not a share above 0.
     """
-    checked_names(rates, tasks)
+    check_names(rates, tasks)
     for task, rate in rates.items():
         if not 0 < rate <= 1:
             raise ConfigError(f"rates: {rate} of task {task!r} cannot be a share of labelled rows; above 0 up to 1 can")

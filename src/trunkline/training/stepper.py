@@ -64,6 +64,7 @@ class Stepper:
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr * group["lr_factor"]
         self.optimiser.zero_grad()
+        numbers = self._random_state() if self.engine.needs_losses_after_step else None
         parts = [batch if self.fabric.device.type == "cpu" else batch.to(self.fabric.device, True) for batch in batches]
         if len(parts) == 1:
             self.fabric.backward(self.module(Part(parts[0], None)))
@@ -73,8 +74,8 @@ class Stepper:
             self.fabric.strategy.precision.unscale_gradients(self.optimiser)
             clip_gradients(self.parameters, self.settings.clip)
         self._wrapped.step()
-        if self.engine.needs_losses_after_step:
-            whole = self._look(parts)
+        if self.engine.waits_for_losses:
+            whole = self._look(parts, numbers)
             self.engine.combine_after_step(whole.sums, whole.weights)
         if self.average is not None:
             self.average.update()
@@ -86,14 +87,33 @@ class Stepper:
             with self.fabric.no_backward_sync(self.module, enabled=self.fabric.world_size > 1 and not is_last):
                 self.fabric.backward(self.module(Part(batch, whole)))
 
-    def _look(self, parts: Sequence[Batch]) -> Whole:
-        """The step's losses, without gradients: one pass more, that leaves the random numbers as they are.
+    def _look(self, parts: Sequence[Batch], numbers: Sequence[Tensor] | None = None) -> Whole:
+        """The step's losses, without gradients: one pass more, that moves no random number and no running statistic.
 
-        Before the first backward pass it is with the same dropout.
+        Args:
+            parts: of the step.
+            numbers: the random state to begin with; the present one by default. With that from before the step, dropout
+                is the same.
         """
-        devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
-        with torch.no_grad(), self.fabric.autocast(), torch.random.fork_rng(devices):
+        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
+        with torch.no_grad(), self.fabric.autocast(), torch.random.fork_rng(self._cuda):
+            if numbers is not None:
+                self._set_random_state(numbers)
             found = [self.network.losses(batch, self.network.share(batch)) for batch in parts]
+            for buffer, before in statistics:
+                buffer.copy_(before)
         sums, weights = (torch.stack(each).sum(0) for each in zip(*found))
         counts = [sum(each) for each in zip(*(batch.counts for batch in parts))]
         return Whole(counts, sum(batch.size for batch in parts), len(parts), sums, weights)
+
+    @property
+    def _cuda(self) -> list[torch.device]:
+        return [self.fabric.device] if self.fabric.device.type == "cuda" else []
+
+    def _random_state(self) -> list[Tensor]:
+        return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in self._cuda)]
+
+    def _set_random_state(self, numbers: Sequence[Tensor]) -> None:
+        torch.set_rng_state(numbers[0])
+        for device, state in zip(self._cuda, numbers[1:], strict=True):
+            torch.cuda.set_rng_state(state, device)
