@@ -69,8 +69,8 @@ def test_alpha_one_is_nash(tasks):
         torch.testing.assert_close(fairgrad_weights(gramian), nash_mtl_weights(gramian), rtol=1e-9, atol=0)
 
 
-def test_alpha_zero_is_the_mean():
-    assert fairgrad_weights(gramian_of(random_rows(0)), alpha=0).tolist() == [0.2] * 5
+def test_alpha_zero_is_the_sum():
+    assert fairgrad_weights(gramian_of(random_rows(0)), alpha=0).tolist() == [1.0] * 5
 
 
 def test_large_alpha_approaches_the_direction_of_mgda():

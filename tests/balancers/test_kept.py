@@ -42,6 +42,11 @@ def test_a_checkpoint_without_them_is_missed():
         pairs(TASKS, np.zeros((3, 3))).load_state_dict({})
 
 
+def test_a_checkpoint_that_knows_none_of_the_tasks_is_refused():
+    with pytest.raises(RuntimeError, match=r"Missing key.*values of new"):
+        pairs(["new"], np.zeros((1, 1))).load_state_dict(pairs(TASKS, np.zeros((3, 3))).state_dict())
+
+
 def test_several_numbers_a_task():
     made = Kept(TASKS, 1, [1.0, 2.0])
     assert made.of(TASKS[1:]).tolist() == [[1, 2], [1, 2]]

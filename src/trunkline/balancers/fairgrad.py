@@ -5,13 +5,14 @@ Ban and Ji, "Fair Resource Allocation in Multi-Task Learning", ICML 2024, equati
     G w = w^(-1/α)
 
 α = 1 is proportional fairness, Nash-MTL's equation; the larger α, the more the worst off task decides (MGDA at the
-limit); α = 0 is the plain mean.
+limit); α = 0 is the plain sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from trunkline.balancers.contract import GramianBalancer
@@ -23,7 +24,7 @@ from trunkline.errors import ConfigError
 def fairgrad_weights(gramian: Tensor, *, alpha: float = 1.0) -> Tensor:
     """The solution `w [T]` of `G w = w^(-1/α)`, from `gramian [T, T]`; 0 for a task without gradient."""
     if alpha == 0:
-        return gramian.new_full((len(gramian),), 1 / len(gramian))
+        return torch.ones_like(gramian.diagonal())
     units = as_units(as_array(gramian))
     if not len(units.active):
         return gramian.new_zeros(units.size)
@@ -35,7 +36,7 @@ class FairGrad(GramianBalancer):
     """Every task gains, the weak ones more the larger α is.
 
     Args:
-        alpha: 0 for the mean, 1 for proportional fairness; 2 and more favour the tasks that gain least.
+        alpha: 0 for the sum, 1 for proportional fairness; 2 and more favour the tasks that gain least.
     """
 
     def __init__(self, alpha: float = 1.0) -> None:

@@ -1,7 +1,7 @@
 """What balancers keep on the host, saved and restored by the tasks' *names*.
 
 A checkpoint with other tasks, or the same in another order, gives each its own numbers back; what it does not know
-keeps its first value.
+keeps its first value. One that knows none of them lacks the values of each.
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ class Kept(nn.Module):
             return
         saved = json.loads(bytes(state_dict[f"{prefix}tasks"].tolist()))
         both = [task for task in saved if task in self.tasks]
+        if not both:
+            missing_keys += [f"{prefix}values of {task}" for task in self.tasks]
+            return
         index = _every([saved.index(task) for task in both], self.axes)
         self.keep(both, state_dict[f"{prefix}values"].cpu().numpy()[index])
 
