@@ -132,3 +132,5 @@ def test_class_is_the_function():
     assert torch.equal(FairGrad(2.0).weigh(gramian, list("abcde")), fairgrad_weights(gramian, alpha=2.0))
     with pytest.raises(ConfigError, match=r"balancer.alpha: -1 cannot be"):
         FairGrad(-1).start(["a"])
+    with pytest.raises(ConfigError, match=r"balancer.alpha: 0.001 cannot be"):
+        FairGrad(0.001).start(["a"])

@@ -45,8 +45,8 @@ class FairGrad(GramianBalancer):
 
     def start(self, tasks: Sequence[str]) -> None:
         """Nothing is kept."""
-        if not 0 <= self.alpha < float("inf"):
-            raise ConfigError(f"balancer.alpha: {self.alpha} cannot be; 0 or a positive number can")
+        if self.alpha != 0 and not 0.1 <= self.alpha < float("inf"):  # between, float64 overflows
+            raise ConfigError(f"balancer.alpha: {self.alpha} cannot be; 0, or 0.1 and more can")
 
     def weigh(self, gramian: Tensor, tasks: Sequence[str]) -> Tensor:
         """Equation 4."""
