@@ -99,3 +99,33 @@ def test_calls_that_cannot_work():
         engine.backward(losses, features=net.features(x))
     with pytest.raises(ConfigError, match="one of `features` and `shared`, not both"):
         Engine(UPGrad(), list("abc"), level="trunk").backward(losses, features=x, shared=net.shared())
+
+
+def test_a_feature_made_of_another_is_refused():
+    """Its gradient would be counted along both ways."""
+    first = torch.randn(4, 3, dtype=F64, requires_grad=True) * 1.0
+    second = first.tanh()
+    losses = {"a": first.sum() + second.sum(), "b": second.square().sum()}
+    with pytest.raises(ConfigError, match="made of another"):
+        Engine(UPGrad(), ["a", "b"]).backward(losses, features=[first, second])
+
+
+def test_parameters_named_twice_or_frozen_are_no_trouble():
+    net, (x, y) = Net(), data()
+    frozen = torch.zeros(2, dtype=F64)
+    engine = Engine(Fixed(**FIXED), list("abc"), level="trunk")
+    losses = net.losses(dict.fromkeys("abc", net.features(x)), y)
+    engine.backward(losses, shared=[*net.shared(), *net.shared(), frozen])
+    assert_balanced(net, x, y)
+    assert not engine.balancer.seen.requires_grad
+
+
+def test_private_gradients_have_memory_of_their_own():
+    """What is summed has the same gradient, and a constant one has no memory at all: clipping in place must work."""
+    shared = torch.randn(3, dtype=F64, requires_grad=True)
+    a, b, c = (torch.randn(3, dtype=F64, requires_grad=True) for _ in range(3))
+    losses = {"a": ((shared + a + b) ** 2).sum(), "b": c.sum() + shared.sum()}
+    Engine(UPGrad(), ["a", "b"], level="trunk").backward(losses, shared=[shared])
+    assert a.grad.data_ptr() != b.grad.data_ptr()
+    norm = torch.nn.utils.clip_grad_norm_([shared, a, b, c], 0.1)
+    assert torch.isfinite(norm)

@@ -86,3 +86,14 @@ def test_norms_are_those_of_the_gradients_compared():
     engine.total(net.losses(engine.split(net.features(x)), y)).backward()
     rows = jacobian(net.losses(dict.fromkeys("abc", net.features(x)), y).values(), net.shared())
     assert list(engine.report()["norms"].values()) == pytest.approx(rows.norm(dim=1).tolist())
+
+
+def test_a_checkpoint_of_a_longer_span_is_compared_anew():
+    """Weights that have served longer than they may now serve no more."""
+    net, other = Net(), Net()
+    long, short = made(net, every=10), made(other, every=3)
+    for _ in range(7):
+        step(long, net)
+    short.load_state_dict(long.state_dict(), strict=False)
+    step(short, other)
+    assert short.balancer.calls == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from trunkline.engine.graph import LEAF, leaf_of
 from trunkline.engine.levels import Comparison, Gradients
 from trunkline.engine.trunk import products
+from trunkline.errors import ConfigError
 
 
 class Given(Comparison):
@@ -47,11 +49,35 @@ def gradients_by_task(losses: Mapping[str, Tensor], at: Sequence[Tensor]) -> dic
     return found
 
 
+def check_apart(features: Sequence[Tensor]) -> None:
+    """None of the features is made of another: its gradient would be counted along both ways.
+
+    Raises:
+        ConfigError: one is.
+    """
+    edges = [get_gradient_edge(feature) for feature in features]
+    for edge in edges:
+        others = {_key(other) for other in edges} - {_key(edge)}
+        waiting, seen = [_key(edge)], set[tuple[Any, int]]()
+        while waiting and others:
+            node, number = waiting.pop()
+            if (node, number) in others:
+                raise ConfigError("backward(features=…): one feature is made of another; `split` serves such taps")
+            if (node, number) not in seen:
+                seen.add((node, number))
+                waiting += [(below, n) for below, n in node.next_functions if below is not None]
+
+
 def add_to_gradients(leaves: Sequence[Tensor], gradients: Gradients) -> None:
-    """As `backward` would, without hooks."""
+    """As `backward` would, without hooks; a first gradient is copied, since others may hold the same memory."""
     for leaf, gradient in zip(leaves, gradients, strict=True):
         if gradient is not None:
-            leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
+            leaf.grad = own_copy(gradient) if leaf.grad is None else leaf.grad + gradient
+
+
+def own_copy(gradient: Tensor) -> Tensor:
+    """The same numbers in memory of their own."""
+    return gradient.clone() if gradient.is_sparse else gradient.clone(memory_format=torch.contiguous_format)
 
 
 def _leaves_above(loss: Tensor, stops: set[tuple[object, int]]) -> list[Tensor]:
@@ -69,5 +95,5 @@ def _leaves_above(loss: Tensor, stops: set[tuple[object, int]]) -> list[Tensor]:
     return leaves
 
 
-def _key(edge: GradientEdge) -> tuple[object, int]:
+def _key(edge: GradientEdge) -> tuple[Any, int]:
     return edge.node, edge.output_nr

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
 from trunkline.engine.boundary import Crossing, cross
-from trunkline.engine.direct import Given, add_to_gradients, gradients_by_task
+from trunkline.engine.direct import Given, add_to_gradients, check_apart, gradients_by_task
 from trunkline.engine.distributed import num_ranks
 from trunkline.engine.features import Features
 from trunkline.engine.last import CallRecorder, Last
@@ -283,11 +283,15 @@ class Engine(nn.Module):
         if features is not None and shared is not None:
             raise ConfigError("backward(): give one of `features` and `shared`, not both")
         at = [features] if isinstance(features, Tensor) else list(features or shared or ())
+        at = [tensor for tensor in dict.fromkeys(at) if tensor.requires_grad]  # once each; what is frozen takes no part
         checked_direct(self.level, self.rates, features is None, at)
+        if features is not None:
+            check_apart(at)
         comparison = Given(at) if features is None else self._comparison(at, None)
         assert self._record is not None
         found = gradients_by_task(named, at)
-        verdict = self._weigh(comparison, _blank(at), self._record, found, comparison.kept)
+        with torch.no_grad():
+            verdict = self._weigh(comparison, _blank(at), self._record, found, comparison.kept)
         if verdict.combined is not None:
             return add_to_gradients(comparison.leaves, verdict.combined)
         ordered = [verdict.weights[task] for task in found]

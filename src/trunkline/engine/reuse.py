@@ -28,7 +28,7 @@ class Reuse(nn.Module):
 
         Other tasks than then need one of their own: weights made for many would make the step of a few too short.
         """
-        if self.age in (0, self.every) or set(tasks) != set(self.weights):
+        if self.age == 0 or self.age >= self.every or set(tasks) != set(self.weights):
             return False
         self.age += 1
         return True

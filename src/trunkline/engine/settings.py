@@ -55,7 +55,7 @@ def checked_direct(level: Level, rates: Mapping[str, float], by_parameters: bool
         ConfigError: they cannot.
     """
     if not at:
-        raise ConfigError("backward(): give `features`, or `shared` parameters")
+        raise ConfigError("backward(): give `features`, or `shared` parameters, that require gradients")
     if by_parameters and not level.startswith("trunk"):
         raise ConfigError(f"backward(shared=…) compares gradients at parameters: level 'trunk' does, not {level!r}")
     if num_ranks() > 1 or rates:
