@@ -6,14 +6,14 @@ known or present, nor on the order in which tasks are given; all processes have 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from trunkline.balancers.state import StepCount
 
 Keys = NDArray[np.uint64]
 
@@ -27,12 +27,13 @@ class RandomOrders(nn.Module):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.seed, self.step = seed, 0
+        self.seed, self.count = seed, StepCount()
         self._salts: dict[str, int] = {}
 
     def draw(self, tasks: Sequence[str]) -> NDArray[np.intp]:
         """`[T, T - 1]`: row `i` holds the tasks other than `i`, each order as likely as any other."""
-        step, self.step = self.step, self.step + 1
+        step = self.count.steps
+        self.count.steps += 1
         if len(tasks) <= 2:  # nothing to choose
             return np.arange(len(tasks))[::-1, None][:, : len(tasks) - 1]
         own = np.array([self._salt(task) for task in tasks], dtype=np.uint64)
@@ -46,24 +47,6 @@ class RandomOrders(nn.Module):
             digest = blake2b(f"{self.seed} {task}".encode(), digest_size=8).digest()
             self._salts[task] = int.from_bytes(digest, "little")
         return self._salts[task]
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        destination[f"{prefix}step"] = torch.tensor(self.step)
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        if f"{prefix}step" in state_dict:
-            self.step = int(state_dict[f"{prefix}step"])
-        else:
-            missing_keys.append(f"{prefix}step")
 
 
 def scramble(numbers: Keys) -> Keys:

@@ -14,7 +14,7 @@ class Exact(Measure):
 
     def __init__(self, leaf: Tensor) -> None:
         super().__init__()
-        self.edges = [leaf]
+        self.edges, self.leaf = [leaf], leaf
 
     def form(self, gradients: Gradients) -> Tensor:
         """The gradient."""
@@ -24,4 +24,4 @@ class Exact(Measure):
 
     def size(self) -> int:
         """All of it."""
-        return self.edges[0].numel()  # type: ignore[union-attr]
+        return self.leaf.numel()
