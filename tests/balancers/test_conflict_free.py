@@ -81,20 +81,6 @@ def test_opposed_gradients_cancel():
     assert (config_weights(gramian_of(rows)) @ rows).norm() < 1e-10
 
 
-def test_multiplying_a_loss_keeps_the_direction():
-    rows = conflicting_rows(1, 5)
-    scaled = torch.tensor([[1e-3], [1.0], [2.0], [1e3], [7.0]], dtype=torch.float64) * rows
-    assert_same_direction(config_weights(gramian_of(rows)) @ rows, config_weights(gramian_of(scaled)) @ scaled)
-
-
-def test_a_task_without_gradient_gets_no_weight():
-    rows = conflicting_rows(3, 4)
-    weights = config_weights(gramian_of(torch.cat([rows, torch.zeros_like(rows[:1])])))
-    assert weights[4] == 0
-    torch.testing.assert_close(weights[:4], config_weights(gramian_of(rows)))
-    assert config_weights(torch.zeros(2, 2, dtype=torch.float64)).tolist() == [0, 0]
-
-
 def test_class_is_the_function():
     gramian = gramian_of(random_rows(4))
     assert torch.equal(ConFIG().weigh(gramian, list("abcde")), config_weights(gramian))

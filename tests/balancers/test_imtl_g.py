@@ -96,20 +96,6 @@ def test_no_direction_serves_opposed_gradients(rows):
     assert (weights @ rows).norm() <= rows.norm(dim=1).max()
 
 
-def test_multiplying_a_loss_keeps_the_direction():
-    rows = conflicting_rows(1, 5)
-    scaled = torch.tensor([[1e-3], [1.0], [2.0], [1e3], [7.0]], dtype=torch.float64) * rows
-    assert_same_direction(imtl_g_weights(gramian_of(rows)) @ rows, imtl_g_weights(gramian_of(scaled)) @ scaled)
-
-
-def test_a_task_without_gradient_gets_no_weight():
-    rows = conflicting_rows(3, 4)
-    weights = imtl_g_weights(gramian_of(torch.cat([rows, torch.zeros_like(rows[:1])])))
-    assert weights[4] == 0
-    torch.testing.assert_close(weights[:4], imtl_g_weights(gramian_of(rows)))
-    assert imtl_g_weights(torch.zeros(2, 2, dtype=torch.float64)).tolist() == [0, 0]
-
-
 def test_class_is_the_function():
     gramian = gramian_of(random_rows(4))
     assert torch.equal(IMTLG().weigh(gramian, list("abcde")), imtl_g_weights(gramian))

@@ -132,14 +132,6 @@ def test_max_norm_is_a_norm():
     assert torch.equal(nash_mtl_weights(gramian, max_norm=3.0), full)
 
 
-def test_a_task_without_gradient_does_not_bargain():
-    rows = conflicting_rows(3, 4)
-    weights = nash_mtl_weights(gramian_of(torch.cat([rows, torch.zeros_like(rows[:1])])))
-    assert weights[4] == 0
-    torch.testing.assert_close(weights[:4], nash_mtl_weights(gramian_of(rows)))
-    assert nash_mtl_weights(torch.zeros(2, 2, dtype=torch.float64)).tolist() == [0, 0]
-
-
 def test_class_is_the_function():
     gramian = gramian_of(random_rows(4))
     assert torch.equal(NashMTL().weigh(gramian, list("abcde")), nash_mtl_weights(gramian))

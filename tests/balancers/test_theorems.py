@@ -141,3 +141,12 @@ def test_a_gramian_is_not_written_into(name):
     weights = balancer.weigh(gramian, NAMES[:5])
     assert torch.equal(gramian, before)
     assert weights.dtype == gramian.dtype and weights.shape == (5,)
+
+
+@pytest.mark.parametrize("name", sorted(SCALE_FREE))
+def test_a_task_without_gradient_gets_no_weight_and_has_no_say(name):
+    rows = conflicting_rows(3, 4)
+    weights = weights_of(name, torch.cat([rows, torch.zeros_like(rows[:1])]))
+    assert weights[4] == 0
+    torch.testing.assert_close(weights[:4], weights_of(name, rows))
+    assert weights_of(name, torch.zeros(2, 5, dtype=torch.float64)).tolist() == [0, 0]

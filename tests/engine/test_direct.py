@@ -129,3 +129,13 @@ def test_private_gradients_have_memory_of_their_own():
     assert a.grad.data_ptr() != b.grad.data_ptr()
     norm = torch.nn.utils.clip_grad_norm_([shared, a, b, c], 0.1)
     assert torch.isfinite(norm)
+
+
+def test_losses_that_went_through_split_are_refused():
+    """They would be weighed twice."""
+    net, (x, y) = Net(), data()
+    engine = Engine(UPGrad(), list("abc"), level="trunk")
+    losses = net.losses(engine.split(net.features(x)), y)
+    with pytest.raises(ConfigError, match="went through `split`"):
+        engine.backward(losses, shared=net.shared())
+    engine.total(losses).backward()  # nothing is lost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,11 @@ def _truths(counts: Counts) -> Description | None:
 def _files(counts: Counts, base: Path | None) -> Description | None:
     """Paths of pictures or sounds, where some of them are there."""
     texts = _spread(counts.texts)
-    for kind, endings, what in (("image", PICTURES, "pictures"), ("audio", SOUNDS, "sounds")):
+    files: tuple[tuple[Kind, Collection[str], str], ...] = (
+        ("image", PICTURES, "pictures"),
+        ("audio", SOUNDS, "sounds"),
+    )
+    for kind, endings, what in files:
         paths = [text for text in texts if Path(text).suffix.lower() in endings]
         if len(paths) < 0.8 * len(texts):
             continue
@@ -84,7 +88,7 @@ def _files(counts: Counts, base: Path | None) -> Description | None:
         if len(paths) < len(texts):
             other = next(text for text in texts if Path(text).suffix.lower() not in endings)
             mess.append(f"about {1 - len(paths) / len(texts):.1%} of the cells are no path of one, such as {other!r}")
-        return Description(kind, f"paths of {what} that are there", mess=tuple(mess))  # type: ignore[arg-type]
+        return Description(kind, f"paths of {what} that are there", mess=tuple(mess))
     return None
 
 

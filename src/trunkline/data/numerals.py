@@ -11,7 +11,7 @@ import numpy as np
 
 from trunkline.cells import NO, YES, read_number
 from trunkline.data.counts import Counts
-from trunkline.data.description import Description
+from trunkline.data.description import Description, Kind
 from trunkline.errors import DataError
 
 ABSENT = frozenset(
@@ -29,8 +29,8 @@ def numbers_as(name: str, numbers: np.ndarray, counts: np.ndarray) -> Descriptio
     """Distinct numbers and how often each occurs → what they are."""
     low, high, present = float(numbers.min()), float(numbers.max()), int(counts.sum())
 
-    def found(kind: str, reason: str) -> Description:
-        return Description(kind, reason, low=low, high=high)  # type: ignore[arg-type]
+    def found(kind: Kind, reason: str) -> Description:
+        return Description(kind, reason, low=low, high=high)
 
     is_whole = bool((numbers == np.round(numbers)).all())
     if len(numbers) == 1:

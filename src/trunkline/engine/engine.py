@@ -276,6 +276,8 @@ class Engine(nn.Module):
         Raises:
             ConfigError: it cannot be done at this level, or in several processes.
         """
+        if self._pending is not None:
+            raise ConfigError("backward(): these losses went through `split`, which balances in `total(…).backward()`")
         named = dict(losses) if isinstance(losses, Mapping) else dict(zip(self.tasks, losses, strict=True))
         total = self.total(named)
         if not self._balances_gradients:
