@@ -15,7 +15,7 @@ def aligned_rows(rows: torch.Tensor, scale: str = "min") -> torch.Tensor:
     """The aligned gradients `B J` with `B = √σ V Λ^(-1/2) Vᵀ`, by a singular value decomposition of the gradients."""
     left, singular, right = torch.linalg.svd(rows, full_matrices=False)
     kept = singular > singular[0] * 1e-7
-    sigma = SCALES[scale](singular[kept].square()).sqrt()
+    sigma = float(SCALES[scale](singular[kept].square().numpy())) ** 0.5
     return sigma * left[:, kept] @ right[kept]
 
 

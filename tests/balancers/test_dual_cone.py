@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import quadprog
+import torch
 
 from trunkline.balancers.dual_cone import project_weights
 from trunkline.balancers.least_squares import nnls
@@ -12,9 +13,13 @@ def random_rows(seed: int, tasks: int, width: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((tasks, width))
 
 
+def weights_of(rows: np.ndarray) -> np.ndarray:
+    return project_weights(torch.from_numpy(rows @ rows.T))
+
+
 def assert_projections(rows: np.ndarray, tolerance: float) -> None:
     """The conditions that define the projection `d_i` of `g_i` onto `{d : J d >= 0}`, each in units of cosines."""
-    weights = project_weights(rows @ rows.T)
+    weights = weights_of(rows)
     norms = np.linalg.norm(rows, axis=1)
     safe = np.where(norms > 0, norms, 1.0)
     updates = weights @ rows
@@ -60,35 +65,35 @@ def test_gradients_that_cancel_project_to_nothing(tasks, width, ratio):
         rows = random_rows(seed, tasks, width)
         rows[-1] = -rows[:-1].sum(0)  # so that a positive combination is zero
         rows *= ratio ** np.random.default_rng(seed).uniform(0, 1, (tasks, 1))
-        assert np.abs(project_weights(rows @ rows.T) @ rows).max() < 1e-7 * np.linalg.norm(rows, axis=1).max()
+        assert np.abs(weights_of(rows) @ rows).max() < 1e-7 * np.linalg.norm(rows, axis=1).max()
         assert_projections(rows, 1e-7)
 
 
 def test_a_task_apart_from_those_that_cancel_is_left_alone():
     a, b = np.eye(2)
-    weights = project_weights(np.stack([a, 2 * a, -a, b]) @ np.stack([a, 2 * a, -a, b]).T)
+    weights = weights_of(np.stack([a, 2 * a, -a, b]))
     np.testing.assert_allclose(weights[3], [0, 0, 0, 1])
 
 
 def test_zero_gradients_neither_help_nor_hinder():
     a, b = random_rows(3, 2, 4)
-    with_zero = project_weights(np.stack([a, 0 * a, b]) @ np.stack([a, 0 * a, b]).T)
-    without = project_weights(np.stack([a, b]) @ np.stack([a, b]).T)
+    with_zero = weights_of(np.stack([a, 0 * a, b]))
+    without = weights_of(np.stack([a, b]))
     np.testing.assert_array_equal(with_zero[np.ix_([0, 2], [0, 2])], without)
     np.testing.assert_array_equal(with_zero[1], [0, 1, 0])
-    np.testing.assert_array_equal(project_weights(np.zeros((3, 3))), np.eye(3))
+    np.testing.assert_array_equal(project_weights(torch.from_numpy(np.zeros((3, 3)))), np.eye(3))
 
 
 def test_two_tasks_in_closed_form():
     a, b = np.array([1.0, 0.0]), np.array([-3.0, 4.0])
-    weights = project_weights(np.stack([a, b]) @ np.stack([a, b]).T)
+    weights = weights_of(np.stack([a, b]))
     np.testing.assert_allclose(weights, [[1, 3 / 25], [3, 1]], rtol=1e-14)
 
 
 def test_pair_formula_equals_the_general_solver():
     a, b = np.array([1.0, 0.0, 0.0]), np.array([-3.0, 4.0, 0.0])
     rows = np.stack([a, b, [0.0, 0.0, 7.0]])  # the third is orthogonal, so it changes nothing
-    np.testing.assert_allclose(project_weights(rows @ rows.T)[:2, :2], [[1, 3 / 25], [3, 1]], rtol=1e-10)
+    np.testing.assert_allclose(weights_of(rows)[:2, :2], [[1, 3 / 25], [3, 1]], rtol=1e-10)
 
 
 def test_gramian_that_is_indefinite_by_the_rounding_of_float32():
@@ -96,7 +101,7 @@ def test_gramian_that_is_indefinite_by_the_rounding_of_float32():
         rows = random_rows(seed, 8, 3).astype(np.float32)
         gramian = (rows @ rows.T).astype(np.float64)
         assert np.linalg.eigvalsh(gramian)[0] < 0
-        weights = project_weights(gramian)
+        weights = project_weights(torch.from_numpy(gramian))
         norms = np.linalg.norm(rows, axis=1)
         assert (weights @ gramian / norms / norms[:, None]).min() > -1e-4
 
@@ -115,4 +120,4 @@ def test_projections_equal_quadprog():
         gramian = rows @ rows.T
         eye = np.eye(6)
         expected = [quadprog.solve_qp(gramian, np.zeros(6), eye, eye[i])[0] for i in range(6)]
-        np.testing.assert_allclose(project_weights(gramian), expected, atol=1e-9)
+        np.testing.assert_allclose(project_weights(torch.from_numpy(gramian)), expected, atol=1e-9)

@@ -52,7 +52,7 @@ def test_equals_quadprog():
         rows = conflicting_rows(seed, 6)
         gramian = gramian_of(rows).numpy()
         expected = quadprog.solve_qp(gramian, np.zeros(6), np.eye(6), np.full(6, 1 / 6))[0]
-        np.testing.assert_allclose(project_mean(gramian), expected, atol=1e-8)
+        np.testing.assert_allclose(project_mean(torch.from_numpy(gramian)), expected, atol=1e-8)
 
 
 class Quadprog(DualConeProjector):
@@ -74,8 +74,8 @@ def test_pair_equals_the_general_solver():
     for seed in range(20):
         rows = torch.cat([random_rows(seed, 2, 2), torch.zeros(2, 1, dtype=torch.float64)], 1)
         aside = torch.tensor([[0.0, 0.0, 1e-3]], dtype=torch.float64)
-        three = project_mean(gramian_of(torch.cat([rows, aside])).numpy())[:2] * 3 / 2
-        np.testing.assert_allclose(three, project_mean(gramian_of(rows).numpy()), atol=1e-9)
+        three = project_mean(gramian_of(torch.cat([rows, aside])))[:2] * 3 / 2
+        np.testing.assert_allclose(three, project_mean(gramian_of(rows)), atol=1e-9)
 
 
 def test_is_the_mean_without_conflict():

@@ -7,6 +7,8 @@ algorithm 1: with `G = V Λ Vᵀ` of rank R,
 
 so that the aligned gradients have the Gramian `λ_R I` (on the span of `G`). `scale` says what σ is: the smallest of the
 R eigenvalues as in the paper, or their mean or median, as in the authors' code.
+
+The rank is that of the cosines: whether gradients are dependent has nothing to do with their lengths.
 """
 
 from __future__ import annotations
@@ -14,26 +16,37 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from trunkline.balancers.contract import GramianBalancer
+from trunkline.balancers.units import Array, as_units, as_weights
 from trunkline.errors import ConfigError, suggest
 
 Scale = Literal["min", "rmse", "median"]
 
-SCALES: dict[str, Callable[[Tensor], Tensor]] = {"min": torch.min, "rmse": torch.mean, "median": torch.median}
+
+def _lower_median(values: Array) -> np.float64:
+    """Of an even number of values, the lower one of the middle."""
+    return np.sort(values)[(len(values) - 1) // 2]
+
+
+SCALES: dict[str, Callable[[Array], np.float64]] = {"min": np.min, "rmse": np.mean, "median": _lower_median}
 
 
 def aligned_mtl_weights(gramian: Tensor, *, scale: Scale = "min") -> Tensor:
     """Weights `[T]` of the mean of the aligned gradients, from `gramian [T, T]`; the plain mean where all are zero."""
-    size = len(gramian)
-    values, vectors = torch.linalg.eigh(gramian)  # ascending
-    rank = int((values > values[-1] * size * torch.finfo(gramian.dtype).eps).sum())
-    if rank == 0:
-        return gramian.new_full((size,), 1 / size)
-    values, vectors = values[size - rank :], vectors[:, size - rank :]
-    return vectors @ (vectors.sum(0) * (SCALES[scale](values) / values).sqrt()) / size
+    units = as_units(gramian)
+    if not len(units.active):
+        return gramian.new_full((units.size,), 1 / units.size)
+    values, vectors = np.linalg.eigh(units.cosines)
+    kept = values > units.noise * values.max()
+    rows = units.norms[:, None] * vectors[:, kept] * np.sqrt(values[kept])  # [A, R], whose Gramian is that of rank R
+    vectors, lengths, _ = np.linalg.svd(rows / units.norms.max(), full_matrices=False)
+    sides = lengths > np.finfo(np.float64).eps * units.size  # norms of more than 1 : 10¹⁵ have no span of their own
+    vectors, lengths = vectors[:, sides], lengths[sides]
+    weights = vectors @ (vectors.sum(0) * (np.sqrt(SCALES[scale](lengths**2)) / lengths)) / units.size
+    return as_weights(units.spread(weights), gramian)
 
 
 class AlignedMTL(GramianBalancer):

@@ -27,7 +27,7 @@ from trunkline.balancers.units import Array, as_array, as_units, as_weights, str
 from trunkline.errors import ConfigError
 
 STEPS = 50
-STATIONARY = 1e-7  # distance of 0 from the hull of the gradients, in units of the shortest one
+STATIONARY = 1e-14  # squared distance of 0 from the hull of the gradients, in units of the shortest one
 
 
 def cagrad_weights(gramian: Tensor, *, c: float = 0.5) -> Tensor:
@@ -38,7 +38,8 @@ def cagrad_weights(gramian: Tensor, *, c: float = 0.5) -> Tensor:
     """
     array = as_array(gramian)
     size = len(array)
-    active, norms, cosines, _ = units = as_units(array)
+    units = as_units(gramian)
+    active, norms = units.active, units.norms
     length = math.sqrt(max(0.0, array.sum())) / size
     mean = np.full(size, 1 / size)
     if c == 0 or not length > 0:
@@ -46,14 +47,14 @@ def cagrad_weights(gramian: Tensor, *, c: float = 0.5) -> Tensor:
     radius = c * length
     gains = array[active].sum(1) / size / norms / radius
     inverse = norms.min() / norms
-    system = strictly_convex(cosines)
+    system = strictly_convex(units)
     shares = nnls(system, -gains)  # with which no task loses
     if len(active) == size or shares @ system @ shares > 1.0:
-        shares = _worst_off(system, gains, inverse, shares)
+        shares = _worst_off(system, gains, inverse, shares, max(STATIONARY, 2 * units.rounding))
     return as_weights(mean + units.spread(shares * (radius / norms)), gramian)
 
 
-def _worst_off(system: Array, gains: Array, inverse: Array, harmless: Array) -> Array:
+def _worst_off(system: Array, gains: Array, inverse: Array, harmless: Array, stationary: float) -> Array:
     """Weights of the unit gradients in the `û` of length 1 whose smallest gain is largest; `harmless` if that is 0.
 
     Args:
@@ -62,6 +63,7 @@ def _worst_off(system: Array, gains: Array, inverse: Array, harmless: Array) -> 
             where `z > 0`.
         inverse: `[A]`, one over the norm of each gradient.
         harmless: `[A]`, the shortest weights with `ν = 0`.
+        stationary: squared distance of 0 from the hull, in units of the shortest gradient, that is none.
     """
     z, nu, last = harmless, 0.0, 0.0
     if z @ system @ z <= 1.0:  # from above, where the length falls to 1 without passing it
@@ -82,7 +84,7 @@ def _worst_off(system: Array, gains: Array, inverse: Array, harmless: Array) -> 
         z = nnls(system, nu * inverse - gains, free)
         if ((z > 0) == free).all() and abs(nu - last) <= 1e-12 * (abs(nu) + 1.0):
             break
-    return harmless if a * STATIONARY**2 > 1.0 and nu >= 0 else z
+    return harmless if a * stationary > 1.0 and nu >= 0 else z
 
 
 class CAGrad(GramianBalancer):

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from trunkline.balancers.contract import GramianBalancer
 from trunkline.balancers.equiangular import equiangular
-from trunkline.balancers.units import as_array, as_units, as_weights
+from trunkline.balancers.units import as_units, as_weights
 
 
 def config_weights(gramian: Tensor) -> Tensor:
     """Weights `[T]` from `gramian [T, T]`; 0 for a task without gradient, and for all where no direction serves all."""
-    units = as_units(as_array(gramian))
+    units = as_units(gramian)
     if not len(units.active):
         return gramian.new_zeros(units.size)
-    direction = equiangular(units.cosines)
+    direction = equiangular(units)
     projections = units.cosines @ direction  # 1, where there is such a direction
     square = direction @ projections
     if square <= 0.0:

@@ -8,28 +8,29 @@ proposition 1). With `v = u + y` and every gradient scaled to length one, that i
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from trunkline.balancers.least_squares import nnls
-from trunkline.balancers.units import Array, as_units, strictly_convex
+from trunkline.balancers.units import TOLERANCE, Array, as_array, as_units, strictly_convex
 
 
-def project_weights(gramian: Array) -> Array:
+def project_weights(gramian: Tensor) -> Array:
     """Weights of every task's projected gradient: row `i` is `argmin_{v >= e_i} vᵀ G v`.
 
     A task whose gradient is zero is left as it is, and helps no other.
 
     Args:
-        gramian: `[T, T]`, symmetric positive semi-definite up to rounding, finite.
+        gramian: `[T, T]`, symmetric positive semi-definite up to rounding, finite, in the precision of its products.
 
     Returns:
         `[T, T]`, non-negative, with a diagonal of at least 1.
     """
     if len(gramian) == 2:
-        return _project_pair(gramian)
-    active, norms, cosines, size = as_units(gramian)
+        return _project_pair(as_array(gramian))
+    active, norms, cosines, size, _ = units = as_units(gramian)
     weights = np.eye(size)
     if len(active) > 1:
-        system = strictly_convex(cosines)
+        system = strictly_convex(units)
         shares = _cancelling(cosines, system) if system is not cosines else None
         shares = nnls(system, -cosines) if shares is None else shares
         weights[np.ix_(active, active)] += shares * norms[:, None] / norms
@@ -44,7 +45,7 @@ def _cancelling(cosines: Array, system: Array) -> Array | None:
     """
     weights = 1.0 + nnls(system, -cosines.sum(1))
     ridge = system[0, 0] - cosines[0, 0]
-    if np.abs(cosines @ weights).max() > 100 * ridge * weights.max():
+    if np.abs(cosines @ weights).max() > (2 * ridge + 100 * TOLERANCE) * weights.max():
         return None
     return weights / weights[:, None] - np.eye(len(weights))
 

@@ -19,17 +19,17 @@ from trunkline.balancers.least_squares import nnls
 from trunkline.balancers.units import Array, as_array, as_units, as_weights, strictly_convex
 
 
-def project_mean(gramian: Array) -> Array:
+def project_mean(gramian: Tensor) -> Array:
     """`argmin_{v >= 1/T} vᵀ G v`, `[T]`. A task whose gradient is zero keeps 1/T."""
     size = len(gramian)
     if size == 2:
-        return _project_pair(gramian)
+        return _project_pair(as_array(gramian))
     units = as_units(gramian)
     if not len(units.active):
         return np.full(size, 1 / size)
     norms = units.norms / units.norms.max()
     target = -(units.cosines @ norms)
-    added = nnls(strictly_convex(units.cosines), target) if target.max() > 0 else np.zeros_like(target)
+    added = nnls(strictly_convex(units), target) if target.max() > 0 else np.zeros_like(target)
     return units.spread((1.0 + added / norms) / size, 1 / size)
 
 
@@ -42,7 +42,7 @@ def _project_pair(gramian: Array) -> Array:
 
 def dualproj_weights(gramian: Tensor) -> Tensor:
     """Weights `[T]` of the projected mean, from `gramian [T, T]`."""
-    return as_weights(project_mean(as_array(gramian)), gramian)
+    return as_weights(project_mean(gramian), gramian)
 
 
 class DualProj(GramianBalancer):

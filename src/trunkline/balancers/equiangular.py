@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from trunkline.balancers.units import Array
+from trunkline.balancers.units import Array, Units
 
-INDEPENDENT = 1e-8  # a squared distance of a unit gradient from the span of others
-RANK = 1e-12  # an eigenvalue, relative to the largest one
+INDEPENDENT = 1e4  # times the noise: a squared distance of a unit gradient from the span of others
 
 
-def equiangular(cosines: Array) -> Array:
+def equiangular(units: Units) -> Array:
     """`y [A]` with `C y = 1`; of all such, or of those nearest to that, the shortest: `C⁺ 1`."""
+    cosines = units.cosines
     if len(cosines) == 2:
         (_, cosine), _ = cosines.tolist()
-        return np.full(2, 1.0 / (1.0 + cosine) if 1.0 + cosine > RANK else 0.0)
+        return np.full(2, 1.0 / (1.0 + cosine) if 1.0 + cosine > units.noise else 0.0)
     ones = np.ones(len(cosines))
     try:
-        if np.linalg.cholesky(cosines).diagonal().min(initial=1.0) ** 2 > INDEPENDENT:
+        if np.linalg.cholesky(cosines).diagonal().min(initial=1.0) ** 2 > INDEPENDENT * units.noise:
             return np.linalg.solve(cosines, ones).astype(np.float64, copy=False)
     except np.linalg.LinAlgError:
         pass
     values, vectors = np.linalg.eigh(cosines)
-    kept = values > RANK * len(cosines) * values.max()
+    kept = values > units.noise * values.max()
     shortest: Array = vectors[:, kept] @ (vectors[:, kept].sum(0) / values[kept])
     return shortest

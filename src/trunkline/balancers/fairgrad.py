@@ -17,7 +17,7 @@ from torch import Tensor
 
 from trunkline.balancers.contract import GramianBalancer
 from trunkline.balancers.fairness import solve_fairness
-from trunkline.balancers.units import as_array, as_units, as_weights
+from trunkline.balancers.units import as_units, as_weights
 from trunkline.errors import ConfigError
 
 
@@ -25,10 +25,10 @@ def fairgrad_weights(gramian: Tensor, *, alpha: float = 1.0) -> Tensor:
     """The solution `w [T]` of `G w = w^(-1/α)`, from `gramian [T, T]`; 0 for a task without gradient."""
     if alpha == 0:
         return torch.ones_like(gramian.diagonal())
-    units = as_units(as_array(gramian))
+    units = as_units(gramian)
     if not len(units.active):
         return gramian.new_zeros(units.size)
-    weights = solve_fairness(units.cosines, units.norms, 1 / alpha)
+    weights = solve_fairness(units, 1 / alpha)
     return as_weights(units.spread(weights), gramian)
 
 

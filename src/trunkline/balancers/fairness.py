@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trunkline.balancers.units import TOLERANCE, Array, strictly_convex
+from trunkline.balancers.units import Array, Units, strictly_convex
 
 ACCURATE = 1e-13  # of q_t v_t^(-p), relative
 ROUNDING = 1e-15  # of Σ_j v_j, of which (C v)_t is a difference
@@ -18,24 +18,24 @@ HALVINGS = 30  # of a step
 LARGEST = 1e6  # a solution beyond it belongs to gradients whose hull has 0 in it, up to their rounding
 
 
-def solve_fairness(cosines: Array, norms: Array, power: float) -> Array:
+def solve_fairness(units: Units, power: float) -> Array:
     """`w > 0` with `Σ_j ‖g_i‖ C_ij ‖g_j‖ w_j = w_i^(-power)`, `[A]`.
 
-    Where 0 is a positive combination of the gradients there is none. The cosines get a ridge of 1e-12 then: weights are
-    large, but finite, and the update `Jᵀ w` they make is not longer than the equations ask for.
+    Where 0 is a positive combination of the gradients there is none. The cosines get a ridge of their noise then:
+    weights are large, but finite, and the update `Jᵀ w` they make is not longer than the equations ask for.
 
     Args:
-        cosines: `[A, A]`.
-        norms: `[A]`, positive.
+        units: gradients.
         power: 1/α, positive.
     """
+    cosines, norms = units.lifted, units.norms
     unit = np.exp(np.log(norms).mean())
     rates = (norms / unit) ** (power - 1)
     scale = unit ** ((power - 1) / (power + 1))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         solution, found = _newton(cosines, rates, power)
         if not found:
-            ridge = strictly_convex(cosines) + TOLERANCE * np.eye(len(cosines))
+            ridge = strictly_convex(units) + units.noise * np.eye(len(cosines))
             solution, _ = _newton(ridge, rates, power, largest=np.inf)
     return scale * solution / norms
 

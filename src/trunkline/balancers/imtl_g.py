@@ -20,19 +20,17 @@ from torch import Tensor
 
 from trunkline.balancers.contract import GramianBalancer
 from trunkline.balancers.equiangular import equiangular
-from trunkline.balancers.units import as_array, as_units, as_weights
-
-VANISHING = 1e-12  # a sum, relative to that of the absolute values
+from trunkline.balancers.units import as_units, as_weights
 
 
 def imtl_g_weights(gramian: Tensor) -> Tensor:
     """Weights `[T]` from `gramian [T, T]`; 0 for a task without gradient, and for all where no direction serves all."""
-    units = as_units(as_array(gramian))
+    units = as_units(gramian)
     if not len(units.active):
         return gramian.new_zeros(units.size)
-    weights = equiangular(units.cosines) * (units.norms.min() / units.norms)
+    weights = equiangular(units) * (units.norms.min() / units.norms)
     total = abs(weights.sum())
-    serves = total > VANISHING * np.abs(weights).sum()
+    serves = total > units.noise * np.abs(weights).sum()
     return as_weights(units.spread(weights / total if serves else np.zeros_like(weights)), gramian)
 
 

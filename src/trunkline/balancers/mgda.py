@@ -20,21 +20,21 @@ from trunkline.balancers.least_squares import nnls
 from trunkline.balancers.units import Array, as_array, as_units, as_weights, strictly_convex
 
 
-def min_norm_weights(gramian: Array) -> Array:
+def min_norm_weights(gramian: Tensor) -> Array:
     """The minimum of `αᵀ G α` over the simplex, `[T]`, exactly.
 
     Up to its scale, it is the non-negative least squares solution of `‖Σ y_t g_t‖² + (m - m Σ y_t)²` for any `m > 0`:
     both have the optimality conditions that `(G y)_t` is equal where `y_t > 0`, and not smaller elsewhere.
     """
     if len(gramian) == 2:
-        return _min_norm_pair(gramian)
-    active, norms, cosines, size = units = as_units(gramian)
-    if len(active) < size:  # the shortest vector is a zero gradient
-        missing = np.ones(size)
-        missing[active] = 0.0
+        return _min_norm_pair(as_array(gramian))
+    units = as_units(gramian)
+    if len(units.active) < units.size:  # the shortest vector is a zero gradient
+        missing = np.ones(units.size)
+        missing[units.active] = 0.0
         return missing / missing.sum()
-    inverse = norms.min() / norms
-    y = nnls(strictly_convex(cosines) + np.outer(inverse, inverse), inverse) * inverse
+    inverse = units.norms.min() / units.norms
+    y = nnls(strictly_convex(units) + np.outer(inverse, inverse), inverse) * inverse
     return units.spread(y / y.sum())
 
 
@@ -50,7 +50,7 @@ def _min_norm_pair(gramian: Array) -> Array:
 
 def mgda_weights(gramian: Tensor) -> Tensor:
     """Weights `[T]` of the shortest vector in the hull, from `gramian [T, T]`."""
-    return as_weights(min_norm_weights(as_array(gramian)), gramian)
+    return as_weights(min_norm_weights(gramian), gramian)
 
 
 class MGDA(GramianBalancer):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trunkline.balancers.contract import GramianBalancer
 from trunkline.balancers.fairness import solve_fairness
-from trunkline.balancers.units import TOLERANCE, Array, as_array, as_units, as_weights
+from trunkline.balancers.units import TOLERANCE, Array, as_array, as_units, as_weights, rounding_of
 from trunkline.errors import ConfigError
 
 
@@ -33,24 +33,24 @@ def nash_mtl_weights(gramian: Tensor, *, max_norm: float | None = None) -> Tenso
         max_norm: weights of an update that would be longer are made smaller, alike.
     """
     array = as_array(gramian)
-    weights = _bargain(array)
+    weights = _bargain(gramian)
     if max_norm is None:
         return as_weights(weights, gramian)
     length = math.sqrt(max(0.0, float(weights @ array @ weights)))
     return as_weights(weights * (max_norm / length) if length > max_norm else weights, gramian)
 
 
-def _bargain(gramian: Array) -> Array:
+def _bargain(gramian: Tensor) -> Array:
     if len(gramian) == 2:
-        (first, both), (_, second) = gramian.tolist()
+        (first, both), (_, second) = gramian.tolist()  # of Python, in float64
         if first > 0.0 < second:
             product = math.sqrt(first) * math.sqrt(second)
-            share = math.sqrt(1 / max((product + both) / product, TOLERANCE))
+            share = math.sqrt(1 / max((product + both) / product + rounding_of(gramian), TOLERANCE))
             return np.array([share / math.sqrt(first), share / math.sqrt(second)])
     units = as_units(gramian)
     if not len(units.active):
         return np.zeros(units.size)
-    return units.spread(solve_fairness(units.cosines, units.norms, 1.0))
+    return units.spread(solve_fairness(units, 1.0))
 
 
 class NashMTL(GramianBalancer):

@@ -1,5 +1,9 @@
 """A Gramian taken apart into the lengths of the gradients and their cosines, in which no ratio of norms is left.
 
+Products taken in float32 leave cosines that are known to about 1e-7, and gradients that are dependent up to that are
+dependent or not as the rounding has it. Weights that follow from it can be hundreds of times too large. So each problem
+gets a ridge of the size of its rounding: with `C + ρ I >= C_exact` no update is longer than its method asks for.
+
 `T` tasks, of which `A` have a gradient that is not zero.
 """
 
@@ -15,6 +19,7 @@ from torch import Tensor
 Array = NDArray[np.float64]
 
 TOLERANCE = 1e-12  # in units of cosines; float64 products of unit vectors are good to about 1e-15
+ROUNDING = {torch.float64: 0.0, torch.float32: 1e-6}  # of cosines, by the precision of their products
 
 
 class Units(NamedTuple):
@@ -25,12 +30,24 @@ class Units(NamedTuple):
         norms: `[A]`.
         cosines: `[A, A]`, ones on the diagonal.
         size: `T`.
+        rounding: of the cosines, where it is more than that of float64.
     """
 
     active: NDArray[np.intp]
     norms: Array
     cosines: Array
     size: int
+    rounding: float
+
+    @property
+    def noise(self) -> float:
+        """Below it, an eigenvalue of the cosines is nothing."""
+        return max(TOLERANCE, self.rounding)
+
+    @property
+    def lifted(self) -> Array:
+        """Cosines with a ridge of their rounding; as they are, where it is that of float64."""
+        return self.cosines + self.rounding * np.eye(len(self.cosines)) if self.rounding else self.cosines
 
     def spread(self, weights: Array, rest: float = 0.0) -> Array:
         """`[T]` from the `[A]` weights of the active tasks; the others have `rest`."""
@@ -52,30 +69,37 @@ def as_weights(weights: Array, gramian: Tensor) -> Tensor:
     return torch.from_numpy(weights).to(gramian)
 
 
-def as_units(gramian: Array) -> Units:
-    """The same without its norms.
+def as_units(gramian: Tensor) -> Units:
+    """The same without its norms, in float64 on the host.
 
     Args:
-        gramian: `[T, T]`, symmetric positive semi-definite up to rounding, finite.
+        gramian: `[T, T]`, symmetric positive semi-definite up to rounding, finite, in the precision of its products.
     """
-    size = len(gramian)
-    norms = np.sqrt(np.maximum(gramian.diagonal(), 0.0))
+    array = as_array(gramian)
+    size = len(array)
+    norms = np.sqrt(np.maximum(array.diagonal(), 0.0))
     active = norms.nonzero()[0]
     if len(active) < size:
-        norms, gramian = norms[active], gramian[np.ix_(active, active)]
-    cosines = gramian / norms / norms[:, None]  # one after the other: their product may be too small a number
-    return Units(active, norms, np.minimum(np.maximum(cosines, -1.0), 1.0), size)
+        norms, array = norms[active], array[np.ix_(active, active)]
+    cosines = array / norms / norms[:, None]  # one after the other: their product may be too small a number
+    return Units(active, norms, np.minimum(np.maximum(cosines, -1.0), 1.0), size, rounding_of(gramian))
 
 
-def strictly_convex(cosines: Array) -> Array:
-    """Cosines that are positive definite, unchanged where they are so by more than their rounding.
+def rounding_of(gramian: Tensor) -> float:
+    """What its cosines are good to, beyond float64."""
+    return ROUNDING[gramian.dtype]
 
-    A Gramian of float32 products may be indefinite by its rounding. A ridge of that size makes the problem strictly
-    convex, so that colinear gradients share their weight and nothing cycles.
+
+def strictly_convex(units: Units) -> Array:
+    """Cosines that are positive definite; in float64 unchanged where they are so by more than their rounding.
+
+    The problem is strictly convex then, so that colinear gradients share their weight and nothing cycles. Cosines of
+    pairs that nobody could compare are 0, and may make the others indefinite by more than any rounding.
     """
+    lifted = units.lifted
     try:
-        if np.linalg.cholesky(cosines).diagonal().min() ** 2 > TOLERANCE:
-            return cosines
+        if np.linalg.cholesky(lifted).diagonal().min() ** 2 > TOLERANCE:
+            return lifted
     except np.linalg.LinAlgError:
         pass
-    return cosines + (TOLERANCE - min(0.0, float(np.linalg.eigvalsh(cosines)[0]))) * np.eye(len(cosines))
+    return units.cosines + (units.noise - min(0.0, float(np.linalg.eigvalsh(units.cosines)[0]))) * np.eye(len(lifted))

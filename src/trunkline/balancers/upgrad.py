@@ -14,12 +14,12 @@ from torch import Tensor
 
 from trunkline.balancers.contract import GramianBalancer
 from trunkline.balancers.dual_cone import project_weights
-from trunkline.balancers.units import as_array, as_weights
+from trunkline.balancers.units import as_weights
 
 
 def upgrad_weights(gramian: Tensor) -> Tensor:
     """Weights `[T]` of the mean of the projected gradients, from `gramian [T, T]`; solved in float64 on the host."""
-    return as_weights(project_weights(as_array(gramian)).mean(0), gramian)
+    return as_weights(project_weights(gramian).mean(0), gramian)
 
 
 class UPGrad(GramianBalancer):
