@@ -15,6 +15,7 @@ from PIL import Image
 from formats.arff import read_labels, read_targets
 from formats.columns import choose_columns
 from formats.lines import read_parallel
+from formats.molecules import with_fingerprints
 from formats.paths import find_picture, relative, require
 from formats.sounds import read_sounds
 from formats.voc import read_voc
@@ -38,6 +39,7 @@ CENSUS = (
     "age workclass fnlwgt education educational-num occupation race gender "
     "capital-gain capital-loss hours-per-week native-country income"
 )
+TOX21 = "NR-AR NR-AR-LBD NR-AhR NR-Aromatase NR-ER NR-ER-LBD NR-PPAR-gamma SR-ARE SR-ATAD5 SR-HSE SR-MMP SR-p53"
 CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
 TARGETS = {"atp1d": 6, "atp7d": 6, "edm": 2, "enb": 2, "jura": 3, "sf1": 3, "sf2": 3, "slump": 3, "wq": 14}
 
@@ -59,6 +61,11 @@ def census(source: Path, base: Path) -> Iterator[Row]:
     """UCI Adult with a header line, one CSV file."""
     derived = {"never_married": ("marital-status", "Never-married")}
     return choose_columns(source, {name: name for name in CENSUS.split()}, derived)
+
+
+def tox21(source: Path, base: Path) -> Iterator[Row]:
+    """Tox21 as in MoleculeNet, one CSV file; the copies of a molecule have one SMILES."""
+    return with_fingerprints(choose_columns(source, {name: name for name in ("smiles", *TOX21.split())}), "smiles")
 
 
 def fsdd(source: Path, base: Path) -> Iterator[Row]:
@@ -131,6 +138,7 @@ SETS: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
     "emoji": emoji,
     "reviews": reviews,
     "census": census,
+    "tox21": tox21,
     "fsdd": fsdd,
     "atis": intent_and_slots,
     "snips": intent_and_slots,

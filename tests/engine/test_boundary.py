@@ -192,10 +192,10 @@ def test_bf16_autocast(level):
         rows = jacobian(losses, net.shared())
     assert (measured - W.float() @ rows).norm() < 0.02 * measured.norm()
     if level == "features":
-        torch.testing.assert_close(balancer.seen, boundary @ boundary.T, rtol=1e-5, atol=1e-9)
+        torch.testing.assert_close(balancer.seen.double(), boundary @ boundary.T, rtol=1e-5, atol=1e-9)
     else:
         weights = (rows[:, -24:] if level == "last" else rows).double()
-        torch.testing.assert_close(balancer.seen, weights @ weights.T, rtol=0.03, atol=1e-4)
+        torch.testing.assert_close(balancer.seen.double(), weights @ weights.T, rtol=0.03, atol=1e-4)
 
 
 class _Graph(torch.autograd.Function):

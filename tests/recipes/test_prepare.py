@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 import prepare
-from sets import CENSUS, REVIEWS, SETS
+from sets import CENSUS, REVIEWS, SETS, TOX21
 from trunkline.config import load_config
 from trunkline.data import read_table, write_rows
 
@@ -26,7 +26,9 @@ def small_sources(folder: Path) -> dict[str, Path]:
     adult = {name: "1" for name in (*CENSUS.split(), "marital-status", "relationship")}
     write_rows(folder / "adult.csv.gz", [{**adult, "income": ">50K"}, {**adult, "marital-status": "Never-married"}])
     write_rows(folder / "reviews.csv", [{old: "1" for old in REVIEWS.values()}])
+    write_rows(folder / "tox21.csv.gz", [{"smiles": "OCC", **dict.fromkeys(TOX21.split(), "0")}, {"smiles": "C(C"}])
     return {
+        "tox21": folder / "tox21.csv.gz",
         "census": folder / "adult.csv.gz",
         "reviews": folder / "reviews.csv",
         "emoji": emoji(folder / "emoji"),

@@ -96,9 +96,13 @@ class GramianBalancer(nn.Module, ABC):
         """Weights `[T']` such that the shared update is the weighted sum of the tasks' gradients.
 
         Args:
-            gramian: `[T', T']`, symmetric positive semi-definite, float64, on the CPU, finite: pairs that the engine
-                could not see hold 0 here, and the engine reports them as unknown.
+            gramian: `[T', T']`, symmetric positive semi-definite up to rounding, on the CPU, finite: pairs that the
+                engine could not see hold 0 here, and the engine reports them as unknown. Its dtype is the precision in
+                which products were taken, float32 or float64: of cosines in float32, 1e-6 is nothing.
             tasks: names, in the order of `gramian`.
+
+        Returns:
+            `[T']`, finite.
         """
 
 

@@ -15,6 +15,7 @@ ACCURATE = 1e-13  # of q_t v_t^(-p), relative
 ROUNDING = 1e-15  # of Σ_j v_j, of which (C v)_t is a difference
 STEPS = 200
 HALVINGS = 30  # of a step
+FARTHEST = 500.0  # logarithm of a rate: beyond, float64 would overflow, and a task's say is all or nothing
 LARGEST = 1e6  # a solution beyond it belongs to gradients whose hull has 0 in it, up to their rounding
 
 
@@ -30,7 +31,7 @@ def solve_fairness(units: Units, power: float) -> Array:
     """
     cosines, norms = units.lifted, units.norms
     unit = np.exp(np.log(norms).mean())
-    rates = (norms / unit) ** (power - 1)
+    rates = np.exp(np.clip((power - 1) * np.log(norms / unit), -FARTHEST, FARTHEST))
     scale = unit ** ((power - 1) / (power + 1))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         solution, found = _newton(cosines, rates, power)

@@ -366,7 +366,10 @@ class Engine(nn.Module):
                 self._learning.show_nothing(step)
             return losses.new_zeros((), requires_grad=torch.is_grad_enabled())
         if self._learning is None:
-            return losses.sum()  # the weights act at the boundary
+            total = losses.sum()  # the weights act at the boundary
+            if total.requires_grad:
+                total.register_hook(record.see_factor)
+            return total
         preferences = numbers_like(self._preferences_of(record.tasks), losses)
         terms, weights = self._learning.terms(losses, record.weighs, step)
         record.weights = weights * preferences

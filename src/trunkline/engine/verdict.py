@@ -62,12 +62,13 @@ def judged(
     with torch.autocast(blank.device.type, enabled=False), explained(level):
         zeros = blank.new_zeros(len(tasks), len(tasks))
         gramian = comparison.gramian([gradients[task] for task in tasks], index, kept, zeros)
+        gramian = gramian if record.factor is None else gramian / record.factor.to(gramian) ** 2
     together = torch.cat([gramian, record.told(tasks, gramian)], 1)
     together = together.to("cpu", torch.float64)  # the one wait for the device
     weighing = together[:, -1].nonzero().flatten()
     gramian, losses = together[weighing][:, weighing], together[weighing, -2]
     compared = tuple(tasks[k] for k in weighing.tolist())
-    weights = dict(zip(compared, balance(gramian, losses, compared))) if compared else {}
+    weights = dict(zip(compared, balance(gramian.to(blank.dtype), losses, compared))) if compared else {}
     record.weights, record.compared, record.gramian = weights, compared, gramian
     if reuse is not None and gramian.diagonal().isfinite().all():
         reuse.keep(weights, gramian)

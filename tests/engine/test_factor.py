@@ -1,0 +1,74 @@
+"""A factor on the total is a factor on the update, whatever the balancer: loss scalers, and steps in parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trunkline.balancers import CATALOG, GramianBalancer, NashMTL
+from trunkline.engine import LEVELS, Engine, Level, Whole
+
+TASKS = ["a", "b", "c"]
+GRAMIAN = [name for name, balancer in CATALOG.items() if issubclass(balancer, GramianBalancer)]
+
+
+def update(engine: Engine, scale: float, *, rows: int = 6) -> list[Tensor]:
+    """Gradients of the shared part and of the heads, for the total times `scale`."""
+    torch.manual_seed(0)
+    trunk = nn.Linear(4, 5).double()
+    heads = nn.ModuleList(nn.Linear(5, 1) for _ in TASKS).double()
+    inputs, targets = torch.randn(rows, 4).double(), 3 * torch.randn(3, rows, 1).double()
+    engine.begin([rows] * 3, rows)
+    views = engine.split(trunk(inputs))
+    losses = {t: (head(views[t]) - y).square().mean() for t, head, y in zip(TASKS, heads, targets)}
+    (scale * engine.total(losses)).backward()
+    return [p.grad for p in [*trunk.parameters(), *heads.parameters()] if p.grad is not None]
+
+
+@pytest.mark.parametrize("scale", [2.0**-10, 65536.0])
+@pytest.mark.parametrize("name", GRAMIAN)
+def test_a_scaled_total_has_a_scaled_update(name, scale):
+    plain, scaled = update(Engine(CATALOG[name](), TASKS), 1.0), update(Engine(CATALOG[name](), TASKS), scale)
+    assert len(plain) == 8
+    for one, other in zip(plain, scaled):
+        torch.testing.assert_close(other, scale * one, rtol=1e-9, atol=0.0)
+
+
+@pytest.mark.parametrize("level", [level for level in LEVELS if level not in ("losses", "last")])
+def test_at_every_level(level: Level):
+    plain, scaled = (update(Engine(NashMTL(), TASKS, level=level), scale) for scale in (1.0, 1024.0))
+    for one, other in zip(plain, scaled):
+        torch.testing.assert_close(other, 1024.0 * one, rtol=1e-9, atol=0.0)
+
+
+def test_the_log_has_gradients_without_the_factor():
+    reports = []
+    for scale in (1.0, 65536.0):
+        engine = Engine(NashMTL(), TASKS)
+        update(engine, scale)
+        reports.append(engine.report())
+    assert reports[0]["norms"] == pytest.approx(reports[1]["norms"], rel=1e-9)
+    assert reports[0]["weights"] == pytest.approx(reports[1]["weights"], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["nash_mtl", "fairgrad"])
+def test_parts_that_are_alike_are_the_whole(name):
+    """A step in two parts with the same rows is the step with these rows once: no longer."""
+    torch.manual_seed(0)
+    layer, inputs, targets = nn.Linear(4, 5).double(), torch.randn(6, 4).double(), torch.randn(3, 6, 5).double()
+    updates = []
+    for parts in (1, 2):
+        engine = Engine(CATALOG[name](), TASKS)
+        layer.zero_grad()
+        with torch.no_grad():
+            sums = torch.stack([(layer(inputs) - y).square().mean(1).sum() for y in targets])
+        weights = torch.full((3,), 6.0).double()
+        whole = Whole(counts=[6 * parts] * 3, size=6 * parts, parts=parts, sums=parts * sums, weights=parts * weights)
+        for _ in range(parts):
+            present = engine.begin([6] * 3, 6, whole)
+            views = engine.split(layer(inputs), present)
+            sums = torch.stack([(views[t] - y).square().mean(1).sum() for t, y in zip(TASKS, targets)])
+            engine.combine(sums, weights, present).backward()
+        updates.append(layer.weight.grad.clone())
+    torch.testing.assert_close(updates[0], updates[1], rtol=1e-9, atol=0.0)
