@@ -177,9 +177,14 @@ def _inspect(schema: Schema, table: Table, rows: Sequence[int]) -> None:
         raise DataError("\n".join(faults))
 
 
-def config_of(model: MultiTaskModel, balancer: Balancer | None, level: Any, training: Training) -> Config:
+def config_of(
+    model: MultiTaskModel, balancer: Balancer | None, level: Level | None, training: Training, *, every: int = 1
+) -> Config:
     """What a config would say to make this model."""
     schema = model.schema()
+    chosen = None
+    if balancer is not None:
+        chosen = BalancerConfig(level=level, every=every, **as_type_and_options(balancer, BALANCERS))
     inputs = {
         name: InputConfig(column=c.column, share=c.share, **as_type_and_options(c.modality, MODALITIES))
         for name, c in schema.inputs.items()
@@ -193,7 +198,7 @@ def config_of(model: MultiTaskModel, balancer: Balancer | None, level: Any, trai
         tasks=tasks,
         fusion=ComponentConfig(**as_type_and_options(model.fusion, FUSION)),
         trunk=ComponentConfig(**as_type_and_options(model.trunk, TRUNKS)),
-        balancer=None if balancer is None else BalancerConfig(level=level, **as_type_and_options(balancer, BALANCERS)),
+        balancer=chosen,
         width=model.width,
         training=training,
     )

@@ -24,7 +24,7 @@ import trunkline
 from training.small_runs import STEPS, config, fit, log, read_rows, traces, write_small_world
 from trunkline import DataError, MultiTaskModel, RunError, fusion, load, modalities, trunks
 from trunkline import tasks as task_types
-from trunkline.balancers import Uncertainty
+from trunkline.balancers import NashMTL, Uncertainty
 from trunkline.config import load_config
 from trunkline.data import Draw, EpochSampler, read_table, write_rows
 from trunkline.engine import Engine
@@ -444,6 +444,18 @@ def test_a_column_too_large_to_be_scaled_is_refused_before_training(world: Path,
     with pytest.raises(DataError, match=r"inputs\.size: the numbers are too large"):
         trunkline.fit(model, table, validation=0.2, out=tmp_path / "run", steps=1)
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_model_of_objects_says_level_and_how_often(tmp_path: Path) -> None:
+    rows = [{"size": float(n % 7), "kind": "ab"[n % 2], "loud": n % 3 == 0} for n in range(60)]
+    given = {"size": modalities.Number()}, {"kind": task_types.Category(), "loud": task_types.Binary()}
+    model, out = MultiTaskModel(*given, width=8), tmp_path / "run"
+    trunkline.fit(model, rows, validation=0.2, balancer=NashMTL(), level="trunk", every=3, steps=6, out=out)
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "weights" in line]
+    weights = [line["weights"] for line in steps]
+    assert {line["level"] for line in steps} == {"trunk"}
+    assert weights[0] == weights[1] == weights[2] != weights[3] == weights[4]
 
 
 def test_half_precision_trains(world: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from trunkline.balancers import Balancer
 from trunkline.config import Config, as_training, load_config
 from trunkline.data import read_table, write_rows
 from trunkline.defaults import Reasons
+from trunkline.engine import Level
 from trunkline.errors import DataError, RunError
 from trunkline.files import plain_json, replacing, write_json
 from trunkline.model import MultiTaskModel, TaskScores, aggregate
@@ -70,7 +71,8 @@ def fit(
     validation: Any = None,
     test: Any = None,
     balancer: Balancer | None = None,
-    level: Any = None,
+    level: Level | None = None,
+    every: int = 1,
     overrides: Iterable[str] = (),
     out: str | Path | None = None,
     resume: bool = False,
@@ -91,6 +93,7 @@ def fit(
         test: likewise.
         balancer: with a model: how tasks are combined; equal weights by default.
         level: with a model: where the engine takes gradients for a balancer that needs them.
+        every: with a model: steps that the weights of one comparison serve.
         overrides: with a config: `key=value`.
         out: the run folder; it must not hold a run yet. By default a new one under `runs/`.
         resume: go on with the run in `out` that was interrupted, bit for bit; where none has begun, begin it.
@@ -110,7 +113,7 @@ def fit(
     if resume and out is None:
         raise ValueError("resume: say which run, with `out`")
     if isinstance(source, MultiTaskModel):
-        config, name = config_of(source, balancer, level, as_training(training)), "model"
+        config, name = config_of(source, balancer, level, as_training(training), every=every), "model"
     else:
         config = load_config(source, columns=columns_of, overrides=overrides, trust_code=trust_code)
         name = Path(source).stem if isinstance(source, str | Path) else "config"
