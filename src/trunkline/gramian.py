@@ -18,7 +18,7 @@ def known_pairs(labelled: Tensor) -> Tensor:
     """
     # float, since matrix products of integers are missing on GPUs; counts up to 2**24 are exact.
     counts = labelled.float()
-    return (counts.T @ counts > 0) | torch.eye(labelled.shape[1], dtype=torch.bool, device=labelled.device)
+    return (counts.T @ counts > 0).fill_diagonal_(True)
 
 
 def cosines(gramian: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Small networks, and what the engine must give on them by plain autograd."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -67,3 +68,10 @@ def dense(gradient, like) -> Tensor:
 
 def assert_equal(a: Tensor, b: Tensor, tolerance: float = 1e-12) -> None:
     torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
+
+
+def approximately(report):
+    """To be compared with another report, whose numbers may have been summed in another order."""
+    if isinstance(report, dict):
+        return {key: approximately(value) for key, value in report.items()}
+    return pytest.approx(report, rel=1e-12) if isinstance(report, float) else report

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.engine.engine_oracles import F64, Fixed, Net, assert_equal, data, jacobian
+from tests.engine.engine_oracles import F64, Fixed, Net, approximately, assert_equal, data, jacobian
 from torch import nn
 
 from trunkline.balancers import UPGrad
-from trunkline.engine import Engine, choose_level, expected_rates, unseen_pairs, warn_unseen
+from trunkline.engine import Engine, choose_level, expected_rates, products, unseen_pairs, warn_unseen
 from trunkline.errors import ConfigError
 
 torch.set_num_threads(1)
@@ -175,3 +175,34 @@ def test_features_chosen_for_tasks_that_share_no_rows_is_warned_of():
     assert "more" not in (warn_unseen("features", apart[:2, :2], counts[:2], ["a", "b"]) or "more")
     assert warn_unseen("last", apart, counts, ["a", "b", "c", "d"]) is None
     assert warn_unseen("features", torch.full((2, 2), 9.0), torch.tensor([9.0, 9.0]), ["a", "b"]) is None
+
+
+@pytest.mark.parametrize("level", ["features", "last"])
+@pytest.mark.parametrize("rows", [3, 50])
+def test_gradients_that_are_compared_in_pieces(monkeypatch, level, rows):
+    """Several taps, of which a task reads some, and some rows: the pieces change nothing."""
+    seen = []
+    for room in (products.IN_CACHE, 5):
+        monkeypatch.setattr(products, "IN_CACHE", room)
+        net, (x, y) = Net(), data(rows=rows)
+        engine = Engine(Fixed(), list("abc"), level=level, last_shared=[net.trunk[2]])
+        hidden = net.trunk(x)
+        views = engine.split([net.tail(hidden), hidden])
+        losses = net.losses({task: copies[0] for task, copies in views.items()}, y)
+        losses["c"] = losses["c"] + views["c"][1][1:].square().sum()
+        losses["b"] = views["b"][0][:1].sum()
+        engine.total(losses).backward()
+        seen.append(engine.report())
+    assert seen[1] == approximately(seen[0])
+
+
+def test_last_forgets_calls_that_no_task_reads_through():
+    """A look at the layer before the step, with gradients on, counts for nothing."""
+    net, (x, y) = Net(), data(rows=50)
+    seen = []
+    for looks in (0, 2):
+        engine = Engine(Fixed(), list("abc"), level="last", last_shared=[net.trunk[2]])
+        others = [net.trunk(torch.full((7, 5), float("inf"), dtype=F64)) for _ in range(looks)]
+        seen.append(seen_gramian(engine, net.features(x), lambda v: net.losses(v, y)))
+        assert len(others) == looks
+    assert_equal(*seen)

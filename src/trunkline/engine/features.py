@@ -9,7 +9,8 @@ from torch import Tensor
 
 from trunkline.balancers import index_like
 from trunkline.engine.distributed import num_ranks, sum_over_ranks
-from trunkline.engine.levels import Comparison, Gradients, precise
+from trunkline.engine.levels import Comparison, Gradients
+from trunkline.engine.products import add_at, gram, in_memory_order, room_on, side_by_side
 from trunkline.gramian import known_pairs
 
 
@@ -31,18 +32,33 @@ class Features(Comparison):
         for column in zip(*gradients):
             readers = [k for k, gradient in enumerate(column) if gradient is not None]
             if readers:
-                index = index_like(readers, blank)
-                pairs = index.unsqueeze(1), index
-                rows = torch.stack([_by_row(g) for g in column if g is not None])  # [readers, B, …]
-                gramian[pairs] += rows.flatten(1) @ rows.flatten(1).T
-                if not kept:
-                    shared[pairs] += known_pairs(rows.ne(0).any(2).T)
+                rows = _by_row([gradient for gradient in column if gradient is not None])
+                if kept:
+                    add_at(gramian, readers, gram(rows, blank.dtype))
+                else:
+                    own, labelled = _gram_and_labels(rows, blank.dtype)
+                    add_at(gramian, readers, own)
+                    add_at(shared, readers, known_pairs(labelled))
         for labelled in kept:
-            shared += known_pairs(labelled[:, index_like(tasks, blank)])
-        gramian, shared = sum_over_ranks(torch.stack([gramian, shared]))
-        return (gramian / num_ranks() ** 2).masked_fill(shared == 0, float("nan"))
+            everybody = len(tasks) == labelled.shape[1]
+            shared += known_pairs(labelled if everybody else labelled[:, index_like(tasks, blank)])
+        if num_ranks() > 1:
+            gramian, shared = sum_over_ranks(torch.stack([gramian, shared]))
+            gramian = gramian / num_ranks() ** 2
+        return gramian.masked_fill(shared == 0, float("nan"))
 
 
-def _by_row(gradient: Tensor) -> Tensor:
+def _by_row(gradients: Sequence[Tensor]) -> list[Tensor]:
     """`[B, …]` → `[B, n]`; a tap may hold one number a row."""
-    return precise(gradient).unsqueeze(-1).flatten(1)
+    return [gradient.unsqueeze(-1).flatten(1) for gradient in in_memory_order(gradients, keep=1)]
+
+
+def _gram_and_labels(rows: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """`⟨gᵢ, gⱼ⟩ [T, T]`, and which rows have a gradient, `[B, T]` bool, from gradients `[B, n]`, seen once."""
+    gramian = rows[0].new_zeros(len(rows), len(rows), dtype=dtype)
+    labelled = []
+    for piece in side_by_side(rows, dtype, room=room_on(gramian.device)):
+        flat = piece.flatten(1)
+        gramian.addmm_(flat, flat.T)
+        labelled.append((piece.amax(2) != 0) | (piece.amin(2) != 0))  # [T, rows]; several times faster than `any`
+    return gramian, torch.cat(labelled, 1).T

@@ -14,7 +14,10 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from trunkline.engine.distributed import num_ranks, sum_over_ranks
 from trunkline.engine.levels import Comparison, Gradients
+from trunkline.engine.products import room_on, side_by_side
 from trunkline.errors import ConfigError
+
+FORMS = 4  # times more room for forms: the products that make them are slow when narrow
 
 
 class Call(NamedTuple):
@@ -49,7 +52,7 @@ class Last(Comparison):
     """Gradients at the weights and biases of the last shared layers, exact. All tasks meet there.
 
     Task `k`'s gradient at a layer `x ↦ W x + b` is `δₖᵀ a`, with its gradient `δₖ [N, out]` at the layer's output and
-    the layer's input with a one appended, `a [N, in + 1]`. `δₖ` takes a backward pass of its own only through what
+    the layer's input `a [N, in]`; a bias has as input a one. `δₖ` takes a backward pass of its own only through what
     lies between the layer and the taps.
 
     Args:
@@ -70,15 +73,16 @@ class Last(Comparison):
     ) -> Tensor:
         """Linear forms, summed over ranks before products are taken."""
         deltas = [self._at_outputs(task) for task in gradients]
-        if num_ranks() == 1 and all(delta is None for task in deltas for delta in task):
+        # A layer may have been called where no task looks, also in a pass before this one.
+        read = [c for c in range(len(self.called)) if any(task[c] is not None for task in deltas)]
+        if num_ranks() == 1 and not read:
             raise ConfigError("level 'last': nothing that the tasks read depends on the layers given as last_shared")
-        gramian = blank.clone()
+        gramian, zero = blank.clone(), blank.new_zeros(())
         for layer in self.layers:
-            own = [c for c, called in enumerate(self.called) if called is layer]
-            inputs = _inputs(layer, [kept[c] for c in own], blank)
-            lengths = [kept[c].shape[:-1].numel() for c in own]
-            outputs = [_outputs(layer, [task[c] for c in own], lengths, blank) for task in deltas]
-            gramian += _layer_gramian(torch.stack(outputs), inputs)
+            own = [c for c in read if self.called[c] is layer]
+            inputs = [kept[c].reshape(-1, layer.in_features).to(blank.dtype) for c in own]
+            outputs = [_outputs(layer, [task[c] for c in own], inputs, zero) for task in deltas]
+            gramian += layer_gramian(outputs, _joined(inputs, layer.in_features, blank), layer.bias is not None)
         return (gramian + gramian.T) / 2
 
     def _at_outputs(self, gradients: Gradients) -> Gradients:
@@ -90,25 +94,50 @@ class Last(Comparison):
         return torch.autograd.grad(taps, self.outputs, own, retain_graph=True, allow_unused=True)
 
 
-def _layer_gramian(deltas: Tensor, inputs: Tensor) -> Tensor:
-    """`⟨δᵢᵀa, δⱼᵀa⟩ [T, T]` from `deltas [T, N, out]` and `inputs [N, in]`, whichever way is cheaper."""
-    if num_ranks() == 1 and inputs.shape[0] < inputs.shape[1]:
-        mixed = inputs @ inputs.T @ deltas  # ⟨δᵢ, a aᵀ δⱼ⟩
-        return deltas.flatten(1) @ mixed.flatten(1).T
-    # Linear in the rows, so they are summed over ranks before products are taken.
-    forms = sum_over_ranks(deltas.transpose(1, 2) @ inputs).flatten(1) / num_ranks()
-    return forms @ forms.T
+def layer_gramian(deltas: Sequence[Tensor], inputs: Tensor, has_bias: bool) -> Tensor:
+    """`⟨δᵢᵀa, δⱼᵀa⟩ [T, T]` from `T` times `δ [N, out]` and `a [N, in]`, whichever way is cheaper.
+
+    A bias is as one more input that is always one.
+    """
+    return _from_pairs(deltas, inputs, has_bias) if _has_few_rows(inputs) else _from_forms(deltas, inputs, has_bias)
 
 
-def _inputs(layer: nn.Linear, inputs: Sequence[Tensor], blank: Tensor) -> Tensor:
-    """What went into a layer over all its calls, `[N, in]`; with a one appended where the layer has a bias."""
-    rows = [i.reshape(-1, layer.in_features).to(blank.dtype) for i in inputs]
-    joined = torch.cat([blank.new_zeros(0, layer.in_features), *rows])
-    return joined if layer.bias is None else nn.functional.pad(joined, (0, 1), value=1.0)
+def _has_few_rows(inputs: Tensor) -> bool:
+    """Linear forms are summed over ranks before products are taken, pairs of rows cannot be."""
+    return num_ranks() == 1 and inputs.shape[0] < inputs.shape[1]
 
 
-def _outputs(layer: nn.Linear, deltas: Gradients, lengths: Sequence[int], blank: Tensor) -> Tensor:
-    """One task's gradients at a layer's outputs over all its calls, `[N, out]`."""
+def _from_pairs(deltas: Sequence[Tensor], inputs: Tensor, has_bias: bool) -> Tensor:
+    """`⟨δᵢ, a aᵀ δⱼ⟩`."""
+    gramian = inputs.new_zeros(len(deltas), len(deltas))
+    pairs = inputs @ inputs.T + float(has_bias)
+    room = room_on(inputs.device) // 4  # of this there are two, and so many rows lie far apart
+    for piece in side_by_side(deltas, inputs.dtype, dim=1, room=room):  # [T, N, outs]
+        gramian.addmm_(piece.flatten(1), (pairs @ piece).flatten(1).T)
+    return gramian
+
+
+def _from_forms(deltas: Sequence[Tensor], inputs: Tensor, has_bias: bool) -> Tensor:
+    """`δᵀa`, for some of the layer's outputs at a time."""
+    gramian = inputs.new_zeros(len(deltas), len(deltas))
+    outs = max(1, FORMS * room_on(inputs.device) // (len(deltas) * inputs.shape[1]))  # the same on all ranks
+    for pieces in zip(*(delta.split(outs, 1) for delta in deltas)):
+        columns = torch.cat(pieces, 1).to(inputs.dtype)  # [N, T · outs]
+        forms = [columns.T @ inputs, *([columns.sum(0).unsqueeze(1)] if has_bias else [])]  # [T · outs, in or 1]
+        for form in forms:
+            flat = sum_over_ranks(form).view(len(deltas), -1) / num_ranks()
+            gramian.addmm_(flat, flat.T)
+    return gramian
+
+
+def _outputs(layer: nn.Linear, deltas: Gradients, inputs: Sequence[Tensor], blank: Tensor) -> Tensor:
+    """One task's gradients at a layer's outputs over all its calls, `[N, out]`; zeros where it does not read one."""
     width = layer.out_features
-    rows = [blank.new_zeros(n, width) if d is None else d.reshape(n, width) for d, n in zip(deltas, lengths)]
-    return torch.cat([blank.new_zeros(0, width), *(row.to(blank.dtype) for row in rows)])
+    shapes = [(len(rows), width) for rows in inputs]
+    rows = [blank.expand(s) if d is None else d.reshape(s) for d, s in zip(deltas, shapes)]
+    return _joined(rows, width, blank)
+
+
+def _joined(rows: Sequence[Tensor], width: int, blank: Tensor) -> Tensor:
+    """`[N, width]` of all calls; the usual single call is not copied."""
+    return rows[0] if len(rows) == 1 else torch.cat([blank.new_zeros(0, width), *rows])

@@ -65,9 +65,12 @@ def judged(
         gramian = gramian if record.factor is None else gramian / record.factor.to(gramian) ** 2
     together = torch.cat([gramian, record.told(tasks, gramian)], 1)
     together = together.to("cpu", torch.float64)  # the one wait for the device
-    weighing = together[:, -1].nonzero().flatten()
-    gramian, losses = together[weighing][:, weighing], together[weighing, -2]
-    compared = tuple(tasks[k] for k in weighing.tolist())
+    gramian, losses, weighs = together[:, :-2], together[:, -2], together[:, -1]
+    compared = tasks
+    if not weighs.all():
+        weighing = weighs.nonzero().flatten()
+        gramian, losses = gramian[weighing][:, weighing], losses[weighing]
+        compared = tuple(tasks[k] for k in weighing.tolist())
     weights = dict(zip(compared, balance(gramian.to(blank.dtype), losses, compared))) if compared else {}
     record.weights, record.compared, record.gramian = weights, compared, gramian
     if reuse is not None and gramian.diagonal().isfinite().all():

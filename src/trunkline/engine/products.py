@@ -1,0 +1,63 @@
+"""Inner products of the tasks' gradients, in one pass over them.
+
+Gradients laid side by side as a matrix would be a second copy of all of them, written to and read from far memory. Here
+only pieces are laid side by side, as much as fits into the cache. Shape legend: `T` tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from trunkline.balancers import index_like
+
+IN_CACHE = 2**18  # numbers
+IN_REACH = 2**23  # on a device to which every piece is one more thing to be told
+
+
+def room_on(device: torch.device) -> int:
+    """How many numbers to lay side by side."""
+    return IN_CACHE if device.type == "cpu" else IN_REACH
+
+
+def side_by_side(tensors: Sequence[Tensor], dtype: torch.dtype, *, dim: int = 0, room: int) -> Iterator[Tensor]:
+    """`T` tensors of one shape as `[T, …]`, a piece along `dim` at a time."""
+    first = tensors[0]
+    length = max(1, first.shape[dim])
+    size = max(1, room * length // max(1, len(tensors) * first.numel()))
+    for pieces in zip(*(tensor.split(size, dim) for tensor in tensors)):
+        yield torch.stack(pieces).to(dtype)
+
+
+def gram(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """`⟨gᵢ, gⱼ⟩ [T, T]` of `T` tensors of one shape."""
+    gramian = tensors[0].new_zeros(len(tensors), len(tensors), dtype=dtype)
+    flat = [tensor.flatten() for tensor in in_memory_order(tensors)]
+    for piece in side_by_side(flat, dtype, room=room_on(gramian.device)):
+        gramian.addmm_(piece, piece.T)
+    return gramian
+
+
+def add_at(gramian: Tensor, places: Sequence[int], own: Tensor) -> None:
+    """Add the products of some tasks where they stand among all."""
+    if len(places) == len(gramian):
+        gramian += own
+    else:
+        index = index_like(places, gramian)
+        gramian[index.unsqueeze(1), index] += own
+
+
+def in_memory_order(tensors: Sequence[Tensor], *, keep: int = 0) -> Sequence[Tensor]:
+    """The same numbers in the order in which they lie in memory, if all lie alike: flattening copies nothing then.
+
+    Args:
+        tensors: of one shape.
+        keep: so many dimensions stay in front.
+    """
+    strides = tensors[0].stride()
+    if tensors[0].is_contiguous() or any(tensor.stride() != strides for tensor in tensors):
+        return tensors
+    order = sorted(range(keep, len(strides)), key=lambda dim: -strides[dim])
+    return [tensor.permute(*range(keep), *order) for tensor in tensors]

@@ -1,0 +1,70 @@
+"""Inner products piece by piece, against one matrix product."""
+
+import pytest
+import torch
+from tests.engine.engine_oracles import F64, assert_equal
+
+from trunkline.engine import last, products
+from trunkline.engine.products import gram, in_memory_order, side_by_side
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(params=[1, 100, 2**18])
+def room(request, monkeypatch):
+    """From one number at a time to everything at once."""
+    monkeypatch.setattr(products, "IN_CACHE", request.param)
+    return request.param
+
+
+def drawn(*shape, tasks=4):
+    torch.manual_seed(0)
+    return [torch.randn(shape, dtype=F64) for _ in range(tasks)]
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (5, 6), (3, 4, 5, 2), (0, 3)])
+def test_gram_is_the_product_of_everything(room, shape):
+    tensors = drawn(*shape)
+    rows = torch.stack([tensor.flatten() for tensor in tensors])
+    assert_equal(gram(tensors, F64), rows @ rows.T)
+
+
+def test_pieces_are_no_larger_than_the_room_and_miss_nothing():
+    tensors = drawn(10, 8)
+    pieces = list(side_by_side(tensors, F64, dim=1, room=120))
+    assert [tuple(piece.shape) for piece in pieces] == [(4, 10, 3), (4, 10, 3), (4, 10, 2)]
+    assert torch.equal(torch.cat(pieces, 2), torch.stack(tensors))
+    assert torch.equal(torch.cat(list(side_by_side(tensors, F64, room=1)), 1), torch.stack(tensors))
+
+
+def test_half_precision_is_multiplied_in_the_precision_asked_for():
+    tensors = [tensor.bfloat16() for tensor in drawn(50)]
+    rows = torch.stack(tensors).double()
+    assert_equal(gram(tensors, F64), rows @ rows.T)
+
+
+def test_tensors_that_lie_alike_are_read_as_they_lie():
+    alike = [t.to(memory_format=torch.channels_last) for t in drawn(2, 3, 4, 5)]
+    assert all(t.flatten().data_ptr() == own.data_ptr() for t, own in zip(in_memory_order(alike), alike))
+    rows = [t.flatten(1) for t in in_memory_order(alike, keep=1)]
+    assert all(row.data_ptr() == own.data_ptr() for row, own in zip(rows, alike))
+    assert_equal(torch.stack(rows).square().sum(2), torch.stack(alike).square().sum((2, 3, 4)))
+
+
+def test_tensors_that_lie_otherwise_are_multiplied_number_by_number():
+    straight, turned = drawn(2, 3, 4, 5), drawn(2, 3, 4, 5)
+    turned[1] = turned[1].to(memory_format=torch.channels_last)
+    turned[2] = turned[2][:1].expand(2, 3, 4, 5)
+    straight[2] = turned[2].clone()
+    assert_equal(gram(turned, F64), gram(straight, F64))
+    first = [t[..., :1].expand(2, 3, 4, 5) for t in straight]
+    assert_equal(gram(first, F64), gram([t.clone() for t in first], F64))
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("rows", [3, 50])  # fewer and more than the layer is wide: both ways of taking products
+def test_layer_gramian_is_that_of_its_weight_gradients(room, rows, has_bias):
+    deltas, inputs = drawn(rows, 6), drawn(rows, 9, tasks=1)[0]
+    widened = torch.cat([inputs, torch.ones(rows, int(has_bias), dtype=F64)], 1)
+    forms = torch.stack([(delta.T @ widened).flatten() for delta in deltas])
+    torch.testing.assert_close(last.layer_gramian(deltas, inputs, has_bias), forms @ forms.T)
