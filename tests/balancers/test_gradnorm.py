@@ -117,6 +117,15 @@ def test_steps_are_those_of_the_paper(parts, dtype):
     torch.testing.assert_close(torch.stack(found).double(), expected, rtol=0, atol=tolerance)
 
 
+def test_a_gramian_in_float32_is_reckoned_with_in_float64():
+    one, other = started(TASKS), started(TASKS)
+    for seed in range(5):
+        gramian = gramian_of(random_rows(seed, 3)).float()
+        step(one, tensor(1, 2, 3) / (1 + seed), gramian)
+        step(other, tensor(1, 2, 3) / (1 + seed), gramian.double())
+    np.testing.assert_array_equal(one.learned.values, other.learned.values)
+
+
 def test_parts_of_a_step_have_its_weights_and_the_sum_of_their_norms_teaches():
     """Also where a task is in some of them only."""
     parts, whole = started(TASKS), started(TASKS)

@@ -139,12 +139,13 @@ def test_contract_where_targets_move_fast(beta):
 
 
 def test_a_gramian_in_float32_is_reckoned_with_in_float64():
-    gramian = gramian_of(conflicting_rows(0, 5, pull=0.9)).float()
-    orders, targets = RandomOrders(0).draw(NAMES[:5]), np.full((5, 5), 0.2)
-    for weigh in (lambda g: gradvac_weights(g, targets, orders, beta=0.1)[0], lambda g: pcgrad_weights(g, orders)):
-        weights = weigh(gramian)
-        assert weights.dtype == torch.float32
-        assert torch.equal(weights, weigh(gramian.double()).float())
+    gramian = gramian_of(conflicting_rows(0, 40, pull=0.9)).float()
+    orders, targets = RandomOrders(0).draw(NAMES[:40]), np.full((40, 40), 0.2)
+    weights, found = gradvac_weights(gramian, targets, orders, beta=0.1)
+    expected, expected_targets = gradvac_weights(gramian.double(), targets, orders, beta=0.1)
+    assert weights.dtype == torch.float32 and torch.equal(weights, expected.float())
+    np.testing.assert_array_equal(found, expected_targets)
+    assert torch.equal(pcgrad_weights(gramian, orders), pcgrad_weights(gramian.double(), orders).float())
 
 
 def test_beta_is_a_share():
