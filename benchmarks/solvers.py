@@ -103,7 +103,12 @@ def our_act(name: str, gramians: Sequence[Tensor]) -> Act:
     assert isinstance(balancer, GramianBalancer)
     tasks = [f"task {i}" for i in range(len(gramians[0]))]
     balancer.start(tasks)
-    return act(lambda gramian: balancer.weigh(gramian, tasks), gramians)
+
+    def weigh(gramian: Tensor) -> Tensor:
+        balancer.begin_step()
+        return balancer.weigh(gramian, tasks)
+
+    return act(weigh, gramians)
 
 
 def act(weigh: Weighting, seen: Sequence[Tensor]) -> Act:

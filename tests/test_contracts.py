@@ -155,6 +155,45 @@ class TestContractsCatch:
         with pytest.raises(AssertionError, match="masked tokens are read"):
             testing.check_fusion(Careless())
 
+    def test_a_balancer_that_forgets_what_shows_later_alone(self) -> None:
+        class Forgetful(balancers.GradNorm):
+            def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+                keys = super().load_state_dict(*args, **kwargs)
+                self.learned.values[:, 3:] = 0  # Adam's moments
+                self.learned.begin_step()
+                return keys
+
+        with pytest.raises(AssertionError, match="state does not survive"):
+            testing.check_balancer(Forgetful())
+
+    def test_a_balancer_that_keeps_numbers_by_place(self) -> None:
+        class Placed(balancers.DWA):
+            def observe(self, losses: torch.Tensor, tasks: Any) -> None:
+                super().observe(losses, self.total.tasks[: len(tasks)])
+
+        with pytest.raises(AssertionError):
+            testing.check_balancer(Placed(window=1))
+
+    def test_a_balancer_that_forgets_who_is_absent(self) -> None:
+        class Fickle(balancers.GO4Align):
+            def observe(self, losses: torch.Tensor, tasks: Any) -> None:
+                super().observe(losses, tasks)
+                absent = [task for task in self.log_shares.tasks if task not in tasks]
+                self.log_shares.set(absent, torch.zeros(len(absent)))
+
+        with pytest.raises(AssertionError, match="a task that is absent once is forgotten"):
+            testing.check_balancer(Fickle())
+
+    def test_a_balancer_that_writes_others_numbers_to_who_is_absent(self) -> None:
+        class Rash(balancers.GO4Align):
+            def observe(self, losses: torch.Tensor, tasks: Any) -> None:
+                super().observe(losses, tasks)
+                absent = [task for task in self.log_shares.tasks if task not in tasks]
+                self.log_shares.set(absent, self.log_shares(absent) - losses.mean())
+
+        with pytest.raises(AssertionError, match="a step without a task changes what is kept of it"):
+            testing.check_balancer(Rash())
+
     def test_a_balancer_that_depends_on_order(self) -> None:
         class Unfair(balancers.Equal):
             def weigh(self, losses: torch.Tensor, tasks: Any) -> Any:

@@ -243,6 +243,8 @@ def _with_level(balancer: BalancerConfig, facts: Facts, reasons: Reasons) -> Bal
     if balancer.level not in (None, "auto"):
         return balancer
     if issubclass(balancer.component, GramianBalancer):
-        level, reasons["balancer.level"] = choose_level(facts.overlap, facts.counts, facts.tasks)
+        level, reasons["balancer.level"] = choose_level(
+            facts.overlap, facts.counts, facts.tasks, own=balancer.component.level
+        )
         return replace(balancer, level=level)
     return replace(balancer, level="losses")

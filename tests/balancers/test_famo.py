@@ -8,7 +8,6 @@ from torchjd import scalarization as torchjd
 
 from trunkline.balancers import FAMO, FAMOLagged
 from trunkline.balancers.famo import famo_gradient, famo_terms, famo_weights
-from trunkline.errors import RunError
 
 F64 = torch.float64
 TASKS = ["a", "b.c", "d e"]
@@ -77,8 +76,6 @@ def test_lower_bounds_are_taken_from_the_losses():
     losses = gaps + torch.tensor([-4.0, 0.0, 1.0], dtype=F64)
     for a, b in zip(plain.weigh(gaps, TASKS), bounded.weigh(losses, TASKS), strict=True):
         torch.testing.assert_close(a, b)
-    with pytest.raises(RunError, match="task 'a' is -5, not above its lower bound -4"):
-        bounded.weigh(torch.tensor([-5.0, 1.0, 2.0], dtype=F64), TASKS)
 
 
 def test_lagged_is_the_same_where_every_step_has_all_rows():
@@ -94,8 +91,8 @@ def test_lagged_is_another_where_rows_change():
         for balancer in (exact, lagged):
             balancer.observe(losses, TASKS)
         exact.after_step(losses, TASKS)
-    assert exact.logits.values.tolist() == [0.0, 0.0, 0.0]
-    assert lagged.logits.values.abs().max() > 0.01
+    assert exact.logits(TASKS).tolist() == [0.0, 0.0, 0.0]
+    assert lagged.logits(TASKS).abs().max() > 0.01
 
 
 def test_lagged_tells_a_rare_task_from_one_that_gets_better_faster():
@@ -105,18 +102,18 @@ def test_lagged_tells_a_rare_task_from_one_that_gets_better_faster():
         tasks = TASKS if number % 10 == 0 else TASKS[:2]
         losses = torch.full((len(tasks),), 0.99**number, dtype=F64)
         balancer.observe(losses, tasks)
-    assert balancer.times.values.tolist() == [199, 199, 19]
+    assert balancer.logits.times.values.tolist() == [199, 199, 19]
     torch.testing.assert_close(balancer.weigh(LEVEL, TASKS)[1], torch.full((3,), 1 / 3, dtype=F64), rtol=0, atol=1e-6)
 
 
 def test_decay_pulls_logits_back():
     balancer = started(FAMO(1.0))
-    balancer.logits.set(TASKS, torch.tensor([1.0, -1.0, 0.0]))
+    balancer.logits.values.set(TASKS, torch.tensor([1.0, -1.0, 0.0]))
     losses = torch.ones(3, dtype=F64)
     for _ in range(300):
         balancer.observe(losses, TASKS)
         balancer.after_step(losses, TASKS)
-    assert balancer.logits.values.abs().max() < 0.02
+    assert balancer.logits(TASKS).abs().max() < 0.02
 
 
 def test_the_task_that_gets_better_faster_loses_weight():
@@ -124,7 +121,7 @@ def test_the_task_that_gets_better_faster_loses_weight():
     before = torch.ones(3, dtype=F64)
     balancer.observe(before, TASKS)
     balancer.after_step(torch.tensor([0.5, 1.0, 0.9], dtype=F64), TASKS)
-    logits = balancer.logits.values  # Adam's first step: the signs of the gradient alone
+    logits = balancer.logits(TASKS)  # Adam's first step: the signs of the gradient alone
     assert logits[0] < 0 < logits[1]
     gradient = famo_gradient(before, torch.tensor([0.5, 1.0, 0.9], dtype=F64), torch.zeros(3, dtype=F64))
     assert gradient[0] > gradient[2] > gradient[1]

@@ -13,6 +13,7 @@ from trunkline.balancers.gradvac import gradvac_weights
 from trunkline.balancers.orders import RandomOrders
 from trunkline.balancers.pcgrad import pcgrad_weights
 from trunkline.errors import ConfigError
+from trunkline.testing import check_balancer
 
 NAMES = [f"t{i}" for i in range(100)]
 
@@ -80,6 +81,7 @@ def test_targets_become_the_usual_cosines():
     balancer = GradVac(0.1)
     balancer.start(NAMES[:2])
     for _ in range(300):
+        balancer.begin_step()
         balancer.weigh(gramian_of(rows), NAMES[:2])
     np.testing.assert_allclose(balancer.targets.values[[0, 1], [1, 0]], 0.7, atol=1e-9)
 
@@ -107,9 +109,43 @@ def test_an_absent_task_keeps_its_targets():
     balancer.start(NAMES[:3])
     balancer.weigh(gramian_of(random_rows(0, 3)), NAMES[:3])
     before = balancer.targets.values.copy()
+    balancer.begin_step()
     balancer.weigh(gramian_of(random_rows(1, 2)), [NAMES[2], NAMES[0]])
     changed = balancer.targets.values != before
     assert changed.tolist() == [[False, False, True], [False, False, False], [True, False, False]]
+
+
+def test_parts_of_a_step_share_targets_and_orders_and_move_the_targets_once():
+    gramians = [gramian_of(conflicting_rows(seed, 4, pull=0.5)) for seed in range(4)]
+    balancer, orders = GradVac(0.3), RandomOrders(0)
+    balancer.start(NAMES[:4])
+    targets = np.zeros((4, 4))
+    for step in range(3):
+        balancer.begin_step()
+        orders.begin_step()
+        found = []
+        for gramian in gramians[: step + 1]:
+            weights, new = gradvac_weights(gramian, targets, orders.draw(NAMES[:4]), beta=0.3)
+            torch.testing.assert_close(balancer.weigh(gramian, NAMES[:4]), weights)
+            found.append(new)
+        targets = np.mean(found, 0)
+        np.testing.assert_allclose(balancer.targets.values, targets, atol=1e-12)
+    assert np.abs(targets).max() > 0.1
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.9])
+def test_contract_where_targets_move_fast(beta):
+    check_balancer(GradVac(beta))
+
+
+def test_a_gramian_in_float32_is_reckoned_with_in_float64():
+    gramian = gramian_of(conflicting_rows(0, 40, pull=0.9)).float()
+    orders, targets = RandomOrders(0).draw(NAMES[:40]), np.full((40, 40), 0.2)
+    weights, found = gradvac_weights(gramian, targets, orders, beta=0.1)
+    expected, expected_targets = gradvac_weights(gramian.double(), targets, orders, beta=0.1)
+    assert weights.dtype == torch.float32 and torch.equal(weights, expected.float())
+    np.testing.assert_array_equal(found, expected_targets)
+    assert torch.equal(pcgrad_weights(gramian, orders), pcgrad_weights(gramian.double(), orders).float())
 
 
 def test_beta_is_a_share():

@@ -22,6 +22,18 @@ def test_of_and_keep_go_by_name():
     assert made.values.tolist() == [[-4, 1, -3], [3, 4, 5], [-2, 7, -1]]
 
 
+def test_parts_of_a_step_begin_with_the_same_and_the_mean_of_them_is_kept():
+    made = Kept(TASKS, 1, 1.0)
+    for _ in range(2):
+        made.begin_step()
+        first = made.values[0]
+        made.keep_mean(TASKS[:1], np.array([first + 3]))
+        assert made.of(TASKS[:1]) == [first + 3] and made.began(TASKS[:1]) == [first]
+        made.keep_mean(TASKS[1::-1], np.array([4.0, first + 5]))
+        assert made.of(TASKS[:1]) == [first + 4]
+    assert made.values.tolist() == [9.0, 3.25, 1.0]  # of the second, whose step began with 2.5, half of what is missing
+
+
 def test_restored_in_any_order_with_any_tasks():
     saved = pairs(TASKS, np.arange(9.0).reshape(3, 3)).state_dict()
     other = pairs(["new", TASKS[2], "a"], np.full((3, 3), 9.0))

@@ -1,7 +1,9 @@
+import inspect
+
 import pytest
 import torch
 
-from trunkline.balancers import CATALOG, Equal, StepCount, TaskState, TaskVector, Uncertainty
+from trunkline.balancers import CATALOG, FAMO, Equal, GradVac, StepCount, TaskState, TaskVector, Uncertainty
 
 LOSSES = torch.tensor([2.0, 0.5, 3.0], dtype=torch.float64)
 TASKS = ["a", "b.c", "d e"]
@@ -47,8 +49,20 @@ def test_absent_task_learns_nothing():
 
 
 @pytest.mark.parametrize("name", CATALOG)
-def test_catalog_is_built_without_arguments(name):
-    assert repr(CATALOG[name]()).startswith(CATALOG[name].__name__)
+def test_what_is_printed_is_the_call(name):
+    made = CATALOG[name]()
+    options = {option: getattr(made, option) for option in inspect.signature(CATALOG[name]).parameters}
+    for value in (None, 0.25):
+        other = CATALOG[name](**{option: default if value is None else value for option, default in options.items()})
+        again = eval(repr(other), {CATALOG[name].__name__: CATALOG[name]})
+        assert {option: getattr(again, option) for option in options} == {o: getattr(other, o) for o in options}
+        assert repr(again) == repr(other)
+
+
+def test_options_stand_in_the_print_out():
+    assert repr(FAMO(minima={"a": 1.0})) == "FAMO(decay=0.001, lr=0.025, minima={'a': 1.0})"
+    assert repr(Equal()) == "Equal()"
+    assert repr(GradVac(seed=3)) == "GradVac(beta=0.01, seed=3)"
 
 
 def vector(tasks, values) -> TaskVector:

@@ -17,6 +17,12 @@ def orders_by_name(orders: RandomOrders, tasks: list[str]) -> dict[str, list[str
     return {task: [tasks[j] for j in row] for task, row in zip(tasks, orders.draw(tasks))}
 
 
+def drawn_of(orders: RandomOrders, tasks: list[str]) -> np.ndarray:
+    """Those of the next step."""
+    orders.begin_step()
+    return orders.draw(tasks)
+
+
 @pytest.mark.parametrize("tasks", [1, 2, 3, 20])
 def test_each_row_holds_the_others(tasks):
     rows = RandomOrders(0).draw([f"t{i}" for i in range(tasks)])
@@ -27,7 +33,7 @@ def test_each_row_holds_the_others(tasks):
 
 def test_every_order_is_as_likely():
     orders, steps = RandomOrders(0), 6000
-    drawn = [orders.draw(TASKS[:4]) for _ in range(steps)]
+    drawn = [drawn_of(orders, TASKS[:4]) for _ in range(steps)]
     for i in range(4):
         counts = Counter(tuple(rows[i]) for rows in drawn)
         kinds = list(permutations([j for j in range(4) if j != i]))
@@ -37,7 +43,7 @@ def test_every_order_is_as_likely():
 
 def test_orders_of_two_tasks_are_independent():
     orders, steps = RandomOrders(1), 4000
-    drawn = [orders.draw(TASKS[:3]) for _ in range(steps)]
+    drawn = [drawn_of(orders, TASKS[:3]) for _ in range(steps)]
     same = np.mean([(rows[0][0] == 2) == (rows[1][0] == 2) for rows in drawn])
     assert abs(same - 0.5) < 4 * 0.5 / math.sqrt(steps)
 
@@ -45,8 +51,9 @@ def test_orders_of_two_tasks_are_independent():
 def test_consecutive_steps_differ():
     orders = RandomOrders(0)
     tasks = [f"t{i}" for i in range(20)]
-    first, second = orders.draw(tasks), orders.draw(tasks)
+    first, second = drawn_of(orders, tasks), drawn_of(orders, tasks)
     assert (first == second).mean() < 0.2
+    np.testing.assert_array_equal(orders.draw(tasks), second)  # of another part of the step
 
 
 def test_an_order_follows_from_names():
@@ -60,10 +67,11 @@ def test_an_order_follows_from_names():
 def test_a_checkpoint_goes_on_where_it_was():
     orders = RandomOrders(5)
     for _ in range(7):
-        orders.draw(TASKS[:2])
+        orders.begin_step()
     restored = RandomOrders(5)
     restored.load_state_dict(orders.state_dict())
-    np.testing.assert_array_equal(restored.draw(TASKS), orders.draw(TASKS))
+    np.testing.assert_array_equal(drawn_of(restored, TASKS), drawn_of(orders, TASKS))
+    assert not np.array_equal(orders.draw(TASKS), drawn_of(RandomOrders(5), TASKS))
     with pytest.raises(RuntimeError, match="step"):
         restored.load_state_dict({})
 

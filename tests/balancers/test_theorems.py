@@ -30,6 +30,7 @@ def weights_of(name: str, rows: Tensor, names: list[str] | None = None, *, steps
     names = NAMES[: len(rows)] if names is None else names
     balancer.start(names)
     for _ in range(steps):
+        balancer.begin_step()
         weights = balancer.weigh(gramian_of(rows), names)
     return weights
 

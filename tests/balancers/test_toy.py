@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from balancers import toy
-from balancers.toy_rows import KNOWN, STEPS, Ends, Row, equal, of, stch
-from trunkline.balancers import STCH, FAMOLagged, Uncertainty, UPGrad
+from balancers.toy_rows import ROWS, STEPS, WITHOUT_ROW, Ends, Row, equal, of, stch
+from trunkline.balancers import CATALOG, STCH, FAMOLagged, Uncertainty, UPGrad
 from trunkline.balancers.uncertainty import uncertainty_terms
 
 F64 = torch.float64
@@ -159,6 +159,11 @@ def test_upgrad_from_the_catalogue_is_upgrad():
     np.testing.assert_array_equal(one, other)
 
 
+def test_every_balancer_has_a_row_or_is_named():
+    assert {row.balancer for row in ROWS}.isdisjoint(WITHOUT_ROW)
+    assert {row.balancer for row in ROWS} | set(WITHOUT_ROW) == set(CATALOG)
+
+
 def assert_ends(path: toy.Path, ends: Ends, row: Row) -> None:
     """Each start on the Pareto set at its place, or not on it."""
     there = toy.on_front(path.ends)
@@ -177,7 +182,7 @@ def assert_hits(path: toy.Path, hits: Sequence[float | None], thousands: float) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", KNOWN, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_table(row: Row):
     clips = (np.inf,) if row.clipped is None else (np.inf, 1.0)
     plain, *clipped = toy.run(row.make(), STEPS, clips=clips)

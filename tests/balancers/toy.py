@@ -155,7 +155,11 @@ class OfGramian:
     def __call__(self, losses: Array, jacobian: Array) -> Array:
         self.balancers = self.balancers or [started(self.make()) for _ in losses]
         gramians = torch.from_numpy(jacobian @ jacobian.transpose(0, 2, 1))
-        return np.stack([b.weigh(g, TASKS).double().numpy() for b, g in zip(self.balancers, gramians, strict=True)])
+        return np.stack([self._weigh(b, g) for b, g in zip(self.balancers, gramians, strict=True)])
+
+    def _weigh(self, balancer: GramianBalancer, gramian: Tensor) -> Array:
+        balancer.begin_step()
+        return balancer.weigh(gramian, TASKS).double().numpy()
 
 
 class OfBalancer:

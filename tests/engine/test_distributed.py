@@ -1,7 +1,8 @@
 """Two gloo processes under DistributedDataParallel give the gradients of one process with all rows, in float64."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -12,7 +13,7 @@ from tests.engine.engine_oracles import Net, data
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trunkline.balancers import FAMO, GLS, RLW, Equal, GramianBalancer, Uncertainty, UPGrad
+from trunkline.balancers import DWA, FAMO, GLS, RLW, Balancer, Equal, GramianBalancer, Uncertainty, UPGrad
 from trunkline.engine import LEVELS, Engine, Sketch
 from trunkline.errors import ConfigError
 
@@ -29,7 +30,7 @@ class Damped(GramianBalancer):
 
 
 class Way(NamedTuple):
-    balancer: type
+    balancer: Callable[[], Balancer]
     level: str
     rates: Mapping[str, float] = {}
     every: int = 1
@@ -41,6 +42,7 @@ WAYS = {
     "expected": Way(Uncertainty, "losses", {"a": 0.2, "c": 0.4}),
     "geometric mean": Way(GLS, "losses", {"b": 0.3}),
     "random": Way(RLW, "losses"),
+    "averages": Way(DWA, "losses"),
     "famo": Way(FAMO, "losses"),
     "features": Way(UPGrad, "features"),
     "last": Way(UPGrad, "last"),
@@ -96,6 +98,13 @@ class Learner(nn.Module):
         sums = torch.stack(parts) if parts else torch.zeros(0, dtype=torch.float64)
         return self.engine.combine(sums, weighs[:, columns].sum(0), present)
 
+    def look(self, x, y, marks):
+        """Each task's summed loss on these rows, and how much is labelled, `[T]`."""
+        weighs = marks == 1
+        with torch.no_grad():
+            view = self.net.features(x)
+            return torch.stack([self.part(t, view, y[:, k], weighs[:, k]) for k, t in enumerate(TASKS)]), weighs.sum(0)
+
     def part(self, task, view, target, rows):
         if not rows.any():
             return torch.zeros((), dtype=torch.float64)
@@ -119,6 +128,7 @@ def rank_main(rank: int, folder: str) -> None:
         torch.save({key: rank_gradients(rank, *key) for key in cases()}, f"{folder}/{rank}.pt")
         torch.save(rank_plain(rank), f"{folder}/plain{rank}.pt")
         torch.save([rank_opposed(rank, level) for level in LEVELS[1:]], f"{folder}/opposed{rank}.pt")
+        torch.save({labels: famo_steps(labels, rank) for labels in LABELS}, f"{folder}/famo{rank}.pt")
         torch.save([kinds_gramian(level, rank) for level in DEEP], f"{folder}/kinds{rank}.pt")
         torch.save(rank_missing_names(), f"{folder}/names{rank}.pt")
     finally:
@@ -152,6 +162,23 @@ def rank_opposed(rank: int, level: str) -> tuple[float | None, list[float]]:
     engine.total({"a": views["a"].mean()} if rank == 0 else {"b": -views["b"].mean()}).backward()
     dist.all_reduce(layer.weight.grad)
     return engine.report()["cosines"]["a"]["b"], layer.weight.grad.flatten().tolist()
+
+
+def famo_steps(labels: str, rank: int | None = None) -> dict[str, torch.Tensor]:
+    """Parameters and what FAMO keeps, after three steps, each with a second look; of all rows, or of one rank's."""
+    torch.set_num_threads(1)
+    rows = {None: slice(None), 0: slice(0, SPLIT), 1: slice(SPLIT, ROWS)}[rank]
+    learner = Learner(Way(partial(FAMO, lr=0.5), "losses"))
+    model = learner if rank is None else DistributedDataParallel(learner, find_unused_parameters=True)
+    optimiser = torch.optim.SGD(learner.net.parameters(), lr=0.1)
+    own = [each[rows] for each in (*batch(), LABELS[labels])]
+    for _ in range(3):
+        optimiser.zero_grad()
+        model(*own).backward()
+        optimiser.step()
+        if learner.engine.waits_for_losses:
+            learner.engine.combine_after_step(*learner.look(*own))
+    return learner.state_dict()
 
 
 DEEP = ("sketch", "trunk", "trunk-lean")
@@ -241,6 +268,16 @@ def test_two_processes_equal_one(two_ranks, way, labels):
             else:
                 torch.testing.assert_close(measured[name], expected, rtol=0, atol=1e-10, msg=name)
         assert_same(said, report)
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_famo_in_two_processes_is_famo_in_one(two_ranks, labels):
+    expected = famo_steps(labels)
+    moved = [expected[f"engine.balancer.logits.values.{task}"].abs().item() for task in TASKS]
+    assert max(moved) > 0.1 or labels == "no task"
+    for rank in range(2):
+        found = torch.load(two_ranks / f"famo{rank}.pt")[labels]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
 def assert_same(said, expected):

@@ -3,11 +3,13 @@
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from engine.engine_oracles import Net, data
-from trunkline.balancers import CATALOG, DWA, FAMO, RLW, Equal, FAMOLagged, LossBalancer, UPGrad
+from trunkline.balancers import CATALOG, DWA, FAMO, RLW, Equal, FAMOLagged, GramianBalancer, LossBalancer, UPGrad
 from trunkline.balancers.famo import famo_weights
 from trunkline.engine import Engine, Whole
+from trunkline.engine.learning import Learning
 
 F64 = torch.float64
 LOSS_BALANCERS = [name for name, kind in CATALOG.items() if issubclass(kind, LossBalancer)]
@@ -31,6 +33,21 @@ class Kept(Equal):
         return super().weigh(losses, tasks)
 
 
+class Stepping(GramianBalancer):
+    """Keeps when it is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def begin_step(self):
+        self.seen.append("step")
+
+    def weigh(self, gramian, tasks):
+        self.seen.append("part")
+        return torch.ones(len(tasks))
+
+
 def sums(*values):
     return torch.tensor(values, dtype=F64, requires_grad=True)
 
@@ -46,6 +63,33 @@ def test_a_step_in_parts_is_observed_once_and_a_look_without_gradients_never():
     with torch.no_grad():
         engine.combine(sums(1.5, 2.0), torch.ones(2), engine.begin([1, 1], 2))
     assert len(balancer.seen) == 4
+
+
+def test_a_look_without_gradients_between_parts_does_not_make_them_steps_of_their_own():
+    loss_balancer, gramian_balancer = Kept(), Stepping()
+    engines = Engine(loss_balancer, ["a", "b"]), Engine(gramian_balancer, ["a", "b"])
+    whole = [Whole([2, 2], 4, 2, torch.tensor([3.0, 4.0]), torch.tensor([2.0, 2.0])) for _ in range(2)]
+    for part in (whole[0], None, whole[0], None, whole[1], whole[1]):
+        for engine in engines:
+            with torch.set_grad_enabled(part is not None):
+                present = engine.begin([1, 1], 2, part)
+                views = engine.split(sums(1.5, 2.0), present)
+                total = engine.combine(torch.stack([views["a"][0], views["b"][1]]), torch.ones(2), present)
+            if part is not None:
+                total.backward()
+    assert len(loss_balancer.seen) == 2
+    assert gramian_balancer.seen == ["step", "part", "part", "step", "part", "part"]
+
+
+def test_steps_without_parts_are_each_a_step_to_a_gramian_balancer():
+    balancer = Stepping()
+    engine = Engine(balancer, ["a", "b"])
+    for begins in (True, False, True):
+        if begins:
+            engine.begin([1, 1], 2)
+        views = engine.split(sums(1.5, 2.0))
+        engine.total({"a": views["a"][0], "b": views["b"][1]}).backward()
+    assert balancer.seen == ["step", "part"] * 3
 
 
 def test_parts_of_a_step_have_the_same_weights():
@@ -110,10 +154,42 @@ def test_a_loss_that_is_not_finite_teaches_nothing(name, value):
     assert not step(value).isfinite()
     if name == "famo":
         step(3.0, after=value)
-    assert all(torch.equal(kept[key], now) for key, now in engine.state_dict().items())
+    if not balancer.blind:  # these do not look, and count the step
+        assert all(torch.equal(kept[key], now) for key, now in engine.state_dict().items())
     assert step(2.5).isfinite()
     assert all(torch.tensor(weight).isfinite() for weight in engine.report()["weights"].values())
     assert all(number.isfinite().all() or "previous" in key for key, number in engine.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_dwa_leaves_a_loss_that_is_not_finite_out_as_if_the_task_were_absent(value):
+    engines = [Engine(DWA(window=2), ["a", "b"]) for _ in range(2)]
+    for number in range(6):
+        losses = {"a": torch.tensor(1.0 / (1 + number)), "b": torch.tensor(2.0)}
+        engines[0].total({**losses, "b": torch.tensor(value)} if number in (1, 2) else losses)
+        engines[1].total({"a": losses["a"]} if number in (1, 2) else losses)
+    assert engines[0].report()["weights"] == engines[1].report()["weights"] != {"a": 1.0, "b": 1.0}
+    assert engines[0].state_dict() == engines[1].state_dict()
+
+
+@pytest.mark.parametrize("name", LOSS_BALANCERS)
+def test_a_step_waits_for_the_device_once_or_not_at_all(name, monkeypatch):
+    """On tensors that have no numbers, where whoever asks for one fails."""
+    waits = []
+
+    def found(self, losses, weighs, tasks):
+        waits.append(tasks)
+        return {"a": 1.0, "c": 2.0}
+
+    monkeypatch.setattr(Learning, "_found", found)
+    with FakeTensorMode():
+        engine = Engine(CATALOG[name](**{"warmup": 1, "window": 1} if name == "stch" else {}), ["a", "b", "c"])
+        leaves = torch.rand(3, requires_grad=True)
+        for _ in range(3):
+            engine.combine(leaves, torch.ones(3), engine.begin([1, 1, 1], 2)).backward()
+            if engine.waits_for_losses:
+                engine.combine_after_step(leaves.detach(), torch.ones(3))
+    assert len(waits) == {"equal": 0, "uncertainty": 0, "rlw": 0, "dwa": 0, "famo": 6}.get(name, 3)
 
 
 def train(engine, steps, tasks="abc"):
@@ -146,7 +222,7 @@ def test_famo_in_a_loop_is_famo_by_hand():
         (logits.grad,) = torch.autograd.grad(logits.softmax(0), logits, losses.detach().log() - after.log())
         adam.step()
     torch.testing.assert_close(found, torch.cat([p.detach().flatten() for p in net.parameters()]))
-    torch.testing.assert_close(engine.balancer.logits.values, logits.detach())
+    torch.testing.assert_close(engine.balancer.logits(list("abc")), logits.detach())
 
 
 def test_lagged_famo_needs_no_second_look_and_does_the_same_on_the_same_rows():
@@ -173,7 +249,7 @@ def test_a_step_that_was_not_taken_can_be_skipped_and_a_checkpoint_begins_anew()
     engine.total({"a": torch.ones((), requires_grad=True)})
     with pytest.raises(ValueError, match=r"or engine.after_step\(None\) where the step was not taken"):
         engine.total({"a": torch.ones((), requires_grad=True)})
-    assert engine.balancer.times.values.tolist() == [0.0]
+    assert engine.balancer.logits.times.values.tolist() == [0.0]
 
 
 @pytest.mark.parametrize(("counts", "weight"), [([0, 0], 0.0), ([1, 1], 0.0)], ids=["no task", "nothing weighs"])
@@ -189,7 +265,7 @@ def test_a_step_that_shows_nothing_may_be_looked_at_again_or_not(counts, weight)
     engine.total({"a": torch.ones((), requires_grad=True)})
     assert engine.waits_for_losses
     engine.after_step({"a": torch.ones(())})
-    assert engine.balancer.times.values.tolist() == [1.0, 0.0]
+    assert engine.balancer.logits.times.values.tolist() == [1.0, 0.0]
 
 
 def test_looking_again_without_a_step_or_a_task_is_an_error():
@@ -213,11 +289,11 @@ def test_rates_divide_the_losses_after_a_step_too():
     before = sums(3.0, 4.0)
     engine.combine(before, torch.tensor([4.0, 2.0]), engine.begin([4, 2], 4)).backward()
     engine.combine_after_step(before.detach(), torch.tensor([4.0, 2.0]))
-    assert engine.balancer.logits.values.tolist() == [0.0, 0.0]
-    assert engine.balancer.times.values.tolist() == [1.0, 1.0]
+    assert engine.balancer.logits(["a", "b"]).tolist() == [0.0, 0.0]
+    assert engine.balancer.logits.times.values.tolist() == [1.0, 1.0]
 
 
 def test_state_of_the_engine_holds_the_balancers():
     engine = Engine(FAMO(), ["a", "b"])
     assert isinstance(engine.balancer, nn.Module)
-    assert {"balancer.logits.a", "balancer.times.b"} <= set(engine.state_dict())
+    assert {"balancer.logits.values.a", "balancer.logits.times.b"} <= set(engine.state_dict())

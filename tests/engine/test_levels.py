@@ -5,7 +5,7 @@ import torch
 from tests.engine.engine_oracles import F64, Fixed, Net, approximately, assert_equal, data, jacobian
 from torch import nn
 
-from trunkline.balancers import UPGrad
+from trunkline.balancers import GradNorm, UPGrad
 from trunkline.engine import Engine, choose_level, expected_rates, products, unseen_pairs, warn_unseen
 from trunkline.errors import ConfigError
 
@@ -145,6 +145,17 @@ def test_choose_last_where_a_pair_does_not_and_name_it():
     assert "1 of 3 pairs" in reason
     assert "'kind' and 'age' share 3 of 40" in reason
     assert unseen_pairs(overlap, overlap.diagonal()) == [(0, 2)]
+
+
+def test_a_level_that_the_balancers_paper_names_is_the_default_where_the_engine_can():
+    layer = nn.Linear(2, 2)
+    assert Engine(GradNorm(), ["a"], last_shared=[layer]).level == "last"
+    assert Engine(GradNorm(), ["a"]).level == "features"
+    assert Engine(GradNorm(), ["a"], level="trunk", last_shared=[layer]).level == "trunk"
+    assert Engine(UPGrad(), ["a"], last_shared=[layer]).level == "features"
+    overlap = torch.tensor([[9, 9], [9, 9]])
+    level, reason = choose_level(overlap, overlap.diagonal(), own=GradNorm.level)
+    assert level == "last" and "the paper of this balancer" in reason
 
 
 def test_one_task_needs_no_comparison():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,24 @@ from torch import Tensor, nn
 
 from training.small_runs import write_small_world
 from training.test_training import plan_of, train_plan, weights_of
-from trunkline.balancers import FAMO, GLS, RLW, STCH, Equal, GO4Align, LogSum, LossBalancer, Uncertainty, UPGrad
+from trunkline.balancers import (
+    DWA,
+    FAMO,
+    GLS,
+    RLW,
+    STCH,
+    Equal,
+    FAMOLagged,
+    GO4Align,
+    GradNorm,
+    GradVac,
+    GramianBalancer,
+    LogSum,
+    LossBalancer,
+    PCGrad,
+    Uncertainty,
+    UPGrad,
+)
 from trunkline.data import Draw
 from trunkline.engine import Engine, Whole
 from trunkline.model import MultiTaskModel
@@ -48,8 +65,8 @@ def problem() -> tuple[nn.Linear, dict[str, nn.Linear], Tensor, dict[str, Tensor
     return trunk, heads, x, y, words
 
 
-def gradients(balancer: Any, parts: Sequence[slice]) -> tuple[list[Tensor], dict[str, Any]]:
-    """Of everything that learns, after a step in these parts."""
+def gradients(balancer: Any, parts: Sequence[slice], steps: int = 1) -> tuple[list[Tensor], dict[str, Any]]:
+    """Of everything that learns, after the last of these steps in these parts."""
     trunk, heads, x, y, words = problem()
     engine = Engine(balancer, ["a", "b"], rates=RATES, preferences={"a": 2.0}).double()
 
@@ -61,20 +78,30 @@ def gradients(balancer: Any, parts: Sequence[slice]) -> tuple[list[Tensor], dict
     def counts(rows: slice) -> list[int]:
         return [int(words[t][rows].gt(0).sum()) for t in "ab"]
 
-    with torch.no_grad():
-        sums, weights = (torch.stack(each).sum(0) for each in zip(*(losses(rows) for rows in parts)))
-    whole = None
-    if len(parts) > 1:
-        whole = Whole([sum(c) for c in zip(*map(counts, parts))], len(x), len(parts), sums, weights)
-    for rows in parts:
-        present = engine.begin(counts(rows), len(x[rows]), whole)
-        views = engine.split(trunk(x[rows]).tanh(), present)
-        found = losses(rows, {t: views.get(t, trunk(x[rows]).tanh().detach()) for t in "ab"})
-        index = ["ab".index(t) for t in present]
-        engine.combine(found[0][index], found[1][index], present).backward()
+    def look() -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            sums, weights = (torch.stack(each).sum(0) for each in zip(*(losses(rows) for rows in parts)))
+        return sums, weights
+
     learned = [*trunk.parameters(), *heads["a"].parameters(), *heads["b"].parameters(), *engine.parameters()]
+    optimiser = torch.optim.SGD(learned, lr=0.02)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        whole = None
+        if len(parts) > 1:
+            whole = Whole([sum(c) for c in zip(*map(counts, parts))], len(x), len(parts), *look())
+        for rows in parts:
+            present = engine.begin(counts(rows), len(x[rows]), whole)
+            views = engine.split(trunk(x[rows]).tanh(), present)
+            found = losses(rows, {t: views.get(t, trunk(x[rows]).tanh().detach()) for t in "ab"})
+            index = ["ab".index(t) for t in present]
+            engine.combine(found[0][index], found[1][index], present).backward()
+        optimiser.step()
+        if engine.waits_for_losses:
+            engine.combine_after_step(*look())
     assert all(p.grad is not None for p in learned)
-    return [p.grad for p in learned if p.grad is not None], engine.report()
+    state = {name: value.clone() for name, value in engine.state_dict().items()}
+    return [p.grad for p in learned if p.grad is not None], {**engine.report(), "state": state}
 
 
 @pytest.mark.parametrize("balancer", [Equal, Uncertainty, Product, LogSum, GLS, RLW, FAMO, STCH, GO4Align])
@@ -86,6 +113,72 @@ def test_gradients_of_parts_add_up(balancer: type[LossBalancer]) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     for key in ("losses", "weights"):  # the log tells of the step, not of its last part
         assert said[key] == pytest.approx(told[key], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FAMO(lr=0.5),
+        lambda: FAMOLagged(lr=0.5),
+        lambda: STCH(0.3, warmup=0, window=1),
+        lambda: STCH(0.3, warmup=1, window=2),
+        lambda: DWA(0.5, window=1),
+        lambda: GO4Align(step_size=1.0),
+        RLW,
+    ],
+    ids=["famo", "famo_lagged", "stch", "stch later", "dwa", "go4align", "rlw"],
+)
+def test_steps_in_parts_teach_what_whole_steps_do(make: Callable[[], LossBalancer]) -> None:
+    edges = np.cumsum((0, *ROWS)).tolist()
+    expected, told = gradients(make(), [slice(0, sum(ROWS))], steps=4)
+    found, said = gradients(make(), [slice(a, b) for a, b in itertools.pairwise(edges)], steps=4)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(said["state"], told["state"], rtol=1e-9, atol=1e-12)
+    assert said["weights"] == pytest.approx(told["weights"], rel=1e-9)
+    assert len({round(w, 6) for w in said["weights"].values()}) == 2
+
+
+def gramian_steps(balancer: GramianBalancer, parts: int, steps: int) -> list[list[float]]:
+    """Weights of each part of each step, where all parts have the same rows."""
+    torch.manual_seed(0)
+    trunk = nn.Linear(4, 3).double()
+    x, y = torch.randn(5, 4, dtype=torch.float64), torch.randn(3, 5, 3, dtype=torch.float64)
+    engine = Engine(balancer, ["a", "b", "c"], level="last", last_shared=[trunk])
+    optimiser = torch.optim.SGD(trunk.parameters(), lr=0.05)
+    seen = []
+    for _ in range(steps):
+        optimiser.zero_grad()
+        with torch.no_grad():
+            sums = parts * torch.stack([(trunk(x) - each).square().sum() for each in y])
+        whole = Whole([5 * parts] * 3, 5 * parts, parts, sums, torch.full((3,), 5.0 * parts))
+        for _ in range(parts):
+            present = engine.begin([5] * 3, 5, whole)
+            views = engine.split(trunk(x), present)
+            found = torch.stack([(views[t] - each).square().sum() for t, each in zip("abc", y, strict=True)])
+            engine.combine(found, torch.full((3,), 5.0), present).backward()
+            seen.append(list(engine.report()["weights"].values()))
+        optimiser.step()
+    return seen
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: GradNorm(rate=0.2), lambda: GradVac(0.5), lambda: PCGrad(seed=4)],
+    ids=["gradnorm", "gradvac", "pcgrad"],
+)
+def test_a_balancer_from_gradients_learns_once_a_step(make: Callable[[], GramianBalancer]) -> None:
+    """Parts with the same rows are weighed as the step is, and leave what the step leaves."""
+    in_parts, in_one = make(), make()
+    found, expected = gramian_steps(in_parts, 3, 6), gramian_steps(in_one, 1, 6)
+    np.testing.assert_allclose(found, np.repeat(expected, 3, 0), rtol=1e-9)
+    assert np.ptp(expected, 0).max() > 0.05
+    torch.testing.assert_close(in_parts.state_dict(), in_one.state_dict(), rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+def test_gradnorm_compares_where_its_paper_does_and_says_so(tmp_path: Path) -> None:
+    plan = plan_of(write_small_world(tmp_path), {"balancer": {"type": "gradnorm"}})
+    assert plan.engine.level == "last"
+    assert plan.reasons["balancer.level"] == "where the paper of this balancer compares gradients"
 
 
 def stepped(folder: Path, balancer: Any, parts: int, batches: RowBatches) -> tuple[dict[str, Tensor], list[Tensor]]:

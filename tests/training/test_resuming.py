@@ -51,6 +51,9 @@ def curves(folder: Path) -> list[list[str]]:
         ({"balancer": {"type": "upgrad", "level": "sketch"}}, {"steps": STEPS, "validations": 4}, 7),
         ({"balancer": {"type": "upgrad", "level": "trunk", "every": 3}}, {"steps": STEPS, "validations": 4}, 7),
         ({"balancer": {"type": "gradvac", "level": "last", "beta": 0.2}}, {"steps": STEPS, "validations": 4}, 7),
+        ({"balancer": {"type": "gradnorm", "rate": 0.2}}, {"steps": STEPS, "validations": 4}, 7),
+        ({"balancer": {"type": "gradnorm", "rate": 0.2}}, EVERYTHING, 5),
+        ({"balancer": {"type": "gradvac", "beta": 0.2}}, EVERYTHING, 5),
     ],
 )
 def test_interrupted_and_resumed_is_not_interrupted(

@@ -8,13 +8,20 @@ task has no entry, never a zero.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from trunkline.balancers.state import numbers_like
 from trunkline.errors import ConfigError, RunError
+
+
+def constructor_arguments(component: Any) -> str:
+    """As they stand in the call that made it: constructors only store."""
+    return ", ".join(f"{name}={getattr(component, name)!r}" for name in inspect.signature(type(component)).parameters)
 
 
 class LossBalancer(nn.Module, ABC):
@@ -25,16 +32,31 @@ class LossBalancer(nn.Module, ABC):
     weighed once a part.
 
     Attributes:
-        separate: each term is a function of its own loss alone, so a task whose labels weigh nothing in a step can be
-            left out afterwards, without waiting for the device. The others are never shown one.
+        separate: each term is a function of its own loss alone, so a task whose labels weigh nothing in a step (a text
+            without words) can be left out afterwards. Its loss is 0.
+        blind: weights do not follow from the losses that they weigh. The loss of a task whose labels weigh nothing is
+            NaN, and it must have no share.
+        positive: the method needs losses above their lower bounds; the engine tells the task that has none.
+        bounds: the option that gives lower bounds by task, where there is one; they are 0 otherwise.
         needs_losses_after_step: `after_step` must be called.
+
+    Which labels weigh anything, and what the losses are, the device alone knows. So the engine waits for it, once,
+    unless the balancer is separate or blind. These are shown every step; others none with a loss that is not finite,
+    and no task whose labels weigh nothing.
     """
 
     separate: ClassVar[bool] = False
+    blind: ClassVar[bool] = False
+    positive: ClassVar[bool] = False
+    bounds: ClassVar[str | None] = None
     needs_losses_after_step: ClassVar[bool] = False
 
     def __init__(self) -> None:  # without arguments: the constructor's signature is the config schema
         super().__init__()
+
+    def extra_repr(self) -> str:
+        """The constructor's arguments."""
+        return constructor_arguments(self)
 
     def start(self, tasks: Sequence[str]) -> None:
         """Make whatever is kept per task; called once, with every task's name. Keeps nothing by default."""
@@ -42,10 +64,8 @@ class LossBalancer(nn.Module, ABC):
     def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """Learn from a step's losses, before they are weighed: once a step. Learns nothing by default.
 
-        Not called where a loss is not finite, but for a `separate` balancer: to know, one waits for the device.
-
         Args:
-            losses: `[T']`, detached.
+            losses: `[T']`, detached, finite but for balancers that are shown every step.
             tasks: names, in the order of `losses`.
         """
 
@@ -54,8 +74,7 @@ class LossBalancer(nn.Module, ABC):
         """Combine the losses of the present tasks.
 
         Args:
-            losses: `[T']`, differentiable, at least one. To a `separate` balancer, 0 where a task's labels weigh
-                nothing (a text without words), whose term the engine leaves out; others never see such a task.
+            losses: `[T']`, differentiable, at least one.
             tasks: names, in the order of `losses`.
 
         Returns:
@@ -73,15 +92,38 @@ class LossBalancer(nn.Module, ABC):
             tasks: as `observe` had them.
         """
 
+    def gaps(self, losses: Tensor, tasks: Sequence[str]) -> Tensor:
+        """How far the losses are above their lower bounds, `[T']`; the losses themselves where none are given."""
+        bounds = lower_bounds(self)
+        return losses - numbers_like([bounds.get(task, 0.0) for task in tasks], losses) if bounds else losses
+
 
 class GramianBalancer(nn.Module, ABC):
-    """Inner products of the tasks' gradients → weights."""
+    """Inner products of the tasks' gradients → weights.
+
+    A step is `begin_step`, then `watch` and `weigh`, once for each part in which its rows go through the network. The
+    Gramian of a part is not that of the step, nor do all of them give it: what two parts have to do with each other is
+    not in them. So each part is weighed by its own. What is kept from step to step must not move with the number of
+    parts: parts of one step are weighed with the same, and it moves once.
+
+    Attributes:
+        level: where the paper compares gradients, if it says so: the default where the engine can.
+    """
+
+    level: ClassVar[Literal["last"] | None] = None
 
     def __init__(self) -> None:  # without arguments: the constructor's signature is the config schema
         super().__init__()
 
+    def extra_repr(self) -> str:
+        """The constructor's arguments."""
+        return constructor_arguments(self)
+
     def start(self, tasks: Sequence[str]) -> None:
         """Make whatever is kept per task; called once, with every task's name. Keeps nothing by default."""
+
+    def begin_step(self) -> None:
+        """What is weighed from now on is of another step. Does nothing by default."""
 
     def watch(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """Told, before `weigh`, of the losses whose gradients are weighed. Heeds them not by default.
@@ -120,32 +162,33 @@ def check_options(balancer: nn.Module, *names: str) -> None:
             raise ConfigError(f"balancer.{name}: {getattr(balancer, name)} cannot be; a number above 0 can")
 
 
-def check_positive(
-    gaps: Tensor, tasks: Sequence[str], balancer: object, *, above: Mapping[str, float] | None = None, option: str = ""
-) -> None:
-    """A method that divides by losses, or takes their logarithm, has positive ones; waits for the device.
+def lower_bounds(balancer: LossBalancer) -> Mapping[str, float]:
+    """Of the losses by task, where any are given."""
+    return (getattr(balancer, balancer.bounds) if balancer.bounds else None) or {}
+
+
+def check_positive(gaps: Mapping[str, float], balancer: LossBalancer) -> None:
+    """A method that divides by losses, or takes their logarithm, has positive ones.
 
     What is no number passes: it must show in the gradients, where a gradient scaler or the user looks for it.
 
     Args:
-        gaps: losses, less their lower bounds.
-        tasks: names, in the order of `gaps`.
+        gaps: losses by task, less their lower bounds.
         balancer: whose method it is.
-        above: lower bounds by task, where any are given.
-        option: that gives them.
 
     Raises:
         RunError: one is zero or negative.
     """
-    for task, gap in zip(tasks, gaps.tolist(), strict=True):
-        if gap <= 0 and above and task in above:
+    bounds = lower_bounds(balancer)
+    for task, gap in gaps.items():
+        if not balancer.positive or not gap <= 0:
+            continue
+        if task in bounds:
             raise RunError(
-                f"balancer {type(balancer).__name__}: the loss of task {task!r} is {gap + above[task]:g}, not above "
-                f"its lower bound {above[task]:g}; lower balancer.{option}.{task}"
+                f"balancer {type(balancer).__name__}: the loss of task {task!r} is {gap + bounds[task]:g}, not above "
+                f"its lower bound {bounds[task]:g}; lower balancer.{balancer.bounds}.{task}"
             )
-        if gap <= 0:
-            raise RunError(
-                f"balancer {type(balancer).__name__}: the loss of task {task!r} is {gap:g}, and this method needs "
-                "positive losses. A loss that can reach zero or less is for Equal, Uncertainty or one that reads "
-                "gradients"
-            )
+        raise RunError(
+            f"balancer {type(balancer).__name__}: the loss of task {task!r} is {gap:g}, and this method needs positive "
+            "losses. A loss that can reach zero or less is for Equal, Uncertainty or one that reads gradients"
+        )

@@ -10,23 +10,25 @@ with the mean losses `L_k` of the epochs before, and `r = 1` in the first two.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from trunkline.balancers.contract import LossBalancer, check_options
-from trunkline.balancers.state import StepCount, TaskState
+from trunkline.balancers.state import StepCount, TaskState, masked_softmax
 
 
-def dwa_weights(ratios: Tensor, temperature: float) -> Tensor:
-    """`λ [..., T]`, which add up to the number of tasks, from the losses' ratios `[..., T]`."""
-    return (ratios / temperature).softmax(-1) * ratios.shape[-1]
+def dwa_weights(ratios: Tensor, temperature: float, takes_part: Tensor) -> Tensor:
+    """`λ [T]`, which add up to the number of tasks that take part `[T]`, from the losses' ratios `[T]`."""
+    return masked_softmax(ratios / temperature, takes_part) * takes_part.sum()
 
 
 class DWA(LossBalancer):
     """Weights from the mean losses of the two windows before; a window is to steps what the paper's epoch is.
 
-    A task that had no label, or a mean of zero or less, in one of them has the ratio 1.
+    A task that had no label, or a mean of zero or less, in one of them has the ratio 1. Losses that are not finite are
+    left out of the means.
 
     Args:
         temperature: evens the weights out; 2 in the paper.
@@ -34,6 +36,7 @@ class DWA(LossBalancer):
             one epoch is `rows / batch size` steps.
     """
 
+    blind: ClassVar[bool] = True
     total: TaskState
     times: TaskState
     last: TaskState
@@ -60,13 +63,14 @@ class DWA(LossBalancer):
             self.times.set(everyone, torch.zeros_like(self.times.values))
             self.count.steps = 0
         self.count.steps += 1
-        self.total.set(tasks, self.total(tasks) + losses)
-        self.times.set(tasks, self.times(tasks) + 1)
+        counts = losses.isfinite()
+        self.total.set(tasks, self.total(tasks) + torch.where(counts, losses, 0.0))
+        self.times.set(tasks, self.times(tasks) + counts)
 
     def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Equation 7."""
         last, before_last = self.last(tasks), self.before_last(tasks)
         known = (last > 0) & (before_last > 0)
         ratios = torch.where(known, last / torch.where(known, before_last, 1.0), 1.0)
-        weights = dwa_weights(ratios, self.temperature).to(losses)
+        weights = dwa_weights(ratios.to(losses), self.temperature, ~losses.detach().isnan())
         return weights * losses, weights

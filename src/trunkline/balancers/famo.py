@@ -6,12 +6,14 @@ Liu, Feng, Stone and Liu, "FAMO: Fast Adaptive Multitask Optimization", NeurIPS 
     total = c Σ_t z_t log D_t,   c = 1 / Σ_t (z_t / D_t), without gradient     so the weights c z / D add up to 1
     ξ ← ξ - β (δ + γ ξ),         δ = J_zᵀ (log D(θ) - log D(θ'))               θ' after the optimiser's step
 
-`J_z` is the Jacobian of the softmax. The step on `ξ` is Adam's, with `γ` added to its gradient, as in the paper's code.
-`D(θ')` is taken on the same rows. That costs one forward pass more a step, so `FAMOLagged` puts the next step's losses
-in its place. Where every step has all rows the two are the same (so does the paper's code on its toy); elsewhere the
-lagged one takes how hard the next rows are for progress, and is another method.
+`J_z` is the Jacobian of the softmax. The step on `ξ` is Adam's, with `γ` added to its gradient, as in algorithm 2 and
+the paper's code. `D(θ')` is taken on the same rows. That costs one forward pass more a step, so `FAMOLagged` puts the
+next step's losses in its place. Where every step has all rows the two are the same (so does the paper's code on its
+toy); elsewhere the lagged one takes how hard the next rows are for progress, and is another method.
 
-The paper's code adds 1e-8 to `D`; here a loss must be above its bound, and its scale changes nothing.
+The paper's code adds 1e-8 to `D`, so a loss of zero has the weight of all others. Here a loss must be above its bound,
+or the run ends with an error; its scale changes nothing. A loss that does reach zero (a hinge, rows that are learned by
+heart) wants a bound a little below it in `minima`.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from trunkline.balancers.contract import LossBalancer, check_options, check_positive
+from trunkline.balancers.contract import LossBalancer, check_options
 from trunkline.balancers.state import StepCount, TaskState
 from trunkline.errors import check_names
 
@@ -58,19 +60,45 @@ def adam_step(
     return values - lr * first / (1 - BETAS[0] ** times) / (root + EPS), first, second
 
 
-class _FAMO(LossBalancer):
-    """What both have in common.
+class Logits(nn.Module):
+    """`ξ` of each task, equal at first, with what Adam keeps of it.
 
     Args:
-        decay: `γ`, pulls the logits back to equal ones; the paper's code has 1e-5 to 1e-2.
+        tasks: names.
+    """
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.values, self.times = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
+        self.first, self.second = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
+
+    def forward(self, tasks: Sequence[str]) -> Tensor:
+        """`[len(tasks)]`."""
+        return self.values(tasks)
+
+    def learn(self, gradient: Tensor, tasks: Sequence[str], lr: float, learns: Tensor) -> None:
+        """A step of Adam for those of the tasks that learn, `[len(tasks)]` bool."""
+        states = self.values, self.first, self.second, self.times
+        old = [state(tasks) for state in states]
+        times = old[-1] + 1
+        new = *adam_step(old[0], gradient, old[1], old[2], times, lr), times
+        for state, before, after in zip(states, old, new, strict=True):
+            state.set(tasks, torch.where(learns, after, before))
+
+
+class FAMO(LossBalancer):
+    """The paper's: looks at the losses of the same rows again after each optimiser step.
+
+    Args:
+        decay: `γ`, pulls the logits back to equal ones; 1e-3 in algorithm 2, 1e-5 to 1e-2 in the paper's code.
         lr: `β`, of the logits.
         minima: lower bounds of losses by task; 0 where none is named.
     """
 
-    logits: TaskState
-    first: TaskState
-    second: TaskState
-    times: TaskState
+    positive: ClassVar[bool] = True
+    bounds: ClassVar[str | None] = "minima"
+    needs_losses_after_step: ClassVar[bool] = True
+    logits: Logits
 
     def __init__(self, decay: float = 1e-3, *, lr: float = 0.025, minima: Mapping[str, float] | None = None) -> None:
         super().__init__()
@@ -80,82 +108,69 @@ class _FAMO(LossBalancer):
         """Equal logits."""
         check_options(self, "lr")
         check_names(self.minima or (), tasks, "balancer.minima")
-        self.logits, self.times = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
-        self.first, self.second = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
-
-    def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """With the logits of the present tasks.
-
-        Raises:
-            RunError: a loss is not above its lower bound.
-        """
-        gaps, logits = self.gaps(losses, tasks), self.logits(tasks).to(losses)
-        check_positive(gaps, tasks, self, above=self.minima, option="minima")
-        return famo_terms(gaps, logits), famo_weights(gaps.detach(), logits)
-
-    def gaps(self, losses: Tensor, tasks: Sequence[str]) -> Tensor:
-        """`D [T']`."""
-        if not self.minima:
-            return losses
-        minima = [float(self.minima.get(task, 0.0)) for task in tasks]
-        return losses - torch.tensor(minima, dtype=torch.float64).to(losses)
-
-    def learn(self, before: Tensor, after: Tensor, tasks: Sequence[str], steps: Tensor | int = 1) -> None:
-        """Move the logits of these tasks, from their losses before and after so many optimiser steps."""
-        logits = self.logits(tasks)
-        before, after = (self.gaps(losses, tasks).to(logits) for losses in (before, after))
-        gradient = famo_gradient(before, after, logits, steps) + self.decay * logits
-        times = self.times(tasks) + 1
-        logits, first, second = adam_step(logits, gradient, self.first(tasks), self.second(tasks), times, self.lr)
-        for state, values in ((self.logits, logits), (self.first, first), (self.second, second), (self.times, times)):
-            state.set(tasks, values)
-
-
-class FAMO(_FAMO):
-    """The paper's: looks at the losses of the same rows again after each optimiser step."""
-
-    needs_losses_after_step: ClassVar[bool] = True
-
-    def start(self, tasks: Sequence[str]) -> None:
-        """Equal logits."""
-        super().start(tasks)
+        self.logits = Logits(tasks)
         self.before: Tensor | None = None  # of the step that is under way; checkpoints lie between steps
 
     def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """The losses before."""
         self.before = losses
 
+    def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """With the logits of the present tasks."""
+        gaps, logits = self.gaps(losses, tasks), self.logits(tasks).to(losses)
+        return famo_terms(gaps, logits), famo_weights(gaps.detach(), logits)
+
     def after_step(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """The losses after."""
         assert self.before is not None
-        check_positive(self.gaps(losses, tasks), tasks, self, above=self.minima, option="minima")
-        self.learn(self.before, losses, tasks)
+        logits = self.logits(tasks)
+        before, after = (self.gaps(each, tasks).to(logits) for each in (self.before, losses))
+        gradient = famo_gradient(before, after, logits) + self.decay * logits
+        self.logits.learn(gradient, tasks, self.lr, torch.ones_like(logits, dtype=torch.bool))
         self.before = None
 
 
-class FAMOLagged(_FAMO):
+class FAMOLagged(LossBalancer):
     """Takes the next step's losses, of other rows, for the losses after this step: no second look, no paper's equation.
 
     A task's progress is known once it is present again, and counts by the step: a rare task has made that of many.
+
+    Args:
+        decay: as of `FAMO`.
+        lr: likewise.
+        minima: likewise.
     """
 
+    positive: ClassVar[bool] = True
+    bounds: ClassVar[str | None] = "minima"
+    logits: Logits
     previous: TaskState
     seen: TaskState
 
+    def __init__(self, decay: float = 1e-3, *, lr: float = 0.025, minima: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        self.decay, self.lr, self.minima = decay, lr, minima
+
     def start(self, tasks: Sequence[str]) -> None:
         """Equal logits, and no step before."""
-        super().start(tasks)
-        self.count = StepCount()
+        check_options(self, "lr")
+        check_names(self.minima or (), tasks, "balancer.minima")
+        self.logits, self.count = Logits(tasks), StepCount()
         self.previous, self.seen = TaskState(tasks, float("nan")), TaskState(tasks, 0.0)
 
     def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """The losses after the last step, and before this one."""
-        check_positive(self.gaps(losses, tasks), tasks, self, above=self.minima, option="minima")
         self.count.steps += 1
-        known = (~self.previous(tasks).isnan()).tolist()
-        met = [task for task, is_known in zip(tasks, known, strict=True) if is_known]
-        if met:
-            place = torch.tensor([k for k, is_known in enumerate(known) if is_known]).to(losses.device)
-            self.learn(self.previous(met), losses[place], met, self.count.steps - self.seen(met))
+        logits, previous = self.logits(tasks), self.previous(tasks)
+        met = ~previous.isnan()
+        before, after = (self.gaps(each, tasks).to(logits) for each in (previous, losses))
+        among = logits.masked_fill(~met, -torch.inf)  # those that were met before have all the shares
+        gradient = famo_gradient(torch.where(met, before, after), after, among, self.count.steps - self.seen(tasks))
+        self.logits.learn(gradient + self.decay * logits, tasks, self.lr, met)
         self.previous.set(tasks, losses)
         self.seen.set(tasks, torch.full_like(losses, self.count.steps))
+
+    def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """With the logits of the present tasks."""
+        gaps, logits = self.gaps(losses, tasks), self.logits(tasks).to(losses)
+        return famo_terms(gaps, logits), famo_weights(gaps.detach(), logits)

@@ -11,10 +11,11 @@ Its derivative by `L_t` is `total / (T L_t)`, so the terms `w_t L_t` with these 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_positive
+from trunkline.balancers.contract import LossBalancer
 
 
 def geometric_mean(losses: Tensor) -> Tensor:
@@ -30,12 +31,9 @@ def gls_weights(losses: Tensor) -> Tensor:
 class GLS(LossBalancer):
     """In the direction of log-sum; the length of the step shrinks with the geometric mean."""
 
-    def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """The geometric mean, in equal terms.
+    positive: ClassVar[bool] = True
 
-        Raises:
-            RunError: a loss is not positive.
-        """
-        check_positive(losses, tasks, self)
+    def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The geometric mean, in equal terms."""
         weights = gls_weights(losses.detach())
         return weights * losses, weights

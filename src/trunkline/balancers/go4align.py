@@ -14,16 +14,15 @@ Lloyd's iterations from random starts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_options, check_positive
+from trunkline.balancers.contract import LossBalancer, check_options
 from trunkline.balancers.state import TaskState
 
-Array = NDArray[np.float64]
+GREATEST = 1e150  # indicator, of a loss next to nothing: its square is a number
 
 
 def go4align_indicators(losses: Tensor, log_shares: Tensor) -> Tensor:
@@ -31,38 +30,33 @@ def go4align_indicators(losses: Tensor, log_shares: Tensor) -> Tensor:
     return losses.sum() / losses * log_shares.softmax(0)
 
 
-def group_means(values: Array, num_groups: int) -> Array:
+def group_means(values: Tensor, num_groups: int) -> Tensor:
     """Each number's mean in its group `[T]`, where the groups have the least squared distances to their means.
+
+    Where the values are, without waiting for the device.
 
     Args:
         values: `[T]`.
-        num_groups: at most; no more than there are different numbers.
+        num_groups: at most; no more than there are numbers.
     """
-    order = np.argsort(values)
-    ranked = values[order]
-    size = len(ranked)
-    sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (ranked, ranked**2))
-    start = np.arange(size + 1)
-
-    def spread(stop: int) -> Array:
-        """Squared distances of the runs `[start, stop)`, by start."""
-        lengths = stop - start[:stop]
-        return squares[stop] - squares[:stop] - (sums[stop] - sums[:stop]) ** 2 / lengths
-
-    best = np.full((num_groups + 1, size + 1), np.inf)
-    best[0, 0] = 0.0
-    cut = np.zeros((num_groups + 1, size + 1), dtype=int)
-    for stop in range(1, size + 1):
-        costs = best[:-1, :stop] + spread(stop)
-        cut[1:, stop] = costs.argmin(1)
-        best[1:, stop] = costs.min(1)
-    means = np.empty(size)
-    groups, stop = int(best[:, size].argmin()), size
-    while stop > 0:
-        begin = cut[groups, stop]
-        means[order[begin:stop]] = ranked[begin:stop].mean()
-        groups, stop = groups - 1, begin
-    return means
+    ranked, order = values.sort()
+    places = torch.arange(len(values) + 1, device=values.device)
+    sums, squares = (torch.nn.functional.pad(each.cumsum(0), (1, 0)) for each in (ranked, ranked.square()))
+    lengths = places - places[:, None]
+    # Of the run from one place to another, [from, to]: squared distances to its mean.
+    spread = squares - squares[:, None] - (sums - sums[:, None]).square() / lengths.clamp(min=1)
+    spread = torch.where(lengths > 0, spread.clamp(min=0), torch.where(lengths == 0, 0.0, torch.inf))
+    best, cuts = spread[0], []
+    for _ in range(num_groups - 1):
+        best, cut = (best[:, None] + spread).min(0)
+        cuts.append(cut)
+    edges = [places[-1:]]
+    for cut in reversed(cuts):
+        edges.append(cut[edges[-1]])  # an index of one number, not a number: that would wait
+    groups = (places[:-1, None] >= torch.cat(edges)).sum(1)
+    members = (places[:num_groups, None] == groups).to(values)  # [groups, T]
+    means = members @ ranked / members.sum(1)
+    return torch.empty_like(values).index_copy(0, order, means[groups])
 
 
 class GO4Align(LossBalancer):
@@ -73,6 +67,7 @@ class GO4Align(LossBalancer):
         step_size: `β`, how fast tasks with great losses lose their share.
     """
 
+    positive: ClassVar[bool] = True
     log_shares: TaskState
 
     def __init__(self, num_groups: int = 2, *, step_size: float = 1e-4) -> None:
@@ -89,14 +84,9 @@ class GO4Align(LossBalancer):
         self.log_shares.set(tasks, self.log_shares(tasks) - self.step_size * losses.to(self.log_shares.values))
 
     def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Weighted by the means of the groups; on the host.
-
-        Raises:
-            RunError: a loss is not positive.
-        """
-        check_positive(losses, tasks, self)
+        """Weighted by the means of the groups."""
         known = losses.detach().double()
-        indicators = go4align_indicators(known, self.log_shares(tasks).to(known)).cpu().numpy()
-        means = group_means(indicators, min(self.num_groups, len(tasks)))
-        weights = torch.from_numpy(means).clamp(max=torch.finfo(losses.dtype).max).to(losses)
+        indicators = go4align_indicators(known, self.log_shares(tasks).to(known))
+        means = group_means(indicators.clamp(max=GREATEST), min(self.num_groups, len(tasks)))
+        weights = means.clamp(max=torch.finfo(losses.dtype).max).to(losses)
         return weights * losses, weights

@@ -38,7 +38,7 @@ def gradvac_weights(gramian: Tensor, targets: Array, orders: NDArray[np.intp], *
         orders: `[T, T - 1]`: row `i` holds the others in the order in which task `i` looks at them.
         beta: how much of `φ̂` is new in each step.
     """
-    array = as_array(gramian)
+    array = as_array(gramian.double())
     size = len(array)
     rows, norms = np.arange(size), np.sqrt(array.diagonal().clip(min=0.0))
     added, targets = np.zeros((size, size)), targets.copy()
@@ -89,8 +89,13 @@ class GradVac(GramianBalancer):
             raise ConfigError(f"balancer.beta: {self.beta} is no share; 0 up to 1 is")
         self.targets, self.orders = Kept(tasks, 2, 0.0), RandomOrders(self.seed)
 
+    def begin_step(self) -> None:
+        """Other orders; the targets that the last step made."""
+        self.targets.begin_step()
+        self.orders.begin_step()
+
     def weigh(self, gramian: Tensor, tasks: Sequence[str]) -> Tensor:
-        """Algorithm 1."""
-        weights, targets = gradvac_weights(gramian, self.targets.of(tasks), self.orders.draw(tasks), beta=self.beta)
-        self.targets.keep(tasks, targets)
+        """Algorithm 1. Of a step in parts, the targets become the mean of what each makes of them."""
+        weights, targets = gradvac_weights(gramian, self.targets.began(tasks), self.orders.draw(tasks), beta=self.beta)
+        self.targets.keep_mean(tasks, targets)
         return weights

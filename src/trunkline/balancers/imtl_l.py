@@ -10,10 +10,11 @@ At the optimum of `s_t` the scaled loss `exp(s_t) L_t` is 1, whatever the loss.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_positive
+from trunkline.balancers.contract import LossBalancer
 from trunkline.balancers.state import TaskVector
 
 
@@ -23,8 +24,12 @@ def imtl_l_terms(losses: Tensor, scales: Tensor) -> Tensor:
 
 
 class IMTLL(LossBalancer):
-    """One learned log scale a task, 0 at first: all weights start at 1. The run's optimiser learns them."""
+    """One learned log scale a task, 0 at first: all weights start at 1. The run's optimiser learns them.
 
+    Of a loss that is not positive the scale would grow without end.
+    """
+
+    positive: ClassVar[bool] = True
     scales: TaskVector
 
     def start(self, tasks: Sequence[str]) -> None:
@@ -32,11 +37,6 @@ class IMTLL(LossBalancer):
         self.scales = TaskVector(tasks, 0.0)
 
     def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """With the scales that have been learned so far.
-
-        Raises:
-            RunError: a loss is not positive: its scale would grow without end.
-        """
-        check_positive(losses, tasks, self)
+        """With the scales that have been learned so far."""
         scales = self.scales(tasks)
         return imtl_l_terms(losses, scales), scales.exp().detach()

@@ -30,11 +30,29 @@ class Kept(nn.Module):
         self.tasks, self.axes = tuple(tasks), axes
         self.values = np.empty((len(self.tasks),) * axes + np.shape(first))
         self.values[:] = first
+        self.begin_step()
+
+    def begin_step(self) -> None:
+        """What is kept now is what all parts of a step begin with."""
+        self.before, self.moved, self.parts = self.values.copy(), np.zeros_like(self.values), 0
 
     def of(self, tasks: Sequence[str]) -> NDArray[np.float64]:
         """Those of the tasks given, a copy."""
         values: NDArray[np.float64] = self.values[self._index(tasks)].copy()
         return values
+
+    def began(self, tasks: Sequence[str]) -> NDArray[np.float64]:
+        """As `of`, when the step began."""
+        values: NDArray[np.float64] = self.before[self._index(tasks)].copy()
+        return values
+
+    def keep_mean(self, tasks: Sequence[str], values: NDArray[np.float64]) -> None:
+        """What one part of the step makes of it; the mean over the parts is kept, of which one without a task is for
+        its numbers as they were."""
+        index = self._index(tasks)
+        self.moved[index] += values - self.before[index]
+        self.parts += 1
+        self.values = self.before + self.moved / self.parts
 
     def keep(self, tasks: Sequence[str], values: NDArray[np.float64]) -> None:
         """Put `values` in the place of what was there."""
@@ -71,6 +89,7 @@ class Kept(nn.Module):
             return
         index = _every([saved.index(task) for task in both], self.axes)
         self.keep(both, state_dict[f"{prefix}values"].cpu().numpy()[index])
+        self.begin_step()
 
 
 def _every(index: Sequence[int], axes: int) -> tuple[NDArray[np.intp], ...]:

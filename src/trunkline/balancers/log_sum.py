@@ -10,20 +10,18 @@ So the weight of a task is `1 / L_t`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_positive
+from trunkline.balancers.contract import LossBalancer
 
 
 class LogSum(LossBalancer):
     """Each task counts by how much of its loss is left: halving any of them is worth the same."""
 
-    def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """The logarithms.
+    positive: ClassVar[bool] = True
 
-        Raises:
-            RunError: a loss is not positive.
-        """
-        check_positive(losses, tasks, self)
+    def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The logarithms."""
         return losses.log(), 1 / losses.detach()

@@ -19,7 +19,7 @@ Keys = NDArray[np.uint64]
 
 
 class RandomOrders(nn.Module):
-    """Drawn anew at each step.
+    """Drawn anew at each step; parts of one have the same.
 
     Args:
         seed: of all orders.
@@ -30,14 +30,16 @@ class RandomOrders(nn.Module):
         self.seed, self.count = seed, StepCount()
         self._salts: dict[str, int] = {}
 
+    def begin_step(self) -> None:
+        """Other orders from now on."""
+        self.count.steps += 1
+
     def draw(self, tasks: Sequence[str]) -> NDArray[np.intp]:
         """`[T, T - 1]`: row `i` holds the tasks other than `i`, each order as likely as any other."""
-        step = self.count.steps
-        self.count.steps += 1
         if len(tasks) <= 2:  # nothing to choose
             return np.arange(len(tasks))[::-1, None][:, : len(tasks) - 1]
         own = np.array([self._salt(task) for task in tasks], dtype=np.uint64)
-        first = scramble(own + scramble(np.array([step], dtype=np.uint64)))
+        first = scramble(own + scramble(np.array([self.count.steps], dtype=np.uint64)))
         keys = scramble(first[:, None] + own)
         np.fill_diagonal(keys, np.iinfo(np.uint64).max)
         return keys.argsort(axis=1)[:, :-1]

@@ -27,7 +27,7 @@ def pcgrad_weights(gramian: Tensor, orders: NDArray[np.intp]) -> Tensor:
         gramian: `[T, T]`.
         orders: `[T, T - 1]`: row `i` holds the others in the order in which task `i` looks at them.
     """
-    array = as_array(gramian)
+    array = as_array(gramian.double())
     return as_weights(_pair(array) if len(array) == 2 else _project(array, orders), gramian)
 
 
@@ -66,6 +66,10 @@ class PCGrad(GramianBalancer):
     def start(self, tasks: Sequence[str]) -> None:
         """Orders from the first one on."""
         self.orders = RandomOrders(self.seed)
+
+    def begin_step(self) -> None:
+        """Other orders."""
+        self.orders.begin_step()
 
     def weigh(self, gramian: Tensor, tasks: Sequence[str]) -> Tensor:
         """Algorithm 1."""

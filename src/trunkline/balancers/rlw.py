@@ -12,12 +12,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from statistics import NormalDist
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from trunkline.balancers.contract import LossBalancer
-from trunkline.balancers.state import StepCount
+from trunkline.balancers.state import StepCount, masked_softmax, numbers_like
 
 _NORMAL = NormalDist()
 
@@ -36,6 +36,8 @@ class RLW(LossBalancer):
         seed: of the numbers.
     """
 
+    blind: ClassVar[bool] = True
+
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
         self.seed = seed
@@ -50,6 +52,6 @@ class RLW(LossBalancer):
 
     def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
         """With this step's numbers."""
-        drawn = torch.tensor([normal_number(self.seed, self.count.steps, task) for task in tasks], dtype=torch.float64)
-        weights = drawn.softmax(0).to(losses)
+        drawn = [normal_number(self.seed, self.count.steps, task) for task in tasks]
+        weights = masked_softmax(numbers_like(drawn, losses), ~losses.detach().isnan())
         return weights * losses, weights

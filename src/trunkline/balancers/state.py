@@ -18,6 +18,17 @@ def index_like(index: Sequence[int], like: Tensor) -> Tensor:
     return torch.tensor(index, dtype=torch.int64).to(like.device, non_blocking=True)
 
 
+def numbers_like(numbers: Sequence[float], like: Tensor) -> Tensor:
+    """A few numbers of the host where `like` is, in its precision, without waiting for the device."""
+    return torch.tensor(numbers, dtype=like.dtype).to(like.device, non_blocking=True)
+
+
+def masked_softmax(logits: Tensor, takes_part: Tensor) -> Tensor:
+    """Of the tasks that take part `[T]` bool; 0 for the others, also where none does. `[T]`."""
+    shares = logits.masked_fill(~takes_part, -torch.inf).softmax(0)
+    return shares.masked_fill(~takes_part, 0.0)
+
+
 class _ByTask(nn.Module):
     """One number per task in `values [T]`."""
 

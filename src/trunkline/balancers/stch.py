@@ -16,12 +16,13 @@ The ideal `z_t` is a lower bound of the loss: 0, as in that code, unless it is k
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_options, check_positive
-from trunkline.balancers.state import StepCount, TaskState
+from trunkline.balancers.contract import LossBalancer, check_options
+from trunkline.balancers.state import StepCount, TaskState, numbers_like
 from trunkline.errors import ConfigError, check_names
 
 
@@ -30,9 +31,9 @@ def smooth_maximum(objectives: Tensor, smoothness: float) -> Tensor:
     return smoothness * (objectives / smoothness).logsumexp(-1)
 
 
-def stch_weights(objectives: Tensor, preferences: Tensor, smoothness: float) -> Tensor:
-    """Derivatives of `g_μ^STCH` by the objectives `f - z`: `λ softmax(λ (f - z) / μ)`, all `[..., T]`."""
-    return preferences * (preferences * objectives / smoothness).softmax(-1)
+def stch_weights(objectives: Tensor, smoothness: float) -> Tensor:
+    """Derivatives of the smooth maximum by each objective, both `[..., T]`."""
+    return (objectives / smoothness).softmax(-1)
 
 
 class STCH(LossBalancer):
@@ -47,6 +48,8 @@ class STCH(LossBalancer):
         nadirs: of all tasks, where they are known, as losses above their ideals; they are not looked for then.
     """
 
+    positive: ClassVar[bool] = True
+    bounds: ClassVar[str | None] = "ideals"
     nadir_sums: TaskState
     nadir_times: TaskState
 
@@ -87,29 +90,20 @@ class STCH(LossBalancer):
         self.nadir_times.set(tasks, times + counts.to(times))
 
     def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Log-sum, then the smooth maximum.
-
-        Raises:
-            RunError: a loss is not above its ideal.
-        """
+        """Log-sum, then the smooth maximum."""
         gaps = self.gaps(losses, tasks)
-        check_positive(gaps, tasks, self, above=self.ideals, option="ideals")
         if self.nadirs is None and self.count.steps <= self.warmup + self.window:
             return gaps.log(), 1 / gaps.detach()
         objectives = (gaps.detach() / self.depths(tasks).to(losses)).log()
-        weights = len(tasks) * stch_weights(objectives, torch.ones_like(gaps), self.smoothness) / gaps.detach()
+        weights = len(tasks) * stch_weights(objectives, self.smoothness) / gaps.detach()
         # Equal shares of the total, each with the derivative by its own loss.
         return smooth_maximum(objectives, self.smoothness) + weights * (gaps - gaps.detach()), weights
-
-    def gaps(self, losses: Tensor, tasks: Sequence[str]) -> Tensor:
-        """`L - z`, `[T']`."""
-        return losses - _numbers(self.ideals, tasks, 0.0, losses) if self.ideals else losses
 
     def depths(self, tasks: Sequence[str]) -> Tensor:
         """`n - z`, `[T']`."""
         if self.nadirs is not None:
-            depths = {task: self.nadirs[task] - (self.ideals or {}).get(task, 0.0) for task in tasks}
-            return _numbers(depths, tasks, 1.0, self.nadir_sums.values)
+            ideals = self.ideals or {}
+            return numbers_like([self.nadirs[task] - ideals.get(task, 0.0) for task in tasks], self.nadir_sums.values)
         return self.nadir_sums(tasks) / self.nadir_times(tasks).clamp(min=1)
 
     def _check_nadir(self, task: str, nadirs: Mapping[str, float]) -> None:
@@ -118,7 +112,3 @@ class STCH(LossBalancer):
             raise ConfigError(f"balancer.nadirs: task {task!r} is missing; name all tasks, or none to have them found")
         if not nadirs[task] > ideal:
             raise ConfigError(f"balancer.nadirs.{task}: {nadirs[task]} is not above the ideal of this task, {ideal}")
-
-
-def _numbers(given: Mapping[str, float], tasks: Sequence[str], otherwise: float, like: Tensor) -> Tensor:
-    return torch.tensor([float(given.get(task, otherwise)) for task in tasks], dtype=torch.float64).to(like)

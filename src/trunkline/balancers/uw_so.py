@@ -10,11 +10,12 @@ Multi-Task Learning", GCPR 2024: the best weight for `L / σ + log σ` is `1 / L
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from trunkline.balancers.contract import LossBalancer, check_options, check_positive
+from trunkline.balancers.contract import LossBalancer, check_options
 
 
 def uw_so_weights(losses: Tensor, temperature: float) -> Tensor:
@@ -30,6 +31,8 @@ class UWSO(LossBalancer):
         temperature: evens the weights out. The paper tunes it for each set of data and has no default; 1 is plain.
     """
 
+    positive: ClassVar[bool] = True
+
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
         self.temperature = temperature
@@ -39,11 +42,6 @@ class UWSO(LossBalancer):
         check_options(self, "temperature")
 
     def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Weighted by their own inverses.
-
-        Raises:
-            RunError: a loss is not positive.
-        """
-        check_positive(losses, tasks, self)
+        """Weighted by their own inverses."""
         weights = uw_so_weights(losses.detach(), self.temperature)
         return weights * losses, weights

@@ -25,7 +25,9 @@ def unseen_pairs(label_overlap: Tensor, counts: Tensor, *, enough: float = ENOUG
     return [(i, j) for i, j in pairs if overlap[i][j] < max(1.0, enough * min(rows[i], rows[j]))]
 
 
-def choose_level(label_overlap: Tensor, counts: Tensor, tasks: Sequence[str] | None = None) -> tuple[Level, str]:
+def choose_level(
+    label_overlap: Tensor, counts: Tensor, tasks: Sequence[str] | None = None, *, own: Level | None = None
+) -> tuple[Level, str]:
     """The cheapest level that can compare all tasks, and why: what `level: auto` means for a Gramian balancer.
 
     Gradients at the features meet only on rows that carry both labels; at the last shared layer's weights they meet
@@ -35,7 +37,10 @@ def choose_level(label_overlap: Tensor, counts: Tensor, tasks: Sequence[str] | N
         label_overlap: `[T, T]`, rows of the training split that carry both labels.
         counts: `[T]`, rows that carry each label.
         tasks: names for the reason.
+        own: where the balancer's paper compares gradients, if it says so.
     """
+    if own is not None:
+        return own, "where the paper of this balancer compares gradients"
     unseen = unseen_pairs(label_overlap, counts)
     if not unseen:
         return "features", "every pair of tasks shares enough labelled rows"

@@ -18,7 +18,7 @@ from trunkline.engine.direct import Given, add_to_gradients, check_apart, gradie
 from trunkline.engine.distributed import num_ranks
 from trunkline.engine.features import Features
 from trunkline.engine.last import CallRecorder, Last
-from trunkline.engine.learning import Learning
+from trunkline.engine.learning import Learning, Steps
 from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise, weighted_sum
 from trunkline.engine.report import Record
 from trunkline.engine.reuse import Reuse
@@ -49,7 +49,7 @@ class Engine(nn.Module):
         level: where gradients are compared: `losses` (not at all), `features` (at the boundary: sees only rows that
             two tasks share), `last` (at the weights of `last_shared`: sees all pairs), `sketch` (at all that is shared,
             estimated), `trunk` (the same, exactly) or `trunk-lean` (with less memory and one pass more). By default
-            the cheapest that the balancer works with.
+            where the balancer's paper compares them, if it says so and the engine can, or the cheapest that works.
         preferences: weights by task that multiply the balancer's, scaled to mean 1. A task left out counts 1.
         rates: share of rows that carry a label, for the tasks whose losses are divided by the label weight expected
             in a step instead of the step's own (see `expected_rates`).
@@ -93,7 +93,8 @@ class Engine(nn.Module):
         self.rates = checked_rates(rates or {}, self.tasks)
         self.balancer = balancer
         self.balancer.start(self.tasks)
-        self._learning = Learning(balancer) if isinstance(balancer, LossBalancer) else None
+        self._steps = Steps()
+        self._learning = Learning(balancer, self._steps) if isinstance(balancer, LossBalancer) else None
         self.sketch = (sketch or Sketch()) if self.level == "sketch" else None
         self.reuse = Reuse(every) if checked_every(every, self.level) > 1 else None
         self._shared = tuple(shared)
@@ -113,7 +114,7 @@ class Engine(nn.Module):
             size: rows on this rank.
             whole: of a step whose rows go through in parts, each with a forward and a backward pass of its own: what is
                 known of all of them. A loss balancer's gradients then add up to those of one pass with all rows. A
-                Gramian balancer weighs the gradients of each part by their own Gramian.
+                Gramian balancer weighs the gradients of each part by their own Gramian, and learns once a step.
 
         Returns:
             The tasks with a labelled row on any rank, in task order.
@@ -123,8 +124,7 @@ class Engine(nn.Module):
             counts = [counts.get(task, 0) for task in self.tasks]
         self._recorder.take()
         self._anchor = self._record = self._pending = None
-        if self._learning is not None:
-            self._learning.begin(whole)
+        self._steps.begin(whole)
         self._step = Step.agreed(self.tasks, counts, size) if whole is None else Step.of_whole(self.tasks, whole)
         return self._step.present
 
@@ -206,8 +206,7 @@ class Engine(nn.Module):
             if self.rates:
                 raise ValueError("rates are given, so begin(counts, size) must be called before each step")
             self._step = Step.agreed(self.tasks, [int(task in losses) for task in self.tasks], 1)
-            if self._learning is not None:
-                self._learning.begin(None)
+            self._steps.begin(None)
         present = self._step.present
         if not present:
             raise ValueError("no task has a loss in this step")
@@ -393,6 +392,8 @@ class Engine(nn.Module):
     def _balance(self, gramian: Tensor, losses: Tensor, tasks: tuple[str, ...]) -> list[float]:
         assert isinstance(self.balancer, GramianBalancer)
         if gramian.diagonal().isfinite().all():
+            if self._steps.is_new():
+                self.balancer.begin_step()
             self.balancer.watch(losses, tasks)
             weights = self.balancer.weigh(gramian.nan_to_num(nan=0.0), tasks).tolist()
         else:  # overflow: it must show in the gradients, where a gradient scaler or the user looks for it

@@ -15,7 +15,7 @@ _GRADIENTS = "{}, or {}".format(", ".join(map(repr, LEVELS[1:-1])), repr(LEVELS[
 
 
 def checked_level(level: Level | None, balancer: Balancer, last_shared: Sequence[nn.Linear]) -> Level:
-    """The level to use; by default the cheapest that the balancer works with.
+    """The level to use; by default the balancer's own, where it has one, or the cheapest that it works with.
 
     Raises:
         ConfigError: there is no such level, or it cannot serve this balancer.
@@ -24,7 +24,9 @@ def checked_level(level: Level | None, balancer: Balancer, last_shared: Sequence
     if not isinstance(balancer, LossBalancer | GramianBalancer):
         raise ConfigError(f"balancer: {balancer!r} is neither a LossBalancer nor a GramianBalancer")
     if level is None:
-        return "losses" if isinstance(balancer, LossBalancer) else "features"
+        if isinstance(balancer, LossBalancer):
+            return "losses"
+        return balancer.level or "features" if last_shared else "features"
     if level not in LEVELS:
         raise ConfigError(f"level: there is no level {level!r}.{suggest(level, LEVELS)}")
     if isinstance(balancer, LossBalancer) != (level == "losses"):

@@ -17,7 +17,8 @@ STEPS = 3  # of a balancer that keeps state
 
 
 def check_balancer(balancer: LossBalancer | GramianBalancer, *, tasks: int = 3, seed: int = 0) -> None:
-    """Order of tasks does not matter, absent tasks have no say, one task and 100 are fine, state survives by name.
+    """Order of tasks does not matter, absent tasks have no say and forget nothing, one task and 100 are fine, state
+    survives by name.
 
     A Gramian balancer also gives finite weights on zero, colinear, opposed, tiny and very unequal gradients; the
     weights of a loss balancer are the derivatives of its total.
@@ -31,26 +32,37 @@ def check_balancer(balancer: LossBalancer | GramianBalancer, *, tasks: int = 3, 
     first, second = copy.deepcopy(balancer), copy.deepcopy(balancer)
     first.start(names)
     second.start(names)
-    for _ in range(STEPS):
-        values = torch.rand(tasks, generator=generator, dtype=torch.float64) + 0.1
-        jacobian = torch.randn(tasks, 50, generator=generator, dtype=torch.float64)
+    for values, jacobian in _steps(tasks, STEPS, generator):
         torch.testing.assert_close(
             _weigh(first, values, jacobian, names)[order],
             _weigh(second, values[order], jacobian[order], [names[i] for i in order]),
             msg="permuting tasks does not permute their weights",
         )
-    restored = copy.deepcopy(balancer)
-    restored.start(["new", *(names[i] for i in order)])
-    restored.load_state_dict(first.state_dict())
-    others = copy.deepcopy(balancer)
-    others.start(["new", *names[::-1]])
-    others.load_state_dict(first.state_dict())
-    expected = _weigh(first, values, jacobian, names)
-    torch.testing.assert_close(_weigh(restored, values, jacobian, names), expected, msg="state does not survive")
-    torch.testing.assert_close(
-        _weigh(others, values, jacobian, names), expected, msg="state does not go with the names of tasks"
-    )
+    restored, others = copy.deepcopy(balancer), copy.deepcopy(balancer)
+    restored.start(names)
+    others.start(["new", *(names[i] for i in order)])
+    for each in (restored, others):
+        each.load_state_dict(first.state_dict())
+    for values, jacobian in _steps(tasks, STEPS, generator):  # what is kept may show in later weights alone
+        expected = _weigh(first, values, jacobian, names)
+        torch.testing.assert_close(_weigh(restored, values, jacobian, names), expected, msg="state does not survive")
+        torch.testing.assert_close(
+            _weigh(others, values, jacobian, names), expected, msg="state does not go with the names of tasks"
+        )
     _check_absence(balancer, names)
+    if tasks > 1:
+        _check_return(balancer, names, generator)
+
+
+def _steps(tasks: int, count: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    """Losses `[T]` and gradients `[T, 50]` of so many steps."""
+    return [
+        (
+            torch.rand(tasks, generator=generator, dtype=torch.float64) + 0.1,
+            torch.randn(tasks, 50, generator=generator, dtype=torch.float64),
+        )
+        for _ in range(count)
+    ]
 
 
 def _check_weights(balancer: LossBalancer | GramianBalancer, names: Sequence[str], generator: torch.Generator) -> None:
@@ -70,6 +82,7 @@ def _check_weights(balancer: LossBalancer | GramianBalancer, names: Sequence[str
 def _weigh(balancer: Any, losses: Tensor, jacobian: Tensor, names: Sequence[str]) -> Tensor:
     """A whole step; a loss balancer's tasks each get better, by a share of their own."""
     if isinstance(balancer, GramianBalancer):
+        balancer.begin_step()
         balancer.watch(losses, names)
         return balancer.weigh(jacobian @ jacobian.T, names)
     balancer.observe(losses.clone(), names)
@@ -104,3 +117,34 @@ def _check_absence(balancer: Any, names: Sequence[str]) -> None:
         assert features.grad is not None
         results.append(features.grad)
     assert torch.equal(results[0], results[1]), "an absent task changes the update"
+
+
+def _check_return(balancer: Any, names: Sequence[str], generator: torch.Generator) -> None:
+    """What is kept of the last task outlives a step without it, and what the others do in that step is not in it."""
+    one, two = (_steps(len(names), STEPS, generator) for _ in range(2))
+    others = _steps(len(names) - 1, 2, generator)
+    before, after = _kept_of_last(balancer, names, one, others[0])
+    _, elsewhere = _kept_of_last(balancer, names, one, others[1])
+    assert _is_same(after, elsewhere), "a step without a task changes what is kept of it"
+    before_two, after_two = _kept_of_last(balancer, names, two, others[0])
+    assert _is_same(before, before_two) or not _is_same(after, after_two), "a task that is absent once is forgotten"
+
+
+def _kept_of_last(
+    balancer: Any, names: Sequence[str], steps: Sequence[tuple[Tensor, Tensor]], without: tuple[Tensor, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What is kept of the last task, by one that knows no other: after steps with all, and after one without it."""
+    run, alone = copy.deepcopy(balancer), copy.deepcopy(balancer)
+    run.start(names)
+    alone.start(names[-1:])
+    for step in steps:
+        _weigh(run, *step, names)
+    alone.load_state_dict(run.state_dict())
+    before = copy.deepcopy(alone.state_dict())
+    _weigh(run, *without, names[:-1])
+    alone.load_state_dict(run.state_dict())
+    return before, alone.state_dict()
+
+
+def _is_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value.nan_to_num(), second[name].nan_to_num()) for name, value in first.items())
