@@ -337,7 +337,8 @@ class Engine(nn.Module):
         comparison = self._comparison(shared, labelled)
         self._pending = Record()
         weigh = partial(self._weigh, comparison, _blank(shared), self._pending)
-        self._anchor, copies = cross(Crossing(tasks, weigh, comparison.kept, comparison.leaves), shared)
+        crossed = [tap.detach() for tap in shared] if comparison.leaves else shared
+        self._anchor, copies = cross(Crossing(tasks, weigh, comparison.kept, comparison.leaves), crossed)
         own = {task: iter(its) for task, its in copies.items()}
         return {task: tuple(next(own[task]) if tap.requires_grad else tap for tap in taps) for task in tasks}
 
@@ -354,7 +355,7 @@ class Engine(nn.Module):
                 assert self.sketch is not None
                 return Sketched(taps, self._shared, self.sketch)
             case "trunk":
-                return Trunk(taps, self._shared)
+                return Trunk(taps, self._shared, cuts=self.reuse is None)
             case "trunk-lean":
                 return Lean(taps, self._shared)
             case _:
