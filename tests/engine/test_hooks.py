@@ -62,7 +62,7 @@ class Hooked(Net):
 
 
 @pytest.mark.parametrize("options", [{}, {"every": 2}])
-@pytest.mark.parametrize("level", ["sketch", "trunk"])
+@pytest.mark.parametrize("level", DEEP)
 def test_an_activations_hook_is_part_of_every_tasks_gradient(level, options):
     net, (x, y) = Hooked(), data()
     rows = plain_rows(net, x, y)

@@ -18,6 +18,7 @@ from trunkline.engine.direct import Given, add_to_gradients, check_apart, gradie
 from trunkline.engine.distributed import num_ranks
 from trunkline.engine.features import Features
 from trunkline.engine.last import CallRecorder, Last
+from trunkline.engine.lean import Lean
 from trunkline.engine.learning import Learning
 from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise, weighted_sum
 from trunkline.engine.report import Record
@@ -31,7 +32,7 @@ from trunkline.engine.settings import (
 )
 from trunkline.engine.sketch import Sketch, Sketched
 from trunkline.engine.step import Step, Whole
-from trunkline.engine.trunk import Lean, Trunk
+from trunkline.engine.trunk import Trunk
 from trunkline.engine.verdict import Verdict, judged
 from trunkline.errors import ConfigError, check_names
 

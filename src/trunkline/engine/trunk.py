@@ -1,22 +1,21 @@
-"""Levels `trunk` and `trunk-lean`: gradients compared at everything that the tasks share, exactly.
+"""Level `trunk`: gradients compared at everything that the tasks share, exactly.
 
 Shape legend: `T` tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import get_gradient_edge
 
 from trunkline.balancers import index_like
 from trunkline.engine.distributed import num_ranks, sum_over_ranks
-from trunkline.engine.graph import Graph, agreed_leaves, alike, dense, gradients_at, is_needed_again, on_every_rank
+from trunkline.engine.graph import Graph, agreed_leaves, alike, dense, gradients_at, is_needed_again
 from trunkline.engine.levels import Comparison, Gradients, precise, weighted_sum
 from trunkline.engine.refusals import check_passable
-from trunkline.engine.walk import Walk
 
 AT_ONCE = 2**16  # numbers of each gradient: their copies stay in the cache, and cost no memory to speak of
 
@@ -55,7 +54,11 @@ class Trunk(Comparison):
         rows = [gradients_at(self.taps, leaves, own, keep=keep or k < last) for k, own in enumerate(gradients)]
         columns: list[Column] = [alike(column) for column in zip(*rows)]
         self._columns = columns if self.leaves else []
-        return _sum_of_products(zip(leaves, columns), leaves, self.shared, blank)
+        found = dict(zip(leaves, columns))
+        gramian = blank.clone()
+        for leaf in agreed_leaves(leaves, self.shared) if num_ranks() > 1 else leaves:
+            gramian += products(leaf.numel(), found.get(leaf, ()), blank)
+        return gramian
 
     def combined(self, weights: Sequence[float]) -> Gradients | None:
         """`Σ wₖ gₖ` of each leaf; the tasks' gradients are given up."""
@@ -63,49 +66,6 @@ class Trunk(Comparison):
             return None
         columns, self._columns = self._columns, []
         return [weighted_sum(column, weights, leaf.dtype) for leaf, column in zip(self.leaves, columns)]
-
-
-class Lean(Comparison):
-    """The same Gramian parameter by parameter: no copies of them, but one pass more, with the weighted sum.
-
-    Args:
-        taps: through which the tasks read.
-        shared: what is shared is among these, in the same order on all ranks; needed where there are several.
-    """
-
-    def __init__(self, taps: Sequence[Tensor], shared: Sequence[Tensor]) -> None:
-        self.taps: list[GradientEdge] = [get_gradient_edge(tap) for tap in taps]
-        self.shared = shared
-
-    def gramian(
-        self, gradients: Sequence[Gradients], tasks: Sequence[int], kept: Sequence[Tensor], blank: Tensor
-    ) -> Tensor:
-        """Linear forms, summed over ranks before products are taken."""
-        graph = Graph(self.taps)
-        check_passable("trunk-lean", graph, self.shared)
-        walk = Walk(self.taps, [on_every_rank(self.taps, own) for own in gradients])
-        return _sum_of_products(walk.leaves(), graph.leaves, self.shared, blank)
-
-
-def _sum_of_products(
-    columns: Iterable[tuple[Tensor, Column]], leaves: Sequence[Tensor], shared: Sequence[Tensor], blank: Tensor
-) -> Tensor:
-    """`Σ ⟨gᵢ, gⱼ⟩ [T, T]` over leaves, each used as it comes; in an order that all ranks agree on."""
-    if num_ranks() > 1:
-        columns = _in_order(columns, agreed_leaves(leaves, shared))
-    gramian = blank.clone()
-    for leaf, column in columns:
-        gramian += products(leaf.numel(), column, blank)
-    return gramian
-
-
-def _in_order(columns: Iterable[tuple[Tensor, Column]], leaves: Sequence[Tensor]) -> Iterator[tuple[Tensor, Column]]:
-    """One column for each leaf, empty where this rank has none; what comes too early waits."""
-    coming, early = iter(columns), dict[Tensor, Column]()
-    for leaf in leaves:
-        while leaf not in early and (found := next(coming, None)) is not None:
-            early[found[0]] = found[1]
-        yield leaf, early.pop(leaf, ())
 
 
 def products(size: int, column: Column, blank: Tensor) -> Tensor:
