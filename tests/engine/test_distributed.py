@@ -130,7 +130,7 @@ def rank_main(rank: int, folder: str) -> None:
         torch.save([rank_opposed(rank, level) for level in LEVELS[1:]], f"{folder}/opposed{rank}.pt")
         torch.save({labels: famo_steps(labels, rank) for labels in LABELS}, f"{folder}/famo{rank}.pt")
         torch.save([kinds_gramian(level, rank) for level in DEEP], f"{folder}/kinds{rank}.pt")
-        torch.save(rank_missing_names(), f"{folder}/names{rank}.pt")
+        torch.save([rank_missing_names(level, named) for level in DEEP for named in (0, 1)], f"{folder}/names{rank}.pt")
     finally:
         dist.destroy_process_group()
 
@@ -220,9 +220,9 @@ def kinds_gramian(level: str, rank: int | None = None) -> torch.Tensor:
     return balancer.seen
 
 
-def rank_missing_names() -> str:
+def rank_missing_names(level: str, named: int) -> str:
     layer = nn.Linear(2, 2)
-    engine = Engine(UPGrad(), ["a"], level="trunk", shared=[layer.weight])
+    engine = Engine(UPGrad(), ["a"], level=level, shared=[layer.weight][:named])
     with pytest.raises(ConfigError) as error:
         engine.total({"a": engine.split(layer(torch.ones(1, 2)))["a"].sum()}).backward()
     return str(error.value)
@@ -309,7 +309,11 @@ def test_kinds_of_layers_of_which_a_rank_has_only_some(two_ranks, level):
 
 
 def test_parameters_that_were_not_named_are_told(two_ranks):
-    assert "1 of 2 parameters that the tasks share are not among the 1 given" in torch.load(two_ranks / "names0.pt")
+    """One of them, or all."""
+    told = torch.load(two_ranks / "names0.pt")
+    for none, one in zip(told[::2], told[1::2], strict=True):
+        assert "2 of 2 parameters that the tasks share are not among the 0 given" in none
+        assert "1 of 2 parameters that the tasks share are not among the 1 given" in one
 
 
 def test_plain_losses_are_averaged_over_the_ranks_that_have_them(two_ranks):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.engine_oracles import F64, Fixed, assert_equal, jacobian
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from trunkline.balancers.upgrad import upgrad_weights
 from trunkline.engine import Engine, Sketch
@@ -191,3 +192,61 @@ def test_bf16_autocast_is_projected_and_near():
         assert isinstance(measures[0], Projected)
         gramians.append(engine.balancer.seen)
     assert (gramians[0] - gramians[1]).norm() < 0.1 * gramians[1].norm()
+
+
+def compared(taps, parameters, *, tolerance=1e-11, losses_of=None):
+    """The sketch of share 1/16 where nothing may be estimated, against one backward a task."""
+    losses = losses_of or (
+        lambda v: {"a": sum(x.sin().sum() for x in v["a"]), "b": sum(x.square().sum() for x in v["b"])}
+    )
+    rows = jacobian(losses(dict.fromkeys("ab", taps())).values(), parameters)
+    engine = Engine(Fixed(a=2.0), ["a", "b"], level="sketch")
+    engine.total(losses(engine.split(taps()))).backward()
+    assert_equal(engine.balancer.seen / (scale := rows.square().sum()), rows @ rows.T / scale, tolerance)
+    assert_equal(torch.cat([p.grad.flatten() for p in parameters]), 2 * rows[0] + rows[1], 1e-9)
+
+
+@pytest.mark.parametrize("tap_of", [lambda w: w, lambda w: w.t(), lambda w: w.t().t()])
+def test_a_parameter_that_is_a_tap_beside_its_use_in_a_layer(tap_of):
+    """Few rows: the layer alone would be exact by pairs of rows."""
+    torch.manual_seed(0)
+    layer = nn.Linear(40, 30, bias=False).double()
+    x = torch.randn(4, 40, dtype=F64)
+    compared(lambda: [layer(x), tap_of(layer.weight)], [layer.weight])
+
+
+@pytest.mark.parametrize(
+    ("layer", "x"),
+    [
+        (nn.Linear(64, 64), torch.randn(200, 64)),
+        (nn.Linear(64, 64), torch.randn(5, 64)),
+        (nn.Conv2d(64, 8, 3), torch.randn(4, 64, 5, 5)),
+        (nn.Embedding(9, 8), torch.tensor([[1, 2, 1]])),
+    ],
+)
+def test_wide_layers_in_a_checkpoint_are_exact(layer, x):
+    """What they have saved can be had once a pass, so it is left to the pass."""
+    torch.manual_seed(0)
+    layer = layer.double()
+    x = x.double() if x.is_floating_point() else x
+
+    def trunk(z):
+        return layer(z).tanh()
+
+    compared(lambda: [checkpoint(trunk, x, use_reentrant=False)], list(layer.parameters()))
+
+
+def test_layers_whose_saved_tensors_wait_elsewhere_are_projected_all_the_same():
+    layer = nn.Linear(512, 300)
+    with torch.autograd.graph.save_on_cpu():
+        assert isinstance(chosen(layer, torch.randn(200, 512))["weight"], Projected)
+
+
+@pytest.mark.parametrize("sparse", [torch.Tensor.to_sparse, torch.Tensor.to_sparse_csr])
+@pytest.mark.parametrize("rows", [5, 200])
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_layers_of_sparse_inputs_are_exact(sparse, rows):
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(64, 8, dtype=F64))
+    x = sparse(torch.randn(rows, 64, dtype=F64).relu())
+    compared(lambda: [x @ weight], [weight])

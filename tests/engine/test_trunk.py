@@ -259,3 +259,15 @@ def test_a_compiled_trunk(level):
     rows = jacobian(net.losses(dict.fromkeys("abc", net.features(x)), y).values(), net.shared())
     assert_equal(balancer.seen, rows @ rows.T)
     assert_equal(gradient(net.shared()), torch.tensor([2.0, 1.0, 1.0], dtype=F64) @ rows)
+
+
+@pytest.mark.parametrize("level", ["features", "last"])
+def test_a_compiled_trunk_at_levels_of_one_pass(level):
+    """With PyTorch's own settings: its buffers may be given away."""
+    net, (x, y) = Net(), data()
+    balancer = Fixed(a=2.0)
+    engine = Engine(balancer, list("abc"), level=level, last_shared=[net.tail[1]])
+    features = net.tail(torch.compile(net.trunk, backend="aot_eager", dynamic=True)(x))
+    engine.total(net.losses(engine.split(features), y)).backward()
+    rows = jacobian(net.losses(dict.fromkeys("abc", net.features(x)), y).values(), net.shared())
+    assert_equal(gradient(net.shared()), torch.tensor([2.0, 1.0, 1.0], dtype=F64) @ rows)

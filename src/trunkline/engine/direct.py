@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from trunkline.engine.graph import LEAF, leaf_of
+from trunkline.engine.graph import LEAF, alike, leaf_of, without_hooks
 from trunkline.engine.levels import Comparison, Gradients
 from trunkline.engine.trunk import products
 from trunkline.errors import ConfigError
@@ -43,10 +43,12 @@ def gradients_by_task(losses: Mapping[str, Tensor], at: Sequence[Tensor]) -> dic
     for task, loss in losses.items():
         private = _leaves_above(loss, stops)
         # The graph of what is shared is needed again; nobody else holds the rest when the losses are gone.
-        gradients = torch.autograd.grad(loss, [*at, *private], retain_graph=True, allow_unused=True)
+        with without_hooks([*at, *private]):
+            gradients = torch.autograd.grad(loss, [*at, *private], retain_graph=True, allow_unused=True)
         found[task] = gradients[: len(at)]
         add_to_gradients(private, gradients[len(at) :])
-    return found
+    columns = [alike(column) for column in zip(*found.values(), strict=True)]
+    return dict(zip(found, zip(*columns, strict=True), strict=True))
 
 
 def check_apart(features: Sequence[Tensor]) -> None:
@@ -72,7 +74,11 @@ def add_to_gradients(leaves: Sequence[Tensor], gradients: Gradients) -> None:
     """As `backward` would, without hooks; a first gradient is copied, since others may hold the same memory."""
     for leaf, gradient in zip(leaves, gradients, strict=True):
         if gradient is not None:
-            leaf.grad = own_copy(gradient) if leaf.grad is None else leaf.grad + gradient
+            leaf.grad = own_copy(gradient) if leaf.grad is None else _added(leaf.grad, gradient)
+
+
+def _added(a: Tensor, b: Tensor) -> Tensor:
+    return b + a if a.is_sparse else a + b  # a sparse one can be added to a dense one, not the other way round
 
 
 def own_copy(gradient: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from trunkline.engine.direct import Given, add_to_gradients, check_apart, gradie
 from trunkline.engine.distributed import num_ranks
 from trunkline.engine.features import Features
 from trunkline.engine.last import CallRecorder, Last
+from trunkline.engine.lean import Lean
 from trunkline.engine.learning import Learning, Steps
 from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise, weighted_sum
 from trunkline.engine.report import Record
@@ -31,7 +32,7 @@ from trunkline.engine.settings import (
 )
 from trunkline.engine.sketch import Sketch, Sketched
 from trunkline.engine.step import Step, Whole
-from trunkline.engine.trunk import Lean, Trunk
+from trunkline.engine.trunk import Trunk
 from trunkline.engine.verdict import Verdict, judged
 from trunkline.errors import ConfigError, check_names
 
@@ -336,7 +337,8 @@ class Engine(nn.Module):
         comparison = self._comparison(shared, labelled)
         self._pending = Record()
         weigh = partial(self._weigh, comparison, _blank(shared), self._pending)
-        self._anchor, copies = cross(Crossing(tasks, weigh, comparison.kept, comparison.leaves), shared)
+        crossed = [tap.detach() for tap in shared] if comparison.leaves else shared
+        self._anchor, copies = cross(Crossing(tasks, weigh, comparison.kept, comparison.leaves), crossed)
         own = {task: iter(its) for task, its in copies.items()}
         return {task: tuple(next(own[task]) if tap.requires_grad else tap for tap in taps) for task in tasks}
 
@@ -353,7 +355,7 @@ class Engine(nn.Module):
                 assert self.sketch is not None
                 return Sketched(taps, self._shared, self.sketch)
             case "trunk":
-                return Trunk(taps, self._shared)
+                return Trunk(taps, self._shared, cuts=self.reuse is None)
             case "trunk-lean":
                 return Lean(taps, self._shared)
             case _:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -23,12 +24,15 @@ TRANSPOSE = "TBackward0"
 PASSING = (TRANSPOSE, "ToCopyBackward0")  # a parameter seen through these is still itself: `W.T`, a cast by autocast
 
 
+AT_TAP = -1
+
+
 class Use(NamedTuple):
     """A parameter enters an operation.
 
     Attributes:
         node: the operation.
-        slot: which of its inputs the parameter is.
+        slot: which of its inputs the parameter is; `AT_TAP` where a task reads the parameter itself.
         is_transposed: whether it enters as `W.T`.
     """
 
@@ -47,12 +51,14 @@ class Graph:
     def __init__(self, taps: Sequence[GradientEdge]) -> None:
         self.consumers: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
         self.leaf_nodes: dict[Tensor, Node] = {}
-        waiting, seen = [tap.node for tap in taps], set()
+        self.nodes: set[Node] = set()
+        self._tapped = {tap.node for tap in taps}
+        waiting = [tap.node for tap in taps]
         while waiting:
             node = waiting.pop()
-            if node in seen:
+            if node in self.nodes:
                 continue
-            seen.add(node)
+            self.nodes.add(node)
             if node.name() == LEAF:
                 self.leaf_nodes[leaf_of(node)] = node
             for slot, (below, _) in enumerate(node.next_functions):
@@ -66,10 +72,12 @@ class Graph:
         return list(self.leaf_nodes)
 
     def uses(self, leaf: Tensor) -> list[Use]:
-        """Every operation that a leaf enters, seen through transposes and casts. A tap that is a leaf is no use."""
+        """Every operation that a leaf enters, and every tap that it is, seen through transposes and casts."""
         return list(self._uses(self.leaf_nodes[leaf], False))
 
     def _uses(self, node: Node, is_transposed: bool) -> Iterator[Use]:
+        if node in self._tapped:
+            yield Use(node, AT_TAP, is_transposed)
         for consumer, slot in self.consumers[node]:
             if consumer.name() in PASSING:
                 yield from self._uses(consumer, is_transposed ^ (consumer.name() == TRANSPOSE))
@@ -111,14 +119,54 @@ def on_every_rank(taps: Sequence[GradientEdge], gradients: Gradients) -> Gradien
 
 
 def gradients_at(
-    taps: Sequence[GradientEdge], inputs: Sequence[GradientEdge | Tensor], gradients: Gradients
+    taps: Sequence[GradientEdge], inputs: Sequence[GradientEdge | Tensor], gradients: Gradients, *, keep: bool = True
 ) -> Gradients:
-    """One task's gradients at `inputs`, from those at the taps: a pass of its own, which leaves the graph as it is."""
+    """One task's gradients at `inputs`, from those at the taps: a pass of its own.
+
+    Args:
+        taps: where it starts.
+        inputs: where it ends. Hooks of parameters among them do not run: they wait for the combined gradient.
+        gradients: one a tap.
+        keep: whether the graph is needed again.
+    """
     read = [(t, g) for t, g in zip(taps, on_every_rank(taps, gradients), strict=True) if g is not None]
     if not read or not inputs:
         return [None] * len(inputs)
     outputs, own = zip(*read)
-    return torch.autograd.grad(outputs, inputs, own, retain_graph=True, allow_unused=True)  # type: ignore[arg-type]
+    with without_hooks(inputs):
+        return torch.autograd.grad(outputs, inputs, own, retain_graph=keep, allow_unused=True)  # type: ignore[arg-type]
+
+
+@contextmanager
+def without_hooks(inputs: Sequence[GradientEdge | Tensor]) -> Iterator[None]:
+    """Autograd would run the tensor hooks of the leaves that it is asked for."""
+    hooks = {leaf: leaf._backward_hooks for leaf in inputs if isinstance(leaf, Tensor) and leaf._backward_hooks}
+    for leaf in hooks:
+        leaf._backward_hooks = None
+    try:
+        yield
+    finally:
+        for leaf, own in hooks.items():
+            leaf._backward_hooks = own
+
+
+def is_needed_again(nodes: Iterable[Node]) -> bool:
+    """Whether the backward pass that runs, or a later one, goes through any of these nodes; leaves save nothing."""
+    if torch._C._autograd._get_current_graph_task_keep_graph():
+        return True
+    return any(node.name() != LEAF and torch._C._will_engine_execute_node(node) for node in nodes)
+
+
+def alike(column: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """The tasks' gradients of one parameter, all dense where one of them is: else they cannot be added up."""
+    if all(gradient is None or gradient.is_sparse for gradient in column):
+        return list(column)
+    return [None if gradient is None else dense(gradient) for gradient in column]
+
+
+def dense(gradient: Tensor) -> Tensor:
+    """The gradients of some embeddings are sparse."""
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 def _zeros(edge: GradientEdge) -> Tensor:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from torch import Tensor, nn
+
+from trunkline.engine.graph import Graph
 from trunkline.engine.levels import Level
 from trunkline.errors import ConfigError
 
@@ -23,6 +26,45 @@ _REASONS = {
         "whole passes"
     ),
 }
+
+_SHARDED = (
+    "parameters that are sharded (FSDP2, DTensor) have no whole gradient in one process. Levels 'losses' and "
+    "'features' work with them"
+)
+_NODES = {
+    "CheckpointFunctionBackward": (
+        "a reentrant checkpoint runs a backward pass of its own, into `.grad`. Give `use_reentrant=False` to "
+        "torch.utils.checkpoint and take level 'trunk' or 'sketch', or take level " + _ONE_PASS
+    ),
+    "RegisterPostBackwardFunctionBackward": _SHARDED,
+}
+
+
+def check_passable(level: Level, graph: Graph, shared: Sequence[Tensor]) -> None:
+    """Several passes can go through the shared part, each to whole gradients.
+
+    Args:
+        level: for the error.
+        graph: of what is shared.
+        shared: parameters that were named.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    reasons = [reason for node in graph.nodes if (reason := _NODES.get(node.name()))]
+    if _any_sharded(graph.leaves) or _any_sharded(shared):
+        reasons.append(_SHARDED)
+    if reasons:
+        raise ConfigError(f"level: {level!r} passes several times through the shared part: {reasons[0]}")
+
+
+def _any_sharded(tensors: Iterable[Tensor]) -> bool:
+    rare = [tensor for tensor in tensors if type(tensor) not in (Tensor, nn.Parameter)]
+    if not rare:
+        return False
+    from torch.distributed.tensor import DTensor  # takes a second to import
+
+    return any(isinstance(tensor, DTensor) for tensor in rare)
 
 
 @contextmanager

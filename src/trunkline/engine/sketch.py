@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from trunkline.engine.distributed import num_ranks
 from trunkline.engine.graph import Graph, agreed_leaves, gradients_at
 from trunkline.engine.levels import Comparison, Gradients
 from trunkline.engine.measures import Measure, measures_of
+from trunkline.engine.refusals import check_passable
 from trunkline.errors import ConfigError
 
 
@@ -83,7 +85,9 @@ class Sketched(Comparison):
     ) -> Tensor:
         """Linear forms, summed over ranks before products are taken."""
         graph = Graph(self.taps)
-        leaves = agreed_leaves(graph.leaves, self.shared) if self.shared else graph.leaves
+        check_passable("sketch", graph, self.shared)
+        is_ordered = bool(self.shared) or num_ranks() > 1
+        leaves = agreed_leaves(graph.leaves, self.shared) if is_ordered else graph.leaves
         measures = measures_of(
             leaves, graph, columns=self.sketch.columns, generator=self.sketch.draws(), blank=blank.new_zeros(())
         )

@@ -1,21 +1,21 @@
-"""Levels `trunk` and `trunk-lean`: gradients compared at everything that the tasks share, exactly.
+"""Level `trunk`: gradients compared at everything that the tasks share, exactly.
 
 Shape legend: `T` tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import get_gradient_edge
 
 from trunkline.balancers import index_like
 from trunkline.engine.distributed import num_ranks, sum_over_ranks
-from trunkline.engine.graph import Graph, agreed_leaves, gradients_at, on_every_rank
+from trunkline.engine.graph import Graph, agreed_leaves, alike, dense, gradients_at, is_needed_again
 from trunkline.engine.levels import Comparison, Gradients, precise, weighted_sum
-from trunkline.engine.walk import Walk
+from trunkline.engine.refusals import check_passable
 
 AT_ONCE = 2**16  # numbers of each gradient: their copies stay in the cache, and cost no memory to speak of
 
@@ -25,74 +25,47 @@ Column = Sequence[Tensor | None]  # of one leaf: one gradient a task
 class Trunk(Comparison):
     """One pass a task down to the shared parameters, whose gradients are kept until the weights are known.
 
-    Then their weighted sum *is* the shared part's gradient: the boundary gives it to the parameters and nothing to
-    the taps, so no pass comes after. Costs T passes, and T copies of the shared parameters.
+    Then their weighted sum *is* the shared part's gradient: the boundary gives it to the parameters, and the taps are
+    cut off, so no pass comes after. Costs T passes, and T copies of the shared parameters.
 
     Args:
         taps: through which the tasks read.
         shared: what is shared is among these, in the same order on all ranks; needed where there are several.
+        cuts: whether the boundary is cut off from the taps. Else the weighted sum goes through them in a pass more, as
+            it must where weights may be there without a comparison.
     """
 
-    def __init__(self, taps: Sequence[Tensor], shared: Sequence[Tensor]) -> None:
+    def __init__(self, taps: Sequence[Tensor], shared: Sequence[Tensor], *, cuts: bool = True) -> None:
         self.taps = [get_gradient_edge(tap) for tap in taps]
         self.shared = shared
-        self.leaves = tuple(Graph(self.taps).leaves)
+        self._graph = Graph(self.taps)
+        check_passable("trunk", self._graph, shared)
+        self.leaves = tuple(self._graph.leaves) if cuts else ()
         self._columns: list[Column] = []
 
     def gramian(
         self, gradients: Sequence[Gradients], tasks: Sequence[int], kept: Sequence[Tensor], blank: Tensor
     ) -> Tensor:
         """Linear forms, summed over ranks before products are taken."""
-        rows = [gradients_at(self.taps, self.leaves, own) for own in gradients]
-        self._columns = list(zip(*rows, strict=True))
-        return _sum_of_products(zip(self.leaves, self._columns), self.leaves, self.shared, blank)
+        leaves = self._graph.leaves
+        # Cut off, the graph is nobody else's to free.
+        keep = not self.leaves or is_needed_again(self._graph.nodes)
+        last = len(gradients) - 1
+        rows = [gradients_at(self.taps, leaves, own, keep=keep or k < last) for k, own in enumerate(gradients)]
+        columns: list[Column] = [alike(column) for column in zip(*rows)]
+        self._columns = columns if self.leaves else []
+        found = dict(zip(leaves, columns))
+        gramian = blank.clone()
+        for leaf in agreed_leaves(leaves, self.shared) if num_ranks() > 1 else leaves:
+            gramian += products(leaf.numel(), found.get(leaf, ()), blank)
+        return gramian
 
-    def combined(self, weights: Sequence[float]) -> Gradients:
+    def combined(self, weights: Sequence[float]) -> Gradients | None:
         """`Σ wₖ gₖ` of each leaf; the tasks' gradients are given up."""
+        if not self.leaves:
+            return None
         columns, self._columns = self._columns, []
         return [weighted_sum(column, weights, leaf.dtype) for leaf, column in zip(self.leaves, columns)]
-
-
-class Lean(Comparison):
-    """The same Gramian parameter by parameter: no copies of them, but one pass more, with the weighted sum.
-
-    Args:
-        taps: through which the tasks read.
-        shared: what is shared is among these, in the same order on all ranks; needed where there are several.
-    """
-
-    def __init__(self, taps: Sequence[Tensor], shared: Sequence[Tensor]) -> None:
-        self.taps: list[GradientEdge] = [get_gradient_edge(tap) for tap in taps]
-        self.shared = shared
-
-    def gramian(
-        self, gradients: Sequence[Gradients], tasks: Sequence[int], kept: Sequence[Tensor], blank: Tensor
-    ) -> Tensor:
-        """Linear forms, summed over ranks before products are taken."""
-        walk = Walk(self.taps, [on_every_rank(self.taps, own) for own in gradients])
-        leaves = Graph(self.taps).leaves if num_ranks() > 1 else []
-        return _sum_of_products(walk.leaves(), leaves, self.shared, blank)
-
-
-def _sum_of_products(
-    columns: Iterable[tuple[Tensor, Column]], leaves: Sequence[Tensor], shared: Sequence[Tensor], blank: Tensor
-) -> Tensor:
-    """`Σ ⟨gᵢ, gⱼ⟩ [T, T]` over leaves, each used as it comes; in an order that all ranks agree on."""
-    if num_ranks() > 1:
-        columns = _in_order(columns, agreed_leaves(leaves, shared))
-    gramian = blank.clone()
-    for leaf, column in columns:
-        gramian += products(leaf.numel(), column, blank)
-    return gramian
-
-
-def _in_order(columns: Iterable[tuple[Tensor, Column]], leaves: Sequence[Tensor]) -> Iterator[tuple[Tensor, Column]]:
-    """One column for each leaf, empty where this rank has none; what comes too early waits."""
-    coming, early = iter(columns), dict[Tensor, Column]()
-    for leaf in leaves:
-        while leaf not in early and (found := next(coming, None)) is not None:
-            early[found[0]] = found[1]
-        yield leaf, early.pop(leaf, ())
 
 
 def products(size: int, column: Column, blank: Tensor) -> Tensor:
@@ -113,8 +86,3 @@ def products(size: int, column: Column, blank: Tensor) -> Tensor:
             stacked = torch.stack(pieces).to(blank.dtype)
             gramian[pairs] += stacked @ stacked.T
     return gramian
-
-
-def dense(gradient: Tensor) -> Tensor:
-    """The gradients of some embeddings are sparse."""
-    return gradient.to_dense() if gradient.is_sparse else gradient

@@ -2,7 +2,7 @@
 
 Autograd's own passes come one after the other: to compare T of them, T gradients of every parameter must be kept.
 Here each node is run for every task before the next node, latest first, as autograd itself would: at no time is more
-alive than the tasks' gradients at the frontier. Hooks that somebody put on tensors are not run.
+alive than the tasks' gradients at the frontier. Weight gradients of most layers are not even formed (see `pieces`).
 
 Shape legend: `T` tasks.
 """
@@ -20,8 +20,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 from trunkline.engine.graph import LEAF, leaf_of
-
-Row = list[Tensor | None]  # of one edge: one gradient a task
+from trunkline.engine.pieces import Column, Found, Layer, Row, formed, to_be_formed
 
 
 class Walk:
@@ -30,57 +29,96 @@ class Walk:
     Args:
         taps: where it starts.
         gradients: of each task, at each tap; `None` where it does not read that tap.
+        layers: by node, whose parameters' gradients are not to be formed in the pass.
     """
 
-    def __init__(self, taps: Sequence[GradientEdge], gradients: Sequence[Sequence[Tensor | None]]) -> None:
+    def __init__(
+        self,
+        taps: Sequence[GradientEdge],
+        gradients: Sequence[Sequence[Tensor | None]],
+        layers: Mapping[Node, Found],
+    ) -> None:
         self.tasks = len(gradients)
+        self._layers = layers
+        self._apart = {leaf for leaf, _ in layers.values()}
         self._arrived: dict[Node, dict[int, Row]] = defaultdict(dict)
         self._missing = _edges_into([tap.node for tap in taps])
         self._ready: list[tuple[int, int, int, Node]] = []
         self._tie = count()
         for tap, row in zip(taps, zip(*gradients), strict=True):
-            self._add(tap.node, tap.output_nr, list(row))
+            for task, gradient in enumerate(row):
+                self._add(tap.node, tap.output_nr, task, gradient)
         for node in {tap.node for tap in taps}:
             if self._missing[node] == 0:
                 self._push(node)
 
-    def leaves(self) -> Iterator[tuple[Tensor, Row]]:
+    def columns(self) -> Iterator[tuple[Tensor, Column]]:
         """Each leaf and the tasks' gradients at it, as soon as they are whole."""
         while self._ready:
             node = heapq.heappop(self._ready)[-1]
             arrived = self._arrived.pop(node, {})
             if node.name() == LEAF:
-                yield leaf_of(node), arrived.get(0, [None] * self.tasks)
+                if (leaf := leaf_of(node)) not in self._apart:
+                    yield leaf, formed(leaf, arrived.pop(0, []))
                 continue
-            self._run(node, arrived)
+            _run_hooks(node, arrived)
+            layer = None
+            if node in self._layers:
+                leaf, layer = self._layers[node]
+                yield leaf, to_be_formed(layer, arrived.get(0, []))
+            self._run(node, layer, arrived)
             for below, _ in node.next_functions:
                 if below is not None:
                     self._missing[below] -= 1
                     if self._missing[below] == 0:
                         self._push(below)
 
-    def _run(self, node: Node, arrived: dict[int, Row]) -> None:
-        edges = [(place, below, number) for place, (below, number) in enumerate(node.next_functions) if below]
-        made: list[Row] = [[None] * self.tasks for _ in edges]
+    def _run(self, node: Node, layer: Layer | None, arrived: dict[int, Row]) -> None:
+        edges = [(slot, below, number) for slot, (below, number) in enumerate(node.next_functions) if below]
         for task in range(self.tasks):
-            own = {output: row[task] for output, row in arrived.items()}
-            if all(gradient is None for gradient in own.values()):
+            own = _of_task(arrived, task)
+            if not own:
                 continue
-            results = _run_node(node, own)
-            for row, (place, _, _) in zip(made, edges):
-                row[task] = results[place]
-        for row, (_, below, number) in zip(made, edges):
-            self._add(below, number, row)
+            results = list(_run_node(node, own) if layer is None else layer.others(own[0]))
+            own.clear()
+            for row in arrived.values():
+                row[task] = None  # what has been used makes room for the next task's
+            for slot, below, number in edges:
+                self._add(below, number, task, results[slot])
+                results[slot] = None
 
-    def _add(self, node: Node, output: int, row: Row) -> None:
-        before = self._arrived[node].get(output)
-        fitted = [None if gradient is None else _fitted(gradient, node, output) for gradient in row]
-        self._arrived[node][output] = fitted if before is None else [_sum(a, b) for a, b in zip(before, fitted)]
+    def _add(self, node: Node, output: int, task: int, gradient: Tensor | None) -> None:
+        if gradient is None:
+            return
+        row = self._arrived[node].setdefault(output, [None] * self.tasks)
+        fitted, before = _fitted(gradient, node, output), row[task]
+        row[task] = fitted if before is None else before + fitted
 
     def _push(self, node: Any) -> None:
         # Latest first, as autograd; leaves at once, so that their gradients do not wait.
         rank = (0, 0) if node.name() == LEAF else (1, -node._sequence_nr())
         heapq.heappush(self._ready, (*rank, next(self._tie), node))
+
+
+def _of_task(arrived: Mapping[int, Row], task: int) -> dict[int, Tensor]:
+    return {output: gradient for output, row in arrived.items() if (gradient := row[task]) is not None}
+
+
+def _run_hooks(node: Node, arrived: dict[int, Row]) -> None:
+    """Those that somebody put on the activation: autograd runs them on what passes through the edges.
+
+    Where they leave the first task's gradients as they are, the others are not asked.
+    """
+    for task in range(max(map(len, arrived.values()), default=0)):
+        own = _of_task(arrived, task)
+        if not own:
+            continue
+        edges = [GradientEdge(node, output) for output in own]
+        found = torch.autograd.grad(edges, edges, list(own.values()), retain_graph=True)
+        if all(after is before for after, before in zip(found, own.values())):
+            return
+        for output, after in zip(own, found):
+            arrived[output][task] = after
 
 
 def _edges_into(starts: Sequence[Node]) -> dict[Node, int]:
@@ -97,7 +135,7 @@ def _edges_into(starts: Sequence[Node]) -> dict[Node, int]:
     return edges
 
 
-def _run_node(node: Any, arrived: Mapping[int, Tensor | None]) -> Sequence[Tensor | None]:
+def _run_node(node: Any, arrived: Mapping[int, Tensor]) -> Sequence[Tensor | None]:
     """One node's own backward function for one task: a gradient for each of its next functions."""
     outputs = [arrived.get(number) for number in range(len(node._input_metadata))]
     if callable(node):
@@ -119,7 +157,3 @@ def _fitted(gradient: Tensor, node: Any, output: int) -> Tensor:
     if gradient.shape != wanted.shape:
         gradient = gradient.sum_to_size(wanted.shape)
     return gradient.to(wanted.dtype)
-
-
-def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    return a if b is None else b if a is None else a + b

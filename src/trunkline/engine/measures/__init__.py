@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trunkline.engine.measures.choice import measure_kind, measures_of
+from trunkline.engine.measures.choice import Kind, measure_kind, measures_of
 from trunkline.engine.measures.contract import Measure
 
-__all__ = ["Measure", "measure_kind", "measures_of"]
+__all__ = ["Kind", "Measure", "measure_kind", "measures_of"]

@@ -7,9 +7,10 @@ go through a layer, and are taken while that is at most twice as much.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor
 
 from trunkline.engine.distributed import num_ranks, sum_counts
@@ -29,6 +30,12 @@ Columns = Callable[[int], int]
 DEARER = 2  # exact products may cost so many times a projection
 
 _SLOTS = {"AddmmBackward0": 2, "MmBackward0": 1, "ConvolutionBackward0": 1, "EmbeddingBackward0": 0}
+_READ = {  # what a measure reads of what autograd has saved
+    "AddmmBackward0": "mat1",
+    "MmBackward0": "self",
+    "ConvolutionBackward0": "input",
+    "EmbeddingBackward0": "indices",
+}
 
 
 def measures_of(
@@ -58,7 +65,7 @@ def _kind(use: Use) -> Kind:
     node, name = use.node, use.node.name()
     if name == "ConvolutionBackward0" and use.slot == 2:
         return "convolution bias"
-    if _SLOTS.get(name) != use.slot:
+    if _SLOTS.get(name) != use.slot or not _is_at_hand(node):
         return "exact"
     match name:
         case "AddmmBackward0" if node._saved_alpha != 1:  # type: ignore[attr-defined]
@@ -70,6 +77,17 @@ def _kind(use: Use) -> Kind:
             return "exact" if node._saved_scale_grad_by_freq or use.is_transposed else "embedding"  # type: ignore[attr-defined]
         case _:
             return "linear" if use.is_transposed else "matrix"
+
+
+def _is_at_hand(node: Any) -> bool:
+    """What the parameter was multiplied with is dense, and can be read without running a checkpointed part again."""
+    name = _READ[node.name()]
+    raw = getattr(node, f"_raw_saved_{name}")
+    is_packed = getattr(raw, "unpack_hook", None) is not None  # versions of PyTorch before 2.7 do not tell
+    if is_packed and type(raw.data).__module__ == torch.utils.checkpoint.__name__:
+        return False  # it would be unpacked once more than the pass allows
+    layout: torch.layout = getattr(node, f"_saved_{name}").layout
+    return layout == torch.strided
 
 
 def _agreed(kinds: Sequence[Kind | None]) -> list[Kind]:

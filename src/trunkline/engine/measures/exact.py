@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from trunkline.engine.graph import dense
 from trunkline.engine.levels import Gradients
 from trunkline.engine.measures.contract import Measure
-from trunkline.engine.trunk import dense
 
 
 class Exact(Measure):
