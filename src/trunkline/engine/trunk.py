@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
-from trunkline.balancers import index_like
 from trunkline.engine.distributed import num_ranks, sum_over_ranks
 from trunkline.engine.graph import Graph, agreed_leaves, alike, dense, gradients_at, is_needed_again
-from trunkline.engine.levels import Comparison, Gradients, precise, weighted_sum
+from trunkline.engine.levels import Comparison, Gradients, weighted_sum
+from trunkline.engine.products import add_at, gram
 from trunkline.engine.refusals import check_passable
-
-AT_ONCE = 2**16  # numbers of each gradient: their copies stay in the cache, and cost no memory to speak of
 
 Column = Sequence[Tensor | None]  # of one leaf: one gradient a task
 
@@ -71,18 +69,14 @@ class Trunk(Comparison):
 def products(size: int, column: Column, blank: Tensor) -> Tensor:
     """`⟨gᵢ, gⱼ⟩ [T, T]` of gradients of `size` numbers, averaged over ranks."""
     readers = [k for k, gradient in enumerate(column) if gradient is not None]
-    rows = [precise(dense(g)).flatten() for g in column if g is not None]
+    found = [dense(g) for g in column if g is not None]
     if num_ranks() > 1:
         every = blank.new_zeros(len(blank), size)
-        for k, row in zip(readers, rows):
-            every[k] = row
+        for k, gradient in zip(readers, found):
+            every[k] = gradient.flatten()
         every = sum_over_ranks(every) / num_ranks()
         return every @ every.T
     gramian = torch.zeros_like(blank)
-    if rows:
-        index = index_like(readers, blank)
-        pairs = index.unsqueeze(1), index
-        for pieces in zip(*(row.split(AT_ONCE) for row in rows)):
-            stacked = torch.stack(pieces).to(blank.dtype)
-            gramian[pairs] += stacked @ stacked.T
+    if found:
+        add_at(gramian, readers, gram(found, blank.dtype))
     return gramian
