@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from trunkline.engine.graph import LEAF, alike, leaf_of, without_hooks
-from trunkline.engine.levels import Comparison, Gradients
+from trunkline.engine.levels import Comparison, Gradients, weighted_sum
 from trunkline.engine.trunk import products
+from trunkline.engine.verdict import Verdict
 from trunkline.errors import ConfigError
 
 
@@ -29,6 +30,48 @@ class Given(Comparison):
         for leaf, column in zip(self.shared, zip(*gradients, strict=True)):
             gramian += products(leaf.numel(), column, blank)
         return gramian
+
+
+def balanced_tensors(features: Tensor | Sequence[Tensor] | None, shared: Iterable[Tensor] | None) -> list[Tensor]:
+    """Where gradients are weighed: each tensor once; what is frozen takes no part.
+
+    Raises:
+        ConfigError: both are given, or one feature is made of another.
+    """
+    if features is not None and shared is not None:
+        raise ConfigError("backward(): give one of `features` and `shared`, not both")
+    at = [features] if isinstance(features, Tensor) else list(features or shared or ())
+    at = [tensor for tensor in dict.fromkeys(at) if tensor.requires_grad]
+    if features is not None:
+        check_apart(at)
+    return at
+
+
+def pass_once(
+    losses: Mapping[str, Tensor],
+    at: Sequence[Tensor],
+    comparison: Comparison,
+    weigh: Callable[[Mapping[str, Gradients], Sequence[Tensor]], Verdict],
+) -> None:
+    """Take every task's gradients, weigh them, and hand their sum to what is shared.
+
+    Args:
+        losses: by task, scalars.
+        at: what the tasks share.
+        comparison: of their gradients there.
+        weigh: `(gradients by task, kept) -> verdict`.
+    """
+    found = gradients_by_task(losses, at)
+    with torch.no_grad():
+        verdict = weigh(found, comparison.kept)
+    if verdict.combined is not None:
+        return add_to_gradients(comparison.leaves, verdict.combined)
+    ordered = [verdict.weights[task] for task in found]
+    sums = [weighted_sum(column, ordered, t.dtype) for t, column in zip(at, zip(*found.values(), strict=True))]
+    if isinstance(comparison, Given):
+        return add_to_gradients(at, sums)
+    read = [(tensor, total) for tensor, total in zip(at, sums) if total is not None]
+    return torch.autograd.backward([tensor for tensor, _ in read], [total for _, total in read])
 
 
 def gradients_by_task(losses: Mapping[str, Tensor], at: Sequence[Tensor]) -> dict[str, Gradients]:

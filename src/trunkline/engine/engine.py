@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
 from trunkline.engine.boundary import Crossing, cross
-from trunkline.engine.direct import Given, add_to_gradients, check_apart, gradients_by_task
+from trunkline.engine.direct import Given, balanced_tensors, pass_once
 from trunkline.engine.distributed import num_ranks
 from trunkline.engine.features import Features
 from trunkline.engine.last import CallRecorder, Last
 from trunkline.engine.lean import Lean
 from trunkline.engine.learning import Learning, Steps
-from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise, weighted_sum
+from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise
 from trunkline.engine.report import Record
 from trunkline.engine.reuse import Reuse
 from trunkline.engine.settings import (
@@ -281,27 +281,13 @@ class Engine(nn.Module):
         named = dict(losses) if isinstance(losses, Mapping) else dict(zip(self.tasks, losses, strict=True))
         total = self.total(named)
         if not self._balances_gradients:
-            return total.backward()
-        if features is not None and shared is not None:
-            raise ConfigError("backward(): give one of `features` and `shared`, not both")
-        at = [features] if isinstance(features, Tensor) else list(features or shared or ())
-        at = [tensor for tensor in dict.fromkeys(at) if tensor.requires_grad]  # once each; what is frozen takes no part
+            total.backward()
+            return
+        at = balanced_tensors(features, shared)
         checked_direct(self.level, self.rates, features is None, at)
-        if features is not None:
-            check_apart(at)
         comparison = Given(at) if features is None else self._comparison(at, None)
         assert self._record is not None
-        found = gradients_by_task(named, at)
-        with torch.no_grad():
-            verdict = self._weigh(comparison, _blank(at), self._record, found, comparison.kept)
-        if verdict.combined is not None:
-            return add_to_gradients(comparison.leaves, verdict.combined)
-        ordered = [verdict.weights[task] for task in found]
-        sums = [weighted_sum(column, ordered, t.dtype) for t, column in zip(at, zip(*found.values(), strict=True))]
-        if features is None:
-            return add_to_gradients(at, sums)
-        read = [(tensor, total) for tensor, total in zip(at, sums) if total is not None]
-        return torch.autograd.backward([tensor for tensor, _ in read], [total for _, total in read])
+        pass_once(named, at, comparison, partial(self._weigh, comparison, _blank(at), self._record))
 
     def report(self) -> dict[str, Any]:
         """What the last step did, for the log: to be called after `backward`. Only this waits for the device.
