@@ -118,10 +118,14 @@ def private_part(seconds: Mapping[str, float]) -> float:
 def target_of(act: str, seconds: Mapping[str, float], tasks: int) -> float | None:
     """What a level may cost. Where private parts are large, one more backward pass through them is allowed for."""
     if act in ("features", "last"):
-        slight = private_part(seconds) < 0.1 * seconds[BASE]
-        return seconds[BASE] * (1.05 if tasks <= 10 else 1.2) if slight else seconds[BASE] + seconds[HEADS]
+        usual = seconds[BASE] * (1.05 if tasks <= 10 else 1.2)
+        is_slight = private_part(seconds) < 0.1 * seconds[BASE]
+        return usual if is_slight else max(usual, seconds[BASE] + seconds[HEADS])
     floor = floor_of(act, seconds, tasks)
-    return 1.15 * floor if act == "trunk" and floor is not None else None
+    if floor is None:
+        return None
+    # Of `sketch` with the ordinary backward pass after it, which its floor does without.
+    return {"sketch": 1.2 * (floor + seconds[INNER]), "trunk": 1.15 * floor, "trunk-lean": 1.15 * floor}.get(act)
 
 
 def acts_of(work: Workload, tasks: int) -> dict[str, Act]:
