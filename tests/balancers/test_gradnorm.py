@@ -105,11 +105,11 @@ def by_torch(losses: torch.Tensor, norms: torch.Tensor, alpha: float, rate: floa
 @pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_steps_are_those_of_the_paper(parts, dtype):
-    """With losses that move. Parts that agree are the step: each has its share of the gradient."""
+    """With losses that move. Parts that agree are the step."""
     generator = torch.Generator().manual_seed(0)
     losses, norms = torch.rand(2, 40, 3, generator=generator, dtype=torch.float64) + 0.5
     balancer = started(TASKS, 1.5, rate=0.025)
-    gramians = [torch.diag((lengths / parts).square()).to(dtype) for lengths in norms]
+    gramians = [torch.diag(lengths.square()).to(dtype) for lengths in norms]
     found = [step(balancer, now, *[gramian] * parts) for now, gramian in zip(losses, gramians, strict=True)]
     expected = by_torch(losses, norms, 1.5, 0.025)
     assert expected[-1].std() > 0.05
@@ -126,8 +126,8 @@ def test_a_gramian_in_float32_is_reckoned_with_in_float64():
     np.testing.assert_array_equal(one.learned.values, other.learned.values)
 
 
-def test_parts_of_a_step_have_its_weights_and_the_sum_of_their_norms_teaches():
-    """Also where a task is in some of them only."""
+def test_parts_of_a_step_have_its_weights_and_the_mean_of_their_norms_and_losses_teaches():
+    """A task that is in some of them only counts as 0 in the others."""
     parts, whole = started(TASKS), started(TASKS)
     for number in range(5):
         losses = tensor(1, 2, 3) / (1 + number)
@@ -136,7 +136,8 @@ def test_parts_of_a_step_have_its_weights_and_the_sum_of_their_norms_teaches():
         first = parts.weigh(torch.diag(tensor(1, 2, 4) ** 2), TASKS)
         parts.watch(losses[:2], TASKS[:2])
         second = parts.weigh(torch.diag(tensor(3, number) ** 2), TASKS[:2])
-        expected = step(whole, losses, torch.diag(tensor(4, 2 + number, 4) ** 2))
+        means = (losses + tensor(*losses[:2].tolist(), 0)) / 2
+        expected = step(whole, means, torch.diag((tensor(4, 2 + number, 4) / 2) ** 2))
         torch.testing.assert_close(first, expected)
         torch.testing.assert_close(second, expected[:2])
     assert (first - 1).abs().max() > 0.02

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -47,6 +48,7 @@ def degenerate(seed: int) -> list[Tensor]:
 
 SETS = [nearly_opposed(angle, others, seed) for seed, angle in enumerate(ANGLES) for others in (0, 1, 5)]
 SETS += [rows for seed in range(5) for rows in degenerate(seed)]
+SETS += [rows * 1000.0 ** torch.linspace(0, 1, len(rows)).double().unsqueeze(1) for rows in SETS[::2]]
 
 
 @pytest.mark.parametrize("name", ["nash_mtl", "fairgrad"])
@@ -63,6 +65,30 @@ def test_projections_are_no_longer_than_what_is_projected(name):
         lengths = rows.norm(dim=1)
         most = {"upgrad": lengths.mean(), "dualproj": rows.mean(0).norm(), "mgda": lengths.min()}[name]
         assert update_of(name, rows).norm() <= most + 1e-3 * lengths.max()
+
+
+def test_cagrad_gives_the_nearest_harmless_update_where_none_serves_all():
+    """Where 0 is in the hull of the gradients; with exact products that is seen at 1e-14."""
+    for seed in range(20):
+        rows = random_rows(seed, 8, 3) @ random_rows(seed + 1, 3, 200)
+        shares = torch.from_numpy(np.random.default_rng(seed).uniform(0.2, 3.0, (1, 8)))
+        rows = torch.cat([rows, -shares @ rows]).float().double()  # a combination of all is zero; the mean is not
+        exact = update_of("cagrad", rows, torch.float64)
+        assert (update_of("cagrad", rows) - exact).norm() < 2e-2 * rows.norm(dim=1).max()
+
+
+def test_imtl_g_does_not_divide_by_a_sum_that_is_rounding():
+    """Weights of both signs whose sum is 0: there is no scale at which they sum to 1."""
+    rows = (
+        torch.cat([pair(0.6), torch.tensor([[0.9, 0.9]]) / 1.2], 0).double() @ torch.linalg.qr(random_rows(0, 9, 2)).Q.T
+    )
+    rows = torch.cat([rows, torch.zeros(3, 1)], 1) + 0.1 * torch.eye(3, 10).double().flip(1)
+    unit = rows / rows.norm(dim=1, keepdim=True)
+    y = torch.linalg.solve(unit @ unit.T, torch.ones(3).double())
+    assert y.min() < 0 < y.max()
+    negative, positive = y.clamp(max=0).sum(), y.clamp(min=0).sum()
+    lengths = torch.where(y < 0, -negative / positive, torch.ones(3).double())  # Σ y / ‖g‖ = 0
+    assert update_of("imtl_g", unit * lengths.unsqueeze(1)).norm() < 10
 
 
 def test_cagrad_stays_in_its_ball():

@@ -13,7 +13,19 @@ from tests.engine.engine_oracles import Net, data
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trunkline.balancers import DWA, FAMO, GLS, RLW, Balancer, Equal, GramianBalancer, Uncertainty, UPGrad
+from trunkline.balancers import (
+    DWA,
+    FAMO,
+    GLS,
+    RLW,
+    Balancer,
+    Equal,
+    GradNorm,
+    GramianBalancer,
+    NashMTL,
+    Uncertainty,
+    UPGrad,
+)
 from trunkline.engine import LEVELS, Engine, Sketch
 from trunkline.errors import ConfigError
 
@@ -34,6 +46,7 @@ class Way(NamedTuple):
     level: str
     rates: Mapping[str, float] = {}
     every: int = 1
+    factor: float = 1.0  # on the total, as a loss scaler has it
 
 
 WAYS = {
@@ -128,7 +141,7 @@ def rank_main(rank: int, folder: str) -> None:
         torch.save({key: rank_gradients(rank, *key) for key in cases()}, f"{folder}/{rank}.pt")
         torch.save(rank_plain(rank), f"{folder}/plain{rank}.pt")
         torch.save([rank_opposed(rank, level) for level in LEVELS[1:]], f"{folder}/opposed{rank}.pt")
-        torch.save({labels: famo_steps(labels, rank) for labels in LABELS}, f"{folder}/famo{rank}.pt")
+        torch.save({key: steps_of(*key, rank) for key in step_cases()}, f"{folder}/steps{rank}.pt")
         torch.save([kinds_gramian(level, rank) for level in DEEP], f"{folder}/kinds{rank}.pt")
         torch.save([rank_missing_names(level, named) for level in DEEP for named in (0, 1)], f"{folder}/names{rank}.pt")
     finally:
@@ -164,17 +177,30 @@ def rank_opposed(rank: int, level: str) -> tuple[float | None, list[float]]:
     return engine.report()["cosines"]["a"]["b"], layer.weight.grad.flatten().tolist()
 
 
-def famo_steps(labels: str, rank: int | None = None) -> dict[str, torch.Tensor]:
-    """Parameters and what FAMO keeps, after three steps, each with a second look; of all rows, or of one rank's."""
+LEARNING = {
+    "famo": Way(partial(FAMO, lr=0.5), "losses"),
+    "gradnorm, scaled": Way(partial(GradNorm, rate=0.2), "last", factor=65536.0),
+    "nash-mtl, scaled, in every second step": Way(NashMTL, "trunk", every=2, factor=65536.0),
+}
+
+
+def steps_of(way: str, labels: str, rank: int | None = None) -> dict[str, torch.Tensor]:
+    """Parameters and what is kept after four steps, with second looks where wanted; of all rows, or of one rank's.
+
+    The first and the last have the labels named, the others those of both ranks.
+    """
     torch.set_num_threads(1)
     rows = {None: slice(None), 0: slice(0, SPLIT), 1: slice(SPLIT, ROWS)}[rank]
-    learner = Learner(Way(partial(FAMO, lr=0.5), "losses"))
+    learner = Learner(LEARNING[way])
     model = learner if rank is None else DistributedDataParallel(learner, find_unused_parameters=True)
-    optimiser = torch.optim.SGD(learner.net.parameters(), lr=0.1)
-    own = [each[rows] for each in (*batch(), LABELS[labels])]
-    for _ in range(3):
+    optimiser = torch.optim.SGD(learner.net.parameters(), lr=0.02)
+    for step_labels in (labels, "different counts", "different counts", labels):
+        own = [each[rows] for each in (*batch(), LABELS[step_labels])]
         optimiser.zero_grad()
-        model(*own).backward()
+        (LEARNING[way].factor * model(*own)).backward()
+        for parameter in learner.net.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= LEARNING[way].factor
         optimiser.step()
         if learner.engine.waits_for_losses:
             learner.engine.combine_after_step(*learner.look(*own))
@@ -236,6 +262,10 @@ class Seeing(GramianBalancer):
         return torch.ones(len(tasks), dtype=torch.float64)
 
 
+def step_cases() -> list[tuple[str, str]]:
+    return [(way, labels) for way in LEARNING for labels in LABELS]
+
+
 def cases() -> list[tuple[str, str]]:
     return [(way, labels) for way in WAYS for labels in LABELS]
 
@@ -270,14 +300,14 @@ def test_two_processes_equal_one(two_ranks, way, labels):
         assert_same(said, report)
 
 
-@pytest.mark.parametrize("labels", LABELS)
-def test_famo_in_two_processes_is_famo_in_one(two_ranks, labels):
-    expected = famo_steps(labels)
-    moved = [expected[f"engine.balancer.logits.values.{task}"].abs().item() for task in TASKS]
-    assert max(moved) > 0.1 or labels == "no task"
+@pytest.mark.parametrize(("way", "labels"), step_cases())
+def test_steps_in_two_processes_are_those_of_one(two_ranks, way, labels):
+    expected = steps_of(way, labels)
+    if way == "famo":
+        assert max(expected[f"engine.balancer.logits.values.{task}"].abs().item() for task in TASKS) > 0.1
     for rank in range(2):
-        found = torch.load(two_ranks / f"famo{rank}.pt")[labels]
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+        found = torch.load(two_ranks / f"steps{rank}.pt")[way, labels]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-8, equal_nan=True)
 
 
 def assert_same(said, expected):

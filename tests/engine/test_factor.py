@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from trunkline.balancers import CATALOG, GramianBalancer, NashMTL
+from trunkline.balancers import CATALOG, GradNorm, GramianBalancer, NashMTL
 from trunkline.engine import LEVELS, Engine, Level, Whole
 
 TASKS = ["a", "b", "c"]
@@ -72,3 +73,53 @@ def test_parts_that_are_alike_are_the_whole(name):
             engine.combine(sums, weights, present).backward()
         updates.append(layer.weight.grad.clone())
     torch.testing.assert_close(updates[0], updates[1], rtol=1e-9, atol=0.0)
+
+
+def test_a_factor_goes_with_its_own_backward_pass():
+    """One total, then something else of the same graph: nothing of the first factor is left."""
+    torch.manual_seed(0)
+    layer, inputs = nn.Linear(4, 5).double(), torch.randn(6, 4).double()
+    engine = Engine(NashMTL(), TASKS)
+    views = engine.split(layer(inputs))
+    losses = {t: (views[t] - k).square().mean() for k, t in enumerate(TASKS)}
+    (1024 * engine.total(losses)).backward(retain_graph=True)
+    first = layer.weight.grad / 1024
+    layer.zero_grad()
+    sum(losses.values()).backward()
+    torch.testing.assert_close(layer.weight.grad, first, rtol=1e-9, atol=0.0)
+
+
+def test_a_factor_whose_square_is_beyond_float32():
+    grads = []
+    for factor in (1.0, 2.0**70):
+        torch.manual_seed(0)
+        layer, inputs = nn.Linear(4, 5), torch.randn(6, 4)
+        engine = Engine(NashMTL(), TASKS)
+        views = engine.split(layer(inputs))
+        losses = {t: 1e-10 * (views[t] - k).square().mean() for k, t in enumerate(TASKS)}
+        (factor * engine.total(losses)).backward()
+        grads.append(layer.weight.grad / factor)
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-4, atol=0.0)
+    assert grads[0].any()
+
+
+def test_gradnorm_learns_alike_from_any_number_of_parts():
+    """The same rows in as many parts that are alike, another number in each step."""
+    learned = []
+    for numbers in ((1, 1, 1, 1, 1, 1), (1, 4, 2, 1, 3, 1)):
+        torch.manual_seed(0)
+        layer, heads = nn.Linear(4, 5).double(), nn.ModuleList(nn.Linear(5, 1) for _ in TASKS).double()
+        inputs, targets = torch.randn(6, 4).double(), torch.tensor([1.0, 5.0, -20.0]).double()
+        balancer = GradNorm(rate=0.1)
+        engine = Engine(balancer, TASKS, level="features")
+        for parts in numbers:
+            ones, sums = torch.full((3,), 6.0 * parts).double(), torch.zeros(3).double()
+            whole = Whole(counts=[6 * parts] * 3, size=6 * parts, parts=parts, sums=sums, weights=ones)
+            for _ in range(parts):
+                present = engine.begin([6] * 3, 6, whole)
+                views = engine.split(layer(inputs), present)
+                parted = [(h(views[t]) - y).square().sum() for t, h, y in zip(TASKS, heads, targets)]
+                engine.combine(torch.stack(parted), ones / parts, present).backward()
+        learned.append(balancer.learned.values)
+    np.testing.assert_allclose(learned[1], learned[0], rtol=1e-9)
+    assert abs(learned[0][:, 0] - 1).max() > 0.1

@@ -25,7 +25,7 @@ from trunkline.balancers.mgda import MGDA
 from trunkline.balancers.nash_mtl import NashMTL
 from trunkline.balancers.pcgrad import PCGrad
 from trunkline.balancers.rlw import RLW
-from trunkline.balancers.state import StepCount, TaskState, TaskVector, index_like
+from trunkline.balancers.state import StepCount, TaskState, TaskVector, index_like, numbers_like
 from trunkline.balancers.stch import STCH
 from trunkline.balancers.uncertainty import Uncertainty
 from trunkline.balancers.upgrad import UPGrad
@@ -94,4 +94,5 @@ __all__ = [
     "Uncertainty",
     "check_positive",
     "index_like",
+    "numbers_like",
 ]  # fmt: skip

@@ -50,11 +50,11 @@ def cagrad_weights(gramian: Tensor, *, c: float = 0.5) -> Tensor:
     system = strictly_convex(units)
     shares = nnls(system, -gains)  # with which no task loses
     if len(active) == size or shares @ system @ shares > 1.0:
-        shares = _worst_off(system, gains, inverse, shares, max(STATIONARY, 2 * units.rounding))
+        shares = _worst_off(system, gains, inverse, shares)
     return as_weights(mean + units.spread(shares * (radius / norms)), gramian)
 
 
-def _worst_off(system: Array, gains: Array, inverse: Array, harmless: Array, stationary: float) -> Array:
+def _worst_off(system: Array, gains: Array, inverse: Array, harmless: Array) -> Array:
     """Weights of the unit gradients in the `û` of length 1 whose smallest gain is largest; `harmless` if that is 0.
 
     Args:
@@ -63,7 +63,6 @@ def _worst_off(system: Array, gains: Array, inverse: Array, harmless: Array, sta
             where `z > 0`.
         inverse: `[A]`, one over the norm of each gradient.
         harmless: `[A]`, the shortest weights with `ν = 0`.
-        stationary: squared distance of 0 from the hull, in units of the shortest gradient, that is none.
     """
     z, nu, last = harmless, 0.0, 0.0
     if z @ system @ z <= 1.0:  # from above, where the length falls to 1 without passing it
@@ -84,7 +83,7 @@ def _worst_off(system: Array, gains: Array, inverse: Array, harmless: Array, sta
         z = nnls(system, nu * inverse - gains, free)
         if ((z > 0) == free).all() and abs(nu - last) <= 1e-12 * (abs(nu) + 1.0):
             break
-    return harmless if a * stationary > 1.0 and nu >= 0 else z
+    return harmless if a * STATIONARY > 1.0 and nu >= 0 else z
 
 
 class CAGrad(GramianBalancer):

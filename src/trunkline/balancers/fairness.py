@@ -36,8 +36,7 @@ def solve_fairness(units: Units, power: float) -> Array:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         solution, found = _newton(cosines, rates, power)
         if not found:
-            ridge = strictly_convex(units) + units.noise * np.eye(len(cosines))
-            solution, _ = _newton(ridge, rates, power, largest=np.inf)
+            solution, _ = _newton(strictly_convex(units), rates, power, largest=np.inf)
     return scale * solution / norms
 
 

@@ -11,12 +11,13 @@ layer: level `last`, the default where that is known. It leaves the optimiser of
 Ba 2015), for which the scale of the losses does not matter. The weights act on the shared part alone, as those of all
 balancers from gradients.
 
-The norm of a sum of gradients does not follow from those of the summands. So of a step in parts, whose gradients add
-up, the sum of the parts' norms stands for the norm: never less, and the same where the parts agree.
+A step in parts has the mean of its parts' gradients. The norm of a mean does not follow from the norms, so the mean of
+these stands for it: never less, and the same where the parts agree. A part without a task counts as 0 for it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -31,7 +32,7 @@ from trunkline.errors import ConfigError, RunError
 
 DECAYS = (0.9, 0.999)  # of Adam's moments
 SMALLEST = 1e-3  # weight, since an optimiser might go below 0
-GREATEST = 10.0  # ratio: a first loss that a later one exceeds so far was an accident, and the later takes its place
+EARLY, GREATEST = 10, 10.0  # steps, ratio: a first loss that an early one exceeds so far was an accident, and gives way
 
 
 def gradnorm_slopes(weights: Array, norms: Array, ratios: Array, *, alpha: float) -> Array:
@@ -83,6 +84,9 @@ class GradNorm(GramianBalancer):
     Args:
         alpha: how strongly tasks are held to one rate of training; 0 holds all gradients to one length.
         rate: learning rate of the weights.
+
+    A task's first loss, to which its later ones are compared, is that of the first step that it takes part in; in the
+    nine after it, one ten times as large takes its place.
     """
 
     level: ClassVar[Literal["last"] | None] = "last"
@@ -93,46 +97,52 @@ class GradNorm(GramianBalancer):
         self.alpha, self.rate = alpha, rate
 
     def start(self, tasks: Sequence[str]) -> None:
-        """Of each task: its weight, its first loss, its last one, Adam's moments and steps."""
+        """Of each task: its weight, its first loss, Adam's moments and steps."""
         if not 0 <= self.alpha < float("inf"):
             raise ConfigError(f"balancer.alpha: {self.alpha} cannot be; 0 or a positive number can")
         if not 0 < self.rate < 1:
             raise ConfigError(f"balancer.rate: {self.rate} is out of range; give more than 0 and less than 1")
-        self.learned = Kept(tasks, 1, [1.0, np.nan, np.nan, 0.0, 0.0, 0.0])
-        self.norms: dict[str, float] = {}  # of this step, so far
+        self.learned = Kept(tasks, 1, [1.0, np.nan, 0.0, 0.0, 0.0])
+        self.losses: dict[str, float] = {}  # of the part that is about to be weighed
+        self._forget_parts()
 
     def begin_step(self) -> None:
         """With the weights that the last step made."""
         self.learned.begin_step()
-        self.norms = {}
+        self._forget_parts()
 
     def watch(self, losses: Tensor, tasks: Sequence[str]) -> None:
-        """The first loss of a task above 0 is what its later ones are divided by, if they are comparable at all.
+        """What learning rates are told from.
 
         Raises:
             RunError: a loss is negative.
         """
-        learned, now = self.learned.of(tasks), losses.numpy()
-        for task, loss in zip(tasks, now.tolist()):
+        self.losses = dict(zip(tasks, losses.tolist(), strict=True))
+        for task, loss in self.losses.items():
             if loss < 0:
                 raise RunError(f"balancer: gradnorm needs positive losses, and that of task {task!r} is {loss:g}")
-        learned[:, 2] = np.where(np.isfinite(now), now, np.nan)
-        is_first = np.isfinite(now) & (now > 0) & ~(now <= GREATEST * learned[:, 1])
-        learned[:, 1] = np.where(is_first, learned[:, 2], learned[:, 1])
-        self.learned.keep(tasks, learned)
 
     def weigh(self, gramian: Tensor, tasks: Sequence[str]) -> Tensor:
         """Algorithm 1: the weights as they were when the step began; then they learn, from its parts so far."""
-        norms = gramian.double().diagonal().clamp(min=0.0).sqrt()
-        for task, norm in zip(tasks, norms.tolist(), strict=True):
-            self.norms[task] = self.norms.get(task, 0.0) + norm
-        self._learn(list(self.norms), np.array(list(self.norms.values())))
+        norms = gramian.double().diagonal().clamp(min=0.0).sqrt().tolist()
+        self.parts += 1
+        for task, norm in zip(tasks, norms, strict=True):
+            norm_so_far, loss_so_far = self.seen.get(task, (0.0, 0.0))
+            self.seen[task] = norm_so_far + norm, loss_so_far + self.losses.get(task, math.nan)
+        self._learn(list(self.seen), np.array(list(self.seen.values())) / self.parts)
         return torch.from_numpy(self.learned.began(tasks)[:, 0]).to(gramian)
 
-    def _learn(self, tasks: Sequence[str], norms: Array) -> None:
-        learned, losses = self.learned.began(tasks), self.learned.of(tasks)[:, 1:3]
-        weights = learned[:, 0]
-        slopes = gradnorm_slopes(weights, norms, losses[:, 1] / losses[:, 0], alpha=self.alpha)
-        taken, moments = adam_step(learned[:, 3:], slopes, rate=self.rate)
+    def _learn(self, tasks: Sequence[str], seen: Array) -> None:
+        learned, (norms, losses) = self.learned.began(tasks), seen.T
+        weights, first, steps = learned[:, 0], learned[:, 1], learned[:, 4]
+        losses = np.where(np.isfinite(losses), losses, np.nan)
+        is_first = np.isnan(first) | ((steps < EARLY) & (losses > GREATEST * first))
+        first = np.where(is_first & (losses > 0), losses, first)
+        slopes = gradnorm_slopes(weights, norms, losses / first, alpha=self.alpha)
+        taken, moments = adam_step(learned[:, 2:], slopes, rate=self.rate)
         new = scaled_to_sum(np.maximum(weights - taken, SMALLEST), weights.sum())
-        self.learned.keep(tasks, np.concatenate([new[:, None], losses, moments], 1))
+        self.learned.keep(tasks, np.concatenate([new[:, None], first[:, None], moments], 1))
+
+    def _forget_parts(self) -> None:
+        self.parts = 0
+        self.seen: dict[str, tuple[float, float]] = {}  # norms and losses of this step's parts so far, summed

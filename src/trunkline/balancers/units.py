@@ -19,7 +19,6 @@ from torch import Tensor
 Array = NDArray[np.float64]
 
 TOLERANCE = 1e-12  # in units of cosines; float64 products of unit vectors are good to about 1e-15
-ROUNDING = {torch.float64: 0.0, torch.float32: 1e-6}  # of cosines, by the precision of their products
 
 
 class Units(NamedTuple):
@@ -87,7 +86,7 @@ def as_units(gramian: Tensor) -> Units:
 
 def rounding_of(gramian: Tensor) -> float:
     """What its cosines are good to, beyond float64."""
-    return ROUNDING[gramian.dtype]
+    return 0.0 if gramian.dtype == torch.float64 else 8 * torch.finfo(gramian.dtype).eps
 
 
 def strictly_convex(units: Units) -> Array:

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trunkline.engine.distributed import num_ranks
-from trunkline.engine.levels import Gradients, weighted_sum
+from trunkline.engine.levels import Gradients, precise, weighted_sum
 from trunkline.engine.verdict import Verdict
 
-Weigh = Callable[[Mapping[str, Gradients], Sequence[Tensor]], Verdict]
+Weigh = Callable[[Mapping[str, Gradients], Sequence[Tensor], Tensor | None], Verdict]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Crossing:
 
     Attributes:
         tasks: whose copies come out, in order.
-        weigh: who weighs their gradients on the way back: `(gradients by task, kept) -> verdict`.
+        weigh: who weighs their gradients on the way back: `(gradients by task, kept, factor) -> verdict`. The factor is
+            the anchor's gradient: what was multiplied into the total, by a loss scaler for one, on every rank.
         kept: tensors that `weigh` needs, held as autograd holds what it saves.
         leaves: shared parameters that the verdict may have gradients for. The node is their neighbour in the graph, so
             that autograd adds to `.grad`, runs hooks and reduces over ranks as always.
@@ -43,7 +44,7 @@ def cross(crossing: Crossing, taps: Sequence[Tensor]) -> tuple[Tensor, dict[str,
     """An anchor, and every task's copies of the taps.
 
     The anchor is a zero. Added to the total, it makes the node run on every rank, also on one where no task has a
-    gradient, so that all collectives match.
+    gradient, so that all collectives match; its gradient is whatever the total was multiplied by.
     """
     anchor, *copies = Boundary.apply(crossing, len(taps), *taps, *crossing.leaves)
     count = len(taps)
@@ -62,15 +63,15 @@ class Boundary(torch.autograd.Function):
         ctx.num_leaves = len(crossing.leaves)
         ctx.tasks, ctx.weigh = crossing.tasks, crossing.weigh
         ctx.blanks = [tap.new_empty(()).expand(tap.shape) for tap in taps]  # shape, dtype, device; no memory
-        return (torch.zeros((), device=taps[0].device), *(tap.view_as(tap) for _ in crossing.tasks for tap in taps))
+        return (precise(taps[0].new_zeros(())), *(tap.view_as(tap) for _ in crossing.tasks for tap in taps))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _: Tensor | None, *flat: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, factor: Tensor | None, *flat: Tensor | None) -> tuple[Tensor | None, ...]:
         """All tasks' gradients at once; `None` where a task does not read a tap."""
         count = len(ctx.blanks)
         gradients = {task: flat[k * count : (k + 1) * count] for k, task in enumerate(ctx.tasks)}
-        verdict = ctx.weigh(gradients, ctx.saved_tensors)
+        verdict = ctx.weigh(gradients, ctx.saved_tensors, factor)
         if verdict.combined is not None:
             return (None, None, *([None] * count), *verdict.combined)
         ordered = [verdict.weights[task] for task in ctx.tasks]

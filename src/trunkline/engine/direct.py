@@ -11,6 +11,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from trunkline.engine.graph import LEAF, alike, leaf_of, without_hooks
 from trunkline.engine.levels import Comparison, Gradients, weighted_sum
+from trunkline.engine.products import nothing_yet
 from trunkline.engine.trunk import products
 from trunkline.engine.verdict import Verdict
 from trunkline.errors import ConfigError
@@ -26,7 +27,7 @@ class Given(Comparison):
         self, gradients: Sequence[Gradients], tasks: Sequence[int], kept: Sequence[Tensor], blank: Tensor
     ) -> Tensor:
         """A sum over parameters."""
-        gramian = blank.clone()
+        gramian = nothing_yet(len(blank), blank)
         for leaf, column in zip(self.shared, zip(*gradients, strict=True)):
             gramian += products(leaf.numel(), column, blank)
         return gramian

@@ -12,7 +12,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-from trunkline.balancers import Balancer, GramianBalancer, LossBalancer
+from trunkline.balancers import Balancer, GramianBalancer, LossBalancer, numbers_like
 from trunkline.engine.boundary import Crossing, cross
 from trunkline.engine.direct import Given, balanced_tensors, pass_once
 from trunkline.engine.distributed import num_ranks
@@ -20,7 +20,7 @@ from trunkline.engine.features import Features
 from trunkline.engine.last import CallRecorder, Last
 from trunkline.engine.lean import Lean
 from trunkline.engine.learning import Learning, Steps
-from trunkline.engine.levels import Comparison, Gradients, Level, numbers_like, precise
+from trunkline.engine.levels import Comparison, Gradients, Level, precise
 from trunkline.engine.report import Record
 from trunkline.engine.reuse import Reuse
 from trunkline.engine.settings import (
@@ -183,6 +183,7 @@ class Engine(nn.Module):
         losses, weighs = step.losses(sums, weights, self.rates)
         record, self._pending = self._pending or Record(), None
         record.tasks, record.losses, record.weighs = step.present, losses.detach(), weighs
+        record.parts = step.parts
         self._record = record
         total = self._total(losses, record, step)
         total = total if step.parts == 1 else total / step.parts  # the mean over parts, as over ranks
@@ -318,7 +319,7 @@ class Engine(nn.Module):
         if not shared or not (self._balances_gradients or num_ranks() > 1):
             return dict.fromkeys(tasks, taps)
         if not self._balances_gradients:
-            self._anchor, _ = cross(Crossing((), lambda gradients, kept: Verdict({})), shared)
+            self._anchor, _ = cross(Crossing((), lambda gradients, kept, factor: Verdict({})), shared)
             return dict.fromkeys(tasks, taps)
         comparison = self._comparison(shared, labelled)
         self._pending = Record()
@@ -353,10 +354,7 @@ class Engine(nn.Module):
                 self._learning.show_nothing(step)
             return losses.new_zeros((), requires_grad=torch.is_grad_enabled())
         if self._learning is None:
-            total = losses.sum()  # the weights act at the boundary
-            if total.requires_grad:
-                total.register_hook(record.see_factor)
-            return total
+            return losses.sum()  # the weights act at the boundary
         preferences = numbers_like(self._preferences_of(record.tasks), losses)
         terms, weights = self._learning.terms(losses, record.weighs, step)
         record.weights = weights * preferences
@@ -370,11 +368,12 @@ class Engine(nn.Module):
         record: Record,
         gradients: Mapping[str, Gradients],
         kept: Sequence[Tensor],
+        factor: Tensor | None = None,
     ) -> Verdict:
         """What becomes of the tasks' gradients at the boundary; called by it, in the backward pass."""
         return judged(
-            comparison, gradients, kept, blank=blank, record=record, reuse=self.reuse, balance=self._balance,
-            level=self.level,
+            comparison, gradients, kept, factor=factor, blank=blank, record=record, reuse=self.reuse,
+            balance=self._balance, level=self.level,
         )  # fmt: skip
 
     def _balance(self, gramian: Tensor, losses: Tensor, tasks: tuple[str, ...]) -> list[float]:

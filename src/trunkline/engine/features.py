@@ -10,7 +10,7 @@ from torch import Tensor
 from trunkline.balancers import index_like
 from trunkline.engine.distributed import num_ranks, sum_over_ranks
 from trunkline.engine.levels import Comparison, Gradients
-from trunkline.engine.products import add_at, gram, in_memory_order, room_on, side_by_side
+from trunkline.engine.products import add_at, add_products, gram, in_memory_order, nothing_yet, room_on, side_by_side
 from trunkline.gramian import known_pairs
 
 
@@ -28,11 +28,11 @@ class Features(Comparison):
         self, gradients: Sequence[Gradients], tasks: Sequence[int], kept: Sequence[Tensor], blank: Tensor
     ) -> Tensor:
         """A sum over rows, and so over ranks."""
-        gramian, shared = blank.clone(), blank.clone()
+        gramian, shared = nothing_yet(len(blank), blank), blank.clone()
         for column in zip(*gradients):
-            readers = [k for k, gradient in enumerate(column) if gradient is not None]
+            readers = [k for k, gradient in enumerate(column) if gradient is not None and gradient.numel()]
             if readers:
-                rows = _by_row([gradient for gradient in column if gradient is not None])
+                rows = _by_row([gradient for gradient in column if gradient is not None and gradient.numel()])
                 if kept:
                     add_at(gramian, readers, gram(rows, blank.dtype))
                 else:
@@ -43,7 +43,7 @@ class Features(Comparison):
             everybody = len(tasks) == labelled.shape[1]
             shared += known_pairs(labelled if everybody else labelled[:, index_like(tasks, blank)])
         if num_ranks() > 1:
-            gramian, shared = sum_over_ranks(torch.stack([gramian, shared]))
+            gramian, shared = sum_over_ranks(torch.stack([gramian, shared.to(gramian)]))
             gramian = gramian / num_ranks() ** 2
         return gramian.masked_fill(shared == 0, float("nan"))
 
@@ -55,10 +55,10 @@ def _by_row(gradients: Sequence[Tensor]) -> list[Tensor]:
 
 def _gram_and_labels(rows: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """`⟨gᵢ, gⱼ⟩ [T, T]`, and which rows have a gradient, `[B, T]` bool, from gradients `[B, n]`, seen once."""
-    gramian = rows[0].new_zeros(len(rows), len(rows), dtype=dtype)
+    gramian = nothing_yet(len(rows), rows[0])
     labelled = []
     for piece in side_by_side(rows, dtype, room=room_on(gramian.device)):
         flat = piece.flatten(1)
-        gramian.addmm_(flat, flat.T)
+        add_products(gramian, flat, flat)
         labelled.append((piece.amax(2) != 0) | (piece.amin(2) != 0))  # [T, rows]; several times faster than `any`
     return gramian, torch.cat(labelled, 1).T

@@ -14,7 +14,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from trunkline.engine.distributed import num_ranks, sum_over_ranks
 from trunkline.engine.levels import Comparison, Gradients
-from trunkline.engine.products import room_on, side_by_side
+from trunkline.engine.products import add_products, nothing_yet, room_on, side_by_side
 from trunkline.errors import ConfigError
 
 FORMS = 4  # times more room for forms: the products that make them are slow when narrow
@@ -77,7 +77,7 @@ class Last(Comparison):
         read = [c for c in range(len(self.called)) if any(task[c] is not None for task in deltas)]
         if num_ranks() == 1 and not read:
             raise ConfigError("level 'last': nothing that the tasks read depends on the layers given as last_shared")
-        gramian, zero = blank.clone(), blank.new_zeros(())
+        gramian, zero = nothing_yet(len(blank), blank), blank.new_zeros(())
         for layer in self.layers:
             own = [c for c in read if self.called[c] is layer]
             inputs = [kept[c].reshape(-1, layer.in_features).to(blank.dtype) for c in own]
@@ -109,24 +109,24 @@ def _has_few_rows(inputs: Tensor) -> bool:
 
 def _from_pairs(deltas: Sequence[Tensor], inputs: Tensor, has_bias: bool) -> Tensor:
     """`⟨δᵢ, a aᵀ δⱼ⟩`."""
-    gramian = inputs.new_zeros(len(deltas), len(deltas))
+    gramian = nothing_yet(len(deltas), inputs)
     pairs = inputs @ inputs.T + float(has_bias)
     room = room_on(inputs.device) // 4  # of this there are two, and so many rows lie far apart
     for piece in side_by_side(deltas, inputs.dtype, dim=1, room=room):  # [T, N, outs]
-        gramian.addmm_(piece.flatten(1), (pairs @ piece).flatten(1).T)
+        add_products(gramian, piece.flatten(1), (pairs @ piece).flatten(1))
     return gramian
 
 
 def _from_forms(deltas: Sequence[Tensor], inputs: Tensor, has_bias: bool) -> Tensor:
     """`δᵀa`, for some of the layer's outputs at a time."""
-    gramian = inputs.new_zeros(len(deltas), len(deltas))
+    gramian = nothing_yet(len(deltas), inputs)
     outs = max(1, FORMS * room_on(inputs.device) // (len(deltas) * inputs.shape[1]))  # the same on all ranks
     for pieces in zip(*(delta.split(outs, 1) for delta in deltas)):
         columns = torch.cat(pieces, 1).to(inputs.dtype)  # [N, T · outs]
         forms = [columns.T @ inputs, *([columns.sum(0).unsqueeze(1)] if has_bias else [])]  # [T · outs, in or 1]
         for form in forms:
             flat = sum_over_ranks(form).view(len(deltas), -1) / num_ranks()
-            gramian.addmm_(flat, flat.T)
+            add_products(gramian, flat, flat)
     return gramian
 
 

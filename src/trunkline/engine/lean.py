@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
@@ -16,6 +15,7 @@ from trunkline.engine.distributed import num_ranks, sum_over_ranks
 from trunkline.engine.graph import Graph, agreed_leaves, on_every_rank
 from trunkline.engine.levels import Comparison, Gradients
 from trunkline.engine.pieces import Column, layers_of, pieces_of, rows_of
+from trunkline.engine.products import add_at, add_products, nothing_yet
 from trunkline.engine.refusals import check_passable
 from trunkline.engine.walk import Walk
 
@@ -42,7 +42,7 @@ class Lean(Comparison):
         columns: Iterator[tuple[Tensor, Column | None]] = walk.columns()
         if num_ranks() > 1:
             columns = _in_order(columns, agreed_leaves(graph.leaves, self.shared))
-        gramian = blank.clone()
+        gramian = nothing_yet(len(blank), blank)
         for leaf, column in columns:
             gramian += products_by_pieces(leaf, column, blank)
             del column  # the walk goes on without it
@@ -62,7 +62,7 @@ def _in_order(
 
 def products_by_pieces(leaf: Tensor, column: Column | None, blank: Tensor) -> Tensor:
     """`⟨gᵢ, gⱼ⟩ [T, T]` of a parameter, averaged over ranks."""
-    gramian = torch.zeros_like(blank)
+    gramian = nothing_yet(len(blank), blank)
     is_alone, readers = num_ranks() == 1, column.readers if column else []
     if is_alone and not readers:
         return gramian
@@ -71,11 +71,13 @@ def products_by_pieces(leaf: Tensor, column: Column | None, blank: Tensor) -> Te
     for start, stop in pieces_of(leaf, len(blank)):
         found = column.rows(start, stop).to(blank.dtype) if column and readers else None
         if is_alone and found is not None:
-            gramian[index.unsqueeze(1), index] += found @ found.T
+            own = nothing_yet(len(readers), blank)
+            add_products(own, found, found)
+            add_at(gramian, readers, own)
             continue
         every = blank.new_zeros(len(blank), (stop - start) * width)
         if found is not None:
             every[index] = found
         every = sum_over_ranks(every) / num_ranks()
-        gramian += every @ every.T
+        add_products(gramian, every, every)
     return gramian

@@ -27,11 +27,6 @@ def precise(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def numbers_like(numbers: Sequence[float], like: Tensor) -> Tensor:
-    """A few numbers of the host where `like` is, in its precision, without waiting for the device."""
-    return torch.tensor(numbers, dtype=like.dtype).to(like.device, non_blocking=True)
-
-
 def weighted_sum(gradients: Gradients, weights: Sequence[float], dtype: torch.dtype) -> Tensor | None:
     """`Σ wₖ gₖ` over the tasks that have a gradient; `None` where none has."""
     read = [(g, w) for g, w in zip(gradients, weights, strict=True) if g is not None]

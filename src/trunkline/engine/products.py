@@ -1,7 +1,10 @@
 """Inner products of the tasks' gradients, in one pass over them.
 
 Gradients laid side by side as a matrix would be a second copy of all of them, written to and read from far memory. Here
-only pieces are laid side by side, as much as fits into the cache. Shape legend: `T` tasks.
+only pieces are laid side by side, as much as fits into the cache.
+
+A long sum in float32 is good to fewer digits than its terms, and balancers decide by the last of them. So short sums
+are taken in float32, and their sums in float64. Shape legend: `T` tasks.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from trunkline.balancers import index_like
 
 IN_CACHE = 2**18  # numbers
 IN_REACH = 2**23  # on a device to which every piece is one more thing to be told
+SHORT = 2**10  # numbers in a sum in float32
 
 
 def room_on(device: torch.device) -> int:
@@ -31,12 +35,29 @@ def side_by_side(tensors: Sequence[Tensor], dtype: torch.dtype, *, dim: int = 0,
         yield torch.stack(pieces).to(dtype)
 
 
+def nothing_yet(size: int, like: Tensor) -> Tensor:
+    """`[T, T]` zeros to add products to, in float64 where the device has it."""
+    return like.new_zeros(size, size, dtype=like.dtype if like.device.type == "mps" else torch.float64)
+
+
+def add_products(gramian: Tensor, left: Tensor, right: Tensor) -> None:
+    """`+ left @ rightᵀ`, both `[T, n]`."""
+    if left.device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
+        left, right = left.double(), right.double()  # else they would be rounded to ten bits
+    whole = left.shape[1] - left.shape[1] % SHORT
+    if whole:
+        short = [side[:, :whole].unflatten(1, (-1, SHORT)).transpose(0, 1) for side in (left, right)]  # [·, T, SHORT]
+        gramian += torch.bmm(short[0], short[1].mT).sum(0, dtype=gramian.dtype)
+    if whole < left.shape[1]:
+        gramian += left[:, whole:] @ right[:, whole:].T
+
+
 def gram(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """`⟨gᵢ, gⱼ⟩ [T, T]` of `T` tensors of one shape."""
-    gramian = tensors[0].new_zeros(len(tensors), len(tensors), dtype=dtype)
+    gramian = nothing_yet(len(tensors), tensors[0])
     flat = [tensor.flatten() for tensor in in_memory_order(tensors)]
     for piece in side_by_side(flat, dtype, room=room_on(gramian.device)):
-        gramian.addmm_(piece, piece.T)
+        add_products(gramian, piece, piece)
     return gramian
 
 

@@ -25,8 +25,7 @@ class Record:
         weights: of each task's loss, `[T']`; or by name, of each task's gradient in the shared part.
         compared: the tasks that had a gradient at the boundary.
         gramian: of those, NaN where a pair is unknown.
-        factor: on the way back, what the total's gradient was before it reached the losses: a loss scaler's scale, a
-            part's share of a step. No gradient is longer for it.
+        parts: in which the step goes through the network. Of each the total is so much smaller.
     """
 
     tasks: tuple[str, ...] = ()
@@ -35,11 +34,7 @@ class Record:
     weights: Tensor | Mapping[str, float] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
     gramian: Tensor | None = None
-    factor: Tensor | None = None
-
-    def see_factor(self, gradient: Tensor) -> None:
-        """A hook on the sum of the losses."""
-        self.factor = gradient
+    parts: int = 1
 
     def told(self, tasks: Sequence[str], like: Tensor) -> Tensor:
         """These tasks' losses, and which of their labels weigh anything, `[len(tasks), 2]` like `like`; no waiting.

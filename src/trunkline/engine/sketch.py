@@ -21,6 +21,7 @@ from trunkline.engine.distributed import num_ranks
 from trunkline.engine.graph import Graph, agreed_leaves, gradients_at
 from trunkline.engine.levels import Comparison, Gradients
 from trunkline.engine.measures import Measure, measures_of
+from trunkline.engine.products import nothing_yet
 from trunkline.engine.refusals import check_passable
 from trunkline.errors import ConfigError
 
@@ -93,7 +94,7 @@ class Sketched(Comparison):
         )
         for own in gradients:
             _one_pass(self.taps, measures, own)
-        gramian = blank.clone()
+        gramian = nothing_yet(len(blank), blank)
         for measure in measures:
             gramian += measure.gramian(blank)
         return gramian

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trunkline.balancers import index_like
+from trunkline.balancers import index_like, numbers_like
 from trunkline.engine.distributed import num_ranks, sum_counts, sum_over_ranks
-from trunkline.engine.levels import numbers_like, precise
+from trunkline.engine.levels import precise
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from trunkline.engine.distributed import num_ranks, sum_over_ranks
 from trunkline.engine.graph import Graph, agreed_leaves, alike, dense, gradients_at, is_needed_again
 from trunkline.engine.levels import Comparison, Gradients, weighted_sum
-from trunkline.engine.products import add_at, gram
+from trunkline.engine.products import add_at, add_products, gram, nothing_yet
 from trunkline.engine.refusals import check_passable
 
 Column = Sequence[Tensor | None]  # of one leaf: one gradient a task
@@ -53,7 +52,7 @@ class Trunk(Comparison):
         columns: list[Column] = [alike(column) for column in zip(*rows)]
         self._columns = columns if self.leaves else []
         found = dict(zip(leaves, columns))
-        gramian = blank.clone()
+        gramian = nothing_yet(len(blank), blank)
         for leaf in agreed_leaves(leaves, self.shared) if num_ranks() > 1 else leaves:
             gramian += products(leaf.numel(), found.get(leaf, ()), blank)
         return gramian
@@ -68,6 +67,7 @@ class Trunk(Comparison):
 
 def products(size: int, column: Column, blank: Tensor) -> Tensor:
     """`⟨gᵢ, gⱼ⟩ [T, T]` of gradients of `size` numbers, averaged over ranks."""
+    gramian = nothing_yet(len(blank), blank)
     readers = [k for k, gradient in enumerate(column) if gradient is not None]
     found = [dense(g) for g in column if g is not None]
     if num_ranks() > 1:
@@ -75,8 +75,8 @@ def products(size: int, column: Column, blank: Tensor) -> Tensor:
         for k, gradient in zip(readers, found):
             every[k] = gradient.flatten()
         every = sum_over_ranks(every) / num_ranks()
-        return every @ every.T
-    gramian = torch.zeros_like(blank)
+        add_products(gramian, every, every)
+        return gramian
     if found:
         add_at(gramian, readers, gram(found, blank.dtype))
     return gramian

@@ -33,6 +33,7 @@ def judged(
     gradients: Mapping[str, Gradients],
     kept: Sequence[Tensor],
     *,
+    factor: Tensor | None,
     blank: Tensor,
     record: Record,
     reuse: Reuse | None,
@@ -45,6 +46,7 @@ def judged(
         comparison: of this forward pass.
         gradients: by task, at the boundary.
         kept: what the comparison wanted kept.
+        factor: what the total was multiplied by on its way to the losses; `None`: nothing.
         blank: a zero, on the device and in the precision wanted.
         record: of this step.
         reuse: weights that serve several steps.
@@ -62,7 +64,9 @@ def judged(
     with torch.autocast(blank.device.type, enabled=False), explained(level):
         zeros = blank.new_zeros(len(tasks), len(tasks))
         gramian = comparison.gramian([gradients[task] for task in tasks], index, kept, zeros)
-        gramian = gramian if record.factor is None else gramian / record.factor.to(gramian) ** 2
+        if factor is not None:  # no gradient is longer for it
+            share = factor.to(gramian) / record.parts
+            gramian = gramian / share / share  # one after the other: the square may be too large a number
     together = torch.cat([gramian, record.told(tasks, gramian)], 1)
     together = together.to("cpu", torch.float64)  # the one wait for the device
     gramian, losses, weighs = together[:, :-2], together[:, -2], together[:, -1]

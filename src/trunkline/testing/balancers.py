@@ -75,8 +75,13 @@ def _check_weights(balancer: LossBalancer | GramianBalancer, names: Sequence[str
     some_zero = jacobian * (numbers % 2)
     usual = (jacobian, jacobian * 1e-15, jacobian * 0, same, (-1) ** numbers * same)
     for scaled in (*usual, nearly_opposed, unequal, some_zero, unequal.float().double(), jacobian[:, :2]):
-        weights = _weigh(balancer, torch.rand(len(names), generator=generator).double() + 0.1, scaled, names)
+        losses = torch.rand(len(names), generator=generator).double() + 0.1
+        weights = _weigh(balancer, losses, scaled, names)
         assert weights.shape == (len(names),) and bool(torch.isfinite(weights).all()), "weights are not finite"
+        if isinstance(balancer, GramianBalancer):  # one more part of the step, of products in float32
+            single = scaled.float()
+            weights = balancer.weigh(single @ single.T, names)
+            assert bool(torch.isfinite(weights).all()), "weights are not finite where products are float32"
 
 
 def _weigh(balancer: Any, losses: Tensor, jacobian: Tensor, names: Sequence[str]) -> Tensor:

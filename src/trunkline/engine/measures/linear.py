@@ -16,6 +16,7 @@ from trunkline.engine.graph import Use
 from trunkline.engine.levels import Gradients
 from trunkline.engine.measures.basis import basis, draw, half
 from trunkline.engine.measures.contract import Measure
+from trunkline.engine.products import add_at, add_products, nothing_yet
 
 
 def activation(use: Use) -> Tensor:
@@ -98,10 +99,9 @@ class ByRows(Measure):
         forms, self.forms = self.forms, []
         readers = [k for k, form in enumerate(forms) if form is not None]
         if not readers:
-            return torch.zeros_like(blank)
+            return nothing_yet(len(blank), blank)
         deltas = torch.stack([form for form in forms if form is not None])  # [T, N, out]
-        inner = deltas.flatten(1) @ (self._pairs @ deltas).flatten(1).T
-        gramian = torch.zeros_like(blank)
-        index = torch.tensor(readers, device=blank.device)
-        gramian[index.unsqueeze(1), index] = (inner + inner.T) / 2
+        inner, gramian = nothing_yet(len(readers), blank), nothing_yet(len(blank), blank)
+        add_products(inner, deltas.flatten(1), (self._pairs @ deltas).flatten(1))
+        add_at(gramian, readers, (inner + inner.T) / 2)
         return gramian
