@@ -373,3 +373,18 @@ def test_a_term_that_depends_on_other_losses_is_caught_by_the_contract():
 
     with pytest.raises(AssertionError, match="depends on the losses of others"):
         testing.check_balancer(Coupled())
+
+
+@pytest.mark.parametrize(("steps", "begins"), [(400, 10), (5000, 100), (20_000, 400)])
+def test_lengths_that_are_left_open_are_shares_of_the_run(steps, begins):
+    """So that no run is over before its method begins."""
+    stch, dwa, said = started(STCH()), started(DWA()), started(STCH(warmup=3, window=2))
+    for balancer in (stch, dwa, said):
+        balancer.expect_steps(steps)
+    assert (stch.begins, stch.looks) == (begins, max(10, steps // 200))
+    assert dwa.length == max(10, steps // 200)
+    assert (said.begins, said.looks) == (3, 2)
+    for _ in range(begins + stch.looks):
+        _, derivatives, _ = step(stch, LOSSES)
+        torch.testing.assert_close(derivatives, 1 / LOSSES)  # log-sum
+    assert not torch.allclose(step(stch, 2 * LOSSES.flip(0))[1], 1 / (2 * LOSSES.flip(0)))

@@ -61,6 +61,9 @@ class LossBalancer(nn.Module, ABC):
     def start(self, tasks: Sequence[str]) -> None:
         """Make whatever is kept per task; called once, with every task's name. Keeps nothing by default."""
 
+    def expect_steps(self, steps: int) -> None:
+        """Told before the first step, by a run that knows, how many it will take. Does not matter by default."""
+
     def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """Learn from a step's losses, before they are weighed: once a step. Learns nothing by default.
 

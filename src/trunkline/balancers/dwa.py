@@ -32,8 +32,8 @@ class DWA(LossBalancer):
 
     Args:
         temperature: evens the weights out; 2 in the paper.
-        window: steps over which losses are averaged. Balancers know no epochs, and a run may be shorter than one:
-            one epoch is `rows / batch size` steps.
+        window: steps over which losses are averaged. By default a two-hundredth of the run (the paper has 200 epochs),
+            10 steps at least; 100 where nobody says how long the run is.
     """
 
     blind: ClassVar[bool] = True
@@ -42,20 +42,25 @@ class DWA(LossBalancer):
     last: TaskState
     before_last: TaskState
 
-    def __init__(self, temperature: float = 2.0, *, window: int = 100) -> None:
+    def __init__(self, temperature: float = 2.0, *, window: int | None = None) -> None:
         super().__init__()
         self.temperature, self.window = temperature, window
 
     def start(self, tasks: Sequence[str]) -> None:
         """No window yet."""
-        check_options(self, "temperature", "window")
+        check_options(self, "temperature", *([] if self.window is None else ["window"]))
+        self.length = 100 if self.window is None else self.window
         self.count = StepCount()
         self.total, self.times = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
         self.last, self.before_last = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
 
+    def expect_steps(self, steps: int) -> None:
+        """A window that was left open is a share of the run."""
+        self.length = max(10, steps // 200) if self.window is None else self.window
+
     def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """Add to the window; when it was full, begin the next."""
-        if self.count.steps == self.window:
+        if self.count.steps == self.length:
             everyone = self.total.tasks
             self.before_last.set(everyone, self.last.values)
             self.last.set(everyone, self.total.values / self.times.values.clamp(min=1))

@@ -25,6 +25,10 @@ from trunkline.balancers.contract import LossBalancer, check_options
 from trunkline.balancers.state import StepCount, TaskState, numbers_like
 from trunkline.errors import ConfigError, check_names
 
+WARMUP, WINDOW = 4 / 200, 1 / 200  # of a run, as in the paper's code
+LEAST = 10  # steps
+UNKNOWN = 20_000  # steps of a run that does not say
+
 
 def smooth_maximum(objectives: Tensor, smoothness: float) -> Tensor:
     """`μ log Σ_t exp(f_t / μ)`, `[...]`, from objectives `[..., T]`: between the greatest and `μ log T` more."""
@@ -41,9 +45,10 @@ class STCH(LossBalancer):
 
     Args:
         smoothness: `μ`; the nearer to 0, the more the worst task has all the weight.
-        warmup: steps with log-sum alone; the paper's code has four epochs.
-        window: steps of log-sum after these, over which the nadir is averaged; the paper's code has one epoch. A task
-            that had no label in them has its first loss as nadir.
+        warmup: steps with log-sum alone. The paper's code has 4 of 200 epochs: by default as large a share of the run,
+            10 steps at least; 400 steps where nobody says how long the run is.
+        window: steps of log-sum after these, over which the nadir is averaged; the paper's code has one epoch, and the
+            default follows in the same way. A task that had no label in them has its first loss as nadir.
         ideals: lower bounds of losses by task; 0 where none is named.
         nadirs: of all tasks, where they are known, as losses above their ideals; they are not looked for then.
     """
@@ -57,8 +62,8 @@ class STCH(LossBalancer):
         self,
         smoothness: float = 1.0,
         *,
-        warmup: int = 400,
-        window: int = 100,
+        warmup: int | None = None,
+        window: int | None = None,
         ideals: Mapping[str, float] | None = None,
         nadirs: Mapping[str, float] | None = None,
     ) -> None:
@@ -67,24 +72,33 @@ class STCH(LossBalancer):
 
     def start(self, tasks: Sequence[str]) -> None:
         """No nadir but those that are known."""
-        check_options(self, "smoothness", "window")
+        check_options(self, "smoothness", *([] if self.window is None else ["window"]))
         check_names(self.ideals or (), tasks, "balancer.ideals")
         check_names(self.nadirs or (), tasks, "balancer.nadirs")
         if self.nadirs is not None:
             for task in tasks:
                 self._check_nadir(task, self.nadirs)
         self.count = StepCount()
+        self._plan(UNKNOWN)
         self.nadir_sums, self.nadir_times = TaskState(tasks, 0.0), TaskState(tasks, 0.0)
+
+    def expect_steps(self, steps: int) -> None:
+        """Lengths that were left open are shares of the run."""
+        self._plan(steps)
+
+    def _plan(self, steps: int) -> None:
+        self.begins = max(LEAST, round(WARMUP * steps)) if self.warmup is None else self.warmup
+        self.looks = max(LEAST, round(WINDOW * steps)) if self.window is None else self.window
 
     def observe(self, losses: Tensor, tasks: Sequence[str]) -> None:
         """Average the gaps of the window."""
         if self.nadirs is not None:
             return
         self.count.steps += 1
-        if self.count.steps <= self.warmup:
+        if self.count.steps <= self.begins:
             return
         times = self.nadir_times(tasks)
-        counts = (times == 0) | (self.count.steps <= self.warmup + self.window)
+        counts = (times == 0) | (self.count.steps <= self.begins + self.looks)
         gaps = self.gaps(losses, tasks).to(times)
         self.nadir_sums.set(tasks, self.nadir_sums(tasks) + torch.where(counts, gaps, 0.0))
         self.nadir_times.set(tasks, times + counts.to(times))
@@ -92,7 +106,7 @@ class STCH(LossBalancer):
     def weigh(self, losses: Tensor, tasks: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Log-sum, then the smooth maximum."""
         gaps = self.gaps(losses, tasks)
-        if self.nadirs is None and self.count.steps <= self.warmup + self.window:
+        if self.nadirs is None and self.count.steps <= self.begins + self.looks:
             return gaps.log(), 1 / gaps.detach()
         objectives = (gaps.detach() / self.depths(tasks).to(losses)).log()
         weights = len(tasks) * stch_weights(objectives, self.smoothness) / gaps.detach()

@@ -105,6 +105,11 @@ class Engine(nn.Module):
         self._record: Record | None = None
         self._pending: Record | None = None  # of a forward pass that has no losses yet
 
+    def expect_steps(self, steps: int) -> None:
+        """Tell the balancer how many steps there will be, before the first one: some plan by it (STCH's warm-up)."""
+        if isinstance(self.balancer, LossBalancer):
+            self.balancer.expect_steps(steps)
+
     def begin(
         self, counts: Mapping[str, int] | Sequence[int], size: int, whole: Whole | None = None
     ) -> tuple[str, ...]:

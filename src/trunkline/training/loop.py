@@ -60,6 +60,7 @@ def train(
     """
     fabric = launch(settings)
     seed_everything(settings.seed, workers=True, verbose=False)
+    engine.expect_steps(settings.steps)
     stepper = Stepper(fabric, network, engine, settings)
     useful = None if validation is None else validation.labelled().at_most(settings.validation_rows, settings.seed)
     judge = None if useful is None else Judge(fabric, network, useful, settings)
