@@ -139,3 +139,13 @@ def test_losses_that_went_through_split_are_refused():
     with pytest.raises(ConfigError, match="went through `split`"):
         engine.backward(losses, shared=net.shared())
     engine.total(losses).backward()  # nothing is lost
+
+
+@pytest.mark.parametrize("level", ["features", "trunk"])
+def test_a_parameter_above_and_below_the_features_is_refused(level):
+    """Its gradient from above would go down through the features as well."""
+    layer, x = nn.Linear(4, 4).double(), torch.randn(3, 4).double()
+    features = layer(x)
+    losses = {"a": (features @ layer.weight).sin().sum(), "b": features.square().sum()}
+    with pytest.raises(ConfigError, match="the loss of 'a' depends on a parameter of the shared part otherwise"):
+        Engine(Fixed(a=2.0), ["a", "b"], level=level).backward(losses, features=features)

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tests.engine.engine_oracles import Net, data
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from engine.engine_oracles import Net, data
 from trunkline.balancers import CATALOG, DWA, FAMO, RLW, Equal, FAMOLagged, GramianBalancer, LossBalancer, UPGrad
 from trunkline.balancers.famo import famo_weights
 from trunkline.engine import Engine, Whole

@@ -1,5 +1,8 @@
 """Inner products piece by piece, against one matrix product."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from tests.engine.engine_oracles import F64, assert_equal
@@ -97,3 +100,20 @@ def test_a_tap_without_numbers_takes_no_part():
     views = engine.split([x, x[:, :0]])
     engine.total({task: own[0].mean() + own[1].sum() for task, own in views.items()}).backward()
     assert engine.report()["cosines"]["a"]["b"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "rounds"),
+    [
+        ("pass", False),
+        ("torch.set_float32_matmul_precision('high')", True),
+        ("torch.backends.cuda.matmul.allow_tf32 = True", True),
+        ("torch.backends.cuda.matmul.fp32_precision = 'tf32'", True),
+        ("torch.backends.fp32_precision = 'tf32'", True),
+    ],
+)
+def test_it_is_known_whether_cuda_rounds_what_it_multiplies(setting, rounds):
+    """However the user has said so; PyTorch refuses to answer the old question where the new way was taken."""
+    asked = f"import torch; {setting}; from trunkline.engine.products import rounds_factors; print(rounds_factors())"
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == str(rounds)

@@ -68,3 +68,17 @@ def test_fsdp2(mesh, level):
     trunk = network()
     step(trunk(x), "features", shared=trunk.parameters())
     assert trunk[0].weight.grad is not None
+
+
+@pytest.mark.parametrize("level", DEEP)
+def test_complex_parameters(level):
+    weight = torch.randn(4, 4, dtype=torch.complex64, requires_grad=True)
+    with pytest.raises(ConfigError, match=r"complex parameters.*view_as_real"):
+        step((torch.randn(3, 4).to(weight) @ weight).abs(), level)
+
+
+@pytest.mark.parametrize("level", ["features", *DEEP])
+def test_complex_taps(level):
+    weight = torch.randn(4, 4, requires_grad=True)
+    with pytest.raises(ConfigError, match="complex taps"):
+        step(torch.fft.rfft(weight), level)

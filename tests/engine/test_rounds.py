@@ -10,8 +10,8 @@ import math
 
 import pytest
 import torch
+from tests.engine.engine_oracles import Fixed, Net, assert_equal, data, gradient, jacobian
 
-from engine.engine_oracles import Fixed, Net, assert_equal, data, gradient, jacobian
 from trunkline.engine import Engine, Level
 
 SOURCES = {"a": 0, "b": 0, "c": 1}  # two tasks have labels in the first source, one in the second

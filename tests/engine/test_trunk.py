@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from trunkline.balancers import UPGrad
 from trunkline.engine import Engine, Sketch
+from trunkline.engine.graph import is_transpose
 from trunkline.errors import ConfigError
 
 torch.set_num_threads(1)
@@ -114,6 +115,17 @@ def tied(parts, x):
     return F.linear(parts["l"](e(x)).tanh(), e.weight)
 
 
+def both_outputs(parts, x):
+    h = parts["a"](x)
+    return list(Twice.apply(3.0, h, torch.ones(4, dtype=F64), h.sin()))
+
+
+def spectrum(parts, x):
+    """Real parameters, one of which complex numbers are multiplied with."""
+    frequencies = torch.fft.rfft(parts["a"](x)) @ parts["b"].weight[:3].to(torch.complex128)
+    return torch.view_as_real(frequencies).tanh()
+
+
 def branches(parts, x):
     h = parts["a"](x).tanh()
     return [h, parts["b"](h) + h, parts["a"](h)]
@@ -126,6 +138,22 @@ TRUNKS = {
     "linear": (lambda: nn.Sequential(L(4, 6), nn.ReLU(), L(6, 3, bias=False)), ROWS),
     "linear on sequences": (lambda: nn.Sequential(L(4, 6), nn.GELU(), L(6, 3)), TOKENS),
     "a layer called twice": (lambda: Several(lambda p, x: p["a"](p["a"](x).tanh()), a=L(4, 4)), ROWS),
+    "taps from one node": (
+        lambda: Several(lambda p, x: list((p["b"](p["a"](x).tanh())).chunk(2, 1)), a=L(4, 5), b=L(5, 4)),
+        ROWS,
+    ),
+    "a tap twice": (lambda: Several(lambda p, x: [p["a"](x).tanh()] * 2, a=L(4, 3)), ROWS),
+    "both outputs of somebody's function": (lambda: Several(both_outputs, a=L(4, 4)), ROWS),
+    "complex numbers inside": (lambda: Several(spectrum, a=L(4, 4), b=L(4, 4)), ROWS),
+    "transposed in every way": (
+        lambda: Several(
+            lambda p, x: (x @ p["a"].weight.T).tanh() @ p["b"].weight.mT @ p["c"].weight.transpose(0, 1), 
+            a=L(4, 4), b=L(4, 4), c=L(4, 3),
+        ),
+        ROWS,
+    ),
+    "embedding of one entry": (lambda: nn.Embedding(5, 4), IDS[0, 1]),
+    "embedding of short integers": (lambda: nn.Embedding(5, 4), IDS.int()),
     "several taps, branches, reuse": (lambda: Several(branches, a=L(4, 4), b=L(4, 4)), ROWS),
     "embedding": (lambda: nn.Sequential(nn.Embedding(5, 4), L(4, 3)), IDS),
     "embedding with padding": (lambda: nn.Sequential(nn.Embedding(5, 4, padding_idx=2), L(4, 3)), IDS),
@@ -271,3 +299,24 @@ def test_a_compiled_trunk_at_levels_of_one_pass(level):
     engine.total(net.losses(engine.split(features), y)).backward()
     rows = jacobian(net.losses(dict.fromkeys("abc", net.features(x)), y).values(), net.shared())
     assert_equal(gradient(net.shared()), torch.tensor([2.0, 1.0, 1.0], dtype=F64) @ rows)
+
+
+@pytest.mark.parametrize("level", ["sketch", "trunk", "trunk-lean"])
+def test_two_engines_on_one_trunk(level):
+    """The first whose comparison runs does not free what the second needs."""
+    torch.manual_seed(0)
+    trunk, x = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double(), ROWS.double()
+    rows = jacobian(losses_of({t: [trunk(x)] for t in "abc"}).values(), list(trunk.parameters()))
+    features = trunk(x)
+    engines = [Engine(Fixed(**dict(zip("abc", w.tolist()))), list("abc"), level=level) for w in (W, W.flip(0))]
+    totals = [engine.total(losses_of({t: [v] for t, v in engine.split(features).items()})) for engine in engines]
+    sum(totals).backward()
+    assert_equal(gradient(trunk.parameters()), (W + W.flip(0)) @ rows, 1e-10)
+
+
+def test_transposes_of_matrices_are_seen_through():
+    weight = torch.randn(3, 4, requires_grad=True)
+    for transposed in (weight.t(), weight.T, weight.mT, weight.transpose(1, 0), weight.permute(-1, 0)):
+        assert is_transpose(transposed.grad_fn)
+    for other in (weight.permute(0, 1), weight.unsqueeze(0).mT, weight.reshape(4, 3)):
+        assert not is_transpose(other.grad_fn)

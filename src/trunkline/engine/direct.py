@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from trunkline.engine.graph import LEAF, alike, leaf_of, without_hooks
+from trunkline.engine.graph import LEAF, Graph, alike, leaf_of, without_hooks
 from trunkline.engine.levels import Comparison, Gradients, weighted_sum
 from trunkline.engine.products import nothing_yet
 from trunkline.engine.trunk import products
@@ -62,7 +62,8 @@ def pass_once(
         comparison: of their gradients there.
         weigh: `(gradients by task, kept) -> verdict`.
     """
-    found = gradients_by_task(losses, at)
+    below = () if isinstance(comparison, Given) else Graph([get_gradient_edge(tensor) for tensor in at]).leaves
+    found = gradients_by_task(losses, at, below)
     with torch.no_grad():
         verdict = weigh(found, comparison.kept)
     if verdict.combined is not None:
@@ -75,17 +76,28 @@ def pass_once(
     return torch.autograd.backward([tensor for tensor, _ in read], [total for _, total in read])
 
 
-def gradients_by_task(losses: Mapping[str, Tensor], at: Sequence[Tensor]) -> dict[str, Gradients]:
+def gradients_by_task(
+    losses: Mapping[str, Tensor], at: Sequence[Tensor], below: Collection[Tensor] = ()
+) -> dict[str, Gradients]:
     """Each loss's gradients at these tensors; what else a loss depends on gets its plain gradient, in `.grad`.
 
     Args:
         losses: by task, scalars.
         at: what the tasks share. Whatever lies below is left alone.
+        below: the leaves there.
+
+    Raises:
+        ConfigError: a loss depends on one of these otherwise, too: its gradient would be counted along both ways.
     """
     stops = {_key(get_gradient_edge(tensor)) for tensor in at}
     found: dict[str, Gradients] = {}
     for task, loss in losses.items():
         private = _leaves_above(loss, stops)
+        if not set(private).isdisjoint(below):
+            raise ConfigError(
+                f"backward(features=…): the loss of {task!r} depends on a parameter of the shared part otherwise than "
+                "through the features; `split` and `total` serve tied parameters"
+            )
         # The graph of what is shared is needed again; nobody else holds the rest when the losses are gone.
         with without_hooks([*at, *private]):
             gradients = torch.autograd.grad(loss, [*at, *private], retain_graph=True, allow_unused=True)

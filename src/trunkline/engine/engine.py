@@ -21,6 +21,7 @@ from trunkline.engine.last import CallRecorder, Last
 from trunkline.engine.lean import Lean
 from trunkline.engine.learning import Learning, Steps
 from trunkline.engine.levels import Comparison, Gradients, Level, precise
+from trunkline.engine.refusals import check_real
 from trunkline.engine.report import Record
 from trunkline.engine.reuse import Reuse
 from trunkline.engine.settings import (
@@ -326,6 +327,7 @@ class Engine(nn.Module):
         if not self._balances_gradients:
             self._anchor, _ = cross(Crossing((), lambda gradients, kept, factor: Verdict({})), shared)
             return dict.fromkeys(tasks, taps)
+        check_real(shared)
         comparison = self._comparison(shared, labelled)
         self._pending = Record()
         weigh = partial(self._weigh, comparison, _blank(shared), self._pending)

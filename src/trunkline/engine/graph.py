@@ -20,8 +20,7 @@ from trunkline.engine.levels import Gradients
 from trunkline.errors import ConfigError
 
 LEAF = "torch::autograd::AccumulateGrad"
-TRANSPOSE = "TBackward0"
-PASSING = (TRANSPOSE, "ToCopyBackward0")  # a parameter seen through these is still itself: `W.T`, a cast by autocast
+CAST = "ToCopyBackward0"  # by autocast, for one: a parameter seen through it is still itself
 
 
 AT_TAP = -1
@@ -79,10 +78,20 @@ class Graph:
         if node in self._tapped:
             yield Use(node, AT_TAP, is_transposed)
         for consumer, slot in self.consumers[node]:
-            if consumer.name() in PASSING:
-                yield from self._uses(consumer, is_transposed ^ (consumer.name() == TRANSPOSE))
+            if consumer.name() == CAST or is_transpose(consumer):
+                yield from self._uses(consumer, is_transposed ^ (consumer.name() != CAST))
             else:
                 yield Use(consumer, slot, is_transposed)
+
+
+def is_transpose(node: Any) -> bool:
+    """Of a matrix: `W.t()`, `W.T`, `W.mT`, `W.transpose(0, 1)`."""
+    name = node.name()
+    if name == "TBackward0" or name not in ("PermuteBackward0", "TransposeBackward0"):
+        return bool(name == "TBackward0")
+    is_matrix = len(node._input_metadata[0].shape) == 2
+    dims = node._saved_dims if name == "PermuteBackward0" else (node._saved_dim0, node._saved_dim1)
+    return is_matrix and (dims[0] % 2 != dims[1] % 2) and (name != "PermuteBackward0" or dims[0] % 2 == 1)
 
 
 def leaf_of(node: Any) -> Tensor:

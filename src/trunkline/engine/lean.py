@@ -5,7 +5,7 @@ Shape legend: `T` tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
@@ -22,6 +22,9 @@ from trunkline.engine.walk import Walk
 
 class Lean(Comparison):
     """The Gramian of `trunk` without copies of the parameters, but one pass more, with the weighted sum.
+
+    Hooks on activations count where they change the first task's gradient; one that leaves that alone and changes
+    another's is not seen.
 
     Args:
         taps: through which the tasks read.
@@ -41,7 +44,7 @@ class Lean(Comparison):
         walk = Walk(self.taps, [on_every_rank(self.taps, own) for own in gradients], layers_of(graph))
         columns: Iterator[tuple[Tensor, Column | None]] = walk.columns()
         if num_ranks() > 1:
-            columns = _in_order(columns, agreed_leaves(graph.leaves, self.shared))
+            columns = _in_order(columns, agreed_leaves(graph.leaves, self.shared), set(graph.leaves))
         gramian = nothing_yet(len(blank), blank)
         for leaf, column in columns:
             gramian += products_by_pieces(leaf, column, blank)
@@ -50,12 +53,12 @@ class Lean(Comparison):
 
 
 def _in_order(
-    columns: Iterable[tuple[Tensor, Column | None]], leaves: Sequence[Tensor]
+    columns: Iterable[tuple[Tensor, Column | None]], leaves: Sequence[Tensor], own: Collection[Tensor]
 ) -> Iterator[tuple[Tensor, Column | None]]:
     """One column for each leaf, `None` where this rank has none; what comes too early waits."""
     coming, early = iter(columns), dict[Tensor, Column | None]()
     for leaf in leaves:
-        while leaf not in early and (found := next(coming, None)) is not None:
+        while leaf in own and leaf not in early and (found := next(coming, None)) is not None:
             early[found[0]] = found[1]
         yield leaf, early.pop(leaf, None)
 

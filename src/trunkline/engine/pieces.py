@@ -107,7 +107,7 @@ class LookUp(Layer):
         entries = self.node._saved_indices.flatten()
         is_here = (entries >= start) & (entries < stop) & (entries != self.node._saved_padding_idx)
         places = torch.where(is_here, entries - start, stop - start)
-        flat = [precise(delta).flatten(0, -2) for delta in deltas]  # [N, D]
+        flat = [precise(delta).reshape(-1, delta.shape[-1]) for delta in deltas]  # [N, D]
         formed = flat[0].new_zeros(len(deltas), stop - start + 1, flat[0].shape[1])
         for row, delta in zip(formed, flat):
             row.index_add_(0, places, delta)

@@ -37,13 +37,21 @@ def side_by_side(tensors: Sequence[Tensor], dtype: torch.dtype, *, dim: int = 0,
 
 def nothing_yet(size: int, like: Tensor) -> Tensor:
     """`[T, T]` zeros to add products to, in float64 where the device has it."""
-    return like.new_zeros(size, size, dtype=like.dtype if like.device.type == "mps" else torch.float64)
+    return like.new_zeros(size, size, dtype=torch.float32 if like.device.type == "mps" else torch.float64)
+
+
+def rounds_factors() -> bool:
+    """Whether CUDA rounds what it multiplies to ten bits (TF32), as the user has it set, in the old way or the new."""
+    matmul = torch.backends.cuda.matmul
+    if hasattr(matmul, "fp32_precision"):  # since PyTorch 2.9, where the old question may be refused
+        return bool(matmul.fp32_precision == "tf32")
+    return torch.get_float32_matmul_precision() != "highest"
 
 
 def add_products(gramian: Tensor, left: Tensor, right: Tensor) -> None:
     """`+ left @ rightᵀ`, both `[T, n]`."""
-    if left.device.type == "cuda" and torch.get_float32_matmul_precision() != "highest":
-        left, right = left.double(), right.double()  # else they would be rounded to ten bits
+    if left.device.type == "cuda" and rounds_factors():
+        left, right = left.double(), right.double()
     whole = left.shape[1] - left.shape[1] % SHORT
     if whole:
         short = [side[:, :whole].unflatten(1, (-1, SHORT)).transpose(0, 1) for side in (left, right)]  # [·, T, SHORT]
@@ -63,6 +71,7 @@ def gram(tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
 
 def add_at(gramian: Tensor, places: Sequence[int], own: Tensor) -> None:
     """Add the products of some tasks where they stand among all."""
+    own = own.to(gramian.device)  # a network may lie on several
     if len(places) == len(gramian):
         gramian += own
     else:

@@ -31,6 +31,7 @@ _SHARDED = (
     "parameters that are sharded (FSDP2, DTensor) have no whole gradient in one process. Levels 'losses' and "
     "'features' work with them"
 )
+_COMPLEX = "complex parameters have no inner product that is real; keep them as pairs (`torch.view_as_real`)"
 _NODES = {
     "CheckpointFunctionBackward": (
         "a reentrant checkpoint runs a backward pass of its own, into `.grad`. Give `use_reentrant=False` to "
@@ -54,8 +55,20 @@ def check_passable(level: Level, graph: Graph, shared: Sequence[Tensor]) -> None
     reasons = [reason for node in graph.nodes if (reason := _NODES.get(node.name()))]
     if _any_sharded(graph.leaves) or _any_sharded(shared):
         reasons.append(_SHARDED)
+    if any(leaf.is_complex() for leaf in graph.leaves):
+        reasons.append(_COMPLEX)
     if reasons:
         raise ConfigError(f"level: {level!r} passes several times through the shared part: {reasons[0]}")
+
+
+def check_real(taps: Sequence[Tensor]) -> None:
+    """Gradients have real inner products.
+
+    Raises:
+        ConfigError: a tap is complex.
+    """
+    if any(tap.is_complex() for tap in taps):
+        raise ConfigError("split(): gradients of complex taps are not compared; give `torch.view_as_real(tap)`")
 
 
 def _any_sharded(tensors: Iterable[Tensor]) -> bool:

@@ -6,6 +6,7 @@ Shape legend: `T` tasks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from weakref import WeakSet
 
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
@@ -17,6 +18,8 @@ from trunkline.engine.products import add_at, add_products, gram, nothing_yet
 from trunkline.engine.refusals import check_passable
 
 Column = Sequence[Tensor | None]  # of one leaf: one gradient a task
+
+_OPEN: WeakSet[Trunk] = WeakSet()  # whose passes are still to come
 
 
 class Trunk(Comparison):
@@ -35,18 +38,25 @@ class Trunk(Comparison):
     def __init__(self, taps: Sequence[Tensor], shared: Sequence[Tensor], *, cuts: bool = True) -> None:
         self.taps = [get_gradient_edge(tap) for tap in taps]
         self.shared = shared
-        self._graph = Graph(self.taps)
-        check_passable("trunk", self._graph, shared)
-        self.leaves = tuple(self._graph.leaves) if cuts else ()
+        self._graph = self._checked_graph() if cuts else None  # else perhaps not needed in this step
+        self.leaves = () if self._graph is None else tuple(self._graph.leaves)
         self._columns: list[Column] = []
+        _OPEN.add(self)
+
+    def _checked_graph(self) -> Graph:
+        graph = Graph(self.taps)
+        check_passable("trunk", graph, self.shared)
+        return graph
 
     def gramian(
         self, gradients: Sequence[Gradients], tasks: Sequence[int], kept: Sequence[Tensor], blank: Tensor
     ) -> Tensor:
         """Linear forms, summed over ranks before products are taken."""
-        leaves = self._graph.leaves
+        graph = self._graph or self._checked_graph()
+        leaves = graph.leaves
+        _OPEN.discard(self)
         # Cut off, the graph is nobody else's to free.
-        keep = not self.leaves or is_needed_again(self._graph.nodes)
+        keep = not self.leaves or is_needed_again(graph.nodes) or any(other.passes(graph) for other in _OPEN)
         last = len(gradients) - 1
         rows = [gradients_at(self.taps, leaves, own, keep=keep or k < last) for k, own in enumerate(gradients)]
         columns: list[Column] = [alike(column) for column in zip(*rows)]
@@ -56,6 +66,11 @@ class Trunk(Comparison):
         for leaf in agreed_leaves(leaves, self.shared) if num_ranks() > 1 else leaves:
             gramian += products(leaf.numel(), found.get(leaf, ()), blank)
         return gramian
+
+    def passes(self, graph: Graph) -> bool:
+        """Whether passes that are still to come go through a part of this graph."""
+        own = self._graph or Graph(self.taps)
+        return not own.nodes.isdisjoint(graph.nodes)
 
     def combined(self, weights: Sequence[float]) -> Gradients | None:
         """`Σ wₖ gₖ` of each leaf; the tasks' gradients are given up."""

@@ -72,6 +72,7 @@ class Walk:
                     self._missing[below] -= 1
                     if self._missing[below] == 0:
                         self._push(below)
+        assert not any(self._missing.values()), "a part of the graph was not reached"
 
     def _run(self, node: Node, layer: Layer | None, arrived: dict[int, Row]) -> None:
         edges = [(slot, below, number) for slot, (below, number) in enumerate(node.next_functions) if below]
@@ -124,7 +125,8 @@ def _run_hooks(node: Node, arrived: dict[int, Row]) -> None:
 def _edges_into(starts: Sequence[Node]) -> dict[Node, int]:
     """How many edges lead into each node."""
     edges: dict[Node, int] = defaultdict(int)
-    waiting, seen = list(starts), set(starts)
+    seen = set(starts)  # two taps may be outputs of one node
+    waiting = list(seen)
     while waiting:
         for below, _ in waiting.pop().next_functions:
             if below is not None:

@@ -80,14 +80,14 @@ def _kind(use: Use) -> Kind:
 
 
 def _is_at_hand(node: Any) -> bool:
-    """What the parameter was multiplied with is dense, and can be read without running a checkpointed part again."""
+    """What the parameter was multiplied with is dense, real, and can be read without running a checkpoint again."""
     name = _READ[node.name()]
     raw = getattr(node, f"_raw_saved_{name}")
     is_packed = getattr(raw, "unpack_hook", None) is not None  # versions of PyTorch before 2.7 do not tell
     if is_packed and type(raw.data).__module__ == torch.utils.checkpoint.__name__:
         return False  # it would be unpacked once more than the pass allows
-    layout: torch.layout = getattr(node, f"_saved_{name}").layout
-    return layout == torch.strided
+    saved: Tensor = getattr(node, f"_saved_{name}")
+    return saved.layout == torch.strided and not saved.is_complex()
 
 
 def _agreed(kinds: Sequence[Kind | None]) -> list[Kind]:

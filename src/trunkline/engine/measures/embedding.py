@@ -56,6 +56,6 @@ class LookedUp(Measure):
 
 def _entries(node: Any) -> tuple[Tensor, Tensor]:
     """Which entry each place looked up, and whether it learns: padding does not."""
-    entries: Tensor = node._saved_indices.flatten()
+    entries: Tensor = node._saved_indices.flatten().long()
     padding: int = node._saved_padding_idx
     return entries, entries != padding if padding < 2**63 else torch.ones_like(entries, dtype=torch.bool)
