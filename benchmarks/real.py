@@ -92,10 +92,22 @@ def table_of(name: str, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> s
     return "\n".join(lines)
 
 
-def spread(values: Sequence[float]) -> str:
+def differences(name: str, results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """What each balancer gains over equal weights with the same seed: split, network and order of rows are the same."""
+    figures = {b: [FIGURES[name](one["test"]) for one in runs] for b, runs in results.items() if runs}
+    base = figures["equal"]
+    lines = [f"| {name}, less `equal` | {' | '.join(base[0])} |", "|---" * (len(base[0]) + 1) + "|"]
+    for balancer, own in figures.items():
+        if balancer != "equal":
+            gains = [[(a[c] or 0.0) - (b[c] or 0.0) for a, b in zip(own, base)] for c in base[0]]
+            lines.append(f"| {balancer} | {' | '.join(spread(values, '+') for values in gains)} |")
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
     """Mean ± standard deviation over seeds."""
-    deviation = f" ± {statistics.stdev(values):.4f}".replace("0.", ".") if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.4f}".replace("0.", ".") + deviation
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):{sign}.4f}{deviation}".replace("0.", ".")
 
 
 def main(arguments: Sequence[str] | None = None, show: Callable[[str], None] = print) -> None:
@@ -113,7 +125,7 @@ def main(arguments: Sequence[str] | None = None, show: Callable[[str], None] = p
         for seed in options.seeds:
             for balancer, own in results.items():
                 own.append(run_one(name, balancer, seed, table, options.out))
-        show(table_of(name, results) + "\n")
+        show(table_of(name, results) + "\n\n" + differences(name, results) + "\n")
 
 
 if __name__ == "__main__":
