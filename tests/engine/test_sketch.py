@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from benchmarks.memory import peak_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.engine_oracles import F64, Fixed, assert_equal, jacobian
@@ -23,6 +24,7 @@ from trunkline.engine.measures.linear import ByRows, Projected
 from trunkline.errors import ConfigError
 
 torch.set_num_threads(1)
+ROWS = 2048
 TASKS = list("abc")
 
 
@@ -250,3 +252,17 @@ def test_layers_of_sparse_inputs_are_exact(sparse, rows):
     weight = nn.Parameter(torch.randn(64, 8, dtype=F64))
     x = sparse(torch.randn(rows, 64, dtype=F64).relu())
     compared(lambda: [x @ weight], [weight])
+
+
+def test_no_gradient_of_an_activation_is_kept_where_the_pass_goes_on():
+    """What a step holds at once beyond its graph does not grow with the depth of the network."""
+
+    def held(depth):
+        torch.manual_seed(0)
+        trunk = nn.Sequential(*(part for _ in range(depth) for part in (nn.Linear(64, 64), nn.Tanh())))
+        engine = Engine(Fixed(a=2.0), ["a", "b"], level="sketch")
+        views = engine.split(trunk(torch.randn(ROWS, 64)))
+        total = engine.total({"a": views["a"].sin().sum(), "b": views["b"].square().sum()})
+        return peak_memory(lambda: total.backward())
+
+    assert held(16) - held(4) < 5 * ROWS * 64 * 4  # of 12 layers, with a quarter of an activation kept of each

@@ -70,6 +70,16 @@ class Graph:
         """What can be learned, each once."""
         return list(self.leaf_nodes)
 
+    def above(self, targets: Iterable[Node]) -> set[Node]:
+        """The nodes below which any of these lies."""
+        waiting, found = list(targets), set[Node]()
+        while waiting:
+            for consumer, _ in self.consumers.get(waiting.pop(), ()):
+                if consumer not in found:
+                    found.add(consumer)
+                    waiting.append(consumer)
+        return found
+
     def uses(self, leaf: Tensor) -> list[Use]:
         """Every operation that a leaf enters, and every tap that it is, seen through transposes and casts."""
         return list(self._uses(self.leaf_nodes[leaf], False))

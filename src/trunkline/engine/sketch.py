@@ -10,12 +10,13 @@ Shape legend: `T` tasks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from trunkline.engine.distributed import num_ranks
 from trunkline.engine.graph import Graph, agreed_leaves, gradients_at
@@ -92,17 +93,63 @@ class Sketched(Comparison):
         measures = measures_of(
             leaves, graph, columns=self.sketch.columns, generator=self.sketch.draws(), blank=blank.new_zeros(())
         )
-        for own in gradients:
-            _one_pass(self.taps, measures, own)
+        with Passes(self.taps, graph, measures) as passes:
+            for own in gradients:
+                passes.run(own)
         gramian = nothing_yet(len(blank), blank)
         for measure in measures:
             gramian += measure.gramian(blank)
         return gramian
 
 
-def _one_pass(taps: Sequence[GradientEdge], measures: Sequence[Measure], own: Gradients) -> None:
-    """One task's gradients go down, and each measure takes its part."""
-    edges = [edge for measure in measures for edge in measure.edges]
-    found = iter(gradients_at(taps, edges, own))
-    for measure in measures:
-        measure.take([next(found) for _ in measure.edges])
+class Passes:
+    """One task's gradients after the other go down, and each measure takes its part.
+
+    Asked for all of them at the end, autograd would keep the gradients of all activations. So where a pass goes on
+    below an operation, its measure looks at the gradient on the way, and it is gone again; only at the lower ends must
+    the pass bring it.
+
+    Args:
+        taps: where passes start.
+        graph: below them.
+        measures: of its parameters.
+    """
+
+    def __init__(self, taps: Sequence[GradientEdge], graph: Graph, measures: Sequence[Measure]) -> None:
+        self.taps = taps
+        inner = graph.above(_nodes([edge for measure in measures for edge in measure.edges], graph))
+        single = {m: m.edges[0] for m in measures if len(m.edges) == 1}
+        self.on_the_way = {m: e for m, e in single.items() if isinstance(e, GradientEdge) and e.node in inner}
+        self.at_the_end = [m for m in measures if m not in self.on_the_way]
+        self._waiting: set[Measure] = set()
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Passes:
+        for measure, edge in self.on_the_way.items():
+            node: Any = edge.node
+            self._handles.append(node.register_prehook(partial(self._show, measure, edge.output_nr)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def run(self, own: Gradients) -> None:
+        """The next task's, one gradient a tap."""
+        self._waiting = set(self.on_the_way)
+        found = iter(gradients_at(self.taps, [edge for m in self.at_the_end for edge in m.edges], own))
+        for measure in self.at_the_end:
+            measure.take([next(found) for _ in measure.edges])
+        for measure in self._waiting:
+            measure.take([None])  # no gradient came by
+
+    def _show(self, measure: Measure, output: int, gradients: Gradients) -> None:
+        if measure in self._waiting:
+            self._waiting.remove(measure)
+            measure.take([gradients[output]])
+
+
+def _nodes(edges: Sequence[GradientEdge | Tensor], graph: Graph) -> list[Node]:
+    """Where they stand; a leaf that only other ranks use stands nowhere."""
+    found = [graph.leaf_nodes.get(edge) if isinstance(edge, Tensor) else edge.node for edge in edges]
+    return [node for node in found if node is not None]
