@@ -20,7 +20,7 @@ import numpy as np
 from torch import Tensor
 
 from trunkline.balancers.contract import GramianBalancer
-from trunkline.balancers.units import Array, as_units, as_weights
+from trunkline.balancers.units import Array, are_independent, as_units, as_weights
 from trunkline.errors import ConfigError, suggest
 
 Scale = Literal["min", "rmse", "median"]
@@ -34,11 +34,18 @@ def _lower_median(values: Array) -> np.float64:
 SCALES: dict[str, Callable[[Array], np.float64]] = {"min": np.min, "rmse": np.mean, "median": _lower_median}
 
 
+ALIKE = 1e4  # ratio of norms up to which eigenvalues of the Gramian are good to eight digits
+
+
 def aligned_mtl_weights(gramian: Tensor, *, scale: Scale = "min") -> Tensor:
     """Weights `[T]` of the mean of the aligned gradients, from `gramian [T, T]`; the plain mean where all are zero."""
     units = as_units(gramian)
     if not len(units.active):
         return gramian.new_full((units.size,), 1 / units.size)
+    if are_independent(units) and units.norms.max() < ALIKE * units.norms.min():
+        values, vectors = np.linalg.eigh(units.cosines * units.norms * units.norms[:, None])
+        weights = vectors @ (vectors.sum(0) * np.sqrt(SCALES[scale](values) / values)) / units.size
+        return as_weights(units.spread(weights), gramian)
     values, vectors = np.linalg.eigh(units.cosines)
     kept = values > units.noise * values.max()
     rows = units.norms[:, None] * vectors[:, kept] * np.sqrt(values[kept])  # [A, R], whose Gramian is that of rank R

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from trunkline.balancers.contract import GramianBalancer
 from trunkline.balancers.least_squares import nnls
-from trunkline.balancers.units import Array, as_array, as_units, as_weights, strictly_convex
+from trunkline.balancers.units import TOLERANCE, Array, as_array, as_units, as_weights, strictly_convex
 from trunkline.errors import ConfigError
 
 STEPS = 50
@@ -74,13 +74,20 @@ def _worst_off(system: Array, gains: Array, inverse: Array, harmless: Array) -> 
             nu = (nu + last) / 2
             z = nnls(system, nu * inverse - gains)
             continue
-        p, q = np.linalg.solve(system[np.ix_(free, free)], np.stack([inverse[free], gains[free]], 1)).T  # z = ν p - q
-        a, b, e = inverse[free] @ p, inverse[free] @ q, gains[free] @ q  # ‖û‖² = a ν² - 2 b ν + e
+        own = free.nonzero()[0]
+        sides = np.array([inverse[own], gains[own]])
+        p, q = np.linalg.solve(system[own[:, None], own], sides.T).T  # z = ν p - q
+        (a, b), (_, e) = (sides @ np.array([p, q]).T).tolist()  # ‖û‖² = a ν² - 2 b ν + e
         square = z @ system @ z
         root = b**2 - a * (e - 1.0)
         newton = nu + (1.0 - math.sqrt(square)) * math.sqrt(square) / (a * nu - b)
-        last, nu = nu, (b + math.sqrt(root)) / a if root > 0 and step < STEPS // 2 else newton
-        z = nnls(system, nu * inverse - gains, free)
+        is_closed = root > 0 and step < STEPS // 2
+        last, nu = nu, (b + math.sqrt(root)) / a if is_closed else newton
+        target, z = nu * inverse - gains, np.zeros_like(gains)
+        z[own] = nu * p - q
+        if is_closed and z.min() >= 0.0 and (target - system @ z)[~free].max(initial=0.0) <= TOLERANCE:
+            break  # the same tasks, and the length that was asked for
+        z = nnls(system, target, free)
         if ((z > 0) == free).all() and abs(nu - last) <= 1e-12 * (abs(nu) + 1.0):
             break
     return harmless if a * STATIONARY > 1.0 and nu >= 0 else z

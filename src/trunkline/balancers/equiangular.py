@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trunkline.balancers.units import Array, Units
-
-INDEPENDENT = 1e4  # times the noise: a squared distance of a unit gradient from the span of others
+from trunkline.balancers.units import Array, Units, are_independent
 
 
 def equiangular(units: Units) -> Array:
@@ -16,11 +14,8 @@ def equiangular(units: Units) -> Array:
         (_, cosine), _ = cosines.tolist()
         return np.full(2, 1.0 / (1.0 + cosine) if 1.0 + cosine > units.noise else 0.0)
     ones = np.ones(len(cosines))
-    try:
-        if np.linalg.cholesky(cosines).diagonal().min(initial=1.0) ** 2 > INDEPENDENT * units.noise:
-            return np.linalg.solve(cosines, ones).astype(np.float64, copy=False)
-    except np.linalg.LinAlgError:
-        pass
+    if are_independent(units):
+        return np.linalg.solve(cosines, ones).astype(np.float64, copy=False)
     values, vectors = np.linalg.eigh(cosines)
     kept = values > units.noise * values.max()
     shortest: Array = vectors[:, kept] @ (vectors[:, kept].sum(0) / values[kept])

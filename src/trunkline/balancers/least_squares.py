@@ -91,7 +91,7 @@ def _solve_batch(systems: Array, targets: Array, free: Mask) -> Array:
 
 def _solve_one(system: Array, targets: Array, free: Mask) -> Array:
     solutions, own = np.zeros_like(targets), np.flatnonzero(free[0])
-    solutions[0, own] = np.linalg.solve(system[np.ix_(own, own)], targets[0, own])
+    solutions[0, own] = np.linalg.solve(system[own[:, None], own], targets[0, own])
     return solutions
 
 
@@ -117,7 +117,8 @@ def lawson_hanson(system: Array, target: Array) -> Array:
 def _descend(system: Array, target: Array, solution: Array, free: Mask) -> None:
     """Move `solution` to the minimum over the `free` variables, fixing at 0 those that would become negative."""
     while free.any():
-        goal = np.linalg.solve(system[np.ix_(free, free)], target[free])
+        own = free.nonzero()[0]
+        goal = np.linalg.solve(system[own[:, None], own], target[free])
         if (goal > 0).all():
             solution[free] = goal
             return

@@ -18,6 +18,7 @@ from torch import Tensor
 
 Array = NDArray[np.float64]
 
+INDEPENDENT = 1e4  # times the noise: a squared distance of a unit gradient from the span of others
 TOLERANCE = 1e-12  # in units of cosines; float64 products of unit vectors are good to about 1e-15
 
 
@@ -87,6 +88,15 @@ def as_units(gramian: Tensor) -> Units:
 def rounding_of(gramian: Tensor) -> float:
     """What its cosines are good to, beyond float64."""
     return 0.0 if gramian.dtype == torch.float64 else 8 * torch.finfo(gramian.dtype).eps
+
+
+def are_independent(units: Units) -> bool:
+    """Whether every unit gradient is away from the span of those before it, by far more than rounding."""
+    try:
+        pivots = np.linalg.cholesky(units.cosines).diagonal()
+    except np.linalg.LinAlgError:
+        return False
+    return bool(pivots.min(initial=1.0) ** 2 > INDEPENDENT * units.noise)
 
 
 def strictly_convex(units: Units) -> Array:
