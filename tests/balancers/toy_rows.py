@@ -120,7 +120,7 @@ ROWS = [
     # equal length, and is FairGrad 1 in direction.
     Row("Nash-MTL", "nash_mtl", of("nash_mtl"),
         (-2.90, 0, 2.92, -3.28, 4.89), (14.5, 8, 15, 7, 6.5), (-2.93, 0, 2.93, -3.27, 4.87), ours=True),
-    # The script ended at -2.06, -.27, X, -3.69, 4.69, TorchJD 0.18 at -2.20, 0, X, -3.70, 5.02 (clipped: -3.11, 0, 2.79,
+    # The script ended at -2.06, -.27, X, -3.69, 4.69, TorchJD at -2.20, 0, X, -3.70, 5.02 (clipped: -3.11, 0, 2.79,
     # -3.57, 5.02): the third start passes a valley. With two tasks ConFIG has the direction of IMTL-G.
     Row("ConFIG", "config", of("config"),
         (-1.66, 0, 3.57, -3.70, 5.02), (40, 16, 43, 15, 10.5), (-3.11, 0, 2.79, -3.57, 5.02), ours=True, valleys=0.5),
