@@ -24,8 +24,6 @@ CATALOG: dict[str, type[Task]] = {
 }
 
 __all__ = [
-    "CATALOG", "Binary", "Boxes", "Category", "Head", "Labels", "Mask", "Number", "Ordinal", "Tags", "Task", "Text",
-]
     "CATALOG",
     "Binary",
     "Boxes",
