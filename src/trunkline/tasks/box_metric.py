@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from trunkline.tasks.contract import Scores, Target
 from trunkline.tasks.extras import extra
+from trunkline.tasks.unseen import class_number
 
 MOST = 100  # boxes a picture
 LOOKED_AT = 1000  # of a picture's scores, the highest
@@ -53,6 +54,15 @@ def pick(output: Tensor, floor: float) -> Found:
     boxes, classes, scores = boxes[some], classes[some], scores[some]
     kept = ops.batched_nms(boxes, scores, classes, SAME)[:MOST]
     return Found(boxes[kept], classes[kept], scores[kept])
+
+
+def as_found(entries: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Found:
+    """Boxes as `decode` or a cell gives them, in their order; a label has no score, and is sure."""
+    return Found(
+        torch.tensor([entry["box"] for entry in entries], dtype=torch.float32).view(-1, 4),
+        torch.tensor([class_number(entry["label"], classes) for entry in entries], dtype=torch.long),
+        torch.tensor([entry.get("score", 1.0) for entry in entries], dtype=torch.float32),
+    )
 
 
 class BoxMetric(torchmetrics.Metric):
