@@ -67,6 +67,11 @@ def grid_view(rows: int) -> Tokens:
     return Tokens(torch.randn(rows, 16, testing.WIDTH), torch.ones(rows, 16, dtype=torch.bool), (span,))
 
 
+def pyramid_view(rows: int) -> Tokens:
+    spans = (Span("photo", 0, 16, "grid", (4, 4), (4.0, 4.0)), Span("photo", 16, 20, "grid", (2, 2), (8.0, 8.0)))
+    return Tokens(torch.randn(rows, 20, testing.WIDTH), torch.ones(rows, 20, dtype=torch.bool), spans)
+
+
 def words_view(rows: int, length: int) -> Tokens:
     span = Span("note", 0, length, "words", (length,))
     return Tokens(torch.randn(rows, length, testing.WIDTH), torch.ones(rows, length, dtype=torch.bool), (span,))
@@ -76,6 +81,8 @@ def task_case(name: str) -> tuple[list[Any], Any, list[Any] | None]:
     """Cells, what the head reads, contexts."""
     rng = np.random.default_rng(0)
     words = [WordsContext(("a", "b"), ((0, 1), (1, 3)))] * 4
+    square = {"box": [2, 3, 9.5, 11], "label": "cat"}
+    boxes = [[square], "[]", [square, {"box": [0, 0, 16, 4], "label": 3}], [square]]
     masks = [rng.integers(0, 3, (16, 16)).astype(np.uint8) for _ in range(4)]
     cases: dict[str, tuple[list[Any], Any, list[Any] | None]] = {
         "category": (["a", "b", "a", "c"], rows_view(4), None),
@@ -84,6 +91,7 @@ def task_case(name: str) -> tuple[list[Any], Any, list[Any] | None]:
         "number": ([1, 2.5, "3", -1], rows_view(4), None),
         "ordinal": ([1, "3", 2, 3], rows_view(4), None),
         "mask": (masks, grid_view(4), [GridContext((16, 16), (0, 0, 16, 16), (16, 16))] * 4),
+        "boxes": (boxes, pyramid_view(4), [GridContext((16, 16), (0, 0, 16, 16), (16, 16))] * 4),
         "tags": (["B-x O", "O O", ["O", "B-x"], "B-x I-x"], words_view(4, 3), words),
         "text": (["rot", "blau", "rot rot", "gruen"], words_view(4, 3), None),
     }

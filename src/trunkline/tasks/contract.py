@@ -90,7 +90,7 @@ class Task(ABC):
         unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
     """
 
-    reads: ClassVar[Literal["row", "grid", "time", "words", "nodes", "tokens"]] = "row"
+    reads: ClassVar[Literal["row", "grid", "pyramid", "time", "words", "nodes", "tokens"]] = "row"
     primary: ClassVar[str]
     best: ClassVar[float] = 1.0
     lower_is_better: ClassVar[frozenset[str]] = frozenset(ERRORS)
