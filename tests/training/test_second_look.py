@@ -45,7 +45,7 @@ def test_where_nothing_is_learned_the_second_look_sees_no_progress(tmp_path: Pat
     for _ in range(3):
         stepper.step(step, 0.0)
     assert balancer.logits.times.values.max() == 3
-    assert balancer.first.values.abs().max() < 1e-6
+    assert balancer.logits.first.values.abs().max() < 1e-6
 
 
 def test_a_look_moves_no_random_number_and_no_statistic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
