@@ -44,8 +44,8 @@ def test_where_nothing_is_learned_the_second_look_sees_no_progress(tmp_path: Pat
     stepper, balancer, step = make(tmp_path, parts)
     for _ in range(3):
         stepper.step(step, 0.0)
-    assert balancer.times.values.max() == 3
-    assert balancer.first.values.abs().max() < 1e-6
+    assert balancer.logits.times.values.max() == 3
+    assert balancer.logits.first.values.abs().max() < 1e-6
 
 
 def test_a_look_moves_no_random_number_and_no_statistic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +75,6 @@ def test_a_step_without_labels_is_taken_and_the_next_one_learns(tmp_path: Path) 
         counts=(0,) * len(batch.counts),
     )
     stepper.step([nothing], 1.0)
-    assert balancer.times.values.max() == 0
+    assert balancer.logits.times.values.max() == 0
     stepper.step([batch], 1.0)
-    assert balancer.times.values.max() == 1
+    assert balancer.logits.times.values.max() == 1
