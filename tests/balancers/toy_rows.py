@@ -123,7 +123,7 @@ ROWS = [
     # The script ended at -2.06, -.27, X, -3.69, 4.69, TorchJD at -2.20, 0, X, -3.70, 5.02 (clipped: -3.11, 0, 2.79,
     # -3.57, 5.02): the third start passes a valley. With two tasks ConFIG has the direction of IMTL-G.
     Row("ConFIG", "config", of("config"),
-        (-1.66, 0, 3.57, -3.70, 5.02), (40, 16, 43, 15, 10.5), (-3.11, 0, 2.79, -3.57, 5.02), ours=True, valleys=0.5),
+        (-2.05, 0, X, -3.70, 5.02), (41.5, 16, X, 15, 10.5), (-3.11, 0, 2.79, -3.57, 5.02), ours=True, valleys=0.5),
     Row("FairGrad 1", "fairgrad", of("fairgrad", alpha=1.0),
         (-2.90, 0, 2.91, -3.27, 4.90), (15, 8, 15, 7, 7), (-2.92, 0, 2.92, -3.27, 4.88)),
     Row("FairGrad 2", "fairgrad", of("fairgrad", alpha=2.0),

@@ -52,7 +52,7 @@ def pass_once(
     losses: Mapping[str, Tensor],
     at: Sequence[Tensor],
     comparison: Comparison,
-    weigh: Callable[[Mapping[str, Gradients], Sequence[Tensor]], Verdict],
+    weigh: Callable[[Mapping[str, Gradients], Sequence[Tensor], None], Verdict],
 ) -> None:
     """Take every task's gradients, weigh them, and hand their sum to what is shared.
 
@@ -60,12 +60,12 @@ def pass_once(
         losses: by task, scalars.
         at: what the tasks share.
         comparison: of their gradients there.
-        weigh: `(gradients by task, kept) -> verdict`.
+        weigh: `(gradients by task, kept, factor) -> verdict`; of losses that stand there is no factor.
     """
     below = () if isinstance(comparison, Given) else Graph([get_gradient_edge(tensor) for tensor in at]).leaves
     found = gradients_by_task(losses, at, below)
     with torch.no_grad():
-        verdict = weigh(found, comparison.kept)
+        verdict = weigh(found, comparison.kept, None)
     if verdict.combined is not None:
         return add_to_gradients(comparison.leaves, verdict.combined)
     ordered = [verdict.weights[task] for task in found]

@@ -6,7 +6,6 @@ Shape legend: `T'` tasks present in a step, `B` rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, overload
 
 import torch
@@ -16,11 +15,9 @@ from trunkline.balancers import Balancer, GramianBalancer, LossBalancer, numbers
 from trunkline.engine.boundary import Crossing, cross
 from trunkline.engine.direct import Given, balanced_tensors, pass_once
 from trunkline.engine.distributed import num_ranks
-from trunkline.engine.features import Features
-from trunkline.engine.last import CallRecorder, Last
-from trunkline.engine.lean import Lean
+from trunkline.engine.last import CallRecorder
 from trunkline.engine.learning import Learning, Steps
-from trunkline.engine.levels import Comparison, Gradients, Level, precise
+from trunkline.engine.levels import Level
 from trunkline.engine.refusals import check_real
 from trunkline.engine.report import Record
 from trunkline.engine.reuse import Reuse
@@ -31,10 +28,10 @@ from trunkline.engine.settings import (
     checked_rates,
     mean_one,
 )
-from trunkline.engine.sketch import Sketch, Sketched
-from trunkline.engine.step import Step, Whole
-from trunkline.engine.trunk import Trunk
-from trunkline.engine.verdict import Verdict, judged
+from trunkline.engine.sketch import Sketch
+from trunkline.engine.step import Step, Whole, as_sums, check_scalars
+from trunkline.engine.verdict import Verdict
+from trunkline.engine.weighing import Weighing
 from trunkline.errors import ConfigError, check_names
 
 
@@ -99,8 +96,11 @@ class Engine(nn.Module):
         self._learning = Learning(balancer, self._steps) if isinstance(balancer, LossBalancer) else None
         self.sketch = (sketch or Sketch()) if self.level == "sketch" else None
         self.reuse = Reuse(every) if checked_every(every, self.level) > 1 else None
-        self._shared = tuple(shared)
         self._recorder = CallRecorder(last_shared if self.level == "last" else ())
+        held = self._recorder, tuple(shared), self.sketch, self.reuse
+        self._weighing: Weighing | None = None
+        if isinstance(balancer, GramianBalancer):
+            self._weighing = Weighing(balancer, self.preferences, self._steps, self.level, *held)
         self._step: Step | None = None
         self._anchor: Tensor | None = None
         self._record: Record | None = None
@@ -206,10 +206,7 @@ class Engine(nn.Module):
             ValueError: a task is unknown, none has a loss, a loss is not a scalar, or `begin` is missing though some
                 task is divided by its expected weight.
         """
-        check_names(losses, self.tasks)
-        if any(loss.dim() > 0 for loss in losses.values()):
-            shapes = {task: tuple(loss.shape) for task, loss in losses.items()}
-            raise ValueError(f"losses must be scalars, got shapes {shapes}")
+        check_scalars(losses, self.tasks)
         if self._step is None:
             if self.rates:
                 raise ValueError("rates are given, so begin(counts, size) must be called before each step")
@@ -219,8 +216,7 @@ class Engine(nn.Module):
         if not present:
             raise ValueError("no task has a loss in this step")
         nothing = torch.zeros(()) if self._anchor is None else self._anchor.detach()
-        sums = torch.stack([precise(losses.get(task, nothing)) for task in present])
-        return self.combine(sums, numbers_like([float(task in losses) for task in present], sums), present)
+        return self.combine(*as_sums(losses, present, nothing), present)
 
     @property
     def needs_losses_after_step(self) -> bool:
@@ -257,10 +253,8 @@ class Engine(nn.Module):
                 self._learning.forget()
             return
         check_names(losses, self.tasks)
-        device = next((loss.device for loss in losses.values()), None)
-        nothing = torch.zeros((), device=device)
-        sums = torch.stack([precise(losses[task].detach()) if task in losses else nothing for task in self.tasks])
-        self.combine_after_step(sums, numbers_like([float(task in losses) for task in self.tasks], sums))
+        nothing = torch.zeros((), device=next((loss.device for loss in losses.values()), None))
+        self.combine_after_step(*as_sums({t: loss.detach() for t, loss in losses.items()}, self.tasks, nothing))
 
     def backward(
         self,
@@ -287,14 +281,14 @@ class Engine(nn.Module):
             raise ConfigError("backward(): these losses went through `split`, which balances in `total(…).backward()`")
         named = dict(losses) if isinstance(losses, Mapping) else dict(zip(self.tasks, losses, strict=True))
         total = self.total(named)
-        if not self._balances_gradients:
+        if self._weighing is None:
             total.backward()
             return
         at = balanced_tensors(features, shared)
         checked_direct(self.level, self.rates, features is None, at)
-        comparison = Given(at) if features is None else self._comparison(at, None)
+        comparison = Given(at) if features is None else self._weighing.comparison(at, None)
         assert self._record is not None
-        pass_once(named, at, comparison, partial(self._weigh, comparison, _blank(at), self._record))
+        pass_once(named, at, comparison, self._weighing.of(comparison, at, self._record))
 
     def report(self) -> dict[str, Any]:
         """What the last step did, for the log: to be called after `backward`. Only this waits for the device.
@@ -322,38 +316,19 @@ class Engine(nn.Module):
     ) -> dict[str, tuple[Tensor, ...]]:
         # What depends on no shared parameter needs no boundary, and must not count in the Gramian.
         shared = [tap for tap in taps if tap.requires_grad] if torch.is_grad_enabled() else []
-        if not shared or not (self._balances_gradients or num_ranks() > 1):
+        if not shared or (self._weighing is None and num_ranks() == 1):
             return dict.fromkeys(tasks, taps)
-        if not self._balances_gradients:
+        if self._weighing is None:
             self._anchor, _ = cross(Crossing((), lambda gradients, kept, factor: Verdict({})), shared)
             return dict.fromkeys(tasks, taps)
         check_real(shared)
-        comparison = self._comparison(shared, labelled)
+        comparison = self._weighing.comparison(shared, labelled)
         self._pending = Record()
-        weigh = partial(self._weigh, comparison, _blank(shared), self._pending)
+        weigh = self._weighing.of(comparison, shared, self._pending)
         crossed = [tap.detach() for tap in shared] if comparison.leaves else shared
         self._anchor, copies = cross(Crossing(tasks, weigh, comparison.kept, comparison.leaves), crossed)
         own = {task: iter(its) for task, its in copies.items()}
         return {task: tuple(next(own[task]) if tap.requires_grad else tap for tap in taps) for task in tasks}
-
-    @property
-    def _balances_gradients(self) -> bool:
-        return isinstance(self.balancer, GramianBalancer)
-
-    def _comparison(self, taps: Sequence[Tensor], labelled: Tensor | None) -> Comparison:
-        calls = self._recorder.take()
-        match self.level:
-            case "last":
-                return Last(self._recorder.layers, calls, taps)
-            case "sketch":
-                assert self.sketch is not None
-                return Sketched(taps, self._shared, self.sketch)
-            case "trunk":
-                return Trunk(taps, self._shared, cuts=self.reuse is None)
-            case "trunk-lean":
-                return Lean(taps, self._shared)
-            case _:
-                return Features(labelled)
 
     def _total(self, losses: Tensor, record: Record, step: Step) -> Tensor:
         if not record.tasks:  # a leaf: `backward` takes it and reaches nobody
@@ -368,36 +343,5 @@ class Engine(nn.Module):
         # Selected, not multiplied: what a balancer makes of a zero may be infinite.
         return torch.where(record.weighs, terms * preferences, torch.zeros_like(terms)).sum()
 
-    def _weigh(
-        self,
-        comparison: Comparison,
-        blank: Tensor,
-        record: Record,
-        gradients: Mapping[str, Gradients],
-        kept: Sequence[Tensor],
-        factor: Tensor | None = None,
-    ) -> Verdict:
-        """What becomes of the tasks' gradients at the boundary; called by it, in the backward pass."""
-        return judged(
-            comparison, gradients, kept, factor=factor, blank=blank, record=record, reuse=self.reuse,
-            balance=self._balance, level=self.level,
-        )  # fmt: skip
-
-    def _balance(self, gramian: Tensor, losses: Tensor, tasks: tuple[str, ...]) -> list[float]:
-        assert isinstance(self.balancer, GramianBalancer)
-        if gramian.diagonal().isfinite().all():
-            if self._steps.is_new():
-                self.balancer.begin_step()
-            self.balancer.watch(losses, tasks)
-            weights = self.balancer.weigh(gramian.nan_to_num(nan=0.0), tasks).tolist()
-        else:  # overflow: it must show in the gradients, where a gradient scaler or the user looks for it
-            weights = [1 / len(tasks)] * len(tasks)
-        return [weight * preference for weight, preference in zip(weights, self._preferences_of(tasks), strict=True)]
-
     def _preferences_of(self, tasks: Sequence[str]) -> list[float]:
         return [self.preferences[task] for task in tasks]
-
-
-def _blank(taps: Sequence[Tensor]) -> Tensor:
-    """A zero where the taps are, in the precision in which their gradients are compared."""
-    return precise(torch.zeros((), dtype=taps[0].dtype, device=taps[0].device))

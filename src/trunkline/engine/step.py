@@ -14,6 +14,7 @@ from torch import Tensor
 from trunkline.balancers import index_like, numbers_like
 from trunkline.engine.distributed import num_ranks, sum_counts, sum_over_ranks
 from trunkline.engine.levels import precise
+from trunkline.errors import check_names
 
 
 @dataclass(frozen=True)
@@ -100,3 +101,21 @@ class Step:
 
     def _share_of_expected(self, task: str, rates: Mapping[str, float]) -> float:
         return self.counts[task] / (rates[task] * self.size) if task in rates else 1.0
+
+
+def check_scalars(losses: Mapping[str, Tensor], tasks: Sequence[str]) -> None:
+    """Every loss is one number, of a task that is known.
+
+    Raises:
+        ValueError: one is not.
+    """
+    check_names(losses, tasks)
+    if any(loss.dim() > 0 for loss in losses.values()):
+        shapes = {task: tuple(loss.shape) for task, loss in losses.items()}
+        raise ValueError(f"losses must be scalars, got shapes {shapes}")
+
+
+def as_sums(losses: Mapping[str, Tensor], tasks: Sequence[str], nothing: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean losses → `(sums [T], weights [T])`, as if each had one label; `nothing` where there is none."""
+    sums = torch.stack([precise(losses.get(task, nothing)) for task in tasks])
+    return sums, numbers_like([float(task in losses) for task in tasks], sums)
