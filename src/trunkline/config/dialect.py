@@ -26,6 +26,7 @@ _PLAIN = {
 class _Loader(yaml.SafeLoader):
     """Reads the dialect."""
 
+    # The stubs of PyYAML say less than it does: keys here are texts.
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:  # type: ignore[override]
         self.flatten_mapping(node)
         own: dict[str, Any] = {}

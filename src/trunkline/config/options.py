@@ -45,7 +45,7 @@ def read_options(
 
 def signature_of(cls: type) -> dict[str, inspect.Parameter]:
     """Parameters of a constructor by name, with annotations as types."""
-    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    hints = get_type_hints(cls.__init__)  # type: ignore[misc]  # unsound on an instance; this is a class
     return {
         name: parameter.replace(annotation=hints.get(name, Any))
         for name, parameter in inspect.signature(cls).parameters.items()

@@ -44,7 +44,8 @@ def with_split(table: Table, name: str) -> Table:
 def _below(parts: Sequence[Cells]) -> Cells:
     types = {part.type for part in parts if isinstance(part, pa.ChunkedArray)}
     if len(types) == 1 and all(isinstance(part, pa.ChunkedArray) for part in parts):
-        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], types.pop())  # type: ignore[attr-defined]
+        chunks = [chunk for part in parts if isinstance(part, pa.ChunkedArray) for chunk in part.chunks]
+        return pa.chunked_array(chunks, types.pop())
     return [cell for part in parts for cell in (part.to_pylist() if isinstance(part, pa.ChunkedArray) else part)]
 
 

@@ -7,7 +7,7 @@ import gzip
 import io
 import re
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from trunkline.errors import DataError
 
@@ -17,7 +17,7 @@ _ONLY_CP1252 = re.compile(rb"[\x80-\x9f]")
 
 def open_plain(path: Path) -> IO[bytes]:
     """The file's bytes, unpacked where it ends in `.gz`."""
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def as_utf8(path: Path, encoding: str | None) -> IO[bytes]:

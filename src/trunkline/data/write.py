@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -43,7 +43,7 @@ def _write_to(
         writer(file, rows)
     else:
         with gzip.GzipFile(fileobj=file, mode="wb") as packed:
-            writer(packed, rows)  # type: ignore[arg-type]
+            writer(cast(IO[bytes], packed), rows)
     file.flush()
 
 

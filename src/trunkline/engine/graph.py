@@ -151,9 +151,11 @@ def gradients_at(
     read = [(t, g) for t, g in zip(taps, on_every_rank(taps, gradients), strict=True) if g is not None]
     if not read or not inputs:
         return [None] * len(inputs)
+    outputs: Any
     outputs, own = zip(*read)
+    ends: Any = inputs  # edges and tensors: PyTorch takes both together, its annotations do not
     with without_hooks(inputs):
-        return torch.autograd.grad(outputs, inputs, own, retain_graph=keep, allow_unused=True)  # type: ignore[arg-type]
+        return torch.autograd.grad(outputs, ends, own, retain_graph=keep, allow_unused=True)
 
 
 @contextmanager

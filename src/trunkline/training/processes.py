@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 def is_first_process() -> bool:
     """Whether it is this process that writes files. Its launcher says so before the processes have met."""
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]  # Lightning hangs it on the function
+    function: Any = rank_zero_only  # Lightning hangs the rank on it
+    return bool(function.rank == 0)
 
 
 def is_alone() -> bool:

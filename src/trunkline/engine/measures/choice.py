@@ -62,19 +62,20 @@ def measure_kind(uses: Sequence[Use]) -> Kind:
 
 
 def _kind(use: Use) -> Kind:
-    node, name = use.node, use.node.name()
+    node: Any = use.node  # what autograd has saved has no type
+    name = node.name()
     if name == "ConvolutionBackward0" and use.slot == 2:
         return "convolution bias"
     if _SLOTS.get(name) != use.slot or not _is_at_hand(node):
         return "exact"
     match name:
-        case "AddmmBackward0" if node._saved_alpha != 1:  # type: ignore[attr-defined]
+        case "AddmmBackward0" if node._saved_alpha != 1:
             return "exact"
         case "ConvolutionBackward0":
-            plain = node._saved_groups == 1 and not node._saved_transposed  # type: ignore[attr-defined]
+            plain = node._saved_groups == 1 and not node._saved_transposed
             return "convolution" if plain and not use.is_transposed else "exact"
         case "EmbeddingBackward0":
-            return "exact" if node._saved_scale_grad_by_freq or use.is_transposed else "embedding"  # type: ignore[attr-defined]
+            return "exact" if node._saved_scale_grad_by_freq or use.is_transposed else "embedding"
         case _:
             return "linear" if use.is_transposed else "matrix"
 

@@ -34,10 +34,10 @@ class Convolved(Measure):
         self, uses: Sequence[Use], *, shape: torch.Size, columns: int, generator: torch.Generator, blank: Tensor
     ) -> None:
         super().__init__()
-        self.nodes = [use.node for use in uses]
+        self.nodes: list[Any] = [use.node for use in uses]  # what autograd has saved has no type
         self.edges = [GradientEdge(node, 0) for node in self.nodes]
         self.shape = (shape[0], columns, *shape[2:])
-        inputs = [node._saved_input.detach().to(blank.dtype) for node in self.nodes]  # type: ignore[attr-defined]
+        inputs = [node._saved_input.detach().to(blank.dtype) for node in self.nodes]
         flat = [x.flatten(2) for x in inputs]  # [B, C, P]
         start = draw(shape[1], half(columns), generator, blank)
         image = sum(((x @ (start.T @ x).mT).sum(0) for x in flat), torch.zeros_like(start))
