@@ -15,7 +15,7 @@ from balancers.gradients import (
     pair,
     random_rows,
 )
-from trunkline.balancers import FairGrad
+from trunkline.balancers import FairGrad, fairness
 from trunkline.balancers.fairgrad import fairgrad_weights
 from trunkline.balancers.mgda import mgda_weights
 from trunkline.balancers.nash_mtl import nash_mtl_weights
@@ -134,3 +134,13 @@ def test_class_is_the_function():
         FairGrad(-1).start(["a"])
     with pytest.raises(ConfigError, match=r"balancer.alpha: 0.001 cannot be"):
         FairGrad(0.001).start(["a"])
+
+
+@pytest.mark.parametrize("alpha", [0.5, 2.0, 10.0])
+@pytest.mark.parametrize("angle", [1e-2, 1e-3, 1e-4])
+def test_long_solutions_are_found_in_few_steps(monkeypatch, alpha, angle):
+    """Of a pair that is nearly opposed; Newton's steps alone would double the weights one after the other."""
+    monkeypatch.setattr(fairness, "STEPS", 12)
+    gramian = gramian_of(pair(-((1 - angle**2) ** 0.5), 3.0))
+    weights = fairgrad_weights(gramian, alpha=alpha)
+    torch.testing.assert_close(gramian @ weights * weights ** (1 / alpha), torch.ones(2).double(), rtol=1e-6, atol=1e-6)

@@ -15,6 +15,7 @@ ACCURATE = 1e-13  # of q_t v_t^(-p), relative
 ROUNDING = 1e-15  # of Σ_j v_j, of which (C v)_t is a difference
 STEPS = 200
 HALVINGS = 30  # of a step
+FAR = 0.1  # from 1
 FARTHEST = 500.0  # logarithm of a rate: beyond, float64 would overflow, and a task's say is all or nothing
 LARGEST = 1e6  # a solution beyond it belongs to gradients whose hull has 0 in it, up to their rounding
 
@@ -43,8 +44,7 @@ def solve_fairness(units: Units, power: float) -> Array:
 def _newton(cosines: Array, rates: Array, power: float, *, largest: float = LARGEST) -> tuple[Array, bool]:
     """The `v` above, or the last one where it is not found, and whether it is."""
     start = rates ** (1 / (1 + power))  # exact for orthogonal gradients
-    length = start @ cosines @ start
-    v = start * (start @ start / length if length > 0 else 1.0) ** (1 / (1 + power))
+    v = start * _stretch(cosines, rates, power, start)
     limit = largest * v
     for _ in range(STEPS):
         product, wanted = cosines @ v, rates * v**-power
@@ -59,8 +59,15 @@ def _newton(cosines: Array, rates: Array, power: float, *, largest: float = LARG
             break
         if new is None or not (new < limit).all():
             break
-        v = new
+        stretch = _stretch(cosines, rates, power, new)
+        v = new * stretch if abs(stretch - 1.0) > FAR else new  # near the solution it is rounding
     return v, False
+
+
+def _stretch(cosines: Array, rates: Array, power: float, v: Array) -> float:
+    """The `s` at which the function is least along `s v`: where a solution is long, Newton's steps double alone."""
+    length = float(v @ cosines @ v)
+    return float((rates * v ** (1 - power)).sum() / length) ** (1 / (1 + power)) if length > 0 else 1.0
 
 
 def _advance(cosines: Array, rates: Array, power: float, v: Array, missing: Array, step: Array) -> Array | None:
