@@ -62,9 +62,9 @@ def rows_view(rows: int) -> torch.Tensor:
     return torch.randn(1, rows, testing.WIDTH)
 
 
-def grid_view(rows: int) -> Tokens:
-    span = Span("photo", 0, 16, "grid", (4, 4), (4.0, 4.0))
-    return Tokens(torch.randn(rows, 16, testing.WIDTH), torch.ones(rows, 16, dtype=torch.bool), (span,))
+def pyramid_view(rows: int) -> Tokens:
+    spans = Span("photo", 0, 16, "grid", (4, 4), (4.0, 4.0)), Span("photo", 16, 20, "grid", (2, 2), (8.0, 8.0))
+    return Tokens(torch.randn(rows, 20, testing.WIDTH), torch.ones(rows, 20, dtype=torch.bool), spans)
 
 
 def words_view(rows: int, length: int) -> Tokens:
@@ -76,6 +76,8 @@ def task_case(name: str) -> tuple[list[Any], Any, list[Any] | None]:
     """Cells, what the head reads, contexts."""
     rng = np.random.default_rng(0)
     words = [WordsContext(("a", "b"), ((0, 1), (1, 3)))] * 4
+    square = {"box": [2, 3, 9.5, 11], "label": "cat"}
+    boxes = [[square], "[]", [square, {"box": [0, 0, 16, 4], "label": 3}], [square]]
     masks = [rng.integers(0, 3, (16, 16)).astype(np.uint8) for _ in range(4)]
     cases: dict[str, tuple[list[Any], Any, list[Any] | None]] = {
         "category": (["a", "b", "a", "c"], rows_view(4), None),
@@ -83,7 +85,8 @@ def task_case(name: str) -> tuple[list[Any], Any, list[Any] | None]:
         "labels": ([["a"], "a|b", [], '["b"]'], rows_view(4), None),
         "number": ([1, 2.5, "3", -1], rows_view(4), None),
         "ordinal": ([1, "3", 2, 3], rows_view(4), None),
-        "mask": (masks, grid_view(4), [GridContext((16, 16), (0, 0, 16, 16), (16, 16))] * 4),
+        "mask": (masks, pyramid_view(4), [GridContext((16, 16), (0, 0, 16, 16), (16, 16))] * 4),
+        "boxes": (boxes, pyramid_view(4), [GridContext((16, 16), (0, 0, 16, 16), (16, 16))] * 4),
         "tags": (["B-x O", "O O", ["O", "B-x"], "B-x I-x"], words_view(4, 3), words),
         "text": (["rot", "blau", "rot rot", "gruen"], words_view(4, 3), None),
     }
@@ -98,6 +101,37 @@ def test_task(name: str) -> None:
 
 class TestContractsCatch:
     """A contract that lets a broken component through is worth nothing."""
+
+    def test_a_pyramid_that_stands_on_its_head(self, cells: dict[str, list[Any]]) -> None:
+        class Turned(modalities.Image):
+            def build_pyramid(self, state: Any, width: int) -> Any:
+                encoder = super().build_pyramid(state, width)
+                forward = encoder.forward
+
+                def turned(values: Any) -> Tokens:
+                    tokens = forward(values)
+                    return Tokens.cat([tokens.coarsest(), tokens.finest()])
+
+                encoder.forward = turned  # type: ignore[method-assign]
+                return encoder
+
+        with pytest.raises(AssertionError, match="finest grid of a pyramid comes first"):
+            testing.check_modality(Turned(), cells["image"])
+
+    def test_a_fusion_that_pools_all_grids_of_a_pyramid(self) -> None:
+        class Careless(fusion.Concat):
+            def build(self, encoders: Any, keep: Any, width: int) -> Any:
+                module = super().build(encoders, keep, width)
+                forward = module.forward
+
+                def careless(tokens: dict[str, Tokens], present: Any) -> Tokens:
+                    return forward({name: one.finest() for name, one in tokens.items()}, present)
+
+                module.forward = careless  # type: ignore[method-assign]
+                return module
+
+        with pytest.raises(AssertionError, match="pyramid"):
+            testing.check_fusion(Careless())
 
     def test_a_trunk_whose_view_reads_past_the_boundary(self) -> None:
         class Leaky(trunks.Hard):

@@ -141,13 +141,17 @@ def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
 
     for name, column in schema.inputs.items():
         kind = column.modality
-        if column.share is not None or type(kind).choose is Modality.choose:
+        if column.share is not None or not _chooses(kind):
             continue
         readers = schema.readers(name)
         sample = list(sampled(readers, train.table, rows))
         there = sum(len(rows_with(reader, train.table, rows)) for reader in readers)
         is_read = any(name in (other, c.share) for other, c in schema.inputs.items() if other in schema.kept_inputs)
-        fill("inputs", inputs, name, kind, kind.choose(sample, there, is_read=is_read))
+        if name in schema.pyramids:
+            choices = kind.choose_pyramid(sample, there)
+        else:
+            choices = kind.choose(sample, there, is_read=is_read)
+        fill("inputs", inputs, name, kind, choices)
     for name, column in schema.inputs.items():
         if column.share is not None:
             inputs[name] = inputs[name].with_options(inputs[column.share].options)
@@ -156,6 +160,12 @@ def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
             values = [value for _, value in target.values(train.table, rows)]
             fill("tasks", tasks, name, target.task, target.task.choose(values))
     return replace(config, inputs=inputs, tasks=tasks), reasons
+
+
+def _chooses(kind: Modality) -> bool:
+    """Whether it looks at cells; if not, none are read for it."""
+    of_its_own = (type(kind).choose, type(kind).choose_pyramid)
+    return of_its_own != (Modality.choose, Modality.choose_pyramid)
 
 
 def _inspect(schema: Schema, table: Table, rows: Sequence[int]) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Literal
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import soundfile
 
 LETTERS = 600  # of a text
 SIDE = 144  # pixels of a picture's longer side
 SECONDS = 8.0  # of a sound
-# Of a mask's classes after the first, by Okabe and Ito: told apart by all eyes.
+# Of a mask's classes after the first, and of boxes, by Okabe and Ito: told apart by all eyes.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
 
@@ -107,12 +108,36 @@ def shown_sound(wave: np.ndarray, rate: int) -> Shown:
 
 def overlaid(pixels: np.ndarray, mask: np.ndarray, indices: list[int]) -> np.ndarray:
     """A picture `[H, W, 1 or 3]` under the colours of its mask's classes `[H, W]`, uint8; the first class is bare."""
-    levels = pixels if pixels.dtype == np.uint8 else (pixels.clip(0, 1) * 255).round().astype(np.uint8)
-    out = np.repeat(levels, 3, axis=2).astype(np.float32) if levels.shape[2] == 1 else levels.astype(np.float32)
+    out = _coloured(pixels).astype(np.float32)
     for place, index in enumerate(indices[1:]):
         here = mask == index
         out[here] = 0.45 * out[here] + 0.55 * np.array(COLOURS[place % len(COLOURS)], dtype=np.float32)
     return out.round().astype(np.uint8)
+
+
+def outlined(pixels: np.ndarray, boxes: Sequence[Sequence[float]], colours: Sequence[int]) -> np.ndarray:
+    """A picture `[H, W, 1 or 3]` with boxes `[left, top, right, bottom]` drawn on it, uint8.
+
+    Lines are as wide as is needed for them to be seen when the picture is made small.
+
+    Args:
+        pixels: of the picture.
+        boxes: in its pixels.
+        colours: of each a number; those that are equal have the same colour.
+    """
+    picture = PIL.Image.fromarray(_coloured(pixels))
+    pen, width = PIL.ImageDraw.Draw(picture), max(1, round(1.5 * max(picture.size) / SIDE))
+    for box, number in zip(boxes, colours):
+        left, top, right, bottom = (round(edge) for edge in box)
+        corners = (left, top, max(left, right - 1), max(top, bottom - 1))  # an edge lies between two pixels
+        pen.rectangle(corners, outline=COLOURS[number % len(COLOURS)], width=width)
+    return np.array(picture)
+
+
+def _coloured(pixels: np.ndarray) -> np.ndarray:
+    """`[H, W, 1 or 3]` → `[H, W, 3]`, uint8."""
+    levels = pixels if pixels.dtype == np.uint8 else (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    return np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels
 
 
 def plain_answer(said: Any, true: Any, state: Mapping[str, Any]) -> Answer:

@@ -96,6 +96,22 @@ class Tokens:
         spans = [s for s in self.spans if s.input == input]
         if not spans:
             raise KeyError(f"no tokens of {input!r} here: {[s.input for s in self.spans]}")
+        return self._only(spans)
+
+    def finest(self) -> Tokens:
+        """Of each feature pyramid its first grid alone; all else as it is."""
+        first = {span.input: span for span in reversed(self._grids())}
+        return self._only([span for span in self.spans if first.get(span.input, span) is span or span.axis != "grid"])
+
+    def coarsest(self) -> Tokens:
+        """Of each feature pyramid its last grid alone; all else as it is."""
+        last = {span.input: span for span in self._grids()}
+        return self._only([span for span in self.spans if last.get(span.input, span) is span or span.axis != "grid"])
+
+    def _grids(self) -> list[Span]:
+        return [span for span in self.spans if span.axis == "grid"]
+
+    def _only(self, spans: Sequence[Span]) -> Tokens:
         if len(spans) == len(self.spans):
             return self
         parts = [

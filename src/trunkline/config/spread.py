@@ -11,6 +11,7 @@ from trunkline.config.components import InputConfig, TaskConfig
 from trunkline.config.problems import Problems
 from trunkline.config.reader import ALL_OTHER, Entry
 from trunkline.errors import suggest
+from trunkline.schema import can_read, had_by
 
 Sections = Mapping[str, Mapping[str, Entry]]
 
@@ -99,7 +100,8 @@ def _misbound(task: TaskConfig, inputs: Mapping[str, InputConfig], fits: Sequenc
         return f"a {task.type} task reads the whole row. Leave `of` out."
     if task.of not in fits:
         return (
-            f"this task reads {task.component.reads}, and {task.of!r} has {inputs[task.of].component.axis}. {possible}"
+            f"this task reads {task.component.reads}, and {task.of!r} has "
+            f"{had_by(inputs[task.of].component, task.component.reads)}. {possible}"
         )
     return None
 
@@ -112,7 +114,7 @@ def _can_read(task: TaskConfig, reader: InputConfig) -> bool:
     # What has an unknown type may fit: its type is the fault to tell.
     if task.component is None or reader.component is None:
         return True
-    return task.component.reads in ("tokens", reader.component.axis)
+    return can_read(task.component.reads, reader.component)
 
 
 def _named(sections: Sections, columns: Sequence[str]) -> set[str]:

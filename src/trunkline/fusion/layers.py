@@ -20,7 +20,8 @@ class Pool(nn.Module):
     networks", eq. 5 to 7, without the hidden layer), so that one telling word or corner is not lost among many tokens.
     It starts as the plain mean, and of a single token it stays that: so an absent input, one learned token, is pooled
     alike whether or not other rows of the batch have it. A table's tokens, one a column, are averaged: all of them
-    count in every row.
+    count in every row. Of a feature pyramid the coarsest grid is pooled: its places have seen most of the picture, and
+    a row costs no more than without a pyramid.
 
     Args:
         width: `D`.
@@ -33,6 +34,7 @@ class Pool(nn.Module):
         nn.init.zeros_(self.score.weight)
 
     def forward(self, tokens: Tokens) -> Tensor:
+        tokens = tokens.coarsest()
         mean = tokens.row()
         if tokens.values.shape[1] == 1 or tokens.spans[0].axis == "set":
             return mean

@@ -67,6 +67,7 @@ class Modality(ABC):
 
     Attributes:
         axis: what this modality's tokens run over.
+        gives_pyramid: it can give several grids of one input, finest first (`build_pyramid`).
         block: the module that encodes all inputs of this kind together, or `None` for an encoder an input.
         reads_files: cells are paths; they reach `read` absolute.
         fit_sample: how many values `fit` wants at most, for a kind whose cells are costly to decode; the caller then
@@ -75,6 +76,7 @@ class Modality(ABC):
     """
 
     axis: ClassVar[Axis]
+    gives_pyramid: ClassVar[bool] = False
     block: ClassVar[type[Block] | None] = None
     reads_files: ClassVar[bool] = False
     fit_sample: ClassVar[int | None] = None
@@ -124,6 +126,10 @@ class Modality(ABC):
         """
         return {}
 
+    def choose_pyramid(self, sample: Sequence[Any], rows: int) -> Choices:
+        """The same where some task reads its pyramid."""
+        return self.choose(sample, rows, is_read=True)
+
     def fit(self, values: Iterable[Any]) -> State:
         """Vocabularies and scaling from present values of the training split (`fit_sample`), as plain JSON."""
         return {}
@@ -146,3 +152,7 @@ class Modality(ABC):
     def build(self, state: State, width: int) -> nn.Module:
         """The layers: an `Encoder` (any module of that signature does). A kind without a block must have it."""
         raise NotImplementedError(f"{type(self).__name__} has neither a block nor `build`")
+
+    def build_pyramid(self, state: State, width: int) -> nn.Module:
+        """The layers where some task reads the pyramid: tokens in one `grid` span a level, finest first."""
+        raise NotImplementedError(f"{type(self).__name__} gives no pyramid")

@@ -19,15 +19,23 @@ from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_image
-from trunkline.modalities.augmentation import LUMA, Altered, Kept, alter, draw_colour, draw_geometry
+from trunkline.modalities.augmentation import Altered, Kept, alter, draw_colour, draw_geometry
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.picture_cells import decoded, read_array
+from trunkline.modalities.picture_levels import as_channels, is_grey, level_statistics, scaled, thin
+from trunkline.modalities.picture_sizes import (
+    PLACES,
+    finest_stride,
+    pretrained_size,
+    pyramid_size,
+    typical_size,
+    usual_stride,
+)
 from trunkline.modalities.pretrained import SCRATCH, are_usual, is_offered
-from trunkline.modalities.resnet import ResNet, as_levels, as_pair
+from trunkline.modalities.resnet import ResNet, ResNetPyramid, as_levels, as_pair
 from trunkline.showing import Shown, shown_picture
 from trunkline.types import GridContext, State
 
-SIDE = 64  # pixels a side that `fit` thins a picture to
 SPARE = 1.25  # pixels that are kept of a picture for training, a side, for each that the encoder sees
 SMALL = 32  # pixels a side under which a window must keep more of a picture: it is full to the edge
 LARGE = 64  # pixels a side, at most
@@ -46,7 +54,8 @@ class Image(Modality):
 
     Args:
         size: what the encoder sees, in pixels: a side or `(height, width)`. `None`: near the training pictures'
-            median size, 16 to 64 pixels a side, or to 48 where there are few pictures and no task reads their places.
+            median size, 16 to 64 pixels a side, or to 48 where there are few pictures and no task reads their places;
+            to 256 where one reads a pyramid.
         channels: `None` is `grey` where all training pictures are, else `rgb`.
         crop: the window keeps at least this share of each side; 1 keeps the whole picture.
         rotate: degrees by which the window is turned at most.
@@ -55,7 +64,8 @@ class Image(Modality):
         stem: channels of the first layer; every halving of the resolution doubles them.
         depth: residual blocks a stage.
         stride: pixels a token's side, a power of two. `None`: the least, from 4, that leaves 8 tokens a side or less.
-            Masks want a small one.
+            Where a task reads a pyramid, that of its finest level; `None`: 8, or 4 of pictures under 128 pixels. The
+            coarsest has 32, or what leaves two tokens a side.
         encoder: `scratch`, or a pretrained network (`stem`, `depth` and `stride` are then its own): `timm:NAME`,
             `torchvision:NAME` or `package:efficientnet-lite0`. `None`: the last, where its package is installed, a
             few coloured pictures of some size are all there is to learn from, and no option asks for the other or for
@@ -67,6 +77,7 @@ class Image(Modality):
     """
 
     axis = "grid"
+    gives_pyramid = True
     reads_files = True
     fit_sample = 512
 
@@ -168,19 +179,44 @@ class Image(Modality):
                 return {**said, **self._choose_pretrained(sample, rows)}
         most = LARGE if is_read or rows >= ENOUGH else LARGE * 3 // 4
         size = typical_size([p.shape[:2] for p in sample], most)
-        side = max(as_pair(self.size or size))
+        return {
+            **said,
+            **self._choose_changes(sample, rows, as_pair(self.size or size)),
+            "size": (size, f"the median of {len(sample)} training pictures, but 16 to {most} pixels a side"),
+            "stride": (usual_stride(as_pair(self.size or size)), "at most 8 tokens a side"),
+        }
+
+    def choose_pyramid(self, sample: Sequence[np.ndarray], rows: int) -> Choices:
+        """The same where places matter: pictures are seen larger."""
+        shapes = [picture.shape[:2] for picture in sample]
+        if self.pretrained is not None:
+            reason = f"the median picture, but {pretrained_image.LEAST} to {PLACES} pixels: places matter"
+            size = pyramid_size(shapes, least=pretrained_image.LEAST)
+            return {**self._choose_pretrained(sample, rows), "size": (size, reason)}
+        size = pyramid_size(shapes)
+        seen = as_pair(self.size or size)
+        return {
+            "encoder": self._choose_encoder(sample, rows, is_read=True),
+            **self._choose_changes(sample, rows, seen),
+            "size": (
+                size,
+                f"the median of {len(sample)} training pictures, {PLACES} pixels at most: places matter",
+            ),
+            "stride": (finest_stride(seen), "of the finest of the grids that a task reads"),
+        }
+
+    def _choose_changes(self, sample: Sequence[np.ndarray], rows: int, size: tuple[int, int]) -> Choices:
+        """Colours, the network's size, and what training changes; of pictures that are seen so large."""
+        side = max(size)
         few = f"{rows} pictures: the fewer, the more training changes them"
         grey = bool(sample) and all(is_grey(picture) for picture in sample)
         return {
-            **said,
-            "size": (size, f"the median of {len(sample)} training pictures, but 16 to {most} pixels a side"),
             "channels": ("grey" if grey else "rgb", "all pictures are grey" if grey else "pictures have colours"),
             "crop": (0.75 if rows < MANY and side >= SMALL else 0.85, few),
             "rotate": (10.0 if rows < MANY else 5.0, few),
             "colour": (0.2 if rows < MANY else 0.1, few),
             "stem": (USUAL["stem"], "what a CPU can do"),
             "depth": (USUAL["depth"], "what a CPU can do"),
-            "stride": (usual_stride(as_pair(self.size or size)), "at most 8 tokens a side"),
         }
 
     def _choose_encoder(self, sample: Sequence[np.ndarray], rows: int, is_read: bool) -> tuple[str, str]:
@@ -266,12 +302,21 @@ class Image(Modality):
         """The residual network, or the pretrained one."""
         self._check()
         if self.pretrained is not None:
-            return pretrained_image.build(
-                state, width, encoder=self.pretrained, weights=self.weights, freeze=self.freeze,
-                lr_factor=self.encoder_lr, keep=not self.is_random,
-            )  # fmt: skip
+            return pretrained_image.build(state, width, encoder=self.pretrained, **self._pretrained_options())
         stride = usual_stride(state["size"]) if self.stride is None else self.stride
         return ResNet(state, width, stem=self._option("stem"), depth=self._option("depth"), stride=stride)
+
+    def build_pyramid(self, state: State, width: int) -> Encoder:
+        """The same network with tokens from several of its stages."""
+        self._check()
+        if self.pretrained is not None:
+            return pretrained_image.build_pyramid(state, width, encoder=self.pretrained, **self._pretrained_options())
+        stride = finest_stride(state["size"]) if self.stride is None else self.stride
+        return ResNetPyramid(state, width, stem=self._option("stem"), depth=self._option("depth"), finest=stride)
+
+    def _pretrained_options(self) -> dict[str, Any]:
+        keep = not self.is_random
+        return {"weights": self.weights, "freeze": self.freeze, "lr_factor": self.encoder_lr, "keep": keep}
 
     def _check(self) -> None:
         """Options that cannot work.
@@ -289,61 +334,3 @@ class Image(Modality):
             raise ConfigError("channels: a pretrained network sees colours; leave `channels` out")
         if self.stride is not None and (self.stride < 2 or self.stride & (self.stride - 1)):
             raise ConfigError(f"stride: {self.stride} is not a power of two; give 2, 4, 8, 16 or 32")
-
-
-def is_grey(picture: np.ndarray) -> bool:
-    """Whether `[H, W, C]` shows no colour, however many channels it is stored in."""
-    return bool((picture == picture[:, :, :1]).all())
-
-
-def as_channels(picture: np.ndarray, channels: int) -> np.ndarray:
-    """`[H, W, 1 or 3]` → `[H, W, channels]`."""
-    if picture.shape[2] == channels:
-        return picture
-    if channels == 3:
-        return np.repeat(picture, 3, axis=2)
-    grey = (picture @ LUMA)[:, :, None]
-    return grey.round().astype(np.uint8) if picture.dtype == np.uint8 else grey
-
-
-def scaled(picture: np.ndarray, channels: int, context: GridContext) -> Tensor:
-    """`[H, W, C]` → `[channels, *size]`, cut and scaled as the context says; uint8 stays uint8."""
-    pixels = context.apply(torch.from_numpy(as_channels(picture, channels)).permute(2, 0, 1), mode="bilinear")
-    return pixels.round_().clamp_(0, 255).to(torch.uint8) if picture.dtype == np.uint8 else pixels
-
-
-def thin(picture: np.ndarray) -> np.ndarray:
-    """Evenly spaced pixels, at most `SIDE` a side."""
-    rows, columns = (math.ceil(side / SIDE) for side in picture.shape[:2])
-    return picture[::rows, ::columns].copy()
-
-
-def level_statistics(pictures: Sequence[np.ndarray], channels: int) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, every picture counting the same; 0.5 where there is no picture."""
-    if len(pictures) == 0:
-        return [0.5] * channels, [0.5] * channels
-    levels = [p / np.float64(255 if p.dtype == np.uint8 else 1) for p in pictures]
-    mean = np.mean([p.mean((0, 1)) for p in levels], axis=0)
-    std = np.sqrt(np.mean([((p - mean) ** 2).mean((0, 1)) for p in levels], axis=0))
-    return mean.tolist(), np.where(std > 1e-9, std, 1.0).tolist()
-
-
-def typical_size(shapes: Sequence[tuple[int, int]], most: int) -> tuple[int, int]:
-    """The median height and width, shrunk to `most` pixels the longer side, in steps of 8 and never under 16."""
-    if len(shapes) == 0:
-        return most, most
-    median = np.median(np.array(shapes), axis=0)
-    scaled = median * min(1.0, most / median.max())
-    height, width = np.maximum(16, 8 * np.round(scaled / 8)).astype(int).tolist()
-    return height, width
-
-
-def pretrained_size(shapes: Sequence[tuple[int, ...]]) -> int:
-    """The median of the pictures' longer sides, in steps of 32, from 128 to 224."""
-    longer = float(np.median([max(shape) for shape in shapes])) if len(shapes) else 224.0
-    return int(np.clip(32 * round(longer / 32), 128, 224))
-
-
-def usual_stride(size: Sequence[int]) -> int:
-    """The least power of two, from 4, that leaves at most 8 tokens a side."""
-    return max(4, 2 ** math.ceil(math.log2(max(size) / 8)))

@@ -95,6 +95,11 @@ def packaged(encoder: str, known: dict[str, tuple[str, str, str]]) -> Path:
     return Path(spec.submodule_search_locations[0]) / path
 
 
+def projection(features: int, width: int, *, freeze: bool) -> nn.Sequential:
+    """A norm, dropout and a linear map; a frozen network's features are many, and cannot fit the task, so more drop."""
+    return nn.Sequential(nn.LayerNorm(features), FeatureDropout(0.4 if freeze else 0.1), nn.Linear(features, width))
+
+
 class PretrainedEncoder(Encoder):
     """A network that others have trained, then a norm, dropout and a linear map of its features to the width.
 
@@ -124,9 +129,7 @@ class PretrainedEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.network = network.requires_grad_(not freeze)
-        self.project = nn.Sequential(
-            nn.LayerNorm(features), FeatureDropout(0.4 if freeze else 0.1), nn.Linear(features, width)
-        )
+        self.project = projection(features, width, freeze=freeze)
         self.weights = weights
         self.is_frozen = freeze
         self.lr_factor = lr_factor

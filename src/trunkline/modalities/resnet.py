@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.modalities.contract import Encoder
+from trunkline.modalities.picture_sizes import pyramid_strides
+from trunkline.modalities.pyramid import CHANNELS, PyramidTokens, as_map, join_top_down
 from trunkline.types import Span, State, Tokens
 
 
@@ -40,11 +42,10 @@ class ResNet(Encoder):
         self.grid = (math.ceil(self.size[0] / stride), math.ceil(self.size[1] / stride))
         self.register_buffer("mean", torch.tensor(state["mean"]).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(state["std"]).view(-1, 1, 1), persistent=False)
-        layers: list[nn.Module] = [conv(state["channels"], stem, stride=2), norm(stem), nn.ReLU()]
+        layers = list(entry(state["channels"], stem))
         channels = stem
         for _ in range(int(math.log2(stride)) - 1):
-            layers += [Residual(channels, 2 * channels, stride=2)]
-            layers += [Residual(2 * channels, 2 * channels) for _ in range(depth - 1)]
+            layers += stage(channels, depth)
             channels = 2 * channels
         self.layers = nn.Sequential(*layers)
         self.project = nn.Linear(channels, width)
@@ -57,6 +58,61 @@ class ResNet(Encoder):
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         stride = (self.size[0] / self.grid[0], self.size[1] / self.grid[1])
         return Tokens(tokens, mask, (Span("", 0, math.prod(self.grid), "grid", self.grid, stride),))
+
+
+class ResNetPyramid(Encoder):
+    """The same network; its stages' outputs, joined from the coarsest down, are the levels of a pyramid.
+
+    Lin et al., "Feature pyramid networks for object detection" (2017): fine levels know where, and hear from the coarse
+    ones what. Strides: see `pyramid_strides`.
+
+    Args:
+        state: of the image.
+        width: `D`.
+        stem: channels of the first layer.
+        depth: residual blocks a stage.
+        finest: pixels a side of a token of the finest level, a power of two.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, state: State, width: int, *, stem: int, depth: int, finest: int) -> None:
+        super().__init__()
+        size = as_pair(state["size"])
+        strides = pyramid_strides(size, finest)
+        self.grids = [(math.ceil(size[0] / stride), math.ceil(size[1] / stride)) for stride in strides]
+        self.register_buffer("mean", torch.tensor(state["mean"]).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(state["std"]).view(-1, 1, 1), persistent=False)
+        halvings = int(math.log2(strides[-1]))
+        self.stages = nn.ModuleList([entry(state["channels"], stem)])
+        self.stages.extend(stage(stem * 2**i, depth) for i in range(halvings - 1))
+        channels = [stem * stride // 2 for stride in strides]
+        self.laterals = nn.ModuleList(nn.Linear(number, min(width, CHANNELS)) for number in channels)
+        self.levels = PyramidTokens(self.grids, size, channels=min(width, CHANNELS), width=width)
+
+    def forward(self, values: dict[str, Tensor]) -> Tokens:
+        """`{"pixels": [n, C, H, W]}` → tokens `[n, Σ h·w, D]`, one `grid` span a level, finest first."""
+        x = (as_levels(values["pixels"]) - self.mean) / self.std
+        stages = []
+        for one in self.stages:
+            x = one(x)
+            stages.append(x.flatten(2).transpose(1, 2))  # [n, h·w, channels]
+        features = stages[-len(self.grids) :]
+        maps = [as_map(lateral(f), grid) for lateral, f, grid in zip(self.laterals, features, self.grids)]
+        return self.levels(join_top_down(maps))
+
+
+def entry(channels: int, stem: int) -> nn.Sequential:
+    """The first layer, which halves the resolution."""
+    return nn.Sequential(conv(channels, stem, stride=2), norm(stem), nn.ReLU())
+
+
+def stage(channels: int, depth: int) -> nn.Sequential:
+    """Blocks that halve the resolution and double the channels."""
+    return nn.Sequential(
+        Residual(channels, 2 * channels, stride=2), *(Residual(2 * channels, 2 * channels) for _ in range(depth - 1))
+    )
 
 
 class Residual(nn.Module):

@@ -150,7 +150,10 @@ class Network(nn.Module):
         if column.task.reads == "row":
             return torch.stack([view.row() for view in self._views(unit, taps, rows)])
         (view,) = self._views(unit, taps, rows)
-        return view if column.of is None else view.of(column.of)
+        own = view if column.of is None else view.of(column.of)
+        if column.task.reads == "pyramid":
+            return own
+        return own.finest() if column.task.reads == "grid" else own.coarsest()
 
     def _is_ensemble(self, unit: HeadUnit) -> bool:
         """Whether this head is asked about every member's row."""
@@ -233,7 +236,10 @@ def _build_encoders(preprocessing: Preprocessing, width: int) -> list[nn.Module]
 def _build_encoder(preprocessing: Preprocessing, unit: EncoderUnit, width: int) -> nn.Module:
     bound = {n: (preprocessing.schema.inputs[n].modality, preprocessing.input_state(n)) for n in unit.inputs}
     modality, state = bound[unit.name]
-    return modality.block(bound, width) if modality.block is not None else modality.build(state, width)
+    if modality.block is not None:
+        return modality.block(bound, width)
+    is_pyramid = unit.name in preprocessing.schema.pyramids
+    return modality.build_pyramid(state, width) if is_pyramid else modality.build(state, width)
 
 
 def _encode(unit: EncoderUnit, encoder: nn.Module, values: dict[str, Tensor], flags: Tensor | None) -> Tokens:
@@ -248,22 +254,26 @@ def _scatter(unit: EncoderUnit, tokens: Tokens | None, part: Part | None, missin
         return tokens
     length = tokens.values.shape[1]
     values = missing.to(tokens.values.dtype).expand(size, length, -1).index_copy(0, part.rows, tokens.values)
-    mask = _first_only(size, length, tokens.mask).index_copy(0, part.rows, tokens.mask)
+    mask = _one_only(size, tokens).index_copy(0, part.rows, tokens.mask)
     return Tokens(values, mask, tokens.spans)
 
 
 def _replace(tokens: Tokens, present: Tensor, missing: Tensor) -> Tokens:
     """The same by `where`: tokens of all rows, those of absent ones replaced."""
     values = torch.where(present[:, None, None], tokens.values, missing.to(tokens.values.dtype))
-    first = _first_only(tokens.mask.shape[0], tokens.mask.shape[1], tokens.mask)
+    one = _one_only(tokens.mask.shape[0], tokens)
     here = present[:, None]
-    mask = (tokens.mask & here) | (first & ~here)  # `where` on bools is unknown to ONNX Runtime
+    mask = (tokens.mask & here) | (one & ~here)  # `where` on bools is unknown to ONNX Runtime
     return Tokens(values, mask, tokens.spans)
 
 
-def _first_only(size: int, length: int, like: Tensor) -> Tensor:
-    """The mask of an absent input: one learned token, nothing behind it. `[size, length]`."""
-    return (torch.arange(length, device=like.device) == 0).expand(size, -1)
+def _one_only(size: int, tokens: Tokens) -> Tensor:
+    """The mask of an absent input, `[size, L]`: one learned token, the first of the last span; nothing else.
+
+    In a pyramid that is the coarsest grid, the one that a fusion pools.
+    """
+    places = torch.arange(tokens.mask.shape[1], device=tokens.mask.device)
+    return (places == tokens.spans[-1].start).expand(size, -1)
 
 
 def _any_present(unit: EncoderUnit, present: Flags) -> Tensor:

@@ -15,7 +15,7 @@ from trunkline.errors import ConfigError, counted
 from trunkline.files import replacing
 from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.run.looking import Look, as_plain, look_at
-from trunkline.schema import Fault, InputColumn, Schema, TaskColumn, find_faults
+from trunkline.schema import Fault, InputColumn, Schema, TaskColumn, can_read, find_faults
 from trunkline.tasks import CATALOG as TASKS
 
 WIDE = 110  # where a comment ends
@@ -80,7 +80,7 @@ def _raw(look: Look, path: Path) -> dict[str, Any]:
         fits = [
             n
             for n, k in look.inputs.items()
-            if MODALITIES[str(k.type)].axis == ("words" if reads == "tokens" else reads)
+            if can_read("words" if reads == "tokens" else reads, MODALITIES[str(k.type)])
         ]
         if reads != "row" and fits:
             tasks[name] = {**_long(tasks[name]), "of": fits[0]}

@@ -1,7 +1,7 @@
 """Binds columns to modalities and tasks, and turns rows into batches."""
 
 from trunkline.schema.batches import RowBatches
-from trunkline.schema.columns import InputColumn, Schema, TaskColumn
+from trunkline.schema.columns import InputColumn, Schema, TaskColumn, can_read, had_by
 from trunkline.schema.dropping import drop_inputs
 from trunkline.schema.faults import Fault, bad_cells, find_faults, tell_faults
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags, rows_with, sampled
@@ -18,8 +18,10 @@ __all__ = [
     "TaskColumn",
     "Unseen",
     "bad_cells",
+    "can_read",
     "drop_inputs",
     "find_faults",
+    "had_by",
     "label_flags",
     "rows_with",
     "sampled",

@@ -94,6 +94,12 @@ class Schema:
         return tuple(name for name in self.inputs if reads_all or name in bound)
 
     @property
+    def pyramids(self) -> frozenset[str]:
+        """Inputs with an encoder of their own, of which some task reads the pyramid."""
+        read = {task.of for task in self.tasks.values() if task.task.reads == "pyramid"}
+        return frozenset(column.share or name for name, column in self.inputs.items() if name in read)
+
+    @property
     def input_columns(self) -> tuple[str, ...]:
         """Columns that the inputs read, each once."""
         return tuple(dict.fromkeys(column.column for column in self.inputs.values()))
@@ -141,9 +147,19 @@ class Schema:
             return f"of: {task.of!r} is not an input.{suggest(task.of, self.inputs)}"
         if self.inputs[task.of].modality.block is not None:
             return f"of: {task.of!r} is one cell of a table and has no tokens of its own to read"
-        axis = self.inputs[task.of].modality.axis
         if reads == "row":
             return "of: this kind of task reads the whole row; leave `of` out"
-        if reads != "tokens" and axis != reads:
-            return f"of: {task.of!r} has {axis} tokens, this kind of task reads {reads}"
+        modality = self.inputs[task.of].modality
+        if not can_read(reads, modality):
+            return f"of: {task.of!r} has {had_by(modality, reads)} tokens, this kind of task reads {reads}"
         return None
+
+
+def can_read(reads: str, modality: Modality | type[Modality]) -> bool:
+    """Whether an input of this kind has what a task reads."""
+    return modality.gives_pyramid if reads == "pyramid" else reads in ("tokens", modality.axis)
+
+
+def had_by(modality: Modality | type[Modality], reads: str) -> str:
+    """What it has instead, in a word or two."""
+    return "single-grid" if (reads, modality.axis) == ("pyramid", "grid") else modality.axis

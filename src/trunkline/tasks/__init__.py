@@ -1,6 +1,7 @@
 """Kinds of task, one file each. To add one: a file here, and a line in `CATALOG`."""
 
 from trunkline.tasks.binary import Binary
+from trunkline.tasks.boxes import Boxes
 from trunkline.tasks.category import Category
 from trunkline.tasks.contract import Head, Task
 from trunkline.tasks.labels import Labels
@@ -17,8 +18,22 @@ CATALOG: dict[str, type[Task]] = {
     "number": Number,
     "ordinal": Ordinal,
     "mask": Mask,
+    "boxes": Boxes,
     "tags": Tags,
     "text": Text,
 }
 
-__all__ = ["CATALOG", "Binary", "Category", "Head", "Labels", "Mask", "Number", "Ordinal", "Tags", "Task", "Text"]
+__all__ = [
+    "CATALOG",
+    "Binary",
+    "Boxes",
+    "Category",
+    "Head",
+    "Labels",
+    "Mask",
+    "Number",
+    "Ordinal",
+    "Tags",
+    "Task",
+    "Text",
+]

@@ -79,8 +79,8 @@ class Task(ABC):
     """A kind of thing to learn, bound to no column yet. The constructor only stores; its signature is the schema.
 
     Attributes:
-        reads: `row` for one vector a row; an axis for the tokens of the input named in `of:`; `tokens` for all of
-            them.
+        reads: `row` for one vector a row; an axis for the tokens of the input named in `of:`, of a grid one span;
+            `pyramid` for all its grids, finest first; `tokens` for all tokens, of a pyramid the coarsest grid.
         primary: the metric that counts when one number is wanted.
         best: the value of `primary` for perfect predictions.
         lower_is_better: the metrics, of those its `metric` may report, of which less is better.
@@ -90,7 +90,7 @@ class Task(ABC):
         unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
     """
 
-    reads: ClassVar[Literal["row", "grid", "time", "words", "nodes", "tokens"]] = "row"
+    reads: ClassVar[Literal["row", "grid", "pyramid", "time", "words", "nodes", "tokens"]] = "row"
     primary: ClassVar[str]
     best: ClassVar[float] = 1.0
     lower_is_better: ClassVar[frozenset[str]] = frozenset(ERRORS)

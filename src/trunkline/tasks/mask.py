@@ -21,10 +21,11 @@ from torch.nn import functional as F
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import Answer, overlaid, shown_picture
 from trunkline.tasks.contract import Head, Scores, Target, Task
-from trunkline.types import Context, GridContext, State, Tokens
+from trunkline.types import Context, GridContext, Span, State, Tokens
 
 VOID = 255  # stands in targets and predictions where there is no class
 UNSEEN = 254  # stands in targets for all classes that training never saw
+CHANNELS = 128  # of the decoder, at most, as in Kirillov et al.
 DETAIL = 4  # each token says its classes on a grid of 4 × 4 cells of its own
 
 
@@ -37,7 +38,7 @@ class Mask(Task):
         ignore: the index that means "not labelled".
     """
 
-    reads = "grid"
+    reads = "pyramid"
     primary = "miou"
     reads_files = True
 
@@ -151,10 +152,12 @@ class Mask(Task):
 
 
 class MaskHead(Head):
-    """Tokens on a grid → class logits for every pixel the encoder saw.
+    """Tokens on grids, finest first → class logits for every pixel the encoder saw.
 
-    A convolution lets neighbours agree; each token then says its classes on a finer grid of its own (Shi et al.,
-    "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network",
+    A convolution lets neighbours of each level agree; the levels are interpolated to the finest grid and added
+    (Kirillov et al., "Panoptic feature pyramid networks", 2019, figure 3, with one convolution for all levels: what
+    they say is mapped alike already). Each token of the sum then says its classes on a finer grid of its own (Shi et
+    al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network",
     2016); between those cells the logits are interpolated.
 
     Args:
@@ -164,19 +167,27 @@ class MaskHead(Head):
 
     def __init__(self, prior: Sequence[float], width: int) -> None:
         super().__init__()
-        self.near = nn.Conv2d(width, width, 3, padding=1)
-        self.cells = nn.Conv2d(width, len(prior) * DETAIL**2, 1)
+        channels = min(width, CHANNELS)
+        self.near = nn.Conv2d(width, channels, 3, padding=1)
+        self.cells = nn.Conv2d(channels, len(prior) * DETAIL**2, 1)
         start = torch.tensor(prior).clamp(min=1e-4).log()
         self.cells.bias = nn.Parameter(start.repeat_interleave(DETAIL**2))
 
     def predict_output(self, view: Tokens) -> Tensor:
         """Logits `[n, K, H, W]`."""
-        span = view.spans[0]
-        height, width = span.shape
-        grid = view.values[:, span.start : span.stop].transpose(1, 2).unflatten(2, (height, width))
-        cells = F.pixel_shuffle(self.cells(F.gelu(self.near(grid))), DETAIL)  # [n, K, 4h, 4w]
-        size = (round(height * span.stride[0]), round(width * span.stride[1]))
+        finest = view.spans[0]
+        height, width = finest.shape
+        levels = [self._level(view, span) for span in view.spans]
+        features = levels[0]  # [n, C, h, w]
+        for coarser in levels[1:]:
+            features = features + F.interpolate(coarser, (height, width), mode="bilinear", align_corners=False)
+        cells = F.pixel_shuffle(self.cells(features), DETAIL)  # [n, K, 4h, 4w]
+        size = (round(height * finest.stride[0]), round(width * finest.stride[1]))
         return F.interpolate(cells, size, mode="bilinear", align_corners=False)
+
+    def _level(self, view: Tokens, span: Span) -> Tensor:
+        grid = view.values[:, span.start : span.stop].transpose(1, 2).unflatten(2, span.shape)
+        return F.gelu(self.near(grid))
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Cross entropy, summed over labelled pixels, and their number: `(sum [1], weight [1])`."""

@@ -12,8 +12,7 @@ import inspect
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
-from importlib import import_module
+from functools import lru_cache, partial
 from numbers import Real
 from typing import Any
 
@@ -24,26 +23,14 @@ from torch.nn import functional as F
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.tasks.contract import Head, Scores, Target, Task
+from trunkline.tasks.extras import extra
 from trunkline.types import Context, State, Tokens
 
 IGNORED = -100
 SPECIAL = ("<pad>", "<begin>", "<end>")
 PAD, BEGIN, END = range(3)
 SMALLEST = len(SPECIAL) + 256  # every byte has its token
-
-
-def extra(module: str) -> Any:
-    """A module of the extra `text`.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:
-            raise
-        raise ConfigError(f"tasks of type 'text' need {error.name}: pip install \"trunkline[text]\"") from error
+needed = partial(extra, kind="text", name="text")
 
 
 class Text(Task):
@@ -152,7 +139,7 @@ class Text(Task):
         decoder_width = self.decoder_width or width
         if decoder_width % self.heads:
             raise ConfigError(f"heads={self.heads} of a text task does not divide the decoder's width {decoder_width}")
-        config = extra("transformers").MBartConfig(
+        config = needed("transformers").MBartConfig(
             vocab_size=load_tokenizer(state["tokenizer"]).get_vocab_size(),
             max_position_embeddings=self.max_length + 1,
             d_model=decoder_width,
@@ -166,7 +153,7 @@ class Text(Task):
             bos_token_id=BEGIN,
             eos_token_id=END,
         )
-        search = extra("transformers").GenerationConfig(
+        search = needed("transformers").GenerationConfig(
             max_new_tokens=self.max_length + 1,
             num_beams=self.beams,
             do_sample=False,
@@ -195,7 +182,7 @@ class Text(Task):
 
 def train_tokenizer(texts: Sequence[str], size: int) -> str:
     """Byte-level BPE learned from the texts, as the content of a `tokenizer.json`."""
-    tokenizers = extra("tokenizers")
+    tokenizers = needed("tokenizers")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     # The prefix makes the first word of a text the same token as inside a text.
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -214,7 +201,7 @@ def train_tokenizer(texts: Sequence[str], size: int) -> str:
 @lru_cache(maxsize=64)
 def load_tokenizer(definition: str) -> Any:
     """The `tokenizers.Tokenizer` of a `tokenizer.json`."""
-    tokenizer = extra("tokenizers").Tokenizer.from_str(definition)
+    tokenizer = needed("tokenizers").Tokenizer.from_str(definition)
     tokenizer.encode_special_tokens = True  # `<end>` written in a text is text
     return tokenizer
 
@@ -252,13 +239,13 @@ class TextHead(Head):
     def __init__(self, config: Any, search: Any, width: int, label_smoothing: float) -> None:
         super().__init__()
         self.memory = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.d_model))
-        self.decoder = extra("transformers").MBartForCausalLM(config)
+        self.decoder = needed("transformers").MBartForCausalLM(config)
         self.search = search
         self.label_smoothing = label_smoothing
 
     def predict_output(self, view: Tokens) -> Tensor:
         """Ids `[n, L]` found by the search, `<pad>` after `<end>`."""
-        transformers = extra("transformers")
+        transformers = needed("transformers")
         begin = torch.full((len(view.values), 1), BEGIN, device=view.values.device)
         # Given no cache, `generate` would take one for self-attention only, and cross-attention would append to it.
         cache = transformers.EncoderDecoderCache(transformers.DynamicCache(), transformers.DynamicCache())
@@ -345,7 +332,7 @@ def score_texts(written: Sequence[str], true: Sequence[str]) -> Scores:
 
     ROUGE as its authors' tokenizer defines it: it sees the letters a–z and digits only.
     """
-    sacrebleu, rouge = extra("sacrebleu"), extra("rouge_score.rouge_scorer")
+    sacrebleu, rouge = needed("sacrebleu"), needed("rouge_score.rouge_scorer")
     scorer = rouge.RougeScorer(["rouge1", "rougeL"])
     rouges = [scorer.score(t, w) for t, w in zip(true, written, strict=True)]
     return {

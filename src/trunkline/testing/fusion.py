@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import nn
 
 from trunkline.fusion import Fusion, LateModule
-from trunkline.testing.shared import WIDTH, check_constructor, check_tokens, make_tokens
+from trunkline.testing.shared import WIDTH, check_constructor, check_tokens, make_pyramid, make_tokens
 from trunkline.types import Span, Tokens
 
 
@@ -48,6 +49,24 @@ def check_fusion(fusion: Fusion, *, tolerance: float = 1e-5) -> None:
     bare = {**tokens, "b": Tokens.of_rows(tokens["b"].values[:, 0], "b")}
     rows = module(bare, present).row()[1::3] if fusion.is_late else module(bare, present).row()[1:2]
     assert torch.allclose(rows, together, atol=tolerance), "a row depends on the padding behind its tokens"
+    _check_pyramid(module, tokens, present, tolerance)
+
+
+def _check_pyramid(
+    module: nn.Module, tokens: dict[str, Tokens], present: dict[str, torch.Tensor], tolerance: float
+) -> None:
+    """An input with several grids: all of them are kept; absent, it is one token, the first of the coarsest grid."""
+    pyramid = make_pyramid("b", 3)
+    start = pyramid.spans[-1].start
+    pyramid.mask[1] = torch.arange(pyramid.mask.shape[1]) == start
+    pyramid.values[1] *= 0.02
+    fused = module({**tokens, "b": pyramid}, present)
+    bare = module({**tokens, "b": Tokens.of_rows(pyramid.values[:, start], "b")}, present)
+    if isinstance(module, LateModule):
+        assert torch.allclose(fused.row()[1::3], bare.row()[1::3], atol=tolerance), "an absent pyramid is not one token"
+        return
+    assert [s.shape for s in fused.spans[1:]] == [s.shape for s in pyramid.spans], "grids of a kept pyramid are missing"
+    assert torch.allclose(fused.row()[1], bare.row()[1], atol=tolerance), "an absent pyramid is not one token"
 
 
 def _check_speaking(module: LateModule, tokens: dict[str, Tokens], present: dict[str, torch.Tensor]) -> None:

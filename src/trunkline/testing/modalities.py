@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from trunkline.modalities import Modality
-from trunkline.testing.shared import WIDTH, assert_same_row, check_constructor, check_tokens
-from trunkline.types import State
+from trunkline.testing.shared import WIDTH, assert_same_row, check_constructor, check_pyramid, check_tokens
+from trunkline.types import State, Tokens
 
 
 def check_modality(modality: Modality, cells: Sequence[Any], *, tolerance: float = 1e-5) -> None:
     """Reading, states, encoding.
 
     States are plain JSON and survive it; `fit` and `prepare` change nothing; tokens have the width asked for, a mask
-    and spans that cover them; a row's tokens depend neither on the rows beside it nor on padding.
+    and spans that cover them; a row's tokens depend neither on the rows beside it nor on padding. A pyramid keeps the
+    same, and has its finest grid first.
 
     Args:
         modality: to be checked.
@@ -35,9 +37,15 @@ def check_modality(modality: Modality, cells: Sequence[Any], *, tolerance: float
         _check_block(modality, state, items, tolerance)
         return
     torch.manual_seed(0)
-    encoder = modality.build(state, WIDTH).eval()
-    together = encoder(modality.collate(items))
-    check_tokens(together, len(cells))
+    _check_encoder(modality, modality.build(state, WIDTH).eval(), items, tolerance)
+    if modality.gives_pyramid:
+        encoder = modality.build_pyramid(state, WIDTH).eval()
+        check_pyramid(_check_encoder(modality, encoder, items, tolerance))
+
+
+def _check_encoder(modality: Modality, encoder: nn.Module, items: Sequence[Any], tolerance: float) -> Tokens:
+    together: Tokens = encoder(modality.collate(items))
+    check_tokens(together, len(items))
     for i, item in enumerate(items):
         alone = encoder(modality.collate([item]))
         assert_same_row(together, i, alone, 0, tolerance)
@@ -46,6 +54,7 @@ def check_modality(modality: Modality, cells: Sequence[Any], *, tolerance: float
         assert_same_row(together, i, backwards, len(items) - 1 - i, tolerance)
     together.values.sum().backward()
     assert any(p.grad is not None for p in encoder.parameters()), "no gradient reaches the encoder"
+    return together
 
 
 def _check_block(modality: Modality, state: State, items: Sequence[Any], tolerance: float) -> None:

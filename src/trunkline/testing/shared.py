@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,25 @@ def make_tokens(name: str, rows: int, length: int, dtype: torch.dtype = torch.fl
     """Random ones of an input with words."""
     mask = torch.ones(rows, length, dtype=torch.bool)
     return Tokens(torch.randn(rows, length, WIDTH, dtype=dtype), mask, (Span(name, 0, length, "words", (length,)),))
+
+
+def make_pyramid(name: str, rows: int) -> Tokens:
+    """Random ones of an input with two grids."""
+    levels = []
+    for side, stride in ((4, 8.0), (2, 16.0)):
+        mask = torch.ones(rows, side**2, dtype=torch.bool)
+        span = Span(name, 0, side**2, "grid", (side, side), (stride, stride))
+        levels.append(Tokens(torch.randn(rows, side**2, WIDTH), mask, (span,)))
+    return Tokens.cat(levels)
+
+
+def check_pyramid(tokens: Tokens) -> None:
+    """Grids alone, finest first, each with another stride, all of one picture."""
+    assert all(span.axis == "grid" for span in tokens.spans), "a pyramid is of grids"
+    strides = [span.stride for span in tokens.spans]
+    assert all(a < b for (a, _), (b, _) in itertools.pairwise(strides)), "the finest grid of a pyramid comes first"
+    sizes = [[side * stride for side, stride in zip(span.shape, span.stride)] for span in tokens.spans]
+    assert np.allclose(sizes, sizes[0]), "the grids of a pyramid cover different pictures"
 
 
 def check_tokens(tokens: Tokens, rows: int) -> None:

@@ -40,17 +40,21 @@ class Pooling:
 
 
 def pooling_for(tokens: Tokens, limit: int) -> Pooling | None:
-    """Slots for at most `limit` tokens of each span; `None` where every token can keep its own.
+    """Slots for at most `limit` tokens of each span, of a feature pyramid for all its grids together.
+
+    `None` where every token can keep its own.
 
     A longer span is averaged over neighbours: over squares of a grid, over stretches of anything else. What a span gets
     follows from its own length alone: the same for a row in any company, and in a graph traced for every length.
     """
     lengths = [s.stop - s.start for s in tokens.spans]
-    if not any(_varies(length) or length > limit for length in lengths):
+    levels = [max(1, sum(s.axis == "grid" and s.input == span.input for s in tokens.spans)) for span in tokens.spans]
+    limits = [limit // count if span.axis == "grid" else limit for span, count in zip(tokens.spans, levels)]
+    if not any(_varies(length) or length > most for length, most in zip(lengths, limits)):
         return None
     slots, start = [], 0
-    for span, length in zip(tokens.spans, lengths):
-        own, count = _slots(span, length, limit, tokens.mask.device)
+    for span, length, most in zip(tokens.spans, lengths, limits):
+        own, count = _slots(span, length, most, tokens.mask.device)
         slots.append(own + start)
         start += count
     return Pooling(torch.cat(slots), start)

@@ -11,12 +11,14 @@ import numpy as np
 
 from trunkline.analysis import confusion, precision_recall_curve, roc_curve
 from trunkline.cells import as_name
+from trunkline.run.facts.boxes import figures_of_boxes, has_boxes
+from trunkline.run.facts.figures import NAMES, class_figures, ranked
 from trunkline.run.facts.held import intervals
 from trunkline.run.facts.subject import Subject, sampled
 from trunkline.tasks import Task
 from trunkline.types import State
 
-POINTS, BINS, NAMES = 500, 30, 30  # of a scatter plot, of residuals, of a list of classes
+POINTS, BINS = 500, 30  # of a scatter plot, of residuals
 
 
 def quality_facts(subject: Subject) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def describe(said: Sequence[Any], true: Sequence[Any], state: Mapping[str, Any])
     if isinstance(first, np.ndarray):
         return _pixels(said, true, state)
     if isinstance(first, list):
-        return _tags(said, true)
+        return figures_of_boxes(said, true, state["classes"]) if has_boxes(said, true) else _tags(said, true)
     if not isinstance(first, dict):
         return {}
     values = [answer["value"] for answer in said]
@@ -105,21 +107,6 @@ def per_class(said: Sequence[str], true: Sequence[str], known: Sequence[str]) ->
     hits = Counter(t for s, t in zip(said, true) if s == t)
     rows, given = Counter(true), Counter(said)
     return ranked(class_figures(c, rows[c], given[c], hits[c]) for c in {*known, *rows} if rows[c] or given[c])
-
-
-def class_figures(name: str, rows: int, given: int, hits: int) -> dict[str, Any]:
-    """Precision and recall of one class, in `rows` labels and in `given` answers, `hits` of them right."""
-    return {
-        "name": name,
-        "rows": rows,
-        "precision": hits / given if given else None,
-        "recall": hits / rows if rows else None,
-    }
-
-
-def ranked(classes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The most frequent ones first."""
-    return sorted(classes, key=lambda c: (-c["rows"], c["name"]))[:NAMES]
 
 
 def _truths(chances: Sequence[float], true: Sequence[bool], said: Sequence[bool]) -> dict[str, Any]:

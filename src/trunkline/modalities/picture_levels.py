@@ -1,0 +1,55 @@
+"""The pixels of pictures as numbers: channels, scaling, statistics.
+
+Shape legend: `C` colour channels (1 or 3), `H, W` pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trunkline.modalities.augmentation import LUMA
+from trunkline.types import GridContext
+
+SIDE = 64  # pixels a side that `thin` leaves of a picture
+
+
+def is_grey(picture: np.ndarray) -> bool:
+    """Whether `[H, W, C]` shows no colour, however many channels it is stored in."""
+    return bool((picture == picture[:, :, :1]).all())
+
+
+def as_channels(picture: np.ndarray, channels: int) -> np.ndarray:
+    """`[H, W, 1 or 3]` → `[H, W, channels]`."""
+    if picture.shape[2] == channels:
+        return picture
+    if channels == 3:
+        return np.repeat(picture, 3, axis=2)
+    grey = (picture @ LUMA)[:, :, None]
+    return grey.round().astype(np.uint8) if picture.dtype == np.uint8 else grey
+
+
+def scaled(picture: np.ndarray, channels: int, context: GridContext) -> Tensor:
+    """`[H, W, C]` → `[channels, *size]`, cut and scaled as the context says; uint8 stays uint8."""
+    pixels = context.apply(torch.from_numpy(as_channels(picture, channels)).permute(2, 0, 1), mode="bilinear")
+    return pixels.round_().clamp_(0, 255).to(torch.uint8) if picture.dtype == np.uint8 else pixels
+
+
+def thin(picture: np.ndarray) -> np.ndarray:
+    """Evenly spaced pixels, at most `SIDE` a side."""
+    rows, columns = (math.ceil(side / SIDE) for side in picture.shape[:2])
+    return picture[::rows, ::columns].copy()
+
+
+def level_statistics(pictures: Sequence[np.ndarray], channels: int) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, every picture counting the same; 0.5 where there is no picture."""
+    if len(pictures) == 0:
+        return [0.5] * channels, [0.5] * channels
+    levels = [p / np.float64(255 if p.dtype == np.uint8 else 1) for p in pictures]
+    mean = np.mean([p.mean((0, 1)) for p in levels], axis=0)
+    std = np.sqrt(np.mean([((p - mean) ** 2).mean((0, 1)) for p in levels], axis=0))
+    return mean.tolist(), np.where(std > 1e-9, std, 1.0).tolist()

@@ -1,0 +1,212 @@
+"""Average precision of boxes, as COCO's own evaluator works it out (Lin et al., "Microsoft COCO", 2014).
+
+It is worked out in pixels as the encoder saw them. Whether two boxes overlap enough is the same in any frame that an
+unturned picture can be scaled to, so these are the scores of the original pixels; sizes are not looked at.
+
+Shape legend: `P` points, `K` classes, `T` overlaps that are asked for (0.50, 0.55, … 0.95), `m` boxes of a picture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torchmetrics
+from torch import Tensor
+
+from trunkline.tasks.contract import Scores, Target
+from trunkline.tasks.extras import extra
+from trunkline.tasks.unseen import class_number
+
+MOST = 100  # boxes a picture
+LOOKED_AT = 1000  # of a picture's scores, the highest
+SAME = 0.6  # overlap from which on two boxes of one class are one thing
+THRESHOLDS = 10  # T
+
+
+class Found(NamedTuple):
+    """Boxes of one picture: `boxes [m, 4]`, `classes [m]`, `scores [m]` (1 for true ones), the surest first."""
+
+    boxes: Tensor
+    classes: Tensor
+    scores: Tensor
+
+
+def pick(output: Tensor, floor: float) -> Found:
+    """What a head says of one picture, `[P, 4 + K]`, without what it says twice.
+
+    Args:
+        output: boxes, and the score of each class.
+        floor: lower scores are not looked at.
+    """
+    ops = extra("torchvision.ops", kind="boxes", name="vision")
+    scores = output[:, 4:].float()
+    points, classes = (scores >= floor).nonzero(as_tuple=True)
+    best = scores[points, classes].sort(descending=True, stable=True).indices[:LOOKED_AT]
+    points, classes = points[best], classes[best]
+    boxes, scores = output[points, :4].float(), scores[points, classes]
+    some = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    boxes, classes, scores = boxes[some], classes[some], scores[some]
+    kept = ops.batched_nms(boxes, scores, classes, SAME)[:MOST]
+    return Found(boxes[kept], classes[kept], scores[kept])
+
+
+def as_found(entries: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Found:
+    """Boxes as `decode` or a cell gives them, in their order; a label has no score, and is sure."""
+    return Found(
+        torch.tensor([entry["box"] for entry in entries], dtype=torch.float32).view(-1, 4),
+        torch.tensor([class_number(entry["label"], classes) for entry in entries], dtype=torch.long),
+        torch.tensor([entry.get("score", 1.0) for entry in entries], dtype=torch.float32),
+    )
+
+
+class BoxMetric(torchmetrics.Metric):
+    """`map50` and `map`: means over the classes that occur in labels; one that training never saw is always missed.
+
+    What is kept is whose boxes were right: it adds up over batches and ranks.
+
+    Args:
+        classes: names.
+        floor: see `pick`.
+    """
+
+    full_state_update = False
+    verdicts: list[Tensor]
+    true: list[Tensor]
+    rows: Tensor
+
+    def __init__(self, classes: Sequence[str], floor: float) -> None:
+        super().__init__()
+        self.classes = tuple(classes)
+        self.floor = floor
+        self.add_state("verdicts", [], dist_reduce_fx="cat")
+        self.add_state("true", [], dist_reduce_fx="cat")
+        self.add_state("rows", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, output: Tensor, target: Target) -> None:
+        """`output [n, P, 4 + K]`, and what `Boxes.collate` gives."""
+        found = [pick(row, self.floor) for row in output]
+        true = [Found(boxes[names >= 0], names[names >= 0], torch.ones_like(names[names >= 0]))
+                for boxes, names in zip(target["boxes"], target["classes"])]  # fmt: skip
+        self.verdicts.append(judge_boxes(found, true).to(output.device))
+        self.true.append(target["classes"][target["classes"] >= 0])
+        self.rows += len(output)
+
+    def compute(self) -> list[Scores | None]:
+        """The scores; `None` without any row, and a score is `None` where no label has a box."""
+        if int(self.rows) == 0:
+            return [None]
+        found = list(self._precisions().values())
+        if not found:
+            return [{"map50": None, "map": None}]
+        each = np.stack(found)
+        return [{"map50": float(each[:, 0].mean()), "map": float(each.mean())}]
+
+    def by_class(self) -> dict[str, dict[str, float]]:
+        """`map50` and `map` of each known class that occurs in labels."""
+        found = {self.classes[k]: each for k, each in self._precisions().items() if k < len(self.classes)}
+        return {name: {"map50": float(each[0]), "map": float(each.mean())} for name, each in found.items()}
+
+    def _precisions(self) -> dict[int, np.ndarray]:
+        """Average precision at each overlap, `[T]`, of each class that occurs in labels."""
+        verdicts = torch.cat(_listed(self.verdicts)).cpu().numpy() if len(self.verdicts) else np.zeros((0, 2))
+        true = Counter(torch.cat(_listed(self.true)).long().tolist() if len(self.true) else [])
+        known = {k: n for k, n in sorted(true.items()) if k < len(self.classes)}
+        unseen = {k: np.zeros(THRESHOLDS) for k in true if k not in known}
+        return {**average_precisions(verdicts, known), **unseen}
+
+
+def _listed(state: list[Tensor] | Tensor) -> list[Tensor]:
+    """Of a state before or after ranks are gathered."""
+    return [state] if isinstance(state, Tensor) else state
+
+
+def judge_boxes(found: Sequence[Found], true: Sequence[Found]) -> Tensor:
+    """Which of the boxes found in these pictures are right: one row a box, `[class, score, right at each overlap]`.
+
+    The surest take their pick of the true ones, picture by picture, class by class.
+    """
+    names = sorted({int(k) for picture in found for k in picture.classes})
+    if not names:
+        return torch.zeros(0, 2 + THRESHOLDS)
+    evaluator = _evaluator(names, list(range(len(found))), MOST)
+    with contextlib.redirect_stdout(io.StringIO()):  # it talks
+        evaluator.cocoGt, evaluator.cocoDt = _as_coco(true, names), _as_coco(found, names)
+        evaluator.evaluate()
+    rows = [
+        np.column_stack([np.full(len(e["dtScores"]), e["category_id"]), e["dtScores"], e["dtMatches"].T > 0])
+        for e in evaluator.evalImgs
+        if e is not None and len(e["dtScores"])
+    ]
+    return torch.from_numpy(np.concatenate(rows).astype(np.float32))
+
+
+def average_precisions(verdicts: np.ndarray, true: dict[int, int]) -> dict[int, np.ndarray]:
+    """COCO's average precision at each overlap, `[T]`, by class.
+
+    Args:
+        verdicts: what `judge_boxes` gives, of all pictures.
+        true: by class, how many true boxes there are; at least one.
+    """
+    if not true:
+        return {}
+    evaluator = _evaluator(list(true), [0], max(1, len(verdicts)))
+    evaluator._paramsEval = evaluator.params
+    # All pictures as one: whose boxes are right is known.
+    evaluator.evalImgs = [_evidence(verdicts[verdicts[:, 0] == k], count) for k, count in true.items()]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluator.accumulate()
+    precision = evaluator.eval["precision"][:, :, :, 0, 0]  # [T, recalls, K]
+    return dict(zip(true, precision.mean(1).T))
+
+
+def _evidence(verdicts: np.ndarray, true: int) -> dict[str, Any]:
+    right = verdicts[:, 2:].T
+    return {"dtScores": verdicts[:, 1], "dtMatches": right, "dtIgnore": np.zeros_like(right, dtype=bool),
+            "gtIgnore": np.zeros(true, dtype=int)}  # fmt: skip
+
+
+def _evaluator(classes: list[int], pictures: list[int], most: int) -> Any:
+    evaluator = extra("pycocotools.cocoeval", kind="boxes", name="vision").COCOeval(iouType="bbox")
+    params = evaluator.params
+    params.catIds, params.imgIds, params.maxDets = classes, pictures, [most]
+    params.areaRng, params.areaRngLbl = [[0, 1e10]], ["all"]
+    return evaluator
+
+
+def _as_coco(pictures: Sequence[Found], classes: Sequence[int]) -> Any:
+    """Pictures in the evaluator's own form; boxes of other classes are left out."""
+    coco = extra("pycocotools.coco", kind="boxes", name="vision").COCO()
+    entries: list[dict[str, Any]] = []
+    for number, picture in enumerate(pictures):
+        for box, name, score in zip(picture.boxes.tolist(), picture.classes.tolist(), picture.scores.tolist()):
+            if name in classes:
+                entries.append(coco_entry(len(entries) + 1, number, name, box) | {"score": score})
+    coco.dataset = {"images": [{"id": number} for number in range(len(pictures))], "annotations": entries,
+                    "categories": [{"id": name} for name in classes]}  # fmt: skip
+    coco.createIndex()
+    return coco
+
+
+def coco_entry(number: int, picture: int, name: int, box: Sequence[float]) -> dict[str, Any]:
+    """An annotation in COCO's form.
+
+    Args:
+        number: its own, from 1.
+        picture: the picture's.
+        name: the class's.
+        box: `[left, top, right, bottom]`.
+
+    Example:
+        >>> coco_entry(1, 7, 2, [10, 20, 30, 60])["bbox"], coco_entry(1, 7, 2, [10, 20, 30, 60])["area"]
+        ([10, 20, 20, 40], 800)
+    """
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    return {"id": number, "image_id": picture, "category_id": name, "bbox": [left, top, width, height],
+            "area": width * height, "iscrowd": 0}  # fmt: skip

@@ -1,0 +1,62 @@
+"""Where boxes lie in what the encoder saw, and where in the original picture.
+
+Shape legend: `M` boxes as `[left, top, right, bottom]`, in pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trunkline.types import GridContext
+
+
+def as_seen(boxes: Tensor, context: GridContext) -> Tensor:
+    """`[M, 4]` in the original picture → the upright boxes around them in what the encoder saw.
+
+    Nothing is cut off: they may lie outside.
+    """
+    matrix = torch.tensor(context.affine(), dtype=torch.float64)
+    turn, shift = matrix[:, :2], matrix[:, 2]
+    back = torch.linalg.inv(turn)
+    return _moved(boxes, torch.column_stack([back, -back @ shift]), context.original, context.size)
+
+
+def as_original(boxes: Tensor, context: GridContext) -> Tensor:
+    """`[M, 4]` in what the encoder saw → in the original picture; the inverse of `as_seen` where nothing was turned."""
+    return _moved(boxes, torch.tensor(context.affine(), dtype=torch.float64), context.size, context.original)
+
+
+def _moved(boxes: Tensor, matrix: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
+    """Corners by an affine map between places from -1 to 1, then the upright box around them."""
+    left, top, right, bottom = boxes.double().unbind(-1)
+    corners = torch.stack([torch.stack([x, y], -1) for x in (left, right) for y in (top, bottom)], -2)  # [M, 4, 2]
+    places = 2 * corners / _width_height(before) - 1
+    moved = (places @ matrix[:, :2].T + matrix[:, 2] + 1) / 2 * _width_height(after)
+    return torch.cat([moved.amin(-2), moved.amax(-2)], -1)
+
+
+def _width_height(size: tuple[int, int]) -> Tensor:
+    return torch.tensor([size[1], size[0]], dtype=torch.float64)
+
+
+def clipped(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Boxes `[…, 4]` cut at the edges of a picture of `(height, width)`."""
+    height, width = size
+    edges = boxes.new_tensor([width, height, width, height])
+    return torch.minimum(boxes.clamp(min=0), edges)
+
+
+def area(boxes: Tensor) -> Tensor:
+    """`[…, 4]` → `[…]`."""
+    return (boxes[..., 2] - boxes[..., 0]).clamp(min=0) * (boxes[..., 3] - boxes[..., 1]).clamp(min=0)
+
+
+def overlap(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union of every pair, `[…, M, 4]` and `[…, P, 4]` → `[…, M, P]`; 0 where both are empty."""
+    first, second = first.unsqueeze(-2), second.unsqueeze(-3)
+    low = torch.maximum(first[..., :2], second[..., :2])
+    high = torch.minimum(first[..., 2:], second[..., 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    union = area(first) + area(second) - shared
+    return shared / union.clamp(min=torch.finfo(union.dtype).tiny)
