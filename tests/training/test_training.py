@@ -361,10 +361,9 @@ def test_every_weight_is_decayed_and_nothing_else(tmp_path: Path) -> None:
     assert names < matrices
     assert matrices - names == {
         "missing",
-        "encoders.0.place",
-        "encoders.0.layers.0.gain",
-        "encoders.0.layers.3.body.0.gain",
-        "encoders.0.layers.3.body.3.gain",
+        "encoders.0.stages.0.0.gain",
+        *(f"encoders.0.stages.{i}.0.body.{j}.gain" for i in (1, 2) for j in (0, 3)),
+        *(f"encoders.0.levels.{places}.{i}" for places in ("rows", "columns") for i in range(2)),
         "encoders.2.embedding.weight",
         "encoders.3.bias",
         "encoders.3.missing",
