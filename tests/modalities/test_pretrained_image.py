@@ -111,14 +111,16 @@ def test_frozen_ones_stay_as_they_are_and_look_once(weights: Path) -> None:
 
 def test_trained_ones_learn_at_their_own_rate_on_running_statistics(weights: Path) -> None:
     rows = [{"photo": p, "level": float(p.mean())} for p in pictures(16)]
-    photo = Image(size=64, encoder=NAMES[0], weights=str(weights), freeze=False, encoder_lr=0.25)
+    photo = Image(size=64, encoder=NAMES[0], weights=str(weights), freeze=False, encoder_lr=0.25, layer_decay=0.5)
     model = MultiTaskModel({"photo": photo}, {"level": NumberTask()}, width=16)
     config = config_of(model, None, None, _training())
     plan = make_plan(config, split_rows(config, read_table(rows), None, None))
     encoder: Any = plan.network.encoders[0]
     groups = make_optimiser(plan.network, plan.engine, _settings()).param_groups
     factor = {id(p): group["lr_factor"] for group in groups for p in group["params"]}
-    assert {factor[id(p)] for p in encoder.network.parameters()} == {0.25}
+    assert {factor[id(p)] for p in encoder.network.model.layer4.parameters()} == {0.25}
+    assert {factor[id(p)] for p in encoder.network.model.layer1.parameters()} == {0.25 * 0.5**3}
+    assert {factor[id(p)] for p in encoder.network.model.conv1.parameters()} == {0.25 * 0.5**4}
     assert {factor[id(p)] for p in plan.network.heads.parameters()} == {1.0}
     plan.network.train()
     statistics = encoder.network.model.bn1.running_mean.clone()

@@ -23,7 +23,7 @@ from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_audio
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.convnet import ConvNet
-from trunkline.modalities.pretrained import SCRATCH
+from trunkline.modalities.pretrained import SCRATCH, Tuning
 from trunkline.showing import Shown, shown_sound
 from trunkline.types import State, TimeContext
 
@@ -65,6 +65,7 @@ class Audio(Modality):
             `max_seconds` are for it.
         freeze: leave the pretrained network as it is; what it says about a sound is then worked out once.
         encoder_lr: learning rate of a pretrained network that is not frozen, as a share of everything else's.
+        layer_decay: that of each of its layers as a share of the one above; 1: all learn alike.
     """
 
     axis = "time"
@@ -87,10 +88,12 @@ class Audio(Modality):
         encoder: str | None = None,
         freeze: bool = True,
         encoder_lr: float = 0.1,
+        layer_decay: float = 1.0,
     ) -> None:
         self.encoder = encoder
         self.freeze = freeze
         self.encoder_lr = encoder_lr
+        self.layer_decay = layer_decay
         self.alter = alter
         self.rate = rate
         self.mels = mels
@@ -216,7 +219,7 @@ class Audio(Modality):
         """
         if self.pretrained is not None:
             return pretrained_audio.build(
-                state, width, encoder=self.pretrained, freeze=self.freeze, lr_factor=self.encoder_lr
+                state, width, encoder=self.pretrained, tuning=Tuning(self.freeze, self.encoder_lr, self.layer_decay)
             )
         if not 0 <= self._alter <= 1:
             raise ConfigError(f"alter: {self.alter} is out of range; give 0 (not at all) to 1")

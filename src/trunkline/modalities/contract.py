@@ -20,19 +20,13 @@ Bound = Mapping[str, tuple["Modality", State]]  # inputs of a block, each with i
 
 
 class Encoder(nn.Module, ABC):
-    """Collated values of the rows that have the input → tokens. It never sees an absent row.
-
-    Attributes:
-        lr_factor: learning rate of what was pretrained, as a share of everything else's.
-    """
-
-    lr_factor: float = 1.0
+    """Collated values of the rows that have the input → tokens. It never sees an absent row."""
 
     def load_pretrained(self) -> None:
         """Take weights from elsewhere, where there are any. Called once, before training; never on loading a run."""
 
-    def pretrained_parameters(self) -> Iterable[nn.Parameter]:
-        """Those that `lr_factor` is for."""
+    def pretrained_parameters(self) -> Iterable[tuple[nn.Parameter, float]]:
+        """What was pretrained, each with its learning rate as a share of everything else's."""
         return ()
 
     @abstractmethod

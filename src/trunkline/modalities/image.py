@@ -31,7 +31,7 @@ from trunkline.modalities.picture_sizes import (
     typical_size,
     usual_stride,
 )
-from trunkline.modalities.pretrained import SCRATCH, are_usual, is_offered
+from trunkline.modalities.pretrained import SCRATCH, Tuning, are_usual, is_offered
 from trunkline.modalities.resnet import ResNet, ResNetPyramid, as_levels, as_pair
 from trunkline.showing import Shown, shown_picture
 from trunkline.types import GridContext, State
@@ -74,6 +74,7 @@ class Image(Modality):
         freeze: leave the pretrained network as it is. What it says about a picture is then worked out once, unless
             training changes pictures.
         encoder_lr: learning rate of a pretrained network that is not frozen, as a share of everything else's.
+        layer_decay: that of each of its layers as a share of the one above; 1: all learn alike.
     """
 
     axis = "grid"
@@ -97,6 +98,7 @@ class Image(Modality):
         weights: str | None = None,
         freeze: bool = True,
         encoder_lr: float = 0.1,
+        layer_decay: float = 1.0,
     ) -> None:
         self.size = size
         self.channels = channels
@@ -111,6 +113,7 @@ class Image(Modality):
         self.weights = weights
         self.freeze = freeze
         self.encoder_lr = encoder_lr
+        self.layer_decay = layer_decay
 
     @property
     def pretrained(self) -> str | None:
@@ -222,7 +225,8 @@ class Image(Modality):
     def _choose_encoder(self, sample: Sequence[np.ndarray], rows: int, is_read: bool) -> tuple[str, str]:
         """The packaged network, where it is there, nothing was said that is not for it, and it knows such pictures."""
         side = np.median([max(picture.shape[:2]) for picture in sample]) if sample else 0
-        own = ("crop", "rotate", "colour", "flip", "stem", "depth", "stride", "weights", "freeze", "encoder_lr")
+        own = ("crop", "rotate", "colour", "flip", "stem", "depth", "stride")
+        own += ("weights", "freeze", "encoder_lr", "layer_decay")
         is_small = self.size is not None and min(as_pair(self.size)) < LARGE
         if is_small or self.channels == "grey" or not are_usual({o: getattr(self, o) for o in own}, Image):
             return SCRATCH, "other options ask for it"
@@ -316,7 +320,8 @@ class Image(Modality):
 
     def _pretrained_options(self) -> dict[str, Any]:
         keep = not self.is_random
-        return {"weights": self.weights, "freeze": self.freeze, "lr_factor": self.encoder_lr, "keep": keep}
+        tuning = Tuning(self.freeze, self.encoder_lr, self.layer_decay)
+        return {"weights": self.weights, "tuning": tuning, "keep": keep}
 
     def _check(self) -> None:
         """Options that cannot work.

@@ -16,6 +16,7 @@ import inspect
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from trunkline.errors import ConfigError, suggest
 from trunkline.modalities.contract import Encoder
+from trunkline.modalities.layer_rates import layer_rates
 from trunkline.types import Tokens
 
 CACHE_BYTES = 1 << 30
@@ -100,6 +102,21 @@ def projection(features: int, width: int, *, freeze: bool) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(features), FeatureDropout(0.4 if freeze else 0.1), nn.Linear(features, width))
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """How a pretrained network goes on learning.
+
+    Attributes:
+        freeze: not at all.
+        rate: of its last layer, as a share of everything else's learning rate.
+        layer_decay: of each layer below, as a share of the rate of the one above (`layer_rates`).
+    """
+
+    freeze: bool
+    rate: float
+    layer_decay: float
+
+
 class PretrainedEncoder(Encoder):
     """A network that others have trained, then a norm, dropout and a linear map of its features to the width.
 
@@ -111,8 +128,7 @@ class PretrainedEncoder(Encoder):
         features: `F`.
         width: `D`.
         weights: puts the pretrained weights into the network.
-        freeze: do not train it.
-        lr_factor: the learning rate of what was pretrained, as a share of the others'.
+        tuning: how it goes on learning.
         keep: keep a frozen network's features of each row: the rows' values come again unchanged.
     """
 
@@ -123,37 +139,37 @@ class PretrainedEncoder(Encoder):
         features: int,
         width: int,
         weights: Callable[[nn.Module], None],
-        freeze: bool,
-        lr_factor: float,
+        tuning: Tuning,
         keep: bool,
     ) -> None:
         super().__init__()
-        self.network = network.requires_grad_(not freeze)
-        self.project = projection(features, width, freeze=freeze)
+        self.network = network.requires_grad_(not tuning.freeze)
+        self.project = projection(features, width, freeze=tuning.freeze)
         self.weights = weights
-        self.is_frozen = freeze
-        self.lr_factor = lr_factor
-        self.kept = KeptFeatures(CACHE_BYTES) if keep and freeze else None
+        self.tuning = tuning
+        self.kept = KeptFeatures(CACHE_BYTES) if keep and tuning.freeze else None
 
     def load_pretrained(self) -> None:
         """Weights from elsewhere."""
         self.weights(self.network)
 
-    def pretrained_parameters(self) -> Iterable[nn.Parameter]:
-        """What was pretrained."""
-        return self.network.parameters()
+    def pretrained_parameters(self) -> Iterable[tuple[nn.Parameter, float]]:
+        """Of the network that others have trained."""
+        named = dict(self.network.named_parameters())
+        rates = layer_rates(list(named), top=self.tuning.rate, decay=self.tuning.layer_decay)
+        return [(parameter, rates[name]) for name, parameter in named.items()]
 
     def train(self, mode: bool = True) -> PretrainedEncoder:
         """Modes of the layers; see the class."""
         super().train(mode)
         for module in self.network.modules():
-            if self.is_frozen or isinstance(module, nn.modules.batchnorm._NormBase):
+            if self.tuning.freeze or isinstance(module, nn.modules.batchnorm._NormBase):
                 module.training = False
         return self
 
     def features(self, values: dict[str, Tensor]) -> Tensor:
         """`[n, L, F]` for these values, each row's from its own values alone."""
-        if not self.is_frozen:
+        if not self.tuning.freeze:
             return self.run(values)
         with torch.no_grad():
             if self.kept is None or torch.compiler.is_compiling():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
-from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, fit_weights, need, packaged
+from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, Tuning, fit_weights, need, packaged
 from trunkline.modalities.pretrained_text import empty_model, fill_model, from_hub, where
 from trunkline.types import Span, State, Tokens
 
@@ -54,17 +54,17 @@ def collate(items: Sequence[Tensor]) -> dict[str, Tensor]:
     return {"wave": nn.utils.rnn.pad_sequence(list(items), batch_first=True), "length": length}
 
 
-def build(state: State, width: int, *, encoder: str, freeze: bool, lr_factor: float) -> PretrainedAudio:
+def build(state: State, width: int, *, encoder: str, tuning: Tuning) -> PretrainedAudio:
     """The network that the state describes, its weights still random."""
     about = state["encoder"]
     if "package" in about:
         voice = Voice()
         load: Any = functools.partial(_load_packaged, encoder=encoder)
-        return PretrainedAudio(voice, width, weights=load, freeze=freeze, lr_factor=lr_factor)
+        return PretrainedAudio(voice, width, weights=load, tuning=tuning)
     transformers = need("transformers", "text", encoder)
     listener = Listener(empty_model(transformers, about["config"]), about["extractor"], about["rate"])
     load = functools.partial(_load, encoder=encoder)
-    return PretrainedAudio(listener, width, weights=load, freeze=freeze, lr_factor=lr_factor)
+    return PretrainedAudio(listener, width, weights=load, tuning=tuning)
 
 
 class PretrainedAudio(PretrainedEncoder):

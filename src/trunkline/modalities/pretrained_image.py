@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from trunkline.errors import ConfigError, suggest
 from trunkline.modalities.pretrained import (
     PretrainedEncoder,
+    Tuning,
     fit_weights,
     library_and_name,
     load_weights,
@@ -69,7 +70,7 @@ def describe(encoder: str, size: tuple[int, int]) -> State:
 
 
 def build(
-    state: State, width: int, *, encoder: str, weights: str | None, freeze: bool, lr_factor: float, keep: bool
+    state: State, width: int, *, encoder: str, weights: str | None, tuning: Tuning, keep: bool
 ) -> PretrainedImage:
     """The network that the state describes, its weights still random.
 
@@ -79,11 +80,11 @@ def build(
     about = state["encoder"]
     network = _timm_network(about, encoder) if about["library"] == "timm" else _torchvision_network(about, encoder)
     source = functools.partial(_load, encoder=encoder, weights=weights)
-    return PretrainedImage(network, state, width, weights=source, freeze=freeze, lr_factor=lr_factor, keep=keep)
+    return PretrainedImage(network, state, width, weights=source, tuning=tuning, keep=keep)
 
 
 def build_pyramid(
-    state: State, width: int, *, encoder: str, weights: str | None, freeze: bool, lr_factor: float, keep: bool
+    state: State, width: int, *, encoder: str, weights: str | None, tuning: Tuning, keep: bool
 ) -> PretrainedPyramid:
     """The same with tokens from several of its stages, or, where it has none, from scales of its one grid.
 
@@ -98,7 +99,7 @@ def build_pyramid(
     else:
         network = TorchvisionStages(_torchvision_network(about, encoder).layers, size)
     source = functools.partial(_load, encoder=encoder, weights=weights)
-    return PretrainedPyramid(network, state, width, weights=source, freeze=freeze, lr_factor=lr_factor, keep=keep)
+    return PretrainedPyramid(network, state, width, weights=source, tuning=tuning, keep=keep)
 
 
 class PretrainedImage(PretrainedEncoder):

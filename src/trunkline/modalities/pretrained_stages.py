@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.modalities.picture_sizes import FEWEST, finest_stride
-from trunkline.modalities.pretrained import PretrainedEncoder, projection
+from trunkline.modalities.pretrained import PretrainedEncoder, Tuning, projection
 from trunkline.modalities.pyramid import CHANNELS, PyramidTokens, SimpleScales, as_map, join_top_down
 from trunkline.modalities.resnet import as_levels, as_pair
 from trunkline.types import State, Tokens
@@ -108,20 +108,22 @@ class PretrainedPyramid(PretrainedEncoder):
         network: pixels `[n, 3, H, W]`, standardised → levels `[n, h, w, F]`, finest first.
         state: of the image.
         width: `D`.
-        freeze: do not train it.
+        tuning: how it goes on learning.
         **options: see `PretrainedEncoder`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, state: State, width: int, *, freeze: bool, **options: Any) -> None:
+    def __init__(self, network: nn.Module, state: State, width: int, *, tuning: Tuning, **options: Any) -> None:
         size, channels = as_pair(state["size"]), min(width, CHANNELS)
         with torch.no_grad():
             levels = network.eval()(torch.zeros(1, 3, *size))
         self.shapes = [(int(h), int(w), int(number)) for _, h, w, number in (one.shape for one in levels)]
-        super().__init__(network, features=self.shapes[-1][2], width=channels, freeze=freeze, **options)
-        self.finer = nn.ModuleList(projection(number, channels, freeze=freeze) for *_, number in self.shapes[:-1])
+        super().__init__(network, features=self.shapes[-1][2], width=channels, tuning=tuning, **options)
+        self.finer = nn.ModuleList(
+            projection(number, channels, freeze=tuning.freeze) for *_, number in self.shapes[:-1]
+        )
         grids = [(h, w) for h, w, _ in self.shapes]
         self.scales = SimpleScales(channels, grids[0]) if len(grids) == 1 else None
         made = grids if self.scales is None else self.scales.grids

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
-from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, library_and_name, need, packaged
+from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, Tuning, library_and_name, need, packaged
 from trunkline.types import Span, State, Tokens, WordsContext
 
 LIBRARIES = ("transformers", "package")
@@ -82,12 +82,12 @@ def _tokens_of(start: int, stop: int, places: Sequence[tuple[int, int] | None]) 
     return min(before, len(places)), min(before, len(places))
 
 
-def build(state: State, width: int, *, encoder: str, freeze: bool, lr_factor: float) -> PretrainedText:
+def build(state: State, width: int, *, encoder: str, tuning: Tuning) -> PretrainedText:
     """The network that the state describes, its weights still random."""
     transformers = need("transformers", "text", encoder)
     network = empty_model(transformers, state["encoder"]["config"])
     weights = functools.partial(fill_model, encoder=encoder, packages=PACKAGES)
-    return PretrainedText(network, width, weights=weights, freeze=freeze, lr_factor=lr_factor)
+    return PretrainedText(network, width, weights=weights, tuning=tuning)
 
 
 class PretrainedText(PretrainedEncoder):

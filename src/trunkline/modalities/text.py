@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_text
 from trunkline.modalities.contract import Choices, Encoder, Modality
-from trunkline.modalities.pretrained import SCRATCH, are_usual, is_offered
+from trunkline.modalities.pretrained import SCRATCH, Tuning, are_usual, is_offered
 from trunkline.modalities.text_encoder import EMPTY, PADDING, TextEncoder
 from trunkline.types import State, WordsContext
 
@@ -69,6 +69,7 @@ class Text(Modality):
             other; else `scratch`.
         freeze: leave the pretrained network as it is; what it says about a text is then worked out once.
         encoder_lr: learning rate of a pretrained network that is not frozen, as a share of everything else's.
+        layer_decay: that of each of its layers as a share of the one above; 1: all learn alike.
     """
 
     axis = "words"
@@ -91,6 +92,7 @@ class Text(Modality):
         encoder: str | None = None,
         freeze: bool = True,
         encoder_lr: float = 0.1,
+        layer_decay: float = 1.0,
     ) -> None:
         self.vocabulary = vocabulary
         self.min_count = min_count
@@ -106,6 +108,7 @@ class Text(Modality):
         self.encoder = encoder
         self.freeze = freeze
         self.encoder_lr = encoder_lr
+        self.layer_decay = layer_decay
 
     @property
     def pretrained(self) -> str | None:
@@ -232,7 +235,7 @@ class Text(Modality):
         """
         if self.pretrained is not None:
             return pretrained_text.build(
-                state, width, encoder=self.pretrained, freeze=self.freeze, lr_factor=self.encoder_lr
+                state, width, encoder=self.pretrained, tuning=Tuning(self.freeze, self.encoder_lr, self.layer_decay)
             )
         if width % self.heads:
             raise ConfigError(f"heads={self.heads} of a text encoder does not divide the model's width {width}")

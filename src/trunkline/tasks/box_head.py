@@ -1,6 +1,7 @@
 """The head of boxes: one class and one box at every point of every grid.
 
-Shape legend: `n` rows, `D` width, `h, w` one grid, `P` points of all grids, `M` true boxes at most, `K` classes.
+Shape legend: `n` rows, `D` width, `C` channels of the towers, `h, w` one grid, `P` points of all grids, `M` true boxes
+at most, `K` classes.
 Boxes are `[left, top, right, bottom]` in pixels as the encoder saw them.
 """
 
@@ -24,6 +25,7 @@ FURTHEST = 8.0  # a box's size as a logarithm of steps, at most, and its middle'
 SHARPNESS = 2.0  # power of the focal weight
 PLACE = 5.0  # weight of a true box's place beside its classes
 LAYERS = 2  # of a tower
+CHANNELS = 128  # of the towers, at most: they stand at every point, and are most of what a step costs
 
 
 class BoxHead(Head):
@@ -41,9 +43,11 @@ class BoxHead(Head):
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
-        self.naming, self.placing = tower(width), tower(width)
-        self.names = nn.Conv2d(width, classes, 3, padding=1)
-        self.places = nn.Conv2d(width, 4, 3, padding=1)
+        channels = min(width, CHANNELS)
+        self.narrow = nn.Linear(width, channels)
+        self.naming, self.placing = tower(channels), tower(channels)
+        self.names = nn.Conv2d(channels, classes, 3, padding=1)
+        self.places = nn.Conv2d(channels, 4, 3, padding=1)
         self.names.bias = nn.Parameter(torch.full((classes,), -math.log(1 / PRIOR - 1)))
         self.places.bias = nn.Parameter(torch.tensor([0.0, 0.0, math.log(WIDE), math.log(WIDE)]))
         for last in (self.names, self.places):
@@ -60,9 +64,9 @@ class BoxHead(Head):
 
         Boxes may reach beyond the picture: what is cut off has no gradient.
         """
-        parts = []
+        parts, narrow = [], self.narrow(view.values)
         for span in (span for span in view.spans if span.axis == "grid"):
-            grid = view.values[:, span.start : span.stop].transpose(1, 2).unflatten(2, span.shape)  # [n, D, h, w]
+            grid = narrow[:, span.start : span.stop].transpose(1, 2).unflatten(2, span.shape)  # [n, C, h, w]
             points = grid_points(span, view.values.device)
             drawn = draw(as_points(self.places(self.placing(grid))).float(), points)
             parts.append((drawn, as_points(self.names(self.naming(grid))).float(), points.expand(len(grid), -1, -1)))
@@ -152,13 +156,13 @@ def as_points(grid: Tensor) -> Tensor:
     return grid.flatten(2).transpose(1, 2)
 
 
-def tower(width: int) -> nn.Sequential:
-    """Convolutions with group normalisation, `[n, D, h, w]` → `[n, D, h, w]`."""
+def tower(channels: int) -> nn.Sequential:
+    """Convolutions with group normalisation, `[n, C, h, w]` → `[n, C, h, w]`."""
     layers: list[nn.Module] = []
     for _ in range(LAYERS):
         layers += [
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.GroupNorm(math.gcd(width, 8), width),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.GroupNorm(math.gcd(channels, 8), channels),
             nn.ReLU(),
         ]
     return nn.Sequential(*layers)

@@ -16,14 +16,14 @@ UNDECAYED = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNo
 
 def make_optimiser(network: nn.Module, engine: nn.Module, settings: Settings) -> torch.optim.AdamW:
     """AdamW on the network, and on what the balancer learns, in two groups: decayed and not. What others have trained
-    is in two more, at its own share of the rate (`lr_factor`).
+    is in more, two for each share of the rate that its layers have (`lr_factor`).
 
     Fused: one call for all parameters, where small networks would spend most of a step in Python. Not with float16,
     whose scaler would then refuse to clip.
     """
     names = decayed(network)
     encoders = [module for module in network.modules() if isinstance(module, Encoder)]
-    factors = {id(p): encoder.lr_factor for encoder in encoders for p in encoder.pretrained_parameters()}
+    factors = {id(p): share for encoder in encoders for p, share in encoder.pretrained_parameters()}
     named = [((name in names, factors.get(id(p), 1.0)), p) for name, p in network.named_parameters() if p.requires_grad]
     named += [((False, 1.0), p) for p in engine.parameters() if p.requires_grad]
     groups = [
