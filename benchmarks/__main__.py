@@ -9,14 +9,14 @@ from typing import Protocol
 
 import torch
 
-from benchmarks import solvers, wide_table
+from benchmarks import solvers, vision, wide_table
 
 
 class Table(Protocol):
     def table(self) -> str: ...
 
 
-BENCHMARKS: dict[str, Callable[[], Iterable[Table]]] = {"wide_table": wide_table.run, "solvers": solvers.run}
+BENCHMARKS: dict[str, Callable[[], Iterable[Table]]] = {"wide_table": wide_table.run, "solvers": solvers.run, "vision": vision.run}
 
 
 def main(names: list[str]) -> None:

@@ -54,22 +54,27 @@ def test_boxes_come_back(context: GridContext, seed: int) -> None:
 @given(contexts(st.floats(-45, 45)), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_points_come_back_whatever_was_done(context: GridContext, seed: int) -> None:
-    """A box without area is a point, turned ones too; and a box's corners lie in its upright box."""
+    """A box without area is a point, turned ones too; and what fills a box as an ellipse lies in its upright box."""
     boxes = random_boxes(5, *context.original, seed)
     points = torch.cat([boxes[:, :2], boxes[:, :2]], 1)
     seen = as_seen(points, context)
     torch.testing.assert_close(as_original(seen, context), points, atol=1e-8, rtol=1e-8)
-    around = as_seen(boxes, context)
-    assert bool((seen[:, :2] >= around[:, :2] - 1e-9).all() and (seen[:, 2:] <= around[:, 2:] + 1e-9).all())
+    turns = torch.linspace(0, 2 * math.pi, 721, dtype=torch.float64)
+    circle = torch.stack([turns.cos(), turns.sin()], 1)  # [721, 2]
+    for box, around in zip(boxes, as_seen(boxes, context)):
+        places = (box[:2] + box[2:]) / 2 + circle * (box[2:] - box[:2]) / 2
+        edge = as_seen(torch.cat([places, places], 1), context)
+        tight = torch.cat([edge[:, :2].amin(0), edge[:, :2].amax(0)])
+        torch.testing.assert_close(around, tight, atol=1e-4 * float(area(around) ** 0.5 + 1), rtol=1e-4)
 
 
 @pytest.mark.parametrize("angle", [0.0, 20.0, -35.0])
 @pytest.mark.parametrize("flipped", [False, True])
-def test_a_box_stays_on_its_square(angle: float, flipped: bool) -> None:
+def test_a_box_stays_on_its_disc(angle: float, flipped: bool) -> None:
     """The picture is turned by `apply`; the bright pixels that result lie in the box and reach its edges."""
     context = GridContext((60, 80), (5, 10, 50, 60), (100, 90), flipped, angle)
-    picture = torch.zeros(1, 60, 80)
-    picture[:, 25:37, 35:53] = 1
+    y, x = torch.meshgrid(torch.arange(60) + 0.5, torch.arange(80) + 0.5, indexing="ij")
+    picture = (((y - 31) / 6) ** 2 + ((x - 44) / 9) ** 2 <= 1).float()[None]
     rows, columns = (context.apply(picture, mode="nearest")[0] > 0.5).nonzero(as_tuple=True)
     seen = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]).double()
     box = as_seen(torch.tensor([[35.0, 25, 53, 37]]), context)[0]

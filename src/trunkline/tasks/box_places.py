@@ -12,9 +12,10 @@ from trunkline.types import GridContext
 
 
 def as_seen(boxes: Tensor, context: GridContext) -> Tensor:
-    """`[M, 4]` in the original picture → the upright boxes around them in what the encoder saw.
+    """`[M, 4]` in the original picture → in what the encoder saw. Nothing is cut off: they may lie outside.
 
-    Nothing is cut off: they may lie outside.
+    Of a turned box, the upright one around the ellipse that fills it: what is in boxes seldom has corners, and boxes
+    around turned corners are too large (Kalra et al., "Towards rotation invariance in object detection", 2021).
     """
     matrix = torch.tensor(context.affine(), dtype=torch.float64)
     turn, shift = matrix[:, :2], matrix[:, 2]
@@ -28,12 +29,15 @@ def as_original(boxes: Tensor, context: GridContext) -> Tensor:
 
 
 def _moved(boxes: Tensor, matrix: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
-    """Corners by an affine map between places from -1 to 1, then the upright box around them."""
-    left, top, right, bottom = boxes.double().unbind(-1)
-    corners = torch.stack([torch.stack([x, y], -1) for x in (left, right) for y in (top, bottom)], -2)  # [M, 4, 2]
-    places = 2 * corners / _width_height(before) - 1
-    moved = (places @ matrix[:, :2].T + matrix[:, 2] + 1) / 2 * _width_height(after)
-    return torch.cat([moved.amin(-2), moved.amax(-2)], -1)
+    """By an affine map between places from -1 to 1: the middle by all of it, half axes `a` by its linear part `A`, to
+    `sqrt(A² a²)`.
+    """
+    old, new = _width_height(before), _width_height(after)
+    middle = (boxes[:, :2] + boxes[:, 2:]).double() / old - 1
+    axes = (boxes[:, 2:] - boxes[:, :2]).double() / old
+    middle = (middle @ matrix[:, :2].T + matrix[:, 2] + 1) / 2 * new
+    axes = (axes.square() @ matrix[:, :2].square().T).sqrt() / 2 * new
+    return torch.cat([middle - axes, middle + axes], -1)
 
 
 def _width_height(size: tuple[int, int]) -> Tensor:
