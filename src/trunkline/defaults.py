@@ -19,6 +19,7 @@ from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.trunks import Hard
 
 Reasons = dict[str, str]
+Kind = Literal["plain", "texts", "others", "places"]
 
 FEW, MANY = 5_000, 100_000  # training rows
 SMALL_TABLE = 2_000  # rows of which a tenth is too few to choose by
@@ -70,7 +71,12 @@ OTHERS = (  # pictures, sounds, vectors
     Recipe("a middling number of rows", 8, 3e-3, 0.1, 2, 0.3),
     Recipe("many rows", 6, 2e-3, 0.05, 1, 0.1),
 )
-RECIPES = {"plain": TABLES, "texts": TEXTS, "others": OTHERS}
+PLACES = (  # pictures of which a task reads the places
+    Recipe("few pictures whose places are read", 100, 1e-3, 0.05, 1, 0.0, patience=10),
+    Recipe("a middling number of pictures whose places are read", 24, 1e-3, 0.05, 1, 0.0),
+    Recipe("many pictures whose places are read", 12, 1e-3, 0.05, 1, 0.0),
+)
+RECIPES = {"plain": TABLES, "texts": TEXTS, "others": OTHERS, "places": PLACES}
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,8 @@ class Facts:
         inputs: how many there are.
         encoders: those among them that are pictures, texts, sounds or vectors.
         can_join: every task can join what single inputs say (see `fusion.Late`).
-        kind: `plain` where all of them are numbers and categories, `texts` where all others are texts.
+        kind: `plain` where all of them are numbers and categories, `texts` where all others are texts, `places` where a
+            task reads a pyramid.
         tasks: names.
         overlap: `[T, T]`, training rows that carry both labels.
         counts: `[T]`, training rows that carry each label.
@@ -92,7 +99,7 @@ class Facts:
     inputs: int
     encoders: int
     can_join: bool
-    kind: Literal["plain", "texts", "others"]
+    kind: Kind
     tasks: Sequence[str]
     overlap: Tensor
     counts: Tensor
@@ -165,6 +172,9 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
 
 def _batch_size(facts: Facts) -> tuple[int, str]:
     """At least 64 labels a task and step, on average, where there are rows enough for five batches; more of many."""
+    if facts.kind == "places":
+        size = 8 if facts.rows < FEW else 16
+        return size, f"{size} pictures have many places to learn from"
     rate = float(facts.counts.mean()) / max(facts.rows, 1)
     most = 1024 if facts.kind == "plain" else 256
     wanted = min(most, 2 ** math.ceil(math.log2(max(64 / max(rate, 0.25), facts.rows / 192))))

@@ -15,7 +15,7 @@ from trunkline.balancers import Balancer
 from trunkline.config import BalancerConfig, ComponentConfig, Config, InputConfig, TaskConfig, Training
 from trunkline.config.objects import as_type_and_options
 from trunkline.data import Split, Splits, Table
-from trunkline.defaults import Facts, Reasons, choose
+from trunkline.defaults import Facts, Kind, Reasons, choose
 from trunkline.engine import Engine, Level, expected_rates, warn_unseen
 from trunkline.errors import DataError
 from trunkline.fusion import CATALOG as FUSION
@@ -229,12 +229,13 @@ def _facts(preprocessing: Preprocessing, labelled: np.ndarray) -> Facts:
     flags = torch.from_numpy(labelled).double()
     inputs = preprocessing.schema.inputs
     axes = [inputs[unit.name].modality.axis for unit in preprocessing.encoders if not unit.is_block]
+    kind: Kind = "plain" if not axes else "texts" if set(axes) == {"words"} else "others"
     return Facts(
         rows=int(labelled.any(1).sum()),
         inputs=len(preprocessing.inputs),
         encoders=len(axes),
         can_join=all(column.task.can_combine for column in preprocessing.schema.tasks.values()),
-        kind="plain" if not axes else "texts" if set(axes) == {"words"} else "others",
+        kind="places" if preprocessing.schema.pyramids else kind,
         tasks=preprocessing.tasks,
         overlap=flags.T @ flags,
         counts=flags.sum(0),
