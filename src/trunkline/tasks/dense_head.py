@@ -37,7 +37,8 @@ class ValueHead(PixelHead):
         matching network", 2018).
         """
         known = known_of(target)
-        error = torch.where(known, output.float() - torch.where(known, target["values"], 0.0), 0.0)
+        truth = torch.where(known, target["values"], 0.0)
+        error = torch.where(known, output.to(truth.dtype) - truth, 0.0)
         total = 2 * F.huber_loss(error, torch.zeros_like(error), reduction="none").mean(1)
         return total.sum().unsqueeze(0), known.sum().to(total.dtype).unsqueeze(0)
 
@@ -47,14 +48,16 @@ class DirectionHead(PixelHead):
 
     def predict_output(self, view: Tokens) -> Tensor:
         """Of length 1."""
-        return F.normalize(super().predict_output(view).float(), dim=1, eps=SHORT)
+        said = super().predict_output(view)
+        return F.normalize(said.to(torch.promote_types(said.dtype, torch.float32)), dim=1, eps=SHORT)
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """1 − cosine, summed over known pixels, and their number (Eigen and Fergus, "Predicting depth, surface normals
         and semantic labels with a common multi-scale convolutional architecture", 2015, equation 2).
         """
         known = known_of(target)
-        cosine = (output.float() * torch.where(known, target["values"], 0.0)).sum(1, keepdim=True)
+        truth = torch.where(known, target["values"], 0.0)
+        cosine = (output.to(truth.dtype) * truth).sum(1, keepdim=True)
         total = torch.where(known, 1 - cosine, 0.0)
         return total.sum().unsqueeze(0), known.sum().to(total.dtype).unsqueeze(0)
 
