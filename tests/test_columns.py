@@ -11,11 +11,12 @@ import soundfile
 import torch
 from PIL import Image as Picture
 
+from spheres import CLASSES, scene
 from trunkline import MultiTaskModel, TaskColumn, fit
-from trunkline.balancers import UPGrad
+from trunkline.balancers import Uncertainty, UPGrad
 from trunkline.modalities import Audio, Category, Image, Number, Text
 from trunkline.run import Run
-from trunkline.tasks import Binary, Labels, Mask, Tags
+from trunkline.tasks import Binary, Dense, Labels, Mask, Tags
 from trunkline.tasks import Category as CategoryTask
 from trunkline.tasks import Number as NumberTask
 from trunkline.tasks import Text as TextTask
@@ -254,3 +255,36 @@ def test_a_preference_is_followed(tmp_path: Path) -> None:
 
         last = json.loads((run.folder / "log.jsonl").read_text().splitlines()[-2])
         assert last["weights"]["a"] > 5 * last["weights"]["b"]
+
+
+class TestDense:
+    """Classes, depth and normals of one picture from one network; each label is there in two of three rows."""
+
+    @pytest.mark.parametrize("level", ["losses", "features", "sketch"])
+    def test_spheres_over_a_floor(self, tmp_path: Path, level: Any) -> None:
+        rng = np.random.default_rng(0)
+        rows: Rows = []
+        for i in range(160):
+            found = scene(rng)
+            rows.append({"photo": found["picture"], "area": found["mask"]})
+            rows[-1] |= {"depth": found["depth"], "normals": found["normals"]}
+            if i < 128:
+                rows[-1][("area", "depth", "normals")[i % 3]] = None
+        model = MultiTaskModel(
+            {"photo": Image(size=32, crop=0.8, rotate=10, flip=True)},
+            {
+                "area": TaskColumn(Mask(CLASSES), "area", of="photo"),
+                "depth": TaskColumn(Dense(), "depth", of="photo"),
+                "normals": TaskColumn(Dense(), "normals", of="photo"),
+            },
+            width=32,
+        )
+        balancer = Uncertainty() if level == "losses" else UPGrad()
+        run = train(model, rows, tmp_path, steps=60, lr=3e-3, batch_size=16, balancer=balancer, level=level)
+        assert score(run, "area", "miou") > 0.7
+        for task, metric in (("depth", "rmse"), ("normals", "angle_mean")):
+            assert score(run, task, metric) < 0.6 * run.metrics["majority"][task][metric]
+        assert run.predictor.preprocessing.states["tasks"]["normals"]["learn"] == "directions"
+        said = run.predictor.predict([{"photo": rows[-1]["photo"]}])[0]
+        assert (said["depth"].shape, said["normals"].shape) == ((32, 32), (32, 32, 3))
+        np.testing.assert_allclose(np.linalg.norm(said["normals"], axis=-1), 1, atol=1e-5)

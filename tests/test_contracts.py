@@ -79,6 +79,7 @@ def task_case(name: str) -> tuple[list[Any], Any, list[Any] | None]:
     square = {"box": [2, 3, 9.5, 11], "label": "cat"}
     boxes = [[square], "[]", [square, {"box": [0, 0, 16, 4], "label": 3}], [square]]
     masks = [rng.integers(0, 3, (16, 16)).astype(np.uint8) for _ in range(4)]
+    maps = [np.where(rng.random((16, 16)) < 0.2, np.nan, rng.normal(size=(16, 16))) for _ in range(4)]
     cases: dict[str, tuple[list[Any], Any, list[Any] | None]] = {
         "category": (["a", "b", "a", "c"], rows_view(4), None),
         "binary": (["yes", 0, True, "n"], rows_view(4), None),
@@ -86,6 +87,7 @@ def task_case(name: str) -> tuple[list[Any], Any, list[Any] | None]:
         "number": ([1, 2.5, "3", -1], rows_view(4), None),
         "ordinal": ([1, "3", 2, 3], rows_view(4), None),
         "mask": (masks, pyramid_view(4), [GridContext((16, 16), (0, 0, 16, 16), (16, 16))] * 4),
+        "dense": (maps, pyramid_view(4), [GridContext((16, 16), (0, 0, 16, 16), (16, 16))] * 4),
         "boxes": (boxes, pyramid_view(4), [GridContext((16, 16), (0, 0, 16, 16), (16, 16))] * 4),
         "tags": (["B-x O", "O O", ["O", "B-x"], "B-x I-x"], words_view(4, 3), words),
         "text": (["rot", "blau", "rot rot", "gruen"], words_view(4, 3), None),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -33,6 +34,7 @@ tasks:
   weight: number
   marks: labels
   area: mask
+  height: {type: dense, scale: 100, missing: 0}
   slots: tags
   german: {type: text, of: note, max_length: 12}
 width: 32
@@ -69,7 +71,7 @@ def test_the_run_folder_is_whole(run: Path) -> None:
     assert len(said) == 20
     assert {p["kind"]["value"] for p in said} <= {"red", "green", "blue"}
     metrics = json.loads((run / "metrics.json").read_text())
-    assert list(metrics["test"]) == ["kind", "loud", "price", "weight", "marks", "area", "slots", "german"]
+    assert list(metrics["test"]) == ["kind", "loud", "price", "weight", "marks", "area", "height", "slots", "german"]
     assert set(metrics["test"]["kind"]) == {"accuracy", "macro_f1"}
     assert metrics["steps"] == 30
     assert metrics["seed"] == 0
@@ -126,12 +128,14 @@ def test_predict_without_any_one_input_and_without_labels(run: Path, tmp_path: P
         assert (prediction["area"] is None) == (row.get("photo") is None)
         assert (prediction["slots"] is None) == (row.get("note") is None)
         assert prediction["area"] is None or (tmp_path / prediction["area"]).is_file()
+        assert (prediction["height"] is None) == (row.get("photo") is None)
+        assert prediction["height"] is None or np.load(tmp_path / prediction["height"]).shape == (16, 16)
 
 
 def test_predict_to_a_table_of_text(run: Path, tmp_path: Path) -> None:
     call("predict", run, run.parent / "held.jsonl", "--out", tmp_path / "said.csv")
     said = read_table(tmp_path / "said.csv")
-    assert said.columns == ("kind", "loud", "price", "weight", "marks", "area", "slots", "german")
+    assert said.columns == ("kind", "loud", "price", "weight", "marks", "area", "height", "slots", "german")
     assert set(said.column("kind")) <= {"red", "green", "blue"}
 
 

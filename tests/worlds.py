@@ -12,7 +12,7 @@ from PIL import Image as Picture
 from trunkline.data import Table, read_table
 from trunkline.modalities import Audio, Category, Image, Number, Text
 from trunkline.schema import InputColumn, Schema, TaskColumn
-from trunkline.tasks import Binary, Labels, Mask, Tags
+from trunkline.tasks import Binary, Dense, Labels, Mask, Tags
 from trunkline.tasks import Category as CategoryTask
 from trunkline.tasks import Number as NumberTask
 from trunkline.tasks import Text as TextTask
@@ -33,6 +33,9 @@ def write_world(folder: Path, rows: int = 48, *, seed: int = 0, holes: float = 0
         for name in (*rng.permutation(inputs)[:-1], *targets):
             if rng.random() < holes:
                 row[name] = None
+    maps = np.random.default_rng(seed + 1).random(rows) < holes
+    for row, is_absent in zip(table, maps):
+        row["height"] = None if is_absent else row["height"]
     from trunkline.data import write_rows
 
     write_rows(folder / "rows.jsonl", table)
@@ -49,6 +52,9 @@ def _row(folder: Path, i: int, rng: np.random.Generator) -> dict[str, Any]:
     pixels[..., colour][mask > 0] = 220
     Picture.fromarray(pixels).save(folder / f"{i}.png")
     Picture.fromarray(mask).save(folder / f"{i}-mask.png")
+    height = 100 + 10 * np.arange(16)[:, None] + 50 * mask.astype(np.uint16)
+    height[0, ::3] = 0  # not measured
+    Picture.fromarray(height.astype(np.uint16)).save(folder / f"{i}-height.png")
     time = np.arange(int(rng.integers(1600, 2400))) / 8000
     wave = (0.5 if loud else 0.05) * np.sin(2 * np.pi * (300 + 400 * colour) * time) + 0.01 * rng.standard_normal(
         len(time)
@@ -69,6 +75,7 @@ def _row(folder: Path, i: int, rng: np.random.Generator) -> dict[str, Any]:
         "weight": size * 3 - colour,
         "marks": [COLOURS[colour]] + (["big"] if is_big else []),
         "area": f"{i}-mask.png",
+        "height": f"{i}-height.png",
         "slots": ["O" if w == "a" else "B-size" if w in ("big", "small") else "B-colour" for w in words],
         "german": " ".join(WORDS[w] for w in words if w in WORDS),
     }
@@ -94,6 +101,7 @@ def tasks() -> dict[str, Any]:
         "weight": NumberTask(),
         "marks": Labels(),
         "area": TaskColumn(Mask(), "area", of="photo"),
+        "height": TaskColumn(Dense(scale=100, missing=0), "height", of="photo"),
         "slots": TaskColumn(Tags(), "slots", of="note"),
         "german": TaskColumn(TextTask(), "german", of="note"),
     }

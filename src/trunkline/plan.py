@@ -28,6 +28,7 @@ from trunkline.schema import (
     Preprocessing,
     RowBatches,
     Schema,
+    evenly_spaced,
     rows_with,
     sampled,
     unseen_labels,
@@ -157,7 +158,9 @@ def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
             inputs[name] = inputs[name].with_options(inputs[column.share].options)
     for name, target in schema.tasks.items():
         if type(target.task).choose is not Task.choose:
-            values = [value for _, value in target.values(train.table, rows)]
+            wanted = target.task.choose_sample
+            looked_at = rows if wanted is None else evenly_spaced(rows_with(target, train.table, rows), wanted)
+            values = [value for _, value in target.values(train.table, looked_at)]
             fill("tasks", tasks, name, target.task, target.task.choose(values))
     return replace(config, inputs=inputs, tasks=tasks), reasons
 

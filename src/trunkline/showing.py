@@ -18,6 +18,9 @@ SIDE = 144  # pixels of a picture's longer side
 SECONDS = 8.0  # of a sound
 # Of a mask's classes after the first, and of boxes, by Okabe and Ito: told apart by all eyes.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+# Of numbers from least to most, equally far apart for the eye: viridis, by van der Walt and Smith.
+RAMP = ((68, 1, 84), (72, 40, 120), (62, 73, 137), (49, 104, 142), (38, 130, 142),
+        (31, 158, 137), (53, 183, 121), (110, 206, 88), (181, 222, 43), (253, 231, 37))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,12 @@ def overlaid(pixels: np.ndarray, mask: np.ndarray, indices: list[int]) -> np.nda
         here = mask == index
         out[here] = 0.45 * out[here] + 0.55 * np.array(COLOURS[place % len(COLOURS)], dtype=np.float32)
     return out.round().astype(np.uint8)
+
+
+def ramp(shares: np.ndarray) -> np.ndarray:
+    """Shares `[H, W]` from 0 to 1 → colours `[H, W, 3]`, floats from 0 to 255; NaN stays NaN."""
+    places = np.linspace(0, 1, len(RAMP))
+    return np.stack([np.interp(shares, places, levels) for levels in np.array(RAMP).T], axis=-1)
 
 
 def outlined(pixels: np.ndarray, boxes: Sequence[Sequence[float]], colours: Sequence[int]) -> np.ndarray:

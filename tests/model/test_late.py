@@ -269,7 +269,7 @@ def test_tasks_that_cannot_join_are_named(table: Table) -> None:
     states = Preprocessing.fit(model.schema(), table, range(len(table)))
     with pytest.raises(ConfigError) as caught:
         model.build(states)
-    assert "'area' (mask), 'slots' (tags), 'german' (text) cannot be joined" in str(caught.value)
+    assert "'area' (mask), 'height' (dense), 'slots' (tags), 'german' (text) cannot be joined" in str(caught.value)
     assert "trunk: transformer mixes the tokens of all inputs" in str(caught.value)
 
 

@@ -66,7 +66,7 @@ def task_type(name: str, found: Description, catalog: Mapping[str, Any]) -> Infe
         "identifier": ("number" if found.low is not None else "category", "; it looks like an identifier"),
         "constant": (None, ": there is nothing to learn"),
         "empty": (None, ": there is nothing to learn from"),
-        "image": (None, ": say whether it is a `mask`"),
+        "image": (None, ": say whether it is a `mask` or `dense`"),
         "audio": (None, ": no kind of task makes sounds"),
         "vector": (None, ": no kind of task learns lists of numbers; give each number a column"),
         "date": (None, ": no kind of task learns dates; give the number you want, such as a year"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-IN_UNITS = ("mae", "rmse", "abs_err")  # metrics in the column's own units
+IN_UNITS = ("mae", "rmse", "abs_err", "angle_mean")  # metrics in the column's own units, or in degrees
 OUT_OF_100 = ("bleu", "chrf")
 
 

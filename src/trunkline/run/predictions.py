@@ -15,7 +15,7 @@ from trunkline.tasks.box_metric import coco_entry
 
 
 def write_predictions(out: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
-    """JSONL in full, else one value a task; a mask becomes a PNG of class indices beside the table."""
+    """JSONL in full, else one value a task; beside the table a mask becomes a PNG of class indices, a map an `.npy`."""
     is_full = ".jsonl" in out.suffixes
     pictures = out.with_name(f"{out.name.partition('.')[0]}_files")
     rows = []
@@ -24,7 +24,7 @@ def write_predictions(out: Path, predictions: Sequence[Mapping[str, Any]]) -> No
         for place, (task, said) in enumerate(prediction.items()):
             value = said["value"] if isinstance(said, dict) and not is_full else said
             is_array = isinstance(value, np.ndarray)
-            row[task] = _write_array(value, pictures, f"{place}-{number:06d}.png") if is_array else value
+            row[task] = _write_array(value, pictures, f"{place}-{number:06d}") if is_array else value
         rows.append(row)
     write_rows(out, rows)
 
@@ -52,5 +52,8 @@ def write_coco(out: Path, predictions: Sequence[Mapping[str, Any]], task: str, c
 def _write_array(value: np.ndarray, folder: Path, name: str) -> str:
     """Where it was written, relative to the table beside the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(value).save(folder / name)
-    return f"{folder.name}/{name}"
+    if value.dtype.kind == "f":
+        np.save(folder / f"{name}.npy", value, allow_pickle=False)
+        return f"{folder.name}/{name}.npy"
+    Image.fromarray(value).save(folder / f"{name}.png")
+    return f"{folder.name}/{name}.png"

@@ -109,7 +109,7 @@ def _about_tasks(contest: Contest, folder: Path, trust_code: bool) -> dict[str, 
         twin = load_config(path, columns=None, trust_code=trust_code).training.batch_size or 0
         about[name] = {
             "kind": task.type,
-            "primary": task.component.primary,
+            "primary": task.make().primary,
             "lower_is_better": sorted(task.component.lower_is_better),
             "labels": labels[name],
             "labels_a_step_together": batch * labels[name] / useful,

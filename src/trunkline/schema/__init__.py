@@ -4,7 +4,15 @@ from trunkline.schema.batches import RowBatches
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn, can_read, had_by
 from trunkline.schema.dropping import drop_inputs
 from trunkline.schema.faults import Fault, bad_cells, find_faults, tell_faults
-from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags, rows_with, sampled
+from trunkline.schema.preprocessing import (
+    EncoderUnit,
+    HeadUnit,
+    Preprocessing,
+    evenly_spaced,
+    label_flags,
+    rows_with,
+    sampled,
+)
 from trunkline.schema.unseen import Unseen, unseen_labels
 
 __all__ = [
@@ -20,6 +28,7 @@ __all__ = [
     "bad_cells",
     "can_read",
     "drop_inputs",
+    "evenly_spaced",
     "find_faults",
     "had_by",
     "label_flags",

@@ -133,8 +133,8 @@ class Preprocessing:
             raise error.at(table.source, row + 1, column.column) from None
 
 
-def rows_with(column: InputColumn, table: Table, rows: Sequence[int]) -> list[int]:
-    """Those of these rows that have the input."""
+def rows_with(column: InputColumn | TaskColumn, table: Table, rows: Sequence[int]) -> list[int]:
+    """Those of these rows that have the input, or the label."""
     there = table.present(column.column)
     return [row for row in rows if there[row]]
 

@@ -4,6 +4,7 @@ from trunkline.tasks.binary import Binary
 from trunkline.tasks.boxes import Boxes
 from trunkline.tasks.category import Category
 from trunkline.tasks.contract import Head, Task
+from trunkline.tasks.dense import Dense
 from trunkline.tasks.labels import Labels
 from trunkline.tasks.mask import Mask
 from trunkline.tasks.number import Number
@@ -18,6 +19,7 @@ CATALOG: dict[str, type[Task]] = {
     "number": Number,
     "ordinal": Ordinal,
     "mask": Mask,
+    "dense": Dense,
     "boxes": Boxes,
     "tags": Tags,
     "text": Text,
@@ -28,6 +30,7 @@ __all__ = [
     "Binary",
     "Boxes",
     "Category",
+    "Dense",
     "Head",
     "Labels",
     "Mask",

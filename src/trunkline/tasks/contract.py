@@ -81,23 +81,29 @@ class Task(ABC):
     Attributes:
         reads: `row` for one vector a row; an axis for the tokens of the input named in `of:`, of a grid one span;
             `pyramid` for all its grids, finest first; `tokens` for all tokens, of a pyramid the coarsest grid.
-        primary: the metric that counts when one number is wanted.
+        primary: the metric that counts when one number is wanted; where it depends on options, a property.
         best: the value of `primary` for perfect predictions.
         lower_is_better: the metrics, of those its `metric` may report, of which less is better.
         reads_files: cells are paths; they reach `read` absolute.
         is_exportable: `predict_output` is one pass of tensor operations.
         can_combine: its heads can `combine` what several inputs say, each for itself (late fusion).
+        choose_sample: how many labels `choose` looks at, evenly spread over the rows; `None`: all.
         unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
     """
 
     reads: ClassVar[Literal["row", "grid", "pyramid", "time", "words", "nodes", "tokens"]] = "row"
-    primary: ClassVar[str]
     best: ClassVar[float] = 1.0
     lower_is_better: ClassVar[frozenset[str]] = frozenset(ERRORS)
     reads_files: ClassVar[bool] = False
     is_exportable: ClassVar[bool] = True
     can_combine: ClassVar[bool] = False
+    choose_sample: ClassVar[int | None] = None
     unseen_names: ClassVar[str] = "they count as wrong"
+
+    @property
+    @abstractmethod
+    def primary(self) -> str:
+        """A kind with one answer for all options says `primary = "…"`."""
 
     @abstractmethod
     def read(self, cell: Any) -> Any:
@@ -131,7 +137,7 @@ class Task(ABC):
         """Values for the options that were left open (`None`), each with its reason; they go into the resolved config.
 
         Args:
-            values: all labels of the training split.
+            values: labels of the training split, as many as `choose_sample` says.
         """
         return {}
 

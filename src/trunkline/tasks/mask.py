@@ -1,6 +1,6 @@
 """Semantic segmentation: a class for every pixel of a picture.
 
-Shape legend: `n` rows, `K` classes, `h, w` the token grid, `H, W` pixels as the encoder sees them, `D` width.
+Shape legend: `n` rows, `K` classes, `H, W` pixels as the encoder sees them, `D` width.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ import PIL.Image
 import PIL.ImageOps
 import torch
 import torchmetrics
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import Answer, overlaid, shown_picture
-from trunkline.tasks.contract import Head, Scores, Target, Task
-from trunkline.types import Context, GridContext, Span, State, Tokens
+from trunkline.tasks.contract import Scores, Target, Task
+from trunkline.tasks.pixels import PixelHead
+from trunkline.types import Context, GridContext, State
 
 VOID = 255  # stands in targets and predictions where there is no class
 UNSEEN = 254  # stands in targets for all classes that training never saw
-CHANNELS = 128  # of the decoder, at most, as in Kirillov et al.
-DETAIL = 4  # each token says its classes on a grid of 4 × 4 cells of its own
 
 
 class Mask(Task):
@@ -151,14 +150,8 @@ class Mask(Task):
         return prior.clamp(min=1e-6).log().view(1, -1, 1, 1).expand(n, -1, height, width)
 
 
-class MaskHead(Head):
-    """Tokens on grids, finest first → class logits for every pixel the encoder saw.
-
-    A convolution lets neighbours of each level agree; the levels are interpolated to the finest grid and added
-    (Kirillov et al., "Panoptic feature pyramid networks", 2019, figure 3, with one convolution for all levels: what
-    they say is mapped alike already). Each token of the sum then says its classes on a finer grid of its own (Shi et
-    al., "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network",
-    2016); between those cells the logits are interpolated.
+class MaskHead(PixelHead):
+    """Class logits for every pixel, `[n, K, H, W]`.
 
     Args:
         prior: share of the pixels of each class; where the logits start.
@@ -166,28 +159,7 @@ class MaskHead(Head):
     """
 
     def __init__(self, prior: Sequence[float], width: int) -> None:
-        super().__init__()
-        channels = min(width, CHANNELS)
-        self.near = nn.Conv2d(width, channels, 3, padding=1)
-        self.cells = nn.Conv2d(channels, len(prior) * DETAIL**2, 1)
-        start = torch.tensor(prior).clamp(min=1e-4).log()
-        self.cells.bias = nn.Parameter(start.repeat_interleave(DETAIL**2))
-
-    def predict_output(self, view: Tokens) -> Tensor:
-        """Logits `[n, K, H, W]`."""
-        finest = view.spans[0]
-        height, width = finest.shape
-        levels = [self._level(view, span) for span in view.spans]
-        features = levels[0]  # [n, C, h, w]
-        for coarser in levels[1:]:
-            features = features + F.interpolate(coarser, (height, width), mode="bilinear", align_corners=False)
-        cells = F.pixel_shuffle(self.cells(features), DETAIL)  # [n, K, 4h, 4w]
-        size = (round(height * finest.stride[0]), round(width * finest.stride[1]))
-        return F.interpolate(cells, size, mode="bilinear", align_corners=False)
-
-    def _level(self, view: Tokens, span: Span) -> Tensor:
-        grid = view.values[:, span.start : span.stop].transpose(1, 2).unflatten(2, span.shape)
-        return F.gelu(self.near(grid))
+        super().__init__(torch.tensor(prior).clamp(min=1e-4).log(), width)
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Cross entropy, summed over labelled pixels, and their number: `(sum [1], weight [1])`."""

@@ -14,6 +14,7 @@ from trunkline.schema import InputColumn, TaskColumn
 
 VALUES, FILES = 20_000, 200  # rows looked at: of plain cells, of cells that name files
 CLASSES, BINS, PAIRS = 16, 24, 24
+PIXELS = 200  # of a map
 
 
 def data_facts(subject: Subject) -> dict[str, Any]:
@@ -92,6 +93,10 @@ def summary(values: Sequence[Any], kind: str) -> dict[str, Any] | None:
         return _classes(values)
     if isinstance(first, list) and isinstance(next((v for value in values for v in value), ""), str):
         return _classes(name for value in values for name in value)
+    if kind == "dense" and isinstance(first, np.ndarray) and first.shape[2] == 1:
+        known = [value[np.isfinite(value)] for value in values]
+        some = np.concatenate([column[sampled(np.arange(len(column)), PIXELS)] for column in known])
+        return {"kind": "numbers", "unit": "", **_histogram(some.tolist())}
     if isinstance(first, np.ndarray) and first.ndim == 3:
         return {"kind": "lengths", "unit": "pixels, the longer side", **_histogram([max(v.shape[:2]) for v in values])}
     if hasattr(first, "samples") and hasattr(first, "rate"):

@@ -19,6 +19,7 @@ from trunkline.tasks import Task
 from trunkline.types import State
 
 POINTS, BINS = 500, 30  # of a scatter plot, of residuals
+PIXELS = 200  # of a map
 
 
 def quality_facts(subject: Subject) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def describe(said: Sequence[Any], true: Sequence[Any], state: Mapping[str, Any])
     """Figures of one task, by what its decoded answers look like."""
     first = said[0]
     if isinstance(first, np.ndarray):
-        return _pixels(said, true, state)
+        return _maps(said, true) if first.dtype.kind == "f" else _pixels(said, true, state)
     if isinstance(first, list):
         return figures_of_boxes(said, true, state["classes"]) if has_boxes(said, true) else _tags(said, true)
     if not isinstance(first, dict):
@@ -158,3 +159,13 @@ def _pixels(said: Sequence[np.ndarray], true: Sequence[np.ndarray], state: Mappi
         real = sum(n for (t, s), n in counts.items() if t == index)
         classes.append(class_figures(name, real, given, counts[index, index]))
     return {"classes": ranked(classes), "unit": "pixels"}
+
+
+def _maps(said: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Of maps of one number, some pixels of each row as numbers."""
+    if said[0].ndim != 2:
+        return {}
+    pairs = [np.stack([s.ravel(), t.ravel()]) for s, t in zip(said, true)]
+    known = [pair[:, np.isfinite(pair).all(0)] for pair in pairs]
+    some = np.concatenate([pair[:, sampled(np.arange(pair.shape[1]), PIXELS)] for pair in known], axis=1)
+    return _numbers(*some.tolist()) if some.size else {}

@@ -1,0 +1,54 @@
+"""The head of tasks about every pixel: a light decoder on the grids of a feature pyramid.
+
+Shape legend: `n` rows, `K` numbers a pixel, `C` channels, `h, w` the finest token grid, `H, W` pixels as the encoder
+sees them, `D` width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trunkline.tasks.contract import Head
+from trunkline.types import Span, Tokens
+
+CHANNELS = 128  # at most, as in Kirillov et al.
+DETAIL = 4  # each token speaks for a grid of 4 × 4 cells of its own
+
+
+class PixelHead(Head):
+    """Tokens on grids, finest first → `K` numbers for every pixel the encoder saw.
+
+    A convolution lets neighbours of each level agree; the levels are interpolated to the finest grid and added
+    (Kirillov et al., "Panoptic feature pyramid networks", 2019, figure 3, with one convolution for all levels: what
+    they say is mapped alike already). Each token of the sum then speaks for a finer grid of its own (Shi et al.,
+    "Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural network",
+    2016); between those cells the numbers are interpolated.
+
+    Args:
+        first_guess: `[K]`, where the numbers start.
+        width: `D`.
+    """
+
+    def __init__(self, first_guess: Tensor, width: int) -> None:
+        super().__init__()
+        channels = min(width, CHANNELS)
+        self.near = nn.Conv2d(width, channels, 3, padding=1)
+        self.cells = nn.Conv2d(channels, len(first_guess) * DETAIL**2, 1)
+        self.cells.bias = nn.Parameter(first_guess.repeat_interleave(DETAIL**2))
+
+    def predict_output(self, view: Tokens) -> Tensor:
+        """`[n, K, H, W]`."""
+        finest = view.spans[0]
+        height, width = finest.shape
+        levels = [self._level(view, span) for span in view.spans]
+        features = levels[0]  # [n, C, h, w]
+        for coarser in levels[1:]:
+            features = features + F.interpolate(coarser, (height, width), mode="bilinear", align_corners=False)
+        cells = F.pixel_shuffle(self.cells(features), DETAIL)  # [n, K, 4h, 4w]
+        size = (round(height * finest.stride[0]), round(width * finest.stride[1]))
+        return F.interpolate(cells, size, mode="bilinear", align_corners=False)
+
+    def _level(self, view: Tokens, span: Span) -> Tensor:
+        grid = view.values[:, span.start : span.stop].transpose(1, 2).unflatten(2, span.shape)
+        return F.gelu(self.near(grid))
