@@ -5,6 +5,7 @@ Shape legend: `n` rows, `C` colour channels, `h, w` pixels of what is kept, `H, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,35 +35,24 @@ class Altered(NamedTuple):
         affine: `[2, 3]`, see `GridContext.affine`.
         size: `(H, W)`.
         colour: factors of brightness, contrast and saturation.
+        fill: levels of what stands beyond an edge, one a channel; `None` where its pixels are repeated.
     """
 
     pixels: Tensor
     affine: list[list[float]]
     size: tuple[int, int]
     colour: tuple[float, float, float]
+    fill: tuple[float, ...] | None = None
 
 
-def draw_geometry(
-    original: tuple[int, int],
-    size: tuple[int, int],
-    *,
-    crop: float,
-    rotate: float,
-    flip: bool,
-    rng: np.random.Generator,
-) -> GridContext:
-    """A window that keeps at least `crop` of each side, turned by up to `rotate` degrees, mirrored or not."""
-    window = (0, 0, *original) if crop == 1 else draw_crop(original, crop, rng)
-    flipped = flip and bool(rng.random() < 0.5)
-    angle = float(rng.uniform(-rotate, rotate)) if rotate else 0.0
-    return GridContext(original, window, size, flipped, angle)
-
-
-def draw_crop(original: tuple[int, int], least: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A random `(top, left, height, width)` that keeps at least the share `least` of each side."""
-    height, width = (max(1, round(side * rng.uniform(least, 1))) for side in original)
-    top, left = (int(rng.integers(0, side - kept + 1)) for side, kept in zip(original, (height, width)))
-    return top, left, height, width
+def thinned(pixels: Tensor, context: GridContext) -> Tensor:
+    """`[C, h, w]` halved until no pixel of them is skipped by what the encoder sees."""
+    shares = (side / whole for side, whole in zip(context.crop[2:], context.original))
+    step = min(side * share / seen for side, share, seen in zip(pixels.shape[1:], shares, context.size))
+    while step >= 2:
+        height, width = (math.ceil(side / 2) for side in pixels.shape[1:])
+        pixels, step = F.adaptive_avg_pool2d(as_levels(pixels), (height, width)), step / 2
+    return pixels
 
 
 def draw_colour(strength: float, rng: np.random.Generator) -> tuple[float, float, float]:
@@ -74,12 +64,34 @@ def draw_colour(strength: float, rng: np.random.Generator) -> tuple[float, float
 
 
 def alter(pictures: Sequence[Altered]) -> Tensor:
-    """A batch as it was drawn, `[n, C, H, W]`, float32 from 0 to 1; beyond an edge its pixels are repeated."""
+    """A batch as it was drawn, `[n, C, H, W]`, float32 from 0 to 1; those with pixels of one shape at once."""
+    shapes = [picture.pixels.shape for picture in pictures]
+    if len(set(shapes)) == 1:
+        return _altered(pictures)
+    seen = torch.empty(len(pictures), shapes[0][0], *pictures[0].size)
+    for shape in dict.fromkeys(shapes):
+        places = [place for place, other in enumerate(shapes) if other == shape]
+        seen[places] = _altered([pictures[place] for place in places])
+    return seen
+
+
+def _altered(pictures: Sequence[Altered]) -> Tensor:
+    """Of pixels of one shape."""
     pixels = torch.stack([as_levels(p.pixels) for p in pictures])
     shape = [len(pictures), pixels.shape[1], *pictures[0].size]
     grid = F.affine_grid(torch.tensor([p.affine for p in pictures]), shape, align_corners=False)
     seen = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if any(picture.fill is not None for picture in pictures):
+        seen = _filled(seen, grid, pictures)
     return tinted(seen, torch.tensor([p.colour for p in pictures]))
+
+
+def _filled(seen: Tensor, grid: Tensor, pictures: Sequence[Altered]) -> Tensor:
+    """What is seen, with their `fill` beyond the edges of those that have one."""
+    has = torch.tensor([picture.fill is not None for picture in pictures])
+    fills = torch.tensor([picture.fill or (0.0,) * seen.shape[1] for picture in pictures])
+    beyond = (grid.abs() > 1).any(-1) & has[:, None, None]  # [n, H, W]
+    return torch.where(beyond.unsqueeze(1), fills[:, :, None, None], seen)
 
 
 def tinted(pixels: Tensor, colour: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from trunkline.showing import Answer, outlined, shown_picture
 from trunkline.tasks.box_cells import Box, read_boxes, told
 from trunkline.tasks.box_head import BoxHead
 from trunkline.tasks.box_metric import BoxMetric, pick
-from trunkline.tasks.box_places import area, as_original, as_seen, clipped, overlap
+from trunkline.tasks.box_places import area, as_original, as_seen, clipped, overlap, picture_part
 from trunkline.tasks.contract import Target, Task
 from trunkline.tasks.extras import extra
 from trunkline.tasks.unseen import class_number
@@ -88,33 +88,38 @@ class Boxes(Task):
                     raise DataError(f"{name!r} is not named in `classes`.{suggest(name, classes)}")
 
     def prepare(self, value: list[Box], state: State, context: Context | None) -> dict[str, Tensor]:
-        """`{"boxes": [m, 4], "classes": [m]}` in pixels as the encoder saw them, and `frame [4]`: height and width of
-        what it saw, and how many of its pixels one of the original became, down and to the right.
+        """`{"boxes": [m, 4], "classes": [m]}` in pixels as the encoder saw them; `frame [4]`: height and width of what
+        it saw, and how many of its pixels one of the original became, down and to the right; `inside [4]`: the part of
+        it that is picture.
 
         A box of which the window holds less than a quarter is not in it.
         """
         assert isinstance(context, GridContext), "boxes are bound to a picture"
         self._check_names(self.names(value), state["classes"])
         given = torch.tensor([entry["box"] for entry in value], dtype=torch.float64).view(-1, 4)
-        inside = clipped(given, context.original)
-        check_inside(value, given, inside, context.original)
-        seen = as_seen(inside, context)
+        valid = clipped(given, context.original)
+        check_inside(value, given, valid, context.original)
+        seen = as_seen(valid, context)
         kept = clipped(seen, context.size)
         stays = area(kept) >= LEFT * area(seen)
         classes = torch.tensor([class_number(name, state["classes"]) for name in self.names(value)], dtype=torch.long)
         scale = [size / side for size, side in zip(context.size, context.crop[2:])]
         frame = torch.tensor([*context.size, *scale], dtype=torch.float32)
-        return {"boxes": kept[stays].float(), "classes": classes[stays], "frame": frame}
+        inside = picture_part(context).float()
+        return {"boxes": kept[stays].float(), "classes": classes[stays], "frame": frame, "inside": inside}
 
     def collate(self, items: Sequence[Sequence[dict[str, Tensor]]]) -> Target:
-        """`{"boxes": [n, M, 4], "classes": [n, M], "frame": [n, 4]}`; class -1 where there is none, and `M >= 1`."""
+        """`{"boxes": [n, M, 4], "classes": [n, M], "frame": [n, 4], "inside": [n, 4]}`; class -1 where there is none,
+        and `M >= 1`.
+        """
         rows = [row[0] for row in items]
         most = max(1, *(len(row["classes"]) for row in rows))
         boxes, classes = torch.zeros(len(rows), most, 4), torch.full((len(rows), most), -1)
         for place, row in enumerate(rows):
             boxes[place, : len(row["boxes"])] = row["boxes"]
             classes[place, : len(row["classes"])] = row["classes"]
-        return {"boxes": boxes, "classes": classes, "frame": torch.stack([row["frame"] for row in rows])}
+        whole = {name: torch.stack([row[name] for row in rows]) for name in ("frame", "inside")}
+        return {"boxes": boxes, "classes": classes, **whole}
 
     def build(self, states: Sequence[State], width: int) -> BoxHead:
         """Two towers at every grid."""
@@ -132,7 +137,7 @@ class Boxes(Task):
 
     def _decode(self, row: Tensor, classes: Sequence[str], context: Context | None) -> list[Said]:
         assert isinstance(context, GridContext), "boxes are bound to a picture"
-        found = pick(row, self.floor)
+        found = pick(row, self.floor, picture_part(context).to(row))
         places = clipped(as_original(found.boxes, context), context.original)
         return [
             {"box": [round(edge, 2) for edge in box], "label": classes[name], "score": round(score, 6)}

@@ -87,7 +87,7 @@ class Mask(Task):
         return {"indices": indices.tolist(), "names": names, "prior": prior.tolist()}
 
     def prepare(self, value: np.ndarray, state: State, context: Context | None) -> Tensor:
-        """`[H, W]` uint8: positions in the state's classes, `VOID` where not labelled; cut as the picture was.
+        """`[H, W]` uint8: positions in the state's classes, `VOID` where not labelled or no picture; cut as it was.
 
         Pixels of an index that no training mask holds are `UNSEEN`: they count as wrong, and a warning names it.
         """
@@ -107,7 +107,7 @@ class Mask(Task):
             warnings.warn(f"a mask holds index {unknown}, which no training mask holds: its pixels count as wrong",
                           stacklevel=2)  # fmt: skip
             mask[mask < 0] = UNSEEN
-        return context.apply(torch.from_numpy(mask.astype(np.uint8))[None], mode="nearest")[0]
+        return context.apply(torch.from_numpy(mask.astype(np.uint8))[None], mode="nearest", fill=VOID)[0]
 
     def _unknown(self, index: int, state: State) -> str:
         """What to say about an index that is no class."""
