@@ -241,6 +241,21 @@ def filled(picture: Tensor, here: Tensor, fill: float | Tensor | None) -> Tensor
 
 
 @dataclass(frozen=True)
+class MosaicContext:
+    """A picture that was put together from others, one beside the other. Only training makes them.
+
+    Attributes:
+        size: `(height, width)` the encoder saw.
+        tiles: what was done to each picture; the `size` of each is that of its tile.
+        places: `(top, left)` of each tile, in pixels of the whole.
+    """
+
+    size: tuple[int, int]
+    tiles: tuple[GridContext, ...]
+    places: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class WordsContext:
     """The words of a text and the tokens each became: `spans[i] = (start, stop)`, equal where a word was cut off."""
 
@@ -257,7 +272,7 @@ class TimeContext:
     hop_seconds: float
 
 
-Context = GridContext | WordsContext | TimeContext
+Context = GridContext | MosaicContext | WordsContext | TimeContext
 
 
 @dataclass(frozen=True)
@@ -286,6 +301,26 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Mix:
+    """Rows of a batch that are seen in other rows of it, and what they teach there.
+
+    Attributes:
+        share: of each row that is its own; its partner has the rest, of what is seen and of the loss.
+        targets: of the partners, as a batch has them, where they are seen.
+        labelled: likewise, `[B, tasks]`.
+    """
+
+    share: float
+    targets: dict[str, Part]
+    labelled: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Mix:
+        """The same on another device."""
+        targets = {name: part.to(device, non_blocking) for name, part in self.targets.items()}
+        return Mix(self.share, targets, self.labelled.to(device, non_blocking=non_blocking))
+
+
+@dataclass(frozen=True)
 class Batch:
     """Rows on their way into the network. What is absent is not stored: the flags say so.
 
@@ -299,6 +334,7 @@ class Batch:
             which tasks are absent.
         context: by input name, what was done to that row's input; `None` where it is absent.
         rows: row numbers in the table.
+        mix: what else the rows show, where rows were mixed. As many of it are labelled as of the rows themselves.
     """
 
     size: int
@@ -309,6 +345,7 @@ class Batch:
     counts: tuple[int, ...]
     context: Mapping[str, Sequence[Context | None]] = field(default_factory=dict)
     rows: tuple[int, ...] = ()
+    mix: Mix | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device (Lightning calls this)."""
@@ -318,4 +355,5 @@ class Batch:
             targets={k: p.to(device, non_blocking) for k, p in self.targets.items()},
             present=Flags(self.present.names, self.present.values.to(device, non_blocking=non_blocking)),
             labelled=Flags(self.labelled.names, self.labelled.values.to(device, non_blocking=non_blocking)),
+            mix=None if self.mix is None else self.mix.to(device, non_blocking),
         )

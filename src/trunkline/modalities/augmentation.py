@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,6 +45,20 @@ class Altered(NamedTuple):
     fill: tuple[float, ...] | None = None
 
 
+class Composed(NamedTuple):
+    """A picture put together from others.
+
+    Attributes:
+        tiles: each of its own `size`.
+        places: `(top, left)` of each.
+        size: `(H, W)` of the whole, which they fill.
+    """
+
+    tiles: tuple[Altered, ...]
+    places: tuple[tuple[int, int], ...]
+    size: tuple[int, int]
+
+
 def thinned(pixels: Tensor, context: GridContext) -> Tensor:
     """`[C, h, w]` halved until no pixel of them is skipped by what the encoder sees."""
     shares = (side / whole for side, whole in zip(context.crop[2:], context.original))
@@ -63,16 +77,32 @@ def draw_colour(strength: float, rng: np.random.Generator) -> tuple[float, float
     return brightness, contrast, max(0.0, saturation)
 
 
-def alter(pictures: Sequence[Altered]) -> Tensor:
-    """A batch as it was drawn, `[n, C, H, W]`, float32 from 0 to 1; those with pixels of one shape at once."""
-    shapes = [picture.pixels.shape for picture in pictures]
-    if len(set(shapes)) == 1:
-        return _altered(pictures)
-    seen = torch.empty(len(pictures), shapes[0][0], *pictures[0].size)
-    for shape in dict.fromkeys(shapes):
-        places = [place for place, other in enumerate(shapes) if other == shape]
-        seen[places] = _altered([pictures[place] for place in places])
+def alter(pictures: Sequence[Altered | Composed]) -> Tensor:
+    """A batch as it was drawn, `[n, C, H, W]`, float32 from 0 to 1; what is of one shape at once."""
+    tiles = [tile for row, picture in enumerate(pictures) for tile in _tiles(row, picture)]
+    alike: dict[Any, list[_Tile]] = {}
+    for tile in tiles:
+        alike.setdefault((tile.picture.pixels.shape, tile.picture.size), []).append(tile)
+    if len(alike) == 1 and len(tiles) == len(pictures):
+        return _altered([tile.picture for tile in tiles])
+    seen = torch.empty(len(pictures), tiles[0].picture.pixels.shape[0], *pictures[0].size)
+    for same in alike.values():
+        for (row, top, left, picture), pixels in zip(same, _altered([tile.picture for tile in same])):
+            seen[row, :, top : top + picture.size[0], left : left + picture.size[1]] = pixels
     return seen
+
+
+class _Tile(NamedTuple):
+    row: int
+    top: int
+    left: int
+    picture: Altered
+
+
+def _tiles(row: int, picture: Altered | Composed) -> list[_Tile]:
+    if isinstance(picture, Altered):
+        return [_Tile(row, 0, 0, picture)]
+    return [_Tile(row, *place, tile) for place, tile in zip(picture.places, picture.tiles)]
 
 
 def _altered(pictures: Sequence[Altered]) -> Tensor:

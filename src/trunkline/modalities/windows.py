@@ -12,10 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from trunkline.types import GridContext
+from trunkline.types import GridContext, MosaicContext
 
 Aspect = Literal["stretch", "letterbox"]
 Window = tuple[int, int, int, int]
+MIDDLE = (0.3, 0.7)  # where on each side the tiles of a mosaic meet
+TILED = (0.4, 1.0)  # how large a picture is shown in a mosaic, against how it is shown alone
 SLANT = 1.1  # by which a side may grow against the other where pictures are zoomed, at most
 NOTABLE = 1.25  # how much wider for its height the widest picture but a tenth is than the narrowest but a tenth
 
@@ -60,6 +62,30 @@ def draw_geometry(
     flipped = flip and bool(rng.random() < 0.5)
     angle = float(rng.uniform(-rotate, rotate)) if rotate else 0.0
     return GridContext(original, window, size, flipped, angle)
+
+
+def draw_mosaic(
+    originals: Sequence[tuple[int, int]],
+    size: tuple[int, int],
+    *,
+    aspect: Aspect,
+    rotate: float,
+    flip: bool,
+    rng: np.random.Generator,
+) -> MosaicContext:
+    """Four pictures around a random middle (Bochkovskiy et al., "YOLOv4", 2020), in tiles of their windows' shape."""
+    down, right = (round(side * rng.uniform(*MIDDLE)) for side in size)
+    places = ((0, 0), (0, right), (down, 0), (down, right))
+    tiles = []
+    for original, (top, left) in zip(originals, places, strict=True):
+        tile = (size[0] - down if top else down, size[1] - right if left else right)
+        plain = plain_window(original, size, aspect)[2:]
+        sides = (plain[0] * tile[0] / size[0], plain[1] * tile[1] / size[1])
+        window = draw_place(original, draw_sides(sides, rng.uniform(*TILED), rng), rng)
+        flipped = flip and bool(rng.random() < 0.5)
+        angle = float(rng.uniform(-rotate, rotate)) if rotate else 0.0
+        tiles.append(GridContext(original, window, tile, flipped, angle))
+    return MosaicContext(size, tuple(tiles), places)
 
 
 def draw_sides(sides: tuple[float, float], factor: float, rng: np.random.Generator) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError, suggest
-from trunkline.showing import Answer, outlined, shown_picture
+from trunkline.showing import WHOLE, Answer, Shown, outlined, shown_picture
 from trunkline.tasks.box_cells import Box, read_boxes, told
 from trunkline.tasks.box_head import BoxHead
 from trunkline.tasks.box_metric import BoxMetric, pick
@@ -42,6 +42,7 @@ class Boxes(Task):
 
     reads = "pyramid"
     primary = "map50"
+    joins = True
     unseen_names = "they count as missed"
 
     def __init__(self, classes: Sequence[str] | None = None, *, floor: float = 0.01) -> None:
@@ -108,6 +109,18 @@ class Boxes(Task):
         inside = picture_part(context).float()
         return {"boxes": kept[stays].float(), "classes": classes[stays], "frame": frame, "inside": inside}
 
+    def join(
+        self, items: Sequence[dict[str, Tensor]], places: Sequence[tuple[int, int]], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """All boxes, each where its picture lies; the scale in `frame` is the first picture's."""
+        boxes = [item["boxes"] + torch.tensor([left, top, left, top]) for item, (top, left) in zip(items, places)]
+        return {
+            "boxes": torch.cat(boxes),
+            "classes": torch.cat([item["classes"] for item in items]),
+            "frame": torch.tensor([*size, *items[0]["frame"][2:].tolist()]),
+            "inside": torch.tensor([0.0, 0.0, size[1], size[0]]),
+        }
+
     def collate(self, items: Sequence[Sequence[dict[str, Tensor]]]) -> Target:
         """`{"boxes": [n, M, 4], "classes": [n, M], "frame": [n, 4], "inside": [n, 4]}`; class -1 where there is none,
         and `M >= 1`.
@@ -153,6 +166,14 @@ class Boxes(Task):
         pairs = 2 * matched(sure, true)
         error = 1 - pairs / (len(sure) + len(true)) if sure or true else 0.0
         return Answer(drawn(sure, state, of), drawn(true, state, of), confidence, error)
+
+    def show_target(self, target: Target, state: State, of: np.ndarray) -> Shown:
+        """The picture with boxes in the colours of their classes, as the encoder sees it."""
+        there = target["classes"] >= 0
+        classes = target["classes"][there].tolist()
+        names = [state["classes"][k] if k < len(state["classes"]) else "?" for k in classes]
+        pixels = outlined(of, target["boxes"][there].tolist(), classes, names)
+        return shown_picture(pixels, caption=told_counts(names), side=WHOLE)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """Of each class its mean box in the middle, as sure as pictures have it: `[n, K, 4 + K]`."""
@@ -204,6 +225,15 @@ def drawn(boxes: Sequence[Any], state: State, of: np.ndarray) -> Any:
     """The picture with these boxes, and what there is of each class."""
     places = {name: place for place, name in enumerate(state["classes"])}
     colours = [places.get(entry["label"], len(places)) for entry in boxes]
-    counts = Counter(entry["label"] for entry in boxes)
-    caption = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "(none)"
+    caption = told_counts([entry["label"] for entry in boxes])
     return shown_picture(outlined(of, [entry["box"] for entry in boxes], colours), caption=caption)
+
+
+def told_counts(names: Sequence[str]) -> str:
+    """How many there are of each.
+
+    Example:
+        >>> told_counts(["cat", "ox", "cat"]), told_counts([])
+        ('2 cat, 1 ox', '(none)')
+    """
+    return ", ".join(f"{count} {name}" for name, count in sorted(Counter(names).items())) or "(none)"

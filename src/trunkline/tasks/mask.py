@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.errors import ConfigError, DataError
-from trunkline.showing import Answer, overlaid, shown_picture
+from trunkline.showing import WHOLE, Answer, Shown, overlaid, shown_picture
 from trunkline.tasks.contract import Head, Scores, Target, Task
 from trunkline.types import Context, GridContext, Span, State, Tokens
 
@@ -41,6 +41,7 @@ class Mask(Task):
     reads = "pyramid"
     primary = "miou"
     reads_files = True
+    joins = True
 
     def __init__(self, classes: Sequence[str] | None = None, *, ignore: int | None = None) -> None:
         self.classes = classes
@@ -109,6 +110,13 @@ class Mask(Task):
             mask[mask < 0] = UNSEEN
         return context.apply(torch.from_numpy(mask.astype(np.uint8))[None], mode="nearest", fill=VOID)[0]
 
+    def join(self, items: Sequence[Tensor], places: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
+        """The masks where their pictures lie, `[H, W]`."""
+        whole = torch.full(size, VOID, dtype=torch.uint8)
+        for item, (top, left) in zip(items, places):
+            whole[top : top + item.shape[0], left : left + item.shape[1]] = item
+        return whole
+
     def _unknown(self, index: int, state: State) -> str:
         """What to say about an index that is no class."""
         known = ", ".join(map(str, state["indices"]))
@@ -143,6 +151,11 @@ class Mask(Task):
         counted = (true != self.ignore) & (said != VOID)
         error = float((said != true)[counted].mean()) if counted.any() else None
         return Answer(seen, shown_picture(overlaid(of, true, state["indices"])), None, error)
+
+    def show_target(self, target: Target, state: State, of: np.ndarray) -> Shown:
+        """The picture under the colours of its classes, as the encoder sees it."""
+        classes = list(range(len(state["names"])))
+        return shown_picture(overlaid(of, target["values"].numpy(), classes), side=WHOLE)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent class everywhere, `[n, K, H, W]`."""
