@@ -125,16 +125,17 @@ def outlined(
 ) -> np.ndarray:
     """A picture `[H, W, 1 or 3]` with boxes `[left, top, right, bottom]` drawn on it, uint8.
 
-    Lines are as wide as is needed for them to be seen when the picture is made small.
+    Lines are as wide as is needed for them to be seen when the picture is made small; thin where names are written.
 
     Args:
         pixels: of the picture.
         boxes: in its pixels.
         colours: of each a number; those that are equal have the same colour.
-        names: of each, to be written in it where there is room; none by default.
+        names: of each, to be written in it where that leaves half of it free; none by default.
     """
     picture = PIL.Image.fromarray(_coloured(pixels))
-    pen, width = PIL.ImageDraw.Draw(picture), max(1, round(1.5 * max(picture.size) / SIDE))
+    pen, longer = PIL.ImageDraw.Draw(picture), max(picture.size)
+    width = max(1, round(longer / WHOLE if names else 1.5 * longer / SIDE))
     for box, number in zip(boxes, colours):
         left, top, right, bottom = (round(edge) for edge in box)
         corners = (left, top, max(left, right - 1), max(top, bottom - 1))  # an edge lies between two pixels
@@ -142,9 +143,8 @@ def outlined(
     for box, number, name in zip(boxes, colours, names):
         place = (round(box[0]) + width + 1, round(box[1]) + width)
         around = pen.textbbox(place, name)
-        if around[2] < box[2] and around[3] < box[3]:
-            pen.rectangle(around, fill=COLOURS[number % len(COLOURS)])
-            pen.text(place, name, fill=(0, 0, 0))
+        if 2 * (around[2] - box[0]) < box[2] - box[0] and around[3] < box[3]:
+            pen.text(place, name, fill=COLOURS[number % len(COLOURS)], stroke_width=1, stroke_fill=(0, 0, 0))
     return np.array(picture)
 
 

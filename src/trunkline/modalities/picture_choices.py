@@ -38,7 +38,7 @@ def choose_changes(sample: Sequence[np.ndarray], rows: int, size: tuple[int, int
         "channels": ("grey" if grey else "rgb", "all pictures are grey" if grey else "pictures have colours"),
         "aspect": choose_aspect([picture.shape[:2] for picture in sample], is_placed=is_placed),
         "crop": (_crop(rows, size, is_placed=is_placed), few),
-        "zoom": _zoom(rows, is_placed=is_placed),
+        "zoom": _zoom(rows, size, is_placed=is_placed),
         "rotate": (10.0 if rows < MANY else 5.0, few),
         "colour": (0.2 if rows < MANY else 0.1, few),
         "stem": (USUAL["stem"], "what a CPU can do"),
@@ -57,19 +57,23 @@ def choose_pretrained(sample: Sequence[np.ndarray], rows: int, *, is_frozen: boo
         "size": (size, "the longer side of the median picture, but 128 to 224 pixels: networks know things large"),
         "aspect": choose_aspect(shapes, is_placed=is_placed),
         "crop": (1.0 if is_frozen else crop, few),
-        "zoom": (1.0, frozen) if is_frozen else _zoom(rows, is_placed=is_placed),
+        "zoom": (1.0, frozen) if is_frozen else _zoom(rows, (size, size), is_placed=is_placed),
         "rotate": (0.0 if is_frozen else 10.0, few),
         "colour": (0.0 if is_frozen else 0.1, few),
     }
 
 
 def _crop(rows: int, size: tuple[int, int], *, is_placed: bool) -> float:
+    if max(size) < SMALL:
+        return 0.85
     if is_placed:
         return 0.6 if rows < ENOUGH else 0.75
-    return 0.75 if rows < MANY and max(size) >= SMALL else 0.85
+    return 0.75 if rows < MANY else 0.85
 
 
-def _zoom(rows: int, *, is_placed: bool) -> tuple[float, str]:
+def _zoom(rows: int, size: tuple[int, int], *, is_placed: bool) -> tuple[float, str]:
     if not is_placed:
         return 1.0, "no task reads where things are: they are seen as large as they can be"
+    if max(size) < SMALL:
+        return 1.0, "smaller than this nothing would be seen"
     return 0.6 if rows < ENOUGH else 0.75, f"{rows} pictures: the fewer, the more training changes how large things are"

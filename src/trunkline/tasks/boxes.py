@@ -113,12 +113,13 @@ class Boxes(Task):
         self, items: Sequence[dict[str, Tensor]], places: Sequence[tuple[int, int]], size: tuple[int, int]
     ) -> dict[str, Tensor]:
         """All boxes, each where its picture lies; the scale in `frame` is the first picture's."""
-        boxes = [item["boxes"] + torch.tensor([left, top, left, top]) for item, (top, left) in zip(items, places)]
+        moves = [torch.tensor([left, top, left, top]) for top, left in places]
+        parts = torch.stack([item["inside"] + move for item, move in zip(items, moves)])
         return {
-            "boxes": torch.cat(boxes),
+            "boxes": torch.cat([item["boxes"] + move for item, move in zip(items, moves)]),
             "classes": torch.cat([item["classes"] for item in items]),
             "frame": torch.tensor([*size, *items[0]["frame"][2:].tolist()]),
-            "inside": torch.tensor([0.0, 0.0, size[1], size[0]]),
+            "inside": torch.cat([parts[:, :2].amin(0), parts[:, 2:].amax(0)]),
         }
 
     def collate(self, items: Sequence[Sequence[dict[str, Tensor]]]) -> Target:

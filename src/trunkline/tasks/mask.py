@@ -154,8 +154,9 @@ class Mask(Task):
 
     def show_target(self, target: Target, state: State, of: np.ndarray) -> Shown:
         """The picture under the colours of its classes, as the encoder sees it."""
-        classes = list(range(len(state["names"])))
-        return shown_picture(overlaid(of, target["values"].numpy(), classes), side=WHOLE)
+        classes, mask = range(len(state["names"])), target["values"].numpy()
+        caption = ", ".join(state["names"][k] for k in np.unique(mask).tolist() if k in classes) or "(none)"
+        return shown_picture(overlaid(of, mask, list(classes)), caption=caption, side=WHOLE)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent class everywhere, `[n, K, H, W]`."""
