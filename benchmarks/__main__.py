@@ -16,7 +16,11 @@ class Table(Protocol):
     def table(self) -> str: ...
 
 
-BENCHMARKS: dict[str, Callable[[], Iterable[Table]]] = {"wide_table": wide_table.run, "solvers": solvers.run, "vision": vision.run}
+BENCHMARKS: dict[str, Callable[[], Iterable[Table]]] = {
+    "wide_table": wide_table.run,
+    "solvers": solvers.run,
+    "vision": vision.run,
+}
 
 
 def main(names: list[str]) -> None:

@@ -67,7 +67,7 @@ def test_the_command_line_stays_small() -> None:
     assert options == {
         "fit": ["--out", "--resume", "--trust-code"],
         "init": ["--out", "--target"],
-        "check": ["--trust-code"],
+        "check": ["--preview", "--trust-code"],
         "compare": ["--balancers", "--out", "--seeds", "--trust-code"],
         "evaluate": ["--json", "--trust-code"],
         "predict": ["--out", "--trust-code"],

@@ -125,9 +125,16 @@ def init(
 
 
 @app.command()
-def check(config: ConfigPath, overrides: Overrides = None, trust_code: TrustCode = False) -> None:
+def check(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    page: Annotated[
+        Path | None, typer.Option("--preview", help="An HTML page to write: some rows as training sees them.")
+    ] = None,
+    trust_code: TrustCode = False,
+) -> None:
     """Validate a config and its data; show the model, one batch, and how long training will take."""
-    from trunkline.run import check
+    from trunkline.run import check, preview
 
     report = check(config, overrides=overrides or [], trust_code=trust_code)
     settings = report.plan.config.training
@@ -141,6 +148,8 @@ def check(config: ConfigPath, overrides: Overrides = None, trust_code: TrustCode
     out.print(_choices_table(report.plan.config, report.plan.reasons))
     looks = f"and {settings.validations} validations: about {report.minutes:.1f} minutes"
     out.print(f"{settings.steps} steps of {report.pace.step * 1e3:.0f} ms here, {looks}")
+    if page is not None:
+        _say(f"Preview: {preview(report.plan, page, title=config.stem)}")
 
 
 @app.command()

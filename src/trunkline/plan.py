@@ -121,7 +121,11 @@ def _sources(preprocessing: Preprocessing, splits: Splits, *, is_lenient: bool) 
     rows = {id(part.table): [p.rows for p in parts if p.table is part.table] for part in parts}
     return {
         id(part.table): RowBatches(
-            preprocessing, part.table, rows=np.concatenate(rows[id(part.table)]), is_lenient=is_lenient
+            preprocessing,
+            part.table,
+            rows=np.concatenate(rows[id(part.table)]),
+            pool=splits.train.rows if part.table is splits.train.table else None,
+            is_lenient=is_lenient,
         )
         for part in parts
     }

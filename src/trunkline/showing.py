@@ -15,6 +15,7 @@ import soundfile
 
 LETTERS = 600  # of a text
 SIDE = 144  # pixels of a picture's longer side
+WHOLE = 512  # the same of a picture that is shown as the network sees it
 SECONDS = 8.0  # of a sound
 # Of a mask's classes after the first, and of boxes, by Okabe and Ito: told apart by all eyes.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
@@ -81,17 +82,21 @@ def plain(value: Any) -> str:
     return str(value)
 
 
-def shown_picture(pixels: np.ndarray, *, caption: str = "") -> Shown:
-    """`[H, W, 1 or 3]`, uint8 or floats from 0 to 1, made small enough for a page; tiny ones stay sharp."""
+def shown_picture(pixels: np.ndarray, *, caption: str = "", side: int = SIDE) -> Shown:
+    """`[H, W, 1 or 3]`, uint8 or floats from 0 to 1, made small enough for a page; tiny ones stay sharp.
+
+    Args:
+        pixels: of the picture.
+        caption: of it.
+        side: pixels of its longer side, at most.
+    """
     levels = pixels if pixels.dtype == np.uint8 else (pixels.clip(0, 1) * 255).round().astype(np.uint8)
     picture = PIL.Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
     longer = max(picture.size)
-    if longer > SIDE:
-        picture.thumbnail((SIDE, SIDE), PIL.Image.Resampling.LANCZOS)
+    if longer > side:
+        picture.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
     elif 2 * longer <= SIDE:
-        picture = picture.resize(
-            [side * (SIDE // 2 // longer + 1) for side in picture.size], PIL.Image.Resampling.NEAREST
-        )
+        picture = picture.resize([n * (SIDE // 2 // longer + 1) for n in picture.size], PIL.Image.Resampling.NEAREST)
     file = io.BytesIO()
     is_drawing = 2 * longer <= SIDE or len(picture.getcolors(1 << 16) or ()) in range(1, 257)
     if is_drawing:
@@ -124,22 +129,31 @@ def ramp(shares: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(shares, places, levels) for levels in np.array(RAMP).T], axis=-1)
 
 
-def outlined(pixels: np.ndarray, boxes: Sequence[Sequence[float]], colours: Sequence[int]) -> np.ndarray:
+def outlined(
+    pixels: np.ndarray, boxes: Sequence[Sequence[float]], colours: Sequence[int], names: Sequence[str] = ()
+) -> np.ndarray:
     """A picture `[H, W, 1 or 3]` with boxes `[left, top, right, bottom]` drawn on it, uint8.
 
-    Lines are as wide as is needed for them to be seen when the picture is made small.
+    Lines are as wide as is needed for them to be seen when the picture is made small; thin where names are written.
 
     Args:
         pixels: of the picture.
         boxes: in its pixels.
         colours: of each a number; those that are equal have the same colour.
+        names: of each, to be written in it where that leaves half of it free; none by default.
     """
     picture = PIL.Image.fromarray(_coloured(pixels))
-    pen, width = PIL.ImageDraw.Draw(picture), max(1, round(1.5 * max(picture.size) / SIDE))
+    pen, longer = PIL.ImageDraw.Draw(picture), max(picture.size)
+    width = max(1, round(longer / WHOLE if names else 1.5 * longer / SIDE))
     for box, number in zip(boxes, colours):
         left, top, right, bottom = (round(edge) for edge in box)
         corners = (left, top, max(left, right - 1), max(top, bottom - 1))  # an edge lies between two pixels
         pen.rectangle(corners, outline=COLOURS[number % len(COLOURS)], width=width)
+    for box, number, name in zip(boxes, colours, names):
+        place = (round(box[0]) + width + 1, round(box[1]) + width)
+        around = pen.textbbox(place, name)
+        if 2 * (around[2] - box[0]) < box[2] - box[0] and around[3] < box[3]:
+            pen.text(place, name, fill=COLOURS[number % len(COLOURS)], stroke_width=1, stroke_fill=(0, 0, 0))
     return np.array(picture)
 
 

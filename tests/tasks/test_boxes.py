@@ -355,4 +355,6 @@ def coco_scores(path: Path, true: list[Any], classes: list[str]) -> list[float]:
 
 
 def test_pick_leaves_what_has_no_area() -> None:
-    assert len(pick(said(([4, 4, 4, 9], 0, 0.9))[0], 0.1).boxes) == 0
+    whole_picture = torch.tensor([0.0, 0, 20, 16])
+    assert len(pick(said(([4, 4, 4, 9], 0, 0.9))[0], 0.1, whole_picture).boxes) == 0
+    assert len(pick(said(([20, 4, 24, 9], 0, 0.9))[0], 0.1, whole_picture).boxes) == 0, "beyond the picture's edge"

@@ -14,10 +14,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Draw:
-    """One batch to be made: its rows, and the seed of whatever is random about it; `None` where nothing is."""
+    """One batch to be made.
+
+    Attributes:
+        rows: their numbers.
+        seed: of whatever is random about it; `None` where nothing is.
+        is_late: of the last steps of training, which see no mosaics.
+    """
 
     rows: tuple[int, ...]
     seed: int | None
+    is_late: bool = False
 
 
 class EpochSampler:

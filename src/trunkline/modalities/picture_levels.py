@@ -33,10 +33,19 @@ def as_channels(picture: np.ndarray, channels: int) -> np.ndarray:
     return grey.round().astype(np.uint8) if picture.dtype == np.uint8 else grey
 
 
-def scaled(picture: np.ndarray, channels: int, context: GridContext) -> Tensor:
-    """`[H, W, C]` → `[channels, *size]`, cut and scaled as the context says; uint8 stays uint8."""
-    pixels = context.apply(torch.from_numpy(as_channels(picture, channels)).permute(2, 0, 1), mode="bilinear")
-    return pixels.round_().clamp_(0, 255).to(torch.uint8) if picture.dtype == np.uint8 else pixels
+def scaled(picture: np.ndarray, channels: int, context: GridContext, fill: Sequence[float]) -> Tensor:
+    """`[H, W, C]` → `[channels, *size]`, cut and scaled as the context says; uint8 stays uint8.
+
+    Args:
+        picture: its pixels.
+        channels: wanted.
+        context: what is done to it.
+        fill: levels from 0 to 1 of what lies beyond its edge, one a channel.
+    """
+    pixels = torch.from_numpy(as_channels(picture, channels)).permute(2, 0, 1).float()
+    beyond = torch.tensor(fill).view(-1, 1, 1) * (255 if picture.dtype == np.uint8 else 1)
+    seen = context.apply(pixels, mode="bilinear", fill=beyond)
+    return seen.round_().clamp_(0, 255).to(torch.uint8) if picture.dtype == np.uint8 else seen
 
 
 def thin(picture: np.ndarray) -> np.ndarray:

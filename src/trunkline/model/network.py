@@ -190,10 +190,23 @@ class Network(nn.Module):
         return engine.combine(sums, weights, present)
 
     def losses(self, batch: Batch, taps: Taps | Mapping[str, Taps]) -> tuple[Tensor, Tensor]:
-        """`(sum [T], weight [T])` of all tasks in order; both 0 where a task is not labelled in these rows."""
+        """`(sum [T], weight [T])` of all tasks in order; both 0 where a task is not labelled in these rows.
+
+        Of mixed rows, both are what their own labels give and what their partners' give, by share.
+        """
+        sums, weights = self._losses(batch.targets, batch, taps)
+        if batch.mix is None:
+            return sums, weights
+        others = self._losses(batch.mix.targets, batch, taps)
+        own, rest = batch.mix.share, 1 - batch.mix.share
+        return own * sums + rest * others[0], own * weights + rest * others[1]
+
+    def _losses(
+        self, targets: Mapping[str, Part], batch: Batch, taps: Taps | Mapping[str, Taps]
+    ) -> tuple[Tensor, Tensor]:
         sums, weights = [], []
         for unit, head in self.units():
-            part = batch.targets.get(unit.name)
+            part = targets.get(unit.name)
             if part is None:
                 total = count = batch.labelled.values.new_zeros(len(unit.tasks), dtype=torch.float32)
             else:
@@ -220,7 +233,8 @@ class Network(nn.Module):
             engine.split(values, present)
             return taps
         columns = index_like(self.preprocessing.places(present), values[0])
-        copies = engine.split(values, present, batch.labelled.values[:, columns])
+        labelled = batch.labelled.values if batch.mix is None else batch.labelled.values | batch.mix.labelled
+        copies = engine.split(values, present, labelled[:, columns])
         apart = {task: tuple(tap.with_values(v) for tap, v in zip(taps, values)) for task, values in copies.items()}
         cut_off = tuple(tap.with_values(tap.values.detach()) for tap in taps)  # for the absent members of a stack
         return {task: apart.get(task, cut_off) for task in self.preprocessing.tasks}

@@ -1,5 +1,6 @@
-"""A run folder → one HTML file that opens anywhere, offline. Reads files, never a live model."""
+"""A run folder, or rows as training sees them → one HTML file that opens anywhere, offline. Reads no live model."""
 
 from trunkline.report.page import make_page, write_page
+from trunkline.report.preview import SeenRow, View, write_preview
 
-__all__ = ["make_page", "write_page"]
+__all__ = ["SeenRow", "View", "make_page", "write_page", "write_preview"]

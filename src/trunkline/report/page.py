@@ -40,16 +40,14 @@ def make_page(folders: Sequence[str | Path]) -> str:
     """
     if not folders:
         raise RunError("a report needs at least one run folder")
-    environment = _environment()
+    made = environment()
     paths = [Path(folder) for folder in folders]
     runs = [read_run(run) for path in paths for run in runs_in(path)]
     compared = [
-        _compared(environment, found, number)
-        for number, path in enumerate(paths)
-        if (found := comparison(path)) is not None
+        _compared(made, found, number) for number, path in enumerate(paths) if (found := comparison(path)) is not None
     ]
-    told = [_run(environment, run, number) for number, run in enumerate(runs)]
-    return environment.get_template("page.html").render(
+    told = [_run(made, run, number) for number, run in enumerate(runs)]
+    return made.get_template("page.html").render(
         title=" · ".join(path.absolute().name for path in paths),
         compared=compared,
         runs=told,
@@ -76,16 +74,16 @@ def _run(environment: jinja2.Environment, run: RunFiles, number: int) -> dict[st
     return {"name": run.name, "folder": str(run.folder), "anchor": f"r{number}", "sections": sections}
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     """Everything is escaped but what the figures have escaped themselves."""
-    environment = jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "score": words.score,
         "signed": words.signed,
         "count": words.count,
@@ -94,4 +92,4 @@ def _environment() -> jinja2.Environment:
         "seconds": words.seconds,
         "plural": lambda number, noun: words.plural(number, noun),
     }
-    return environment
+    return made

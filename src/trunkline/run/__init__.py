@@ -4,6 +4,7 @@ from trunkline.run.beginning import Beginning, init
 from trunkline.run.checking import Report, check
 from trunkline.run.comparing import Comparison, compare
 from trunkline.run.fitting import Metrics, Run, fit
+from trunkline.run.previewing import preview
 from trunkline.run.reporting import report
 from trunkline.run.twins import single_task_twins
 from trunkline.run.using import evaluate, export, predict
@@ -21,6 +22,7 @@ __all__ = [
     "fit",
     "init",
     "predict",
+    "preview",
     "report",
     "single_task_twins",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Any
@@ -16,9 +16,12 @@ from torch.utils.data import Dataset
 from trunkline.data import Draw, Table
 from trunkline.errors import DataError
 from trunkline.schema.dropping import drop_inputs
+from trunkline.schema.keeping import Kept
+from trunkline.schema.mixing import mixed
+from trunkline.schema.mosaics import Mosaic, Mosaics, keep_only
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags
 from trunkline.schema.reading import ColumnValues, read_cell, read_column
-from trunkline.types import Batch, Context, Flags, Part
+from trunkline.types import Batch, Context, Flags, MosaicContext, Part
 
 CACHE_BYTES = 2 << 30
 
@@ -38,6 +41,7 @@ class RowBatches(Dataset[Batch]):
         input_dropout: see `drop_inputs`; in training batches only.
         with_targets: read the target columns too.
         rows: that will be drawn; all by default.
+        pool: training rows that others may be put together with (mosaics); without them none are made.
         is_lenient: what turns out to be unreadable while it is drawn is absent, with a warning.
 
     Raises:
@@ -52,6 +56,7 @@ class RowBatches(Dataset[Batch]):
         input_dropout: float = 0.0,
         with_targets: bool = True,
         rows: Sequence[int] | np.ndarray | None = None,
+        pool: Sequence[int] | np.ndarray | None = None,
         is_lenient: bool = False,
     ) -> None:
         schema = preprocessing.schema
@@ -71,7 +76,8 @@ class RowBatches(Dataset[Batch]):
         tasks = preprocessing.tasks if with_targets else ()
         self.labelled = label_flags(schema, table, tasks)
         self._of = {j: preprocessing.inputs.index(of) for j, t in enumerate(tasks) if (of := schema.tasks[t].of)}
-        self._kept = _Kept(CACHE_BYTES)
+        self._mosaics = None if pool is None else Mosaics(preprocessing, self.present, self.labelled, np.asarray(pool))
+        self._kept = Kept(CACHE_BYTES)
         self._looked_at: set[int] = set()
         self._blocks = {u.name: self._pack(u) for u in preprocessing.encoders if u.is_block}
         heads = preprocessing.heads if with_targets else ()
@@ -89,22 +95,28 @@ class RowBatches(Dataset[Batch]):
         present, labelled = self.present[rows], self.labelled[rows]
         if rng is not None and self.input_dropout > 0:
             present, labelled = self._leave_out(present, labelled, rng)
+        mosaics = {} if rng is None or draw.is_late else self._draw_mosaics(rows, present, labelled, rng)
         context: dict[str, list[Context | None]] = {}
         inputs = {
             unit.name: part
             for unit in self.preprocessing.encoders
-            if (part := self._input(unit, rows, present[:, unit.columns], context, rng)) is not None
+            if (part := self._input(unit, rows, present[:, unit.columns], context, rng, mosaics)) is not None
         }
-        return Batch(
+        batch = Batch(
             size=len(rows),
             inputs=inputs,
             present=Flags(self.preprocessing.inputs, torch.from_numpy(present)),
-            targets=self._targets(rows, labelled, context) if labelled.shape[1] else {},
+            targets=self._targets(rows, labelled, context, mosaics) if labelled.shape[1] else {},
             labelled=Flags(self.preprocessing.tasks[: labelled.shape[1]], torch.from_numpy(labelled)),
             counts=tuple(labelled.sum(0).tolist()),
             context=context,
             rows=tuple(rows.tolist()),
         )
+        return batch if rng is None else self._mixed(batch, rng)
+
+    def _mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        name, column = next(iter(self.preprocessing.schema.inputs.items()))  # the only one, where rows are mixed
+        return mixed(batch, name, column.modality, rng) if column.modality.mixup > 0 else batch
 
     def hiding(self, inputs: Collection[str]) -> RowBatches:
         """The same rows as if these inputs were absent, and with them the labels of tasks bound to them.
@@ -130,6 +142,19 @@ class RowBatches(Dataset[Batch]):
         mute = labelled.any(1) & ~taught.any(1)
         fewer[mute], taught[mute] = present[mute], labelled[mute]
         return fewer, taught
+
+    def _draw_mosaics(
+        self, rows: np.ndarray, present: np.ndarray, labelled: np.ndarray, rng: np.random.Generator
+    ) -> dict[int, Mosaic]:
+        """Which rows become mosaics; what they lose is taken from `present` and `labelled`."""
+        if self._mosaics is None:
+            return {}
+        mosaics = self._mosaics.draw(rows, present, labelled, rng)
+        if self.is_lenient:
+            self._forget_unreadable([row for mosaic in mosaics.values() for row in mosaic.rows])
+            mosaics = {i: mosaic for i, mosaic in mosaics.items() if mosaic.is_there(self.present, self.labelled)}
+        keep_only(mosaics, present, labelled)
+        return mosaics
 
     def _forget_unreadable(self, rows: Sequence[int]) -> None:
         """What cannot be read is absent from now on, and a row with no input left teaches nothing."""
@@ -162,6 +187,7 @@ class RowBatches(Dataset[Batch]):
         present: np.ndarray,
         context: dict[str, list[Context | None]],
         rng: np.random.Generator | None,
+        mosaics: Mapping[int, Mosaic],
     ) -> Part | None:
         """One encoder's part; a block always has one, since it knows absence itself."""
         if unit.is_block:
@@ -174,33 +200,53 @@ class RowBatches(Dataset[Batch]):
         if len(where) == 0:
             return None
         items = []
-        for i in where:
-            item, context[name][i] = self._item(name, int(rows[i]), rng)
+        for i in where.tolist():
+            if i in mosaics:
+                assert rng is not None, "only training puts rows together"
+                item, context[name][i] = self._mosaic_item(name, mosaics[i].rows, rng)
+            else:
+                item, context[name][i] = self._item(name, int(rows[i]), rng)
             items.append(item)
         values = self.preprocessing.schema.inputs[name].modality.collate(items)
         return Part(values, _as_rows(where, len(rows)))
 
     def _targets(
-        self, rows: np.ndarray, labelled: np.ndarray, context: dict[str, list[Context | None]]
+        self,
+        rows: np.ndarray,
+        labelled: np.ndarray,
+        context: dict[str, list[Context | None]],
+        mosaics: Mapping[int, Mosaic],
     ) -> dict[str, Part]:
         parts = {}
         for unit in self.preprocessing.heads:
             if len(where := np.flatnonzero(labelled[:, unit.columns].any(1))):
                 of = self._task_of(unit)
                 contexts = [None if of is None else context[of][i] for i in where.tolist()]
-                parts[unit.name] = Part(self._target(unit, rows[where], contexts), _as_rows(where, len(rows)))
+                whose = [mosaics[i].rows if i in mosaics else (int(rows[i]),) for i in where.tolist()]
+                parts[unit.name] = Part(self._target(unit, whose, contexts), _as_rows(where, len(rows)))
         return parts
 
-    def _target(self, unit: HeadUnit, rows: np.ndarray, contexts: Sequence[Context | None]) -> dict[str, Tensor]:
+    def _target(
+        self, unit: HeadUnit, whose: Sequence[Sequence[int]], contexts: Sequence[Context | None]
+    ) -> dict[str, Tensor]:
+        """Targets of one head; of each row of the batch its own label, or those of the rows that it shows."""
         if unit.name in self._row_targets:
-            index = torch.from_numpy(rows)
+            index = torch.tensor([row for (row,) in whose])
             return {k: v[index] for k, v in self._row_targets[unit.name].items()}
-        prepare = self.preprocessing.prepare_target
+        return self._task(unit).collate([[self._label(unit, rows, c)] for rows, c in zip(whose, contexts)])
+
+    def _label(self, unit: HeadUnit, rows: Sequence[int], context: Context | None) -> Any:
+        """One prepared target."""
+        contexts = context.tiles if isinstance(context, MosaicContext) else (context,)
         items = [
-            [prepare(unit.name, self.table, int(row), self._target_value(unit.name, int(row)), context)]
-            for row, context in zip(rows, contexts)
+            self.preprocessing.prepare_target(
+                unit.name, self.table, row, self._target_value(unit.name, row), its_context
+            )
+            for row, its_context in zip(rows, contexts, strict=True)
         ]
-        return self._task(unit).collate(items)
+        if isinstance(context, MosaicContext):
+            return self._task(unit).join(items, context.places, context.size)
+        return items[0]
 
     def _pack(self, unit: EncoderUnit) -> dict[str, Tensor]:
         """All rows of a block, prepared."""
@@ -255,6 +301,20 @@ class RowBatches(Dataset[Batch]):
                 raise error.at(self.table.source, row + 1, column) from None
         return prepared
 
+    def _mosaic_item(self, name: str, rows: Sequence[int], rng: np.random.Generator) -> tuple[Any, Context]:
+        """One input of several rows, put together."""
+        column, state = self.preprocessing.schema.inputs[name], self.preprocessing.input_state(name)
+        return column.modality.prepare_mosaic([self._shrunk(name, row) for row in rows], state, rng)
+
+    def _shrunk(self, name: str, row: int) -> Any:
+        """What is kept for training of one input of a row that has it."""
+        column, state = self.preprocessing.schema.inputs[name], self.preprocessing.input_state(name)
+        cell = self.table.cell(row, column.column)
+        return self._kept.get(
+            (name, row),
+            lambda: column.modality.shrink(read_cell(column.modality, self.table, column.column, row, cell), state),
+        )
+
     def _item(self, name: str, row: int, rng: np.random.Generator | None) -> tuple[Any, Context | None]:
         """One input of one row, prepared; `(None, None)` where it is absent."""
         column = self.preprocessing.schema.inputs[name]
@@ -262,13 +322,12 @@ class RowBatches(Dataset[Batch]):
         if cell is None:
             return None, None
         modality, state = column.modality, self.preprocessing.input_state(name)
-
-        def read() -> Any:
-            return read_cell(modality, self.table, column.column, row, cell)
-
         if modality.is_random and rng is not None:
-            return modality.prepare(self._kept.get((name, row), lambda: modality.shrink(read(), state)), state, rng)
-        return self._kept.get(("plain", name, row), lambda: modality.prepare(read(), state, None))
+            return modality.prepare(self._shrunk(name, row), state, rng)
+        return self._kept.get(
+            ("plain", name, row),
+            lambda: modality.prepare(read_cell(modality, self.table, column.column, row, cell), state, None),
+        )
 
     def _target_value(self, name: str, row: int) -> Any:
         column = self.preprocessing.schema.tasks[name]
@@ -284,27 +343,3 @@ class RowBatches(Dataset[Batch]):
 
 def _as_rows(where: np.ndarray, size: int) -> Tensor | None:
     return None if len(where) == size else torch.from_numpy(where)
-
-
-class _Kept:
-    """Values that are kept while there is room; what comes later is made anew each time."""
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.values: dict[Any, Any] = {}
-
-    def get(self, key: Any, make: Callable[[], Any]) -> Any:
-        if key in self.values:
-            return self.values[key]
-        value = make()
-        if (size := _size(value)) <= self.room:
-            self.room -= size
-            self.values[key] = value
-        return value
-
-
-def _size(value: Any) -> int:
-    """Bytes, roughly: what arrays and tensors hold, and a little for each object."""
-    if isinstance(value, (tuple, list)):
-        return 64 + sum(_size(v) for v in value)
-    return 64 + int(getattr(value, "nbytes", 0))

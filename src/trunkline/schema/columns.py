@@ -77,6 +77,11 @@ class Schema:
         faults += [
             f"inputs.{name}.share: {fault}" for name in self.inputs if (fault := self._misshared(name)) is not None
         ]
+        faults += [
+            f"inputs.{name}.mixup: it mixes rows that have no other input; leave it out, or the other inputs"
+            for name, column in self.inputs.items()
+            if column.modality.mixup > 0 and len(self.inputs) > 1
+        ]
         read = {column.column: name for name, column in self.inputs.items()}
         faults += [
             f"tasks.{name}.column: {task.column!r} is read by input {read[task.column]!r}, which would give it away"

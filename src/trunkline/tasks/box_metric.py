@@ -1,7 +1,8 @@
 """Average precision of boxes, as COCO's own evaluator works it out (Lin et al., "Microsoft COCO", 2014).
 
 It is worked out in pixels as the encoder saw them. Whether two boxes overlap enough is the same in any frame that an
-unturned picture can be scaled to, so these are the scores of the original pixels; sizes are not looked at.
+unturned picture can be scaled to, once they are cut at the picture's own edges (a letterboxed frame is larger). So
+these are the scores of the original pixels; sizes are not looked at.
 
 Shape legend: `P` points, `K` classes, `T` overlaps that are asked for (0.50, 0.55, … 0.95), `m` boxes of a picture.
 """
@@ -19,6 +20,7 @@ import torch
 import torchmetrics
 from torch import Tensor
 
+from trunkline.tasks.box_places import cut
 from trunkline.tasks.contract import Scores, Target
 from trunkline.tasks.extras import extra
 from trunkline.tasks.unseen import class_number
@@ -37,19 +39,20 @@ class Found(NamedTuple):
     scores: Tensor
 
 
-def pick(output: Tensor, floor: float) -> Found:
+def pick(output: Tensor, floor: float, inside: Tensor) -> Found:
     """What a head says of one picture, `[P, 4 + K]`, without what it says twice.
 
     Args:
         output: boxes, and the score of each class.
         floor: lower scores are not looked at.
+        inside: `[4]`, the part of what the encoder saw that is picture; boxes are cut at its edges.
     """
     ops = extra("torchvision.ops", kind="boxes", name="vision")
     scores = output[:, 4:].float()
     points, classes = (scores >= floor).nonzero(as_tuple=True)
     best = scores[points, classes].sort(descending=True, stable=True).indices[:LOOKED_AT]
     points, classes = points[best], classes[best]
-    boxes, scores = output[points, :4].float(), scores[points, classes]
+    boxes, scores = cut(output[points, :4].float(), inside), scores[points, classes]
     some = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     boxes, classes, scores = boxes[some], classes[some], scores[some]
     kept = ops.batched_nms(boxes, scores, classes, SAME)[:MOST]
@@ -90,7 +93,7 @@ class BoxMetric(torchmetrics.Metric):
 
     def update(self, output: Tensor, target: Target) -> None:
         """`output [n, P, 4 + K]`, and what `Boxes.collate` gives."""
-        found = [pick(row, self.floor) for row in output]
+        found = [pick(row, self.floor, inside) for row, inside in zip(output, target["inside"])]
         true = [Found(boxes[names >= 0], names[names >= 0], torch.ones_like(names[names >= 0]))
                 for boxes, names in zip(target["boxes"], target["classes"])]  # fmt: skip
         self.verdicts.append(judge_boxes(found, true).to(output.device))

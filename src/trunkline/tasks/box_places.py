@@ -46,9 +46,20 @@ def _width_height(size: tuple[int, int]) -> Tensor:
 
 def clipped(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Boxes `[…, 4]` cut at the edges of a picture of `(height, width)`."""
-    height, width = size
-    edges = boxes.new_tensor([width, height, width, height])
-    return torch.minimum(boxes.clamp(min=0), edges)
+    return cut(boxes, boxes.new_tensor([0, 0, size[1], size[0]]))
+
+
+def cut(boxes: Tensor, inside: Tensor) -> Tensor:
+    """Boxes `[…, 4]` cut at the edges of `inside [4]`."""
+    low, high = inside[:2].repeat(2), inside[2:].repeat(2)
+    return torch.minimum(torch.maximum(boxes, low), high)
+
+
+def picture_part(context: GridContext) -> Tensor:
+    """`[4]`: the part of what the encoder saw that is picture; of a turned one the upright box around it."""
+    height, width = context.original
+    whole = torch.tensor([[0.0, 0, width, height]], dtype=torch.float64)
+    return clipped(as_seen(whole, context), context.size)[0]
 
 
 def area(boxes: Tensor) -> Tensor:

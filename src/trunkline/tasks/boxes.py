@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError, suggest
-from trunkline.showing import Answer, outlined, shown_picture
+from trunkline.showing import WHOLE, Answer, Shown, outlined, shown_picture
 from trunkline.tasks.box_cells import Box, read_boxes, told
 from trunkline.tasks.box_head import BoxHead
 from trunkline.tasks.box_metric import BoxMetric, pick
-from trunkline.tasks.box_places import area, as_original, as_seen, clipped, overlap
+from trunkline.tasks.box_places import area, as_original, as_seen, clipped, overlap, picture_part
 from trunkline.tasks.contract import Target, Task
 from trunkline.tasks.extras import extra
 from trunkline.tasks.unseen import class_number
@@ -42,6 +42,7 @@ class Boxes(Task):
 
     reads = "pyramid"
     primary = "map50"
+    joins = True
     unseen_names = "they count as missed"
 
     def __init__(self, classes: Sequence[str] | None = None, *, floor: float = 0.01) -> None:
@@ -88,33 +89,51 @@ class Boxes(Task):
                     raise DataError(f"{name!r} is not named in `classes`.{suggest(name, classes)}")
 
     def prepare(self, value: list[Box], state: State, context: Context | None) -> dict[str, Tensor]:
-        """`{"boxes": [m, 4], "classes": [m]}` in pixels as the encoder saw them, and `frame [4]`: height and width of
-        what it saw, and how many of its pixels one of the original became, down and to the right.
+        """`{"boxes": [m, 4], "classes": [m]}` in pixels as the encoder saw them; `frame [4]`: height and width of what
+        it saw, and how many of its pixels one of the original became, down and to the right; `inside [4]`: the part of
+        it that is picture.
 
         A box of which the window holds less than a quarter is not in it.
         """
         assert isinstance(context, GridContext), "boxes are bound to a picture"
         self._check_names(self.names(value), state["classes"])
         given = torch.tensor([entry["box"] for entry in value], dtype=torch.float64).view(-1, 4)
-        inside = clipped(given, context.original)
-        check_inside(value, given, inside, context.original)
-        seen = as_seen(inside, context)
+        valid = clipped(given, context.original)
+        check_inside(value, given, valid, context.original)
+        seen = as_seen(valid, context)
         kept = clipped(seen, context.size)
         stays = area(kept) >= LEFT * area(seen)
         classes = torch.tensor([class_number(name, state["classes"]) for name in self.names(value)], dtype=torch.long)
         scale = [size / side for size, side in zip(context.size, context.crop[2:])]
         frame = torch.tensor([*context.size, *scale], dtype=torch.float32)
-        return {"boxes": kept[stays].float(), "classes": classes[stays], "frame": frame}
+        inside = picture_part(context).float()
+        return {"boxes": kept[stays].float(), "classes": classes[stays], "frame": frame, "inside": inside}
+
+    def join(
+        self, items: Sequence[dict[str, Tensor]], places: Sequence[tuple[int, int]], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """All boxes, each where its picture lies; the scale in `frame` is the first picture's."""
+        moves = [torch.tensor([left, top, left, top]) for top, left in places]
+        parts = torch.stack([item["inside"] + move for item, move in zip(items, moves)])
+        return {
+            "boxes": torch.cat([item["boxes"] + move for item, move in zip(items, moves)]),
+            "classes": torch.cat([item["classes"] for item in items]),
+            "frame": torch.tensor([*size, *items[0]["frame"][2:].tolist()]),
+            "inside": torch.cat([parts[:, :2].amin(0), parts[:, 2:].amax(0)]),
+        }
 
     def collate(self, items: Sequence[Sequence[dict[str, Tensor]]]) -> Target:
-        """`{"boxes": [n, M, 4], "classes": [n, M], "frame": [n, 4]}`; class -1 where there is none, and `M >= 1`."""
+        """`{"boxes": [n, M, 4], "classes": [n, M], "frame": [n, 4], "inside": [n, 4]}`; class -1 where there is none,
+        and `M >= 1`.
+        """
         rows = [row[0] for row in items]
         most = max(1, *(len(row["classes"]) for row in rows))
         boxes, classes = torch.zeros(len(rows), most, 4), torch.full((len(rows), most), -1)
         for place, row in enumerate(rows):
             boxes[place, : len(row["boxes"])] = row["boxes"]
             classes[place, : len(row["classes"])] = row["classes"]
-        return {"boxes": boxes, "classes": classes, "frame": torch.stack([row["frame"] for row in rows])}
+        whole = {name: torch.stack([row[name] for row in rows]) for name in ("frame", "inside")}
+        return {"boxes": boxes, "classes": classes, **whole}
 
     def build(self, states: Sequence[State], width: int) -> BoxHead:
         """Two towers at every grid."""
@@ -132,7 +151,7 @@ class Boxes(Task):
 
     def _decode(self, row: Tensor, classes: Sequence[str], context: Context | None) -> list[Said]:
         assert isinstance(context, GridContext), "boxes are bound to a picture"
-        found = pick(row, self.floor)
+        found = pick(row, self.floor, picture_part(context).to(row))
         places = clipped(as_original(found.boxes, context), context.original)
         return [
             {"box": [round(edge, 2) for edge in box], "label": classes[name], "score": round(score, 6)}
@@ -148,6 +167,14 @@ class Boxes(Task):
         pairs = 2 * matched(sure, true)
         error = 1 - pairs / (len(sure) + len(true)) if sure or true else 0.0
         return Answer(drawn(sure, state, of), drawn(true, state, of), confidence, error)
+
+    def show_target(self, target: Target, state: State, of: np.ndarray) -> Shown:
+        """The picture with boxes in the colours of their classes, as the encoder sees it."""
+        there = target["classes"] >= 0
+        classes = target["classes"][there].tolist()
+        names = [state["classes"][k] if k < len(state["classes"]) else "?" for k in classes]
+        pixels = outlined(of, target["boxes"][there].tolist(), classes, names)
+        return shown_picture(pixels, caption=told_counts(names), side=WHOLE)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """Of each class its mean box in the middle, as sure as pictures have it: `[n, K, 4 + K]`."""
@@ -199,6 +226,15 @@ def drawn(boxes: Sequence[Any], state: State, of: np.ndarray) -> Any:
     """The picture with these boxes, and what there is of each class."""
     places = {name: place for place, name in enumerate(state["classes"])}
     colours = [places.get(entry["label"], len(places)) for entry in boxes]
-    counts = Counter(entry["label"] for entry in boxes)
-    caption = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "(none)"
+    caption = told_counts([entry["label"] for entry in boxes])
     return shown_picture(outlined(of, [entry["box"] for entry in boxes], colours), caption=caption)
+
+
+def told_counts(names: Sequence[str]) -> str:
+    """How many there are of each.
+
+    Example:
+        >>> told_counts(["cat", "ox", "cat"]), told_counts([])
+        ('2 cat, 1 ox', '(none)')
+    """
+    return ", ".join(f"{count} {name}" for name, count in sorted(Counter(names).items())) or "(none)"

@@ -17,7 +17,7 @@ import torchmetrics
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
-from trunkline.showing import Answer, plain_answer
+from trunkline.showing import Answer, Shown, plain_answer
 from trunkline.tasks.calibration import Judgement, Settled
 from trunkline.types import Choices, Context, State
 
@@ -88,6 +88,7 @@ class Task(ABC):
         is_exportable: `predict_output` is one pass of tensor operations.
         can_combine: its heads can `combine` what several inputs say, each for itself (late fusion).
         choose_sample: how many labels `choose` looks at, evenly spread over the rows; `None`: all.
+        joins: it can say what is true of pictures that were put together (`join`).
         unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
     """
 
@@ -98,6 +99,7 @@ class Task(ABC):
     is_exportable: ClassVar[bool] = True
     can_combine: ClassVar[bool] = False
     choose_sample: ClassVar[int | None] = None
+    joins: ClassVar[bool] = False
     unseen_names: ClassVar[str] = "they count as wrong"
 
     @property
@@ -168,6 +170,16 @@ class Task(ABC):
             DataError: the label does not fit the state or the input.
         """
 
+    def join(self, items: Sequence[Any], places: Sequence[tuple[int, int]], size: tuple[int, int]) -> Any:
+        """Prepared items of pictures that were put into one → the item of the whole. Where `joins` is true.
+
+        Args:
+            items: one a picture, prepared as its tile was.
+            places: `(top, left)` of each tile in the whole, in pixels as the encoder sees it.
+            size: `(height, width)` of the whole, which the tiles fill.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot join what is said of several pictures")
+
     @abstractmethod
     def collate(self, items: Sequence[Sequence[Any]]) -> Target:
         """`items[row][task]`, `None` where a task has no label → `{name: [n, …]}`.
@@ -204,6 +216,16 @@ class Task(ABC):
             of: the decoded value of the input that the task is bound to; `None` without one.
         """
         return plain_answer(said, true, state)
+
+    def show_target(self, target: Target, state: State, of: Any) -> Shown | None:
+        """What training learns from a row, drawn on what it sees; `None` for kinds whose label shows as it is.
+
+        Args:
+            target: of one row.
+            state: of the task.
+            of: of the input that the task is bound to, what `Modality.seen` gives.
+        """
+        return None
 
     @abstractmethod
     def baseline(self, states: Sequence[State], target: Target) -> Output:

@@ -29,6 +29,7 @@ from trunkline.tasks.dense_scales import (
     is_inside,
     turned,
 )
+from trunkline.tasks.pixels import tiled
 from trunkline.types import Choices, Context, GridContext, State
 
 
@@ -51,6 +52,7 @@ class Dense(Task):
     """
 
     reads = "pyramid"
+    joins = True
     best = 0.0
     reads_files = True
     choose_sample = MAPS
@@ -109,6 +111,10 @@ class Dense(Task):
         learned = as_learned(seen.masked_fill(~is_inside(context), torch.nan), state)
         return turned(learned, context, self.y) if state["learn"] == "directions" else learned
 
+    def join(self, items: Sequence[Tensor], places: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
+        """The maps where their pictures lie, `[C, H, W]`."""
+        return tiled(items, places, size, torch.nan)
+
     def collate(self, items: Sequence[Sequence[Tensor]]) -> Target:
         """`{"values": [n, C, H, W]}`, NaN where a pixel is not known."""
         return {"values": torch.stack([row[0] for row in items])}
@@ -139,14 +145,16 @@ class Dense(Task):
         """Dark for the least and bright for the most of the true map; of three channels each is a colour."""
         answer = said[:, :, None] if said.ndim == 2 else said
         truth = None if true is None else reported_map(true, state)
-        shown = answer if truth is None else truth
-        is_direction = state["learn"] == "directions"
-        low, high = (-1.0, 1.0) if is_direction else (float(np.nanmin(shown)), float(np.nanmax(shown)))
-        caption = "" if is_direction else f"{plain(low)} to {plain(high)}"
-        told = coloured(answer, low, high, caption)
+        low, high = shown_range(answer if truth is None else truth, state)
+        told = coloured(answer, low, high, state)
         if truth is None:
             return Answer(told)
-        return Answer(told, coloured(truth, low, high, caption), None, error_of(answer, truth, state))
+        return Answer(told, coloured(truth, low, high, state), None, error_of(answer, truth, state))
+
+    def show_target(self, target: Target, state: State, of: np.ndarray) -> Shown:
+        """The same colours of what training learns from."""
+        value = as_reported(target["values"][None], state)[0].movedim(0, -1).numpy()
+        return coloured(value, *shown_range(value, state), state)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training mean, or the mean direction, everywhere: `[n, C, H, W]`."""
@@ -172,8 +180,16 @@ def reported_map(value: np.ndarray, state: State) -> np.ndarray:
     return as_learned(torch.from_numpy(value).movedim(-1, 0), state).movedim(0, -1).numpy()
 
 
-def coloured(value: np.ndarray, low: float, high: float, caption: str) -> Shown:
+def shown_range(value: np.ndarray, state: State) -> tuple[float, float]:
+    """From the least to the most of a map, `[H, W, C]`; of parts of a direction there is."""
+    if state["learn"] == "directions" or not np.isfinite(value).any():
+        return -1.0, 1.0
+    return float(np.nanmin(value)), float(np.nanmax(value))
+
+
+def coloured(value: np.ndarray, low: float, high: float, state: State) -> Shown:
     """A map `[H, W, C]` as a picture; black where nothing is known."""
+    caption = "" if state["learn"] == "directions" else f"{plain(low)} to {plain(high)}"
     share = (value - low) / max(high - low, 1e-30)
     levels = ramp(share[:, :, 0]) if value.shape[2] == 1 else 255 * share.clip(0, 1)
     return shown_picture(np.nan_to_num(levels).round().astype(np.uint8), caption=caption)

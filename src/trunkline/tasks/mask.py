@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trunkline.errors import ConfigError, DataError
-from trunkline.showing import Answer, overlaid, shown_picture
+from trunkline.showing import WHOLE, Answer, Shown, overlaid, shown_picture
 from trunkline.tasks.contract import Scores, Target, Task
-from trunkline.tasks.pixels import PixelHead
+from trunkline.tasks.pixels import PixelHead, tiled
 from trunkline.types import Context, GridContext, State
 
 VOID = 255  # stands in targets and predictions where there is no class
@@ -40,6 +40,7 @@ class Mask(Task):
     reads = "pyramid"
     primary = "miou"
     reads_files = True
+    joins = True
 
     def __init__(self, classes: Sequence[str] | None = None, *, ignore: int | None = None) -> None:
         self.classes = classes
@@ -86,7 +87,7 @@ class Mask(Task):
         return {"indices": indices.tolist(), "names": names, "prior": prior.tolist()}
 
     def prepare(self, value: np.ndarray, state: State, context: Context | None) -> Tensor:
-        """`[H, W]` uint8: positions in the state's classes, `VOID` where not labelled; cut as the picture was.
+        """`[H, W]` uint8: positions in the state's classes, `VOID` where not labelled or no picture; cut as it was.
 
         Pixels of an index that no training mask holds are `UNSEEN`: they count as wrong, and a warning names it.
         """
@@ -106,7 +107,11 @@ class Mask(Task):
             warnings.warn(f"a mask holds index {unknown}, which no training mask holds: its pixels count as wrong",
                           stacklevel=2)  # fmt: skip
             mask[mask < 0] = UNSEEN
-        return context.apply(torch.from_numpy(mask.astype(np.uint8))[None], mode="nearest")[0]
+        return context.apply(torch.from_numpy(mask.astype(np.uint8))[None], mode="nearest", fill=VOID)[0]
+
+    def join(self, items: Sequence[Tensor], places: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
+        """The masks where their pictures lie, `[H, W]`."""
+        return tiled(items, places, size, VOID)
 
     def _unknown(self, index: int, state: State) -> str:
         """What to say about an index that is no class."""
@@ -142,6 +147,12 @@ class Mask(Task):
         counted = (true != self.ignore) & (said != VOID)
         error = float((said != true)[counted].mean()) if counted.any() else None
         return Answer(seen, shown_picture(overlaid(of, true, state["indices"])), None, error)
+
+    def show_target(self, target: Target, state: State, of: np.ndarray) -> Shown:
+        """The picture under the colours of its classes, as the encoder sees it."""
+        classes, mask = range(len(state["names"])), target["values"].numpy()
+        caption = ", ".join(state["names"][k] for k in np.unique(mask).tolist() if k in classes) or "(none)"
+        return shown_picture(overlaid(of, mask, list(classes)), caption=caption, side=WHOLE)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent class everywhere, `[n, K, H, W]`."""

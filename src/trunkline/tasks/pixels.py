@@ -6,6 +6,8 @@ sees them, `D` width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,3 +54,11 @@ class PixelHead(Head):
     def _level(self, view: Tokens, span: Span) -> Tensor:
         grid = view.values[:, span.start : span.stop].transpose(1, 2).unflatten(2, span.shape)
         return F.gelu(self.near(grid))
+
+
+def tiled(items: Sequence[Tensor], places: Sequence[tuple[int, int]], size: tuple[int, int], blank: float) -> Tensor:
+    """Parts `[…, h, w]` where they lie in a whole, `[…, *size]`; `blank` where none does."""
+    whole = items[0].new_full((*items[0].shape[:-2], *size), blank)
+    for item, (top, left) in zip(items, places):
+        whole[..., top : top + item.shape[-2], left : left + item.shape[-1]] = item
+    return whole

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trunkline.tasks import Head, Task
 from trunkline.testing.shared import WIDTH, check_constructor
-from trunkline.types import Context, State
+from trunkline.types import Context, GridContext, State
 
 
 def check_task(task: Task, cells: Sequence[Any], view: Any, contexts: Sequence[Context | None] | None = None) -> None:
@@ -61,6 +61,20 @@ def check_task(task: Task, cells: Sequence[Any], view: Any, contexts: Sequence[C
     assert [len(column) for column in decoded] == [len(cells)], "one task and one entry a row must be decoded"
     if task.can_combine:
         _check_combine(task, state, output, target)
+    if task.joins:
+        _check_join(task, [item for (item,) in items], contexts, target)
+
+
+def _check_join(
+    task: Task, items: Sequence[Any], contexts: Sequence[Context | None], target: dict[str, Tensor]
+) -> None:
+    """One picture that fills the whole is what it was."""
+    joined = []
+    for item, context in zip(items, contexts):
+        assert isinstance(context, GridContext), "what joins is bound to a picture"
+        joined.append([task.join([item], [(0, 0)], context.size)])
+    for name, values in task.collate(joined).items():
+        assert torch.equal(values, target[name]), f"{name!r} of one picture that fills the whole is not its own"
 
 
 def _check_joint(task: Task, state: State, output: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,13 +15,16 @@ from trunkline.schema import RowBatches
 from trunkline.training.settings import Rows, Settings
 from trunkline.types import Batch
 
+LATE = 0.15  # of the steps that see pictures as they will be, without mosaics (Ge et al., "YOLOX", 2021)
+
 
 def training_batches(
     training: Rows, settings: Settings, *, done: int = 0, rank: int = 0, world: int = 1
 ) -> Iterator[list[Batch]]:
     """The parts of each step after the first `done`, epoch after epoch, without end."""
     sampler = EpochSampler(training.rows, settings.batch_size, seed=settings.seed, rank=rank, world=world)
-    return iter(_loader(training.batches, _StepDraws(sampler, done, settings.accumulate), settings))
+    draws = _StepDraws(sampler, done, settings.accumulate, late=round((1 - LATE) * settings.steps))
+    return iter(_loader(training.batches, draws, settings))
 
 
 def validation_batches(validation: Rows, settings: Settings, *, rank: int = 0, world: int = 1) -> Iterable[list[Batch]]:
@@ -33,15 +37,16 @@ def validation_batches(validation: Rows, settings: Settings, *, rank: int = 0, w
 class _StepDraws:
     """The draws of each step. What a batch holds follows from them, so nothing has a state that must be saved."""
 
-    def __init__(self, sampler: EpochSampler, done: int, parts: int) -> None:
-        self.sampler, self.done, self.parts = sampler, done, parts
+    def __init__(self, sampler: EpochSampler, done: int, parts: int, late: int) -> None:
+        self.sampler, self.done, self.parts, self.late = sampler, done, parts, late
 
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch, skip = divmod(self.done, len(self.sampler))
         for number in itertools.count(epoch):
             self.sampler.set_epoch(number)
             for step, draw in itertools.islice(enumerate(self.sampler), skip if number == epoch else 0, None):
-                yield split_draw(draw, min(self.parts, self._fewest(step)))
+                is_late = number * len(self.sampler) + step >= self.late
+                yield split_draw(replace(draw, is_late=is_late), min(self.parts, self._fewest(step)))
 
     def _fewest(self, step: int) -> int:
         """Rows of the rank that has the fewest in this step of an epoch: all ranks take as many parts."""
@@ -55,7 +60,7 @@ def split_draw(draw: Draw, parts: int) -> list[Draw]:
         return [draw]
     shares = np.array_split(np.asarray(draw.rows), parts)
     seeds = [None if draw.seed is None else draw_seed(draw.seed, 0, number) for number in range(len(shares))]
-    return [Draw(tuple(share.tolist()), seed) for share, seed in zip(shares, seeds)]
+    return [Draw(tuple(share.tolist()), seed, draw.is_late) for share, seed in zip(shares, seeds)]
 
 
 def even_draws(rows: np.ndarray, batch_size: int, rank: int, world: int) -> list[Draw]:

@@ -60,5 +60,9 @@ def _shown(one: Mapping[str, Any] | None, folder: Path) -> dict[str, Any] | None
     path = None if one["file"] is None else folder / one["file"]
     if path is None or path.suffix not in MEDIA or not path.is_file():
         return {**one, "uri": None}
-    content = base64.b64encode(path.read_bytes()).decode("ascii")
-    return {**one, "uri": f"data:{MEDIA[path.suffix]};base64,{content}"}
+    return {**one, "uri": inline(path.read_bytes(), path.suffix)}
+
+
+def inline(content: bytes, suffix: str) -> str:
+    """The content of a picture or a sound, as the address of itself."""
+    return f"data:{MEDIA[suffix]};base64,{base64.b64encode(content).decode('ascii')}"

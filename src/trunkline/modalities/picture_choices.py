@@ -1,0 +1,79 @@
+"""What is chosen for pictures where options are left open: from what they are, and how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trunkline.modalities.contract import Choices
+from trunkline.modalities.picture_levels import is_grey
+from trunkline.modalities.picture_sizes import pretrained_size
+from trunkline.modalities.windows import choose_aspect
+
+SMALL = 32  # pixels a side under which a window must keep more of a picture: it is full to the edge
+LARGE = 64  # pixels a side, at most
+ENOUGH = 5_000  # pictures that teach more than three quarters of these pixels show
+MANY = 20_000  # pictures that are varied enough by themselves
+STILL = {"crop": 1.0, "zoom": 1.0, "rotate": 0.0, "colour": 0.0}
+USUAL: dict[str, Any] = {
+    **{"aspect": "stretch", "crop": 0.85, "zoom": 1.0, "rotate": 10.0, "colour": 0.2},
+    **{"stem": 32, "depth": 1},
+}
+
+
+def choose_changes(sample: Sequence[np.ndarray], rows: int, size: tuple[int, int], *, is_placed: bool) -> Choices:
+    """Colours, the network's size, and what training changes.
+
+    Args:
+        sample: some pictures.
+        rows: how many there are.
+        size: that they are seen in.
+        is_placed: some task reads where things are.
+    """
+    few = f"{rows} pictures: the fewer, the more training changes them"
+    grey = bool(sample) and all(is_grey(picture) for picture in sample)
+    return {
+        "channels": ("grey" if grey else "rgb", "all pictures are grey" if grey else "pictures have colours"),
+        "aspect": choose_aspect([picture.shape[:2] for picture in sample], is_placed=is_placed),
+        "crop": (_crop(rows, size, is_placed=is_placed), few),
+        "zoom": _zoom(rows, size, is_placed=is_placed),
+        "rotate": (10.0 if rows < MANY else 5.0, few),
+        "colour": (0.2 if rows < MANY else 0.1, few),
+        "stem": (USUAL["stem"], "what a CPU can do"),
+        "depth": (USUAL["depth"], "what a CPU can do"),
+    }
+
+
+def choose_pretrained(sample: Sequence[np.ndarray], rows: int, *, is_frozen: bool, is_placed: bool) -> Choices:
+    """The size that a pretrained network sees, and what training changes."""
+    shapes = [picture.shape[:2] for picture in sample]
+    frozen = "a frozen network looks at each picture once"
+    few = frozen if is_frozen else f"{rows} pictures: the fewer, the more training changes them"
+    size = pretrained_size(shapes)
+    crop = _crop(rows, (size, size), is_placed=True) if is_placed else 0.75
+    return {
+        "size": (size, "the longer side of the median picture, but 128 to 224 pixels: networks know things large"),
+        "aspect": choose_aspect(shapes, is_placed=is_placed),
+        "crop": (1.0 if is_frozen else crop, few),
+        "zoom": (1.0, frozen) if is_frozen else _zoom(rows, (size, size), is_placed=is_placed),
+        "rotate": (0.0 if is_frozen else 10.0, few),
+        "colour": (0.0 if is_frozen else 0.1, few),
+    }
+
+
+def _crop(rows: int, size: tuple[int, int], *, is_placed: bool) -> float:
+    if max(size) < SMALL:
+        return 0.85
+    if is_placed:
+        return 0.6 if rows < ENOUGH else 0.75
+    return 0.75 if rows < MANY else 0.85
+
+
+def _zoom(rows: int, size: tuple[int, int], *, is_placed: bool) -> tuple[float, str]:
+    if not is_placed:
+        return 1.0, "no task reads where things are: they are seen as large as they can be"
+    if max(size) < SMALL:
+        return 1.0, "smaller than this nothing would be seen"
+    return 0.6 if rows < ENOUGH else 0.75, f"{rows} pictures: the fewer, the more training changes how large things are"
