@@ -44,7 +44,7 @@ class BoxHead(Head):
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
         channels = min(width, CHANNELS)
-        self.narrow = nn.Linear(width, channels)
+        self.narrow = nn.Identity() if width == channels else nn.Linear(width, channels)
         self.naming, self.placing = tower(channels), tower(channels)
         self.names = nn.Conv2d(channels, classes, 3, padding=1)
         self.places = nn.Conv2d(channels, 4, 3, padding=1)
