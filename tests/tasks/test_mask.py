@@ -14,7 +14,8 @@ from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.image import Image
-from trunkline.tasks.mask import VOID, Mask, confusion_scores
+from trunkline.tasks.mask import Mask, confusion_scores
+from trunkline.tasks.mask_head import VOID, overlap_loss
 from trunkline.types import GridContext, Span, Tokens
 
 
@@ -164,7 +165,7 @@ def test_only_labelled_pixels_are_learned_from() -> None:
     total, weight = head.loss(output, {"values": values})
     total.sum().backward()
     assert (total.shape, weight.tolist()) == ((1,), [6.0])
-    expected = -output.log_softmax(1)[0, 1, :2, :3].sum()
+    expected = -output.log_softmax(1)[0, 1, :2, :3].sum() + 6 * overlap_loss(output, values.long())[0]
     torch.testing.assert_close(total[0], expected)
     assert output.grad is not None
     assert (output.grad[values.unsqueeze(1).expand_as(output) == VOID] == 0).all()
@@ -241,3 +242,32 @@ def test_a_path_object_is_a_path(tmp_path: Path) -> None:
     assert Mask().read(tmp_path / "mask.png").tolist() == [[0, 1], [2, 1]]
     with pytest.raises(DataError, match="there is no file"):
         Mask().read(tmp_path / "none.png")
+
+
+def test_the_overlap_loss_is_one_minus_the_mean_dice_of_the_classes_shown() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 5, 6, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 3, (2, 5, 6), generator=generator)  # class 3 is nowhere to be seen
+    labels[0, :2], labels[1] = VOID, VOID
+    chances = logits.softmax(1)
+    known = labels[0] != VOID
+    dice = [
+        2 * chances[0, k][labels[0] == k].sum() / (chances[0, k][known].sum() + (labels[0] == k).sum())
+        for k in range(3)
+    ]
+    found = overlap_loss(logits, labels)
+    assert float(found[0]) == pytest.approx(1 - float(sum(dice)) / 3)
+    sure = torch.full((1, 3, 2, 2), -60.0).double().scatter(1, torch.tensor([[[[0, 1], [1, 2]]]]), 60.0)
+    assert float(overlap_loss(sure, torch.tensor([[[0, 1], [1, 2]]]))) == pytest.approx(0, abs=1e-9)
+
+
+def test_pixels_without_a_label_have_no_part_in_the_overlap_loss() -> None:
+    logits = torch.randn(1, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 3, (1, 4, 4))
+    labels[0, :, :2] = VOID
+    (gradient,) = torch.autograd.grad(overlap_loss(logits, labels).sum(), logits)
+    assert bool((gradient[..., :2] == 0).all()) and bool((gradient[..., 2:] != 0).any())
+    assert torch.autograd.gradcheck(lambda x: overlap_loss(x, labels), (logits,))
+    nothing = torch.full((1, 4, 4), VOID)
+    (gradient,) = torch.autograd.grad(overlap_loss(logits, nothing).sum(), logits)
+    assert bool((gradient == 0).all())

@@ -16,16 +16,13 @@ import PIL.ImageOps
 import torch
 import torchmetrics
 from torch import Tensor
-from torch.nn import functional as F
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import WHOLE, Answer, Shown, overlaid, shown_picture
 from trunkline.tasks.contract import Scores, Target, Task
-from trunkline.tasks.pixels import PixelHead, tiled
+from trunkline.tasks.mask_head import UNSEEN, VOID, MaskHead
+from trunkline.tasks.pixels import tiled
 from trunkline.types import Context, GridContext, State
-
-VOID = 255  # stands in targets and predictions where there is no class
-UNSEEN = 254  # stands in targets for all classes that training never saw
 
 
 class Mask(Task):
@@ -159,25 +156,6 @@ class Mask(Task):
         n, height, width = target["values"].shape
         prior = torch.tensor(states[0]["prior"], device=target["values"].device)
         return prior.clamp(min=1e-6).log().view(1, -1, 1, 1).expand(n, -1, height, width)
-
-
-class MaskHead(PixelHead):
-    """Class logits for every pixel, `[n, K, H, W]`.
-
-    Args:
-        prior: share of the pixels of each class; where the logits start.
-        width: `D`.
-    """
-
-    def __init__(self, prior: Sequence[float], width: int) -> None:
-        super().__init__(torch.tensor(prior).clamp(min=1e-4).log(), width)
-
-    def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-        """Cross entropy, summed over labelled pixels, and their number: `(sum [1], weight [1])`."""
-        labels = target["values"].long()
-        labels = labels.masked_fill(labels == UNSEEN, VOID)
-        total = F.cross_entropy(output.float(), labels, ignore_index=VOID, reduction="sum")
-        return total.unsqueeze(0), (labels != VOID).sum().to(total.dtype).unsqueeze(0)
 
 
 class Confusion(torchmetrics.Metric):
