@@ -6,13 +6,18 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from trunkline.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and its values that exchange height and width
 
 YES = frozenset({"1", "1.0", "true", "yes", "y"})
 NO = frozenset({"0", "0.0", "false", "no", "n"})
@@ -167,3 +172,9 @@ def mean_and_scale(values: Iterable[float]) -> tuple[float, float]:
     mean, std = float(column.mean()), float(column.std())
     is_constant = std <= 1e-12 * max(abs(mean), np.finfo(np.float64).tiny)
     return mean, 1.0 if is_constant else std
+
+
+def upright_size(picture: Image) -> tuple[int, int]:
+    """`(height, width)` of a picture once it is turned as its EXIF says; its pixels need not be decoded."""
+    is_lying = picture.getexif().get(ORIENTATION) in LYING
+    return picture.size if is_lying else (picture.size[1], picture.size[0])

@@ -1,7 +1,7 @@
 """Average precision of boxes, as COCO's own evaluator works it out (Lin et al., "Microsoft COCO", 2014).
 
-It is worked out in pixels as the encoder saw them. Whether two boxes overlap enough is the same in any frame that an
-unturned picture can be scaled to, so these are the scores of the original pixels; sizes are not looked at.
+It is worked out in the pictures' own pixels, from the very numbers that are written into a file of predictions, so
+that COCO's evaluator says the same of that file. Sizes are not looked at.
 
 Shape legend: `P` points, `K` classes, `T` overlaps that are asked for (0.50, 0.55, … 0.95), `m` boxes of a picture.
 """
@@ -19,22 +19,31 @@ import torch
 import torchmetrics
 from torch import Tensor
 
+from trunkline.tasks.box_cells import is_crowd
+from trunkline.tasks.box_crowds import crowd_classes
+from trunkline.tasks.box_places import as_original, clipped
 from trunkline.tasks.contract import Scores, Target
 from trunkline.tasks.extras import extra
 from trunkline.tasks.unseen import class_number
+from trunkline.types import GridContext
 
 MOST = 100  # boxes a picture
 LOOKED_AT = 1000  # of a picture's scores, the highest
 SAME = 0.6  # overlap from which on two boxes of one class are one thing
 THRESHOLDS = 10  # T
+PLACES, DIGITS = 2, 6  # decimals of an edge in pixels, of a score
+NONE = -1  # the class of no box; lower ones are those of crowds
 
 
 class Found(NamedTuple):
-    """Boxes of one picture: `boxes [m, 4]`, `classes [m]`, `scores [m]` (1 for true ones), the surest first."""
+    """Boxes of one picture: `boxes [m, 4]`, `classes [m]`, `scores [m]` (1 for true ones), the surest first; of true
+    ones `crowds [m]` bool, `None` where there is no crowd.
+    """
 
     boxes: Tensor
     classes: Tensor
     scores: Tensor
+    crowds: Tensor | None = None
 
 
 def pick(output: Tensor, floor: float) -> Found:
@@ -49,20 +58,37 @@ def pick(output: Tensor, floor: float) -> Found:
     points, classes = (scores >= floor).nonzero(as_tuple=True)
     best = scores[points, classes].sort(descending=True, stable=True).indices[:LOOKED_AT]
     points, classes = points[best], classes[best]
-    boxes, scores = output[points, :4].float(), scores[points, classes]
+    boxes, scores, classes = output[points, :4].float().cpu(), scores[points, classes].cpu(), classes.cpu()
     some = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     boxes, classes, scores = boxes[some], classes[some], scores[some]
     kept = ops.batched_nms(boxes, scores, classes, SAME)[:MOST]
     return Found(boxes[kept], classes[kept], scores[kept])
 
 
+def say(output: Tensor, floor: float, context: GridContext) -> Found:
+    """The same in the picture's own pixels, cut at its edges; with as many digits as files have."""
+    found = pick(output, floor)
+    places = clipped(as_original(found.boxes, context), context.original)
+    return Found(places.round(decimals=PLACES), found.classes, found.scores.double().round(decimals=DIGITS))
+
+
 def as_found(entries: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Found:
     """Boxes as `decode` or a cell gives them, in their order; a label has no score, and is sure."""
     return Found(
-        torch.tensor([entry["box"] for entry in entries], dtype=torch.float32).view(-1, 4),
+        torch.tensor([entry["box"] for entry in entries], dtype=torch.float64).view(-1, 4),
         torch.tensor([class_number(entry["label"], classes) for entry in entries], dtype=torch.long),
-        torch.tensor([entry.get("score", 1.0) for entry in entries], dtype=torch.float32),
+        torch.tensor([entry.get("score", 1.0) for entry in entries], dtype=torch.float64),
+        torch.tensor([is_crowd(entry) for entry in entries], dtype=torch.bool),
     )
+
+
+def as_true(boxes: Tensor, marks: Tensor) -> Found:
+    """The labels of one picture, `given [M, 4]` and `classes [M]` of a target."""
+    boxes, marks = boxes[marks != NONE].cpu().double(), marks[marks != NONE].cpu()
+    crowds = marks < NONE
+    # Rounded to what the cell said before it became a float.
+    return Found(boxes.round(decimals=4), torch.where(crowds, crowd_classes(marks), marks), torch.ones(len(marks)),
+                 crowds)  # fmt: skip
 
 
 class BoxMetric(torchmetrics.Metric):
@@ -90,9 +116,8 @@ class BoxMetric(torchmetrics.Metric):
 
     def update(self, output: Tensor, target: Target) -> None:
         """`output [n, P, 4 + K]`, and what `Boxes.collate` gives."""
-        found = [pick(row, self.floor) for row in output]
-        true = [Found(boxes[names >= 0], names[names >= 0], torch.ones_like(names[names >= 0]))
-                for boxes, names in zip(target["boxes"], target["classes"])]  # fmt: skip
+        found = [say(row, self.floor, whole(frame)) for row, frame in zip(output, target["frame"].int().tolist())]
+        true = [as_true(boxes, marks) for boxes, marks in zip(target["given"], target["classes"])]
         self.verdicts.append(judge_boxes(found, true).to(output.device))
         self.true.append(target["classes"][target["classes"] >= 0])
         self.rows += len(output)
@@ -121,13 +146,20 @@ class BoxMetric(torchmetrics.Metric):
         return {**average_precisions(verdicts, known), **unseen}
 
 
+def whole(frame: Sequence[int]) -> GridContext:
+    """A picture of which nothing was cut off: `[height, width]` as the encoder saw it, `[height, width]` before."""
+    original = frame[2], frame[3]
+    return GridContext(original, (0, 0, *original), (frame[0], frame[1]))
+
+
 def _listed(state: list[Tensor] | Tensor) -> list[Tensor]:
     """Of a state before or after ranks are gathered."""
     return [state] if isinstance(state, Tensor) else state
 
 
 def judge_boxes(found: Sequence[Found], true: Sequence[Found]) -> Tensor:
-    """Which of the boxes found in these pictures are right: one row a box, `[class, score, right at each overlap]`.
+    """Which of the boxes found in these pictures are right: one row a box, `[class, score, right at each overlap]`,
+    1 for right, 0 for wrong, -1 for one in a crowd, which is neither.
 
     The surest take their pick of the true ones, picture by picture, class by class.
     """
@@ -139,7 +171,13 @@ def judge_boxes(found: Sequence[Found], true: Sequence[Found]) -> Tensor:
         evaluator.cocoGt, evaluator.cocoDt = _as_coco(true, names), _as_coco(found, names)
         evaluator.evaluate()
     rows = [
-        np.column_stack([np.full(len(e["dtScores"]), e["category_id"]), e["dtScores"], e["dtMatches"].T > 0])
+        np.column_stack(
+            [
+                np.full(len(e["dtScores"]), e["category_id"]),
+                e["dtScores"],
+                np.where(e["dtIgnore"], -1, e["dtMatches"] > 0).T,
+            ]
+        )
         for e in evaluator.evalImgs
         if e is not None and len(e["dtScores"])
     ]
@@ -167,7 +205,7 @@ def average_precisions(verdicts: np.ndarray, true: dict[int, int]) -> dict[int, 
 
 def _evidence(verdicts: np.ndarray, true: int) -> dict[str, Any]:
     right = verdicts[:, 2:].T
-    return {"dtScores": verdicts[:, 1], "dtMatches": right, "dtIgnore": np.zeros_like(right, dtype=bool),
+    return {"dtScores": verdicts[:, 1], "dtMatches": right > 0, "dtIgnore": right < 0,
             "gtIgnore": np.zeros(true, dtype=int)}  # fmt: skip
 
 
@@ -184,9 +222,12 @@ def _as_coco(pictures: Sequence[Found], classes: Sequence[int]) -> Any:
     coco = extra("pycocotools.coco", kind="boxes", name="vision").COCO()
     entries: list[dict[str, Any]] = []
     for number, picture in enumerate(pictures):
-        for box, name, score in zip(picture.boxes.tolist(), picture.classes.tolist(), picture.scores.tolist()):
+        crowds = torch.zeros_like(picture.classes) if picture.crowds is None else picture.crowds.long()
+        columns = picture.boxes, picture.classes, picture.scores, crowds
+        for box, name, score, crowd in zip(*(column.tolist() for column in columns)):
             if name in classes:
-                entries.append(coco_entry(len(entries) + 1, number, name, box) | {"score": score})
+                entry = coco_entry(len(entries) + 1, number, name, box)
+                entries.append(entry | {"score": score, "iscrowd": crowd})
     coco.dataset = {"images": [{"id": number} for number in range(len(pictures))], "annotations": entries,
                     "categories": [{"id": name} for name in classes]}  # fmt: skip
     coco.createIndex()

@@ -115,6 +115,21 @@ class Task(ABC):
         """
         self.read(cell)
 
+    def check_place(self, cell: Any, size: tuple[int, int]) -> Iterable[str]:
+        """Does a label fit the picture that the task is bound to?
+
+        Args:
+            cell: one that can be read.
+            size: `(height, width)` of the upright picture, in pixels.
+
+        Returns:
+            What is odd about it, but can be used; each in few words, the same for the same oddity.
+
+        Raises:
+            DataError: it does not fit.
+        """
+        return ()
+
     def read_many(self, cells: pa.Array) -> Sequence[Any] | None:
         """Present cells of a whole column, decoded at once as `read` decodes each; `None` where it must."""
         return None

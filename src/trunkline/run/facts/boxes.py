@@ -25,11 +25,11 @@ def figures_of_boxes(said: Sequence[list[Any]], true: Sequence[list[Any]], class
     """
     found, labels = ([as_found(boxes, classes) for boxes in column] for column in (said, true))
     verdicts = judge_boxes(found, labels).numpy()
-    rows = {k: sum(int((label.classes == k).sum()) for label in labels) for k in range(len(classes))}
+    rows = {k: sum(int(((label.classes == k) & ~label.crowds).sum()) for label in labels) for k in range(len(classes))}
     precisions = average_precisions(verdicts, {k: count for k, count in rows.items() if count})
     figures = []
     for k, name in enumerate(classes):
-        shown = verdicts[(verdicts[:, 0] == k) & (verdicts[:, 1] >= SHOWN)]
+        shown = verdicts[(verdicts[:, 0] == k) & (verdicts[:, 1] >= SHOWN) & (verdicts[:, 2] >= 0)]
         each = precisions.get(k)
         scores = {} if each is None else {"map50": float(each[0]), "map": float(each.mean())}
         if rows[k] or len(shown):
