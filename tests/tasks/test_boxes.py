@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trunkline.data import CocoNumbers
 from trunkline.errors import ConfigError, DataError
+from trunkline.run.coco import numbered, results
 from trunkline.run.facts.quality import describe
-from trunkline.run.predictions import write_coco, write_predictions
+from trunkline.run.predictions import write_predictions
 from trunkline.tasks import Boxes
 from trunkline.tasks import extras as extras_file
 from trunkline.tasks.box_metric import Found, average_precisions, coco_entry, judge_boxes, pick
@@ -360,7 +362,8 @@ def test_a_few_drawn_pictures_are_learned_and_scored_alike_as_coco_files(tmp_pat
     write_predictions(tmp_path / "said.jsonl", predictions)
     lines = (tmp_path / "said.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == predictions
-    write_coco(tmp_path / "said.json", predictions, "things", state["classes"])
+    numbers = numbered(CocoNumbers(tuple(range(1, 8)), {}), state["classes"])
+    (tmp_path / "said.json").write_text(json.dumps(results([row["things"] for row in predictions], numbers)))
     stats = coco_scores(tmp_path / "said.json", values, state["classes"])
     assert stats[:2] == pytest.approx([scores["map"], scores["map50"]], abs=1e-9)
 

@@ -185,7 +185,12 @@ def judge_boxes(found: Sequence[Found], true: Sequence[Found]) -> Tensor:
 
 
 def average_precisions(verdicts: np.ndarray, true: dict[int, int]) -> dict[int, np.ndarray]:
-    """COCO's average precision at each overlap, `[T]`, by class.
+    """COCO's average precision at each overlap, `[T]`, by class; arguments are those of `precisions`."""
+    return {k: each.mean(1) for k, each in precisions(verdicts, true).items()}
+
+
+def precisions(verdicts: np.ndarray, true: dict[int, int]) -> dict[int, np.ndarray]:
+    """The best precision at each overlap with a recall of 0, 0.01, … 1 or more, `[T, 101]`, by class; 0 for none.
 
     Args:
         verdicts: what `judge_boxes` gives, of all pictures.
@@ -199,8 +204,8 @@ def average_precisions(verdicts: np.ndarray, true: dict[int, int]) -> dict[int, 
     evaluator.evalImgs = [_evidence(verdicts[verdicts[:, 0] == k], count) for k, count in true.items()]
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator.accumulate()
-    precision = evaluator.eval["precision"][:, :, :, 0, 0]  # [T, recalls, K]
-    return dict(zip(true, precision.mean(1).T))
+    found = evaluator.eval["precision"][:, :, :, 0, 0]  # [T, recalls, K]
+    return dict(zip(true, np.moveaxis(found, 2, 0)))
 
 
 def _evidence(verdicts: np.ndarray, true: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError, suggest
-from trunkline.showing import Answer, outlined, shown_picture
+from trunkline.showing import OUTLINED, Answer, Outline, Shown, colour_of, outlined, shown_picture
 from trunkline.tasks.box_cells import Box, has_area, is_crowd, read_boxes, read_every, told
 from trunkline.tasks.box_crowds import marked
 from trunkline.tasks.box_head import BoxHead
@@ -170,6 +170,10 @@ class Boxes(Task):
         error = 1 - 2 * hits / (counted + wanted) if counted or wanted else 0.0
         return Answer(drawn(sure, state, of), drawn(true, state, of), confidence, error)
 
+    def legend(self, state: State) -> Sequence[tuple[str, tuple[int, int, int]]]:
+        """Of all classes."""
+        return [(name, colour_of(place)) for place, name in enumerate(state["classes"])]
+
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """Of each class its mean box in the middle, as sure as pictures have it: `[n, K, 4 + K]`."""
         frame = target["frame"]
@@ -210,10 +214,18 @@ def matched(said: Sequence[Said], true: Sequence[Box]) -> tuple[int, int]:
     return int((right > 0).sum()), int((right >= 0).sum())
 
 
-def drawn(boxes: Sequence[Any], state: State, of: np.ndarray) -> Any:
+def drawn(boxes: Sequence[Any], state: State, of: np.ndarray) -> Shown:
     """The picture with these boxes, and what there is of each class."""
     places = {name: place for place, name in enumerate(state["classes"])}
-    colours = [places.get(entry["label"], len(places)) for entry in boxes]
+    outlines = [
+        Outline(
+            entry["box"],
+            places.get(entry["label"], len(places)),
+            f"{entry['label']} (crowd)" if is_crowd(entry) else entry["label"],
+            entry.get("score"),
+        )
+        for entry in boxes
+    ]
     counts = Counter(entry["label"] for entry in boxes)
     caption = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "(none)"
-    return shown_picture(outlined(of, [entry["box"] for entry in boxes], colours), caption=caption)
+    return shown_picture(outlined(of, outlines), caption=caption, side=OUTLINED)

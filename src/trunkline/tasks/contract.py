@@ -214,6 +214,10 @@ class Task(ABC):
         """
         return plain_answer(said, true, state)
 
+    def legend(self, state: State) -> Sequence[tuple[str, tuple[int, int, int]]]:
+        """Classes and their colours (red, green, blue), for kinds that `show` classes by colours."""
+        return ()
+
     @abstractmethod
     def baseline(self, states: Sequence[State], target: Target) -> Output:
         """The output of a predictor that knows the training labels' distribution and no input."""

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from trunkline.cells import upright_size
 from trunkline.errors import ConfigError, DataError
-from trunkline.showing import Answer, overlaid, shown_picture
+from trunkline.showing import Answer, colour_of, overlaid, shown_picture
 from trunkline.tasks.contract import Head, Scores, Target, Task
 from trunkline.types import Context, GridContext, Span, State, Tokens
 
@@ -159,6 +159,10 @@ class Mask(Task):
         counted = (true != self.ignore) & (said != VOID)
         error = float((said != true)[counted].mean()) if counted.any() else None
         return Answer(seen, shown_picture(overlaid(of, true, state["indices"])), None, error)
+
+    def legend(self, state: State) -> Sequence[tuple[str, tuple[int, int, int]]]:
+        """Of all classes but the first, which is bare."""
+        return [(name, colour_of(place)) for place, name in enumerate(state["names"][1:])]
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent class everywhere, `[n, K, H, W]`."""
