@@ -153,7 +153,7 @@ def test_exports_with_a_file_in_each_split(tmp_path: Path) -> None:
         save_picture(tmp_path / split / "a.jpg")
         coco(tmp_path / split / "_annotations.coco.json", ["a.jpg"], [one(100)])
     table = read_table(tmp_path)
-    assert table.column("split") == ["train", "valid"]
+    assert table.column("split") == ["train", "validation"]
     assert table.cell(1, "picture") == str(tmp_path / "valid" / "a.jpg")
 
 
@@ -201,7 +201,7 @@ def test_voc_without_lists_or_with_one_of_two_splits(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_a_folder_of_voc(tmp_path: Path) -> None:
-    folder = voc(tmp_path / "VOC", {"train": "ab", "val": "b"})
+    folder = voc(tmp_path / "VOC", {"train": "abcdefg", "val": "b"})
     with pytest.raises(DataError, match=r"val\.txt, line 1: 'b' is in 'train', too"):
         read_table(folder)
     (folder / "ImageSets" / "Main" / "val.txt").unlink()
