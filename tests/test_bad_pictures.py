@@ -14,6 +14,7 @@ from PIL import Image
 from trunkline.config import load_config
 from trunkline.data import Draw, write_rows
 from trunkline.errors import DataError
+from trunkline.modalities import Image as ImageInput
 from trunkline.plan import Plan, make_plan
 from trunkline.run import check, evaluate, fit, predict
 from trunkline.sources import columns_of, read_splits
@@ -179,3 +180,18 @@ def test_a_turned_picture_agrees_with_its_box_and_mask(tmp_path: Path, orientati
     inside[top:bottom, left:right] = True
     assert np.abs(bright.numpy().astype(int) - inside).sum() <= 24, "but for its blurred edge"
     assert batch.targets["parts"].values["values"][0].numpy().astype(bool).tolist() == inside.tolist()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_picture_is_measured_by_its_header(tmp_path: Path, suffix: str) -> None:
+    """As large as it is read, though its pixels are cut off."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(noise(90, 120, 3)).save(path, exif=exif)
+    assert ImageInput().measure(str(path)) == ImageInput().read(str(path)).shape[:2] == (120, 90)
+    path.write_bytes(path.read_bytes()[:1500])
+    assert ImageInput().measure(str(path)) == (120, 90)
+    with pytest.raises(DataError, match="cannot be read"):
+        ImageInput().read(str(path))
+    assert ImageInput().measure(noise(3, 4)) == (3, 4)

@@ -6,16 +6,14 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL.Image import Image
 
 from trunkline.errors import DataError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and its values that exchange height and width
 
@@ -176,5 +174,6 @@ def mean_and_scale(values: Iterable[float]) -> tuple[float, float]:
 
 def upright_size(picture: Image) -> tuple[int, int]:
     """`(height, width)` of a picture once it is turned as its EXIF says; its pixels need not be decoded."""
-    is_lying = picture.getexif().get(ORIENTATION) in LYING
+    # Not the PNG's own method, which decodes all of it to look behind its pixels.
+    is_lying = Image.getexif(picture).get(ORIENTATION) in LYING
     return picture.size if is_lying else (picture.size[1], picture.size[0])

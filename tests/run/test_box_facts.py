@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from trunkline.run.facts.boxes import NOTHING, figures_of_boxes, pairs_of
+from trunkline.run.facts.data import summary
 from trunkline.run.facts.quality import describe
 from trunkline.showing import OUTLINED, Outline, colour_of, outlined
 from trunkline.tasks import Boxes, Mask
@@ -80,3 +81,9 @@ def test_a_legend_has_the_colours_of_the_pictures() -> None:
     boxes = Boxes().fit([[one("cat", 0, 0, 4, 4), one("dog", 0, 0, 4, 4)]])
     assert Boxes().legend(boxes) == [("cat", colour_of(0)), ("dog", colour_of(1))]
     assert Mask().legend({"names": ["sky", "road"]}) == [("road", colour_of(0))], "the first class is bare"
+
+
+def test_the_data_card_counts_boxes_by_class() -> None:
+    told = summary([[one("cat", 0, 0, 4, 4), one("dog", 0, 0, 4, 4)], [], [one("cat", 0, 0, 4, 4)]], "boxes")
+    assert told is not None and told["classes"] == [["cat", 2], ["dog", 1]]
+    assert summary([[]], "boxes") == {"kind": "classes", "classes": [], "more": 0, "rest": 0}
