@@ -23,7 +23,8 @@ def read_voc(folder: Path) -> Table:
     """A row a picture: `picture`, where it lies, `boxes`, and `split` where `ImageSets/Main` has lists.
 
     With lists, the pictures are those that they name; else those that have an annotation. A picture without one has
-    no label. Boxes stay as they are written, also those of no area.
+    no label. Boxes stay as they are written (VOC counts pixels from 1), also those of no area, and those marked as
+    difficult are boxes like others.
 
     Raises:
         DataError: a file of annotations cannot be read, or a picture is in two splits; the file and its line.
