@@ -9,7 +9,7 @@ Shape legend: `n` rows, `P` points of all grids, `M` true boxes of a row at most
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -214,6 +214,12 @@ def matched(said: Sequence[Said], true: Sequence[Box]) -> tuple[int, int]:
     return int((right > 0).sum()), int((right >= 0).sum())
 
 
+def _place_above(entry: Mapping[str, Any]) -> tuple[float, float]:
+    """The surest boxes are drawn above others, and the smallest of those that are true."""
+    left, top, right, bottom = entry["box"]
+    return -entry.get("score", 1.0), (right - left) * (bottom - top)
+
+
 def drawn(boxes: Sequence[Any], state: State, of: np.ndarray) -> Shown:
     """The picture with these boxes, and what there is of each class."""
     places = {name: place for place, name in enumerate(state["classes"])}
@@ -224,7 +230,7 @@ def drawn(boxes: Sequence[Any], state: State, of: np.ndarray) -> Shown:
             f"{entry['label']} (crowd)" if is_crowd(entry) else entry["label"],
             entry.get("score"),
         )
-        for entry in boxes
+        for entry in sorted(boxes, key=_place_above)
     ]
     counts = Counter(entry["label"] for entry in boxes)
     caption = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "(none)"

@@ -106,7 +106,10 @@ def _curves(name: str, told: Mapping[str, Any]) -> list[Any]:
         drawn = [(one["name"], colours[one["name"]], one["points"]) for one in told["curves"][:CURVES]]
         found.append(
             curves_figure(
-                drawn, label=f"Precision and recall of {name}, half overlapping", x_label="recall", y_label="precision"
+                drawn,
+                label=f"Precision and recall of {name}",
+                x_label="recall",
+                y_label="precision, half overlapping",
             )
         )
     return found
