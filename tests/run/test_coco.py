@@ -22,8 +22,8 @@ from trunkline.run import evaluate, fit, predict
 COLOURS = {"red": (230, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 220)}
 CONFIG = """\
 data: {table: rows.jsonl, split: split}
-inputs: {photo: {type: image, size: 48, stem: 8, stride: 4, crop: 1, rotate: 0, colour: 0}}
-tasks: {things: {type: boxes, of: photo}}
+inputs: {picture: {type: image, size: 48, stem: 8, stride: 4, crop: 1, rotate: 0, colour: 0}}
+tasks: {boxes: {type: boxes, of: picture}}
 training: {steps: 90, batch_size: 8, lr: 0.003, validations: 2, minutes: "off"}
 width: 24
 """
@@ -47,7 +47,7 @@ def draw(rng: np.random.Generator, path: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, rng = tmp_path_factory.mktemp("coco"), np.random.default_rng(0)
-    rows = [{"photo": f"{i}.png", "things": draw(rng, folder / f"{i}.png")} for i in range(56)]
+    rows = [{"picture": f"{i}.png", "boxes": draw(rng, folder / f"{i}.png")} for i in range(56)]
     splits = ("train", "train", "train", "val", "test")
     write_rows(folder / "rows.jsonl", [{**row, "split": splits[i % 5]} for i, row in enumerate(rows)])
     write_rows(folder / "new.jsonl", rows[4::5] + rows[:9])
@@ -69,7 +69,7 @@ def scored(truth: Path, said: Path) -> dict[str, float]:
 
 def test_the_written_files_have_the_scores_that_evaluate_says(run: Path) -> None:
     said = CliRunner().invoke(app, ["evaluate", str(run / "run"), str(run / "new.jsonl"), "--json"])
-    ours = json.loads(said.stdout)["scores"]["things"]
+    ours = json.loads(said.stdout)["scores"]["boxes"]
     assert ours["map50"] > 0.2, "something was learned, or nothing is tested"
     CliRunner().invoke(app, ["predict", str(run / "run"), str(run / "new.jsonl"), "--out", str(run / "said.jsonl")])
     theirs = scored(run / "said.truth.coco.json", run / "said.coco.json")
@@ -83,10 +83,10 @@ def test_a_file_of_coco_keeps_its_numbers(run: Path) -> None:
     """Pictures and categories numbered out of order, a crowd, and a box beyond the edge: scored against the file."""
     rows = [json.loads(line) for line in (run / "rows.jsonl").read_text().splitlines()]
     numbers = {"red": 40, "green": 7, "blue": 12, "never": 1}
-    images = [{"id": 900 - 7 * place, "file_name": row["photo"]} for place, row in enumerate(rows)]
+    images = [{"id": 900 - 7 * place, "file_name": row["picture"]} for place, row in enumerate(rows)]
     annotations = []
     for image, row in zip(images, rows):
-        for entry in row["things"]:
+        for entry in row["boxes"]:
             left, top, right, bottom = entry["box"]
             bbox = [left - 1.5 if left < 3 else left, top, right - left, bottom - top]
             fields = {"image_id": image["id"], "category_id": numbers[entry["label"]], "bbox": bbox}
@@ -96,7 +96,7 @@ def test_a_file_of_coco_keeps_its_numbers(run: Path) -> None:
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
     path = run / "instances.json"
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
-    ours = evaluate(run / "run", path)["scores"]["things"]
+    ours = evaluate(run / "run", path)["scores"]["boxes"]
     predict(run / "run", path, run / "other.jsonl")
     assert not (run / "other.truth.coco.json").exists(), "they have it"
     said = json.loads((run / "other.coco.json").read_text())
@@ -108,5 +108,6 @@ def test_a_file_of_coco_keeps_its_numbers(run: Path) -> None:
 
 
 def test_truth_is_written_only_of_what_is_labelled_throughout(run: Path) -> None:
-    predict(run / "run", [{"photo": str(run / "0.png")}, {"photo": None}], run / "bare.jsonl")
+    pictures = [{"picture": str(run / "0.png"), "boxes": []}, {"picture": str(run / "1.png")}]
+    predict(run / "run", pictures, run / "bare.jsonl")
     assert (run / "bare.coco.json").exists() and not (run / "bare.truth.coco.json").exists()
