@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL.Image import Image
 
 from trunkline.errors import DataError
+
+ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and its values that exchange height and width
 
 YES = frozenset({"1", "1.0", "true", "yes", "y"})
 NO = frozenset({"0", "0.0", "false", "no", "n"})
@@ -167,3 +170,10 @@ def mean_and_scale(values: Iterable[float]) -> tuple[float, float]:
     mean, std = float(column.mean()), float(column.std())
     is_constant = std <= 1e-12 * max(abs(mean), np.finfo(np.float64).tiny)
     return mean, 1.0 if is_constant else std
+
+
+def upright_size(picture: Image) -> tuple[int, int]:
+    """`(height, width)` of a picture once it is turned as its EXIF says; its pixels need not be decoded."""
+    # Not the PNG's own method, which decodes all of it to look behind its pixels.
+    is_lying = Image.getexif(picture).get(ORIENTATION) in LYING
+    return picture.size if is_lying else (picture.size[1], picture.size[0])

@@ -11,11 +11,14 @@ from typing import Any, Literal
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+import PIL.ImageFont
 import soundfile
 
 LETTERS = 600  # of a text
 SIDE = 144  # pixels of a picture's longer side
 WHOLE = 512  # the same of a picture that is shown as the network sees it
+OUTLINED = 320  # of one with things named in it
+NAME = 16  # letters of a name in a picture
 SECONDS = 8.0  # of a sound
 # Of a mask's classes after the first, and of boxes, by Okabe and Ito: told apart by all eyes.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
@@ -41,6 +44,23 @@ class Shown:
     data: bytes = b""
     suffix: str = ""
     tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A box to be drawn on a picture.
+
+    Attributes:
+        box: `[left, top, right, bottom]`, in the picture's pixels.
+        colour: a number; equal ones have the same colour.
+        name: stands at it.
+        score: of what is said, 0 to 1; `None` for what is true.
+    """
+
+    box: Sequence[float]
+    colour: int
+    name: str
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,18 +107,19 @@ def shown_picture(pixels: np.ndarray, *, caption: str = "", side: int = SIDE) ->
 
     Args:
         pixels: of the picture.
-        caption: of it.
-        side: pixels of its longer side, at most.
+        caption: what stands with it.
+        side: pixels that its longer side has at most.
     """
     levels = pixels if pixels.dtype == np.uint8 else (pixels.clip(0, 1) * 255).round().astype(np.uint8)
     picture = PIL.Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
     longer = max(picture.size)
     if longer > side:
         picture.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
-    elif 2 * longer <= SIDE:
-        picture = picture.resize([n * (SIDE // 2 // longer + 1) for n in picture.size], PIL.Image.Resampling.NEAREST)
+    elif 2 * longer <= side:
+        times = side // 2 // longer + 1
+        picture = picture.resize([times * edge for edge in picture.size], PIL.Image.Resampling.NEAREST)
     file = io.BytesIO()
-    is_drawing = 2 * longer <= SIDE or len(picture.getcolors(1 << 16) or ()) in range(1, 257)
+    is_drawing = 2 * longer <= side or len(picture.getcolors(1 << 16) or ()) in range(1, 257)
     if is_drawing:
         picture.save(file, "PNG", optimize=True)
     else:
@@ -129,32 +150,45 @@ def ramp(shares: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(shares, places, levels) for levels in np.array(RAMP).T], axis=-1)
 
 
-def outlined(
-    pixels: np.ndarray, boxes: Sequence[Sequence[float]], colours: Sequence[int], names: Sequence[str] = ()
-) -> np.ndarray:
-    """A picture `[H, W, 1 or 3]` with boxes `[left, top, right, bottom]` drawn on it, uint8.
+def colour_of(number: int) -> tuple[int, int, int]:
+    """Of the class with this number, in pictures and in their legend."""
+    return COLOURS[number % len(COLOURS)]
 
-    Lines are as wide as is needed for them to be seen when the picture is made small; thin where names are written.
+
+def outlined(pixels: np.ndarray, outlines: Sequence[Outline], *, side: int = OUTLINED) -> np.ndarray:
+    """A picture `[H, W, 1 or 3]` with boxes drawn on it, uint8, as large as a page shows it: names can be read.
 
     Args:
         pixels: of the picture.
-        boxes: in its pixels.
-        colours: of each a number; those that are equal have the same colour.
-        names: of each, to be written in it where that leaves half of it free; none by default.
+        outlines: the surest first; what is drawn over others is surer.
+        side: pixels of the page's picture, its longer side, at most.
     """
     picture = PIL.Image.fromarray(_coloured(pixels))
-    pen, longer = PIL.ImageDraw.Draw(picture), max(picture.size)
-    width = max(1, round(longer / WHOLE if names else 1.5 * longer / SIDE))
-    for box, number in zip(boxes, colours):
-        left, top, right, bottom = (round(edge) for edge in box)
+    scale = side / max(picture.size)
+    if scale < 1:
+        picture = picture.resize([max(1, round(scale * edge)) for edge in picture.size], PIL.Image.Resampling.LANCZOS)
+    elif scale >= 2:
+        picture = picture.resize([int(scale) * edge for edge in picture.size], PIL.Image.Resampling.NEAREST)
+    zoom = picture.width / pixels.shape[1], picture.height / pixels.shape[0]
+    pen, font = PIL.ImageDraw.Draw(picture), PIL.ImageFont.load_default(11)
+    edges = [[round(edge * zoom[axis % 2]) for axis, edge in enumerate(one.box)] for one in outlines]
+    for one, (left, top, right, bottom) in reversed(list(zip(outlines, edges))):
         corners = (left, top, max(left, right - 1), max(top, bottom - 1))  # an edge lies between two pixels
-        pen.rectangle(corners, outline=COLOURS[number % len(COLOURS)], width=width)
-    for box, number, name in zip(boxes, colours, names):
-        place = (round(box[0]) + width + 1, round(box[1]) + width)
-        around = pen.textbbox(place, name)
-        if 2 * (around[2] - box[0]) < box[2] - box[0] and around[3] < box[3]:
-            pen.text(place, name, fill=COLOURS[number % len(COLOURS)], stroke_width=1, stroke_fill=(0, 0, 0))
+        pen.rectangle(corners, outline=colour_of(one.colour), width=2)
+    for one, (left, top, _, _) in reversed(list(zip(outlines, edges))):
+        name = one.name if len(one.name) <= NAME else f"{one.name[: NAME - 1]}…"
+        _write(pen, font, name if one.score is None else f"{name} {one.score:.0%}", (left, top), colour_of(one.colour))
     return np.array(picture)
+
+
+def _write(pen: Any, font: Any, text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    """Text on its colour, above a corner, or below where there is no room."""
+    wide, high = int(pen.textlength(text, font)) + 4, 13
+    left = max(0, min(corner[0], pen.im.size[0] - wide))
+    top = corner[1] - high if corner[1] >= high else corner[1]
+    pen.rectangle((left, top, left + wide, top + high - 1), fill=colour)
+    is_dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 128
+    pen.text((left + 2, top), text, fill=(255, 255, 255) if is_dark else (0, 0, 0), font=font)
 
 
 def _coloured(pixels: np.ndarray) -> np.ndarray:

@@ -35,6 +35,7 @@ def read_more(data: DataConfig | None, source: Any) -> Table:
         na=data.na,
         encoding=data.encoding,
         delimiter=data.delimiter,
+        pictures=data.pictures,
     )
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from formats.voc import read_annotation, read_voc
+from formats.voc import read_voc
 from formats.yolo import as_box, read_description, read_yolo
+from trunkline.data.voc import read_objects
 from trunkline.errors import DataError
 
 OBJECT = """
@@ -67,7 +68,7 @@ def test_a_picture_in_two_splits(voc: Path) -> None:
 
 def test_a_picture_that_is_missing(voc: Path) -> None:
     (voc / "JPEGImages" / "b.jpg").unlink()
-    with pytest.raises(DataError, match=r"there is no picture 'b' with one of the endings \.jpg"):
+    with pytest.raises(DataError, match=r"JPEGImages/b\.jpg: there is no such file or folder \(a picture\)"):
         read_voc(voc, voc)
 
 
@@ -82,7 +83,7 @@ def test_a_picture_that_is_missing(voc: Path) -> None:
 def test_annotations_that_are_none(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.xml").write_text(text)
     with pytest.raises(DataError, match=message):
-        read_annotation(tmp_path / "a.xml")
+        read_objects(tmp_path / "a.xml")
 
 
 @pytest.fixture

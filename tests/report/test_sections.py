@@ -119,3 +119,21 @@ def test_a_list_of_classes_that_was_cut_says_so() -> None:
         found = answers(run_of({"y": {"type": "category", "classes": classes}}, scores={"y": 0.7}))
         assert found is not None
         assert found["tasks"][0]["has_more_classes"] == is_cut
+
+
+def test_boxes_have_curves_with_a_legend_and_reliable_scores() -> None:
+    bins = [{"low": 0.8, "high": 0.9, "confidence": 0.85, "accuracy": 0.4, "count": 200}]
+    told = {
+        "type": "boxes",
+        "classes": [{"name": "cat", "rows": 9, "precision": 0.5, "recall": 0.5, "map50": 0.4, "map": 0.2}],
+        "curves": [{"name": "cat", "points": [[0.0, 1.0], [0.5, 0.8]]}],
+        "legend": [["cat", "#e69f00"]],
+        "reliability": {"bins": bins, "ece": 0.45, "from": 0.3},
+    }
+    run = run_of({"things": told}, scores={"things": 0.4, "other": 0.7})
+    (task,) = answers(run)["tasks"]
+    assert task["extra"] == {"map50": "AP50", "map": "AP"} and task["legend"] == [("cat", "#e69f00")]
+    assert "stroke:#e69f00" in task["figures"][-1] and "<title>cat</title>" in task["figures"][-1]
+    sure = calibration(run)
+    assert sure["scored"] == ["things"] and sure["tasks"][0]["words"] == "too sure of itself"
+    assert sure["tasks"][0]["after"] == 0.45 and sure["tasks"][0]["before"] is None

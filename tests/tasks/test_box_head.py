@@ -124,6 +124,25 @@ def test_scores_learn_the_quality_of_their_own_class() -> None:
     assert (logits.grad[0] < 0).tolist() == [[False, True], [False, False], [False, False]]
 
 
+def test_points_in_a_crowd_do_not_learn_that_its_class_is_not_there() -> None:
+    head, view = BoxHead(2, 16), view_of(1, (4, 4.0))
+    boxes = torch.tensor([[[0.0, 0, 16, 8], [9, 9, 15, 15]]])
+    output = head.train_output(view)
+    logits = output["logits"].detach().requires_grad_()
+
+    def slope(classes: list[int]) -> Tensor:
+        total, weight = head.loss({**output, "logits": logits}, {"boxes": boxes, "classes": torch.tensor([classes])})
+        assert float(weight) == 1
+        return torch.autograd.grad(total.sum(), logits)[0][0]  # [P, K]
+
+    crowd, alone = slope([-2, 1]), slope([-1, 1])
+    assert not bool(crowd[:8, 0].any()), "the upper half lies in a crowd of the first class"
+    torch.testing.assert_close(crowd[8:], alone[8:])
+    torch.testing.assert_close(crowd[:, 1], alone[:, 1])
+    both = slope([-3, 1])  # points that learn a box of the crowd's class go on learning it
+    torch.testing.assert_close(both[8:], alone[8:])
+
+
 def points_of(*grids: tuple[int, float]) -> Tensor:
     return torch.cat([grid_points(Span("p", 0, n * n, "grid", (n, n), (s, s)), torch.device("cpu")) for n, s in grids])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trunkline.data import CocoNumbers
 from trunkline.errors import ConfigError, DataError
+from trunkline.run.coco import numbered, results
 from trunkline.run.facts.quality import describe
-from trunkline.run.predictions import write_coco, write_predictions
+from trunkline.run.predictions import write_predictions
 from trunkline.tasks import Boxes
 from trunkline.tasks import extras as extras_file
 from trunkline.tasks.box_metric import Found, average_precisions, coco_entry, judge_boxes, pick
@@ -68,12 +69,11 @@ def test_bad_cells_say_which_box_and_what_would_work(cell: Any, message: str) ->
         Boxes().read(cell)
 
 
-def test_boxes_without_area_are_left_out_and_counted() -> None:
+def test_boxes_without_area_are_left_out_and_told_with_their_place() -> None:
     flat = [*one([1, 2, 1, 9]), *CELL, *one([1, 2, 9, 2])]
-    with pytest.warns(UserWarning, match="2 boxes of a picture have no area and are left out"):
-        assert Boxes().read(flat) == Boxes().read(CELL)
-    with pytest.warns(UserWarning, match="1 box of a picture has no area and is left out"):
-        assert Boxes().read(flat[:1]) == []
+    assert Boxes().read(flat) == Boxes().read(CELL) and Boxes().read(flat[:1]) == []
+    assert list(Boxes().check_place(flat, (16, 20))) == ["a box without area is left out"]
+    assert list(Boxes().check_place(CELL, (16, 20))) == []
 
 
 def test_fit() -> None:
@@ -84,8 +84,8 @@ def test_fit() -> None:
     named = Boxes(["dog", "cow", "cat"]).fit([task.read(CELL)])
     assert named["classes"] == ["dog", "cow", "cat"] and named["share"] == [1.0, 0.0, 1.0]
     assert named["size"][1] == [9.0, 8.0], "a class without boxes is as large as the others"
-    with pytest.raises(DataError, match=r"'dog' is not named in `classes`\. Did you mean 'dogs'"):
-        Boxes(["cat", "dogs"]).fit([task.read(CELL)])
+    with pytest.raises(DataError, match=r"\('dog'\) is not named in `classes`\. Did you mean 'dogs'"):
+        Boxes(["cat", "dogs"]).read(CELL)
     with pytest.raises(DataError, match="no training cell has a box"):
         task.fit([[], []])
     with pytest.raises(ConfigError, match="floor: 1 is no score"):
@@ -106,18 +106,20 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 def test_boxes_at_the_edge_and_beyond() -> None:
     task = Boxes()
     state = task.fit([task.read(CELL)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        item = task.prepare(task.read(one([-0.5, 0, 8, 16.9])), state, whole(16, 20))
-    assert item["boxes"].tolist() == [[0, 0, 8, 16]]
-    with pytest.warns(UserWarning, match="1 box reaches more than 1 pixel beyond a picture of 20 × 16 pixels"):
-        item = task.prepare(task.read([*CELL, *one([5, 5, 50, 9])]), state, whole(16, 20))
+    near, far = one([-0.5, 0, 8, 16.9]), [*CELL, *one([5, 5, 50, 9])]
+    assert task.prepare(task.read(near), state, whole(16, 20))["boxes"].tolist() == [[0, 0, 8, 16]]
+    assert list(task.check_place(near, (16, 20))) == []
+    item = task.prepare(task.read(far), state, whole(16, 20))
     assert item["boxes"][2].tolist() == [5, 5, 20, 9]
+    assert item["given"][2].tolist() == [5, 5, 50, 9], "scores are those of the cell's own boxes"
+    assert list(task.check_place(far, (16, 20))) == [
+        "a box reaches beyond its picture: what is learned ends at the edge"
+    ]
     for outside in ([20, 0, 30, 9], [-9, -9, -1, -1], [0, 16, 9, 20]):
         with pytest.raises(
             DataError, match=r"\('cat'\) lies outside of its picture, which is 20 pixels wide and 16 high"
         ):
-            task.prepare(task.read(one(outside)), state, whole(16, 20))
+            task.check_place(one(outside), (16, 20))
 
 
 def test_prepare_follows_the_picture() -> None:
@@ -129,7 +131,7 @@ def test_prepare_follows_the_picture() -> None:
     item = task.prepare(task.read(boxes), state, context)
     assert item["boxes"].tolist() == [[0, 8, 16, 24], [0, 0, 8, 16]], "of the third less than a quarter is left"
     assert item["classes"].tolist() == [0, 1]
-    assert item["frame"].tolist() == [32, 20, 2, 2]
+    assert item["frame"].tolist() == [32, 20, 16, 10]
 
 
 def test_collate_fills_up() -> None:
@@ -227,8 +229,8 @@ def test_a_class_that_training_never_saw_is_missed() -> None:
     metric.update(said(([2, 4, 10, 12], 0, 0.9), ([6, 0, 16, 8], 1, 0.8)), target)
     assert metric.compute() == [{"map50": pytest.approx(0.5), "map": pytest.approx(0.5)}], "two of four classes"
     assert set(metric.by_class()) == {"cat", "dog"}
-    with pytest.raises(DataError, match=r"'owl' is not named in `classes`"):
-        Boxes(["cat", "dog"]).prepare(cell, state, whole(16, 20))
+    with pytest.raises(DataError, match=r"\('owl'\) is not named in `classes`"):
+        Boxes(["cat", "dog"]).read(cell)
 
 
 def test_the_baseline_knows_means_alone() -> None:
@@ -261,6 +263,38 @@ def test_what_the_report_says_of_classes() -> None:
         {"name": "cat", "rows": 1, "precision": 0.5, "recall": 1.0, "map50": pytest.approx(1), "map": pytest.approx(1)},
         {"name": "dog", "rows": 1, "precision": None, "recall": 0.0, "map50": 0.0, "map": 0.0},
     ]
+
+
+def test_a_crowd_is_no_example_and_no_mistake() -> None:
+    """As COCO has it: found in a crowd is neither right nor wrong, for a box of its class."""
+    task = Boxes()
+    cell = task.read(
+        [*CELL, {**one([0, 12, 20, 16])[0], "iscrowd": 1}, {**one([0, 0, 1, 1], "owl")[0], "iscrowd": True}]
+    )
+    assert [entry.get("iscrowd") for entry in cell] == [None, None, True, True]
+    assert list(task.names(cell)) == ["cat", "dog"]
+    state = task.fit([cell])
+    assert state["classes"] == ["cat", "dog"] and state["size"][0] == [8.0, 8.0]
+    target = task.collate([[task.prepare(cell, state, whole(16, 20))]])
+    assert target["classes"][0, :3].tolist() == [0, 1, -2]
+    right = ([2.0, 4, 10, 12], 0, 0.5), ([6.0, 0, 16, 8], 1, 0.5)
+    within, of_another = ([1.0, 12, 9, 16], 0, 0.9), ([1.0, 12, 9, 16], 1, 0.9)
+    metric, other = task.metric([state]), task.metric([state])
+    metric.update(said(*right, within), target)
+    assert metric.compute() == [{"map50": pytest.approx(1.0), "map": pytest.approx(1.0)}]
+    other.update(said(*right, of_another), target)
+    assert other.by_class()["dog"]["map50"] == pytest.approx(0.5), "a dog in a crowd of cats is a mistake"
+    found = [
+        {"box": [1.0, 12, 9, 16], "label": "cat", "score": 0.9},
+        {**cell[0], "score": 0.8},
+        {**cell[1], "score": 0.8},
+    ]
+    assert task.show(found, cell, state, np.zeros((16, 20, 3), np.uint8)).error == 0.0
+    assert describe([found], [cell], state)["classes"][0] | {"map": 1.0, "map50": 1.0} == {
+        "name": "cat", "rows": 1, "precision": 1.0, "recall": 1.0, "map50": 1.0, "map": 1.0,
+    }  # fmt: skip
+    with pytest.raises(DataError, match=r"box 1 has 'iscrowd': 'many'; write true or false"):
+        task.read([{**CELL[0], "iscrowd": "many"}])
 
 
 class Drawn:
@@ -328,9 +362,10 @@ def test_a_few_drawn_pictures_are_learned_and_scored_alike_as_coco_files(tmp_pat
     write_predictions(tmp_path / "said.jsonl", predictions)
     lines = (tmp_path / "said.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == predictions
-    write_coco(tmp_path / "said.json", predictions, "things", state["classes"])
+    numbers = numbered(CocoNumbers(tuple(range(1, 8)), {}), state["classes"])
+    (tmp_path / "said.json").write_text(json.dumps(results([row["things"] for row in predictions], numbers)))
     stats = coco_scores(tmp_path / "said.json", values, state["classes"])
-    assert stats[:2] == pytest.approx([scores["map"], scores["map50"]], abs=1e-3)
+    assert stats[:2] == pytest.approx([scores["map"], scores["map50"]], abs=1e-9)
 
 
 def coco_scores(path: Path, true: list[Any], classes: list[str]) -> list[float]:

@@ -78,7 +78,7 @@ def test_prepare_refuses_what_does_not_fit() -> None:
     with pytest.raises(DataError, match="1 × 2 pixels high and wide, its picture 3 × 4"):
         task.prepare(task.read([[0, 1]]), state, whole(3, 4))
     with pytest.raises(DataError, match=r"index 9, which is not named in `classes` \(0, 1\); `ignore: 9`"):
-        Mask(["a", "b"]).prepare(task.read([[0, 9]]), state, whole(1, 2))
+        Mask(["a", "b"]).read([[0, 9]])
 
 
 def test_pixels_that_training_never_saw_count_as_wrong() -> None:

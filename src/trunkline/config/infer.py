@@ -44,6 +44,7 @@ def input_type(found: Description) -> Inferred:
         "date": ("text", "; read as words, if at all: a number, such as the month, tells more"),
         "tags": ("text", ""),
         "labels": (None if found.distinct is None else "text", ""),
+        "boxes": (None, ": no input type reads boxes; they are something to learn"),
         "empty": (None, ": leave it out"),
         "unknown": (None, ": no input type reads that; leave it out, or say a type"),
     }

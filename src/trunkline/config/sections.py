@@ -25,6 +25,7 @@ class DataConfig:
         on_bad_row: what to do with a row that cannot be used: say all of them as one error, or leave them out.
         encoding: of files of text; `None`: UTF-8, or UTF-16 with its mark.
         delimiter: between the cells of a CSV file; `None`: found.
+        pictures: the folder that the file names in COCO's files start from; `None`: found near the file.
     """
 
     train: Path | tuple[Path, ...]
@@ -37,6 +38,7 @@ class DataConfig:
     on_bad_row: Literal["error", "skip"] = "error"
     encoding: str | None = None
     delimiter: str | None = None
+    pictures: Path | None = None
 
 
 @dataclass(frozen=True)

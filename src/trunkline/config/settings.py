@@ -36,6 +36,7 @@ class _DataSection:
     on_bad_row: Literal["error", "skip"] = "error"
     encoding: str | None = None
     delimiter: str | None = None
+    pictures: str | None = None
 
 
 def read_data(raw: Any, folder: Path, problems: Problems, *, is_needed: bool) -> DataConfig | None:
@@ -56,7 +57,8 @@ def read_data(raw: Any, folder: Path, problems: Problems, *, is_needed: bool) ->
     held = [folder / h if isinstance(h, str) else h for h in (section.validation, section.test)]
     paths = folder / train if isinstance(train, str) else tuple(folder / path for path in train)
     rest = {name: getattr(section, name) for name in _AS_WRITTEN}
-    return DataConfig(paths, held[0], held[1], **rest)
+    pictures = None if section.pictures is None else folder / section.pictures
+    return DataConfig(paths, held[0], held[1], **rest, pictures=pictures)
 
 
 def read_training(raw: Any, problems: Problems) -> Training:

@@ -1,5 +1,6 @@
 """Sources → rows: tables with holes in them, how they are split, and in what order rows are drawn."""
 
+from trunkline.data.coco import CocoNumbers, coco_numbers
 from trunkline.data.description import Description
 from trunkline.data.encodings import guess_encoding
 from trunkline.data.leaks import find_leak
@@ -13,6 +14,7 @@ from trunkline.data.write import write_rows
 
 __all__ = [
     "SPLIT_NAMES",
+    "CocoNumbers",
     "Description",
     "Draw",
     "EpochSampler",
@@ -20,6 +22,7 @@ __all__ = [
     "Split",
     "Splits",
     "Table",
+    "coco_numbers",
     "describe",
     "describe_column",
     "draw_seed",

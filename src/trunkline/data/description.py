@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal[
-    "number", "ordinal", "binary", "category", "text", "image", "audio", "vector", "labels", "tags", "date",
+    "number", "ordinal", "binary", "category", "text", "image", "audio", "vector", "labels", "tags", "date", "boxes",
     "identifier", "constant", "empty", "unknown",
 ]  # fmt: skip
 

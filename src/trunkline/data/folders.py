@@ -12,7 +12,7 @@ from trunkline.data.splits import SPLIT_NAMES
 from trunkline.data.table import Table
 from trunkline.errors import DataError
 
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.tsv")
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.tsv", "_annotations.coco.json")
 FOLDER_SPLITS = {**SPLIT_NAMES, "training": "train", "testing": "test"}
 
 
@@ -21,7 +21,7 @@ def read_folder(folder: Path, read_file: Callable[[Path], Table]) -> Table:
 
     Subfolders named `train`, `val`, `test` … make a column `split`; subfolders of them (or of the folder) are classes
     and make a column `label`. Where there is a `metadata.csv` (or `.jsonl`, `.parquet`) with a column `file_name`, its
-    rows are the table, as Hugging Face lays out an `imagefolder`.
+    rows are the table, as Hugging Face lays out an `imagefolder`; likewise an `_annotations.coco.json`.
 
     Args:
         folder: to look into.

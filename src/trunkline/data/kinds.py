@@ -129,6 +129,9 @@ def _lists(values: Sequence[Sequence[Any]], how: str) -> Description:
         return Description("labels", f"{how}lists of names, {len(set(items))} of them different")
     if not items:
         return Description("unknown", f"{how}lists, all of them empty")
+    if all(isinstance(item, Mapping) and item.keys() >= {"box", "label"} for item in items):
+        names = {str(item["label"]) for item in items}
+        return Description("boxes", f"{how}lists of boxes with names, {len(names)} of them different")
     if all(isinstance(item, list | tuple) and item and isinstance(item[0], int | float) for item in items):
         return Description("vector", f"{how}lists of lists of numbers")
     return Description("unknown", f"{how}lists of {type(items[0]).__name__}")

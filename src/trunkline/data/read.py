@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +13,41 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from trunkline.data.arrow import arrow_cells
-from trunkline.data.concat import concatenate
+from trunkline.data.coco import coco_cells, split_in_name
+from trunkline.data.concat import concatenate, with_split
 from trunkline.data.csv_files import csv_cells, tsv_cells
 from trunkline.data.encodings import open_plain
 from trunkline.data.folders import read_folder
 from trunkline.data.hub import is_dataset, is_saved_dataset, read_dataset, read_saved
 from trunkline.data.rows import frame_cells, jsonl_cells, row_cells
 from trunkline.data.table import Cells, Na, Reading, Table
+from trunkline.data.voc import is_voc, read_voc
 from trunkline.errors import DataError
 
 
-def read_table(source: Any, *, na: Na = (), encoding: str | None = None, delimiter: str | None = None) -> Table:
+def read_table(
+    source: Any,
+    *,
+    na: Na = (),
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    pictures: str | Path | None = None,
+) -> Table:
     """Read a table.
 
     In CSV and TSV every cell stays text, so `007` stays `007`, and an empty cell is absent. In Parquet a null and a
     NaN are absent; in JSONL (one object a line) a `null`, a NaN and a missing key.
 
     Args:
-        source: a path to `.csv`, `.tsv`, `.parquet` or `.jsonl` (each also `.gz`), to a folder of pictures or sounds,
-            or to a saved Hugging Face dataset; or a list of paths, whose rows follow each other; or a list of dicts,
-            an Arrow table, a Hugging Face `Dataset` or `DatasetDict`, or a data frame (anything with `columns` and
-            `frame[column]`). A `Table` is given back as it is.
+        source: a path to `.csv`, `.tsv`, `.parquet` or `.jsonl` (each also `.gz`), to COCO's `instances_*.json`, to a
+            folder of pictures or sounds, of Pascal VOC or COCO, or to a saved Hugging Face dataset; or a list of
+            paths, whose rows follow each other (of COCO's files each is a split, where all their names tell one); or
+            a list of dicts, an Arrow table, a Hugging Face `Dataset` or `DatasetDict`, or a data frame (anything with
+            `columns` and `frame[column]`). A `Table` is given back as it is.
         na: further values that mean absent, such as `?` or `NA`.
         encoding: of files of text, such as `latin-1`; by default UTF-8, or UTF-16 with its mark.
         delimiter: between the cells of a CSV file; by default a comma, or what the first lines tell.
+        pictures: the folder that the file names in COCO's file start from; by default found near the file.
 
     Raises:
         DataError: there is no such file, it cannot be read, or it holds no rows.
@@ -45,7 +56,7 @@ def read_table(source: Any, *, na: Na = (), encoding: str | None = None, delimit
         >>> read_table([{"age": 3}, {"age": "?"}], na=["?"]).column("age")
         [3, None]
     """
-    return _read(source, Reading(na, encoding, delimiter))
+    return _read(source, Reading(na, encoding, delimiter, None if pictures is None else Path(pictures)))
 
 
 def _read(source: Any, how: Reading) -> Table:
@@ -60,14 +71,27 @@ def _read(source: Any, how: Reading) -> Table:
     if hasattr(source, "columns"):
         return _checked(Table("data frame", frame_cells(source, how)))
     if isinstance(source, list | tuple) and source and all(isinstance(part, str | Path | Table) for part in source):
-        return concatenate([_read(part, how) for part in source])
+        return concatenate(_named_splits(source, [_read(part, how) for part in source]))
     if not isinstance(source, Iterable):
         raise DataError(f"{source!r} is not a table: give a path, a list of dicts or a data frame")
     return _checked(Table("rows", row_cells("rows", "row", enumerate(source, start=1), how.na)))
 
 
+def _named_splits(sources: Sequence[Any], tables: Sequence[Table]) -> Sequence[Table]:
+    """Of COCO's files each is a split, where the names of all tell one, and one of them trains."""
+    paths = [Path(source) for source in sources if isinstance(source, str | Path)]
+    names = [split_in_name(path) if ".json" in path.suffixes else None for path in paths]
+    if len(names) < len(tables) or None in names or "train" not in names:
+        return tables
+    return [with_split(table, str(name)) for table, name in zip(tables, names)]
+
+
 def _read_path(path: Path, how: Reading) -> Table:
     if path.is_dir():
+        if is_voc(path):
+            return _checked(read_voc(path))
+        if files := sorted((path / "annotations").glob("instances_*.json")):
+            return _read(files, how)
         if is_saved_dataset(path):
             return _checked(read_saved(path, how))
         return _checked(read_folder(path, lambda file: _read_path(file, how)))
@@ -77,7 +101,7 @@ def _read_path(path: Path, how: Reading) -> Table:
         there = "" if path.exists() else ", nor is it there"
         raise DataError(
             f"{path} is not a table that can be read{there}. Known: {', '.join(_READERS)}, each also with .gz; "
-            "and folders of pictures or sounds"
+            "and folders of pictures or sounds, of Pascal VOC or COCO"
         )
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
@@ -110,4 +134,5 @@ _READERS: dict[str, Callable[[Path, Reading], Mapping[str, Cells]]] = {
     ".tsv": tsv_cells,
     ".parquet": _parquet_cells,
     ".jsonl": jsonl_cells,
+    ".json": coco_cells,
 }

@@ -26,11 +26,13 @@ class Reading:
         na: values that mean absent, besides the empty cell.
         encoding: of files of text; by default UTF-8, or UTF-16 where the file's first bytes say so.
         delimiter: between the cells of a CSV file; by default found.
+        pictures: the folder that COCO's file names start from; by default found.
     """
 
     na: Na = ()
     encoding: str | None = None
     delimiter: str | None = None
+    pictures: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,6 +115,14 @@ class Modality(ABC):
         """
         self.read(cell)
 
+    def measure(self, cell: Any) -> tuple[int, int] | None:
+        """`(height, width)` of the picture in a cell, from a quick look; `None` for what is no picture.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return None
+
     def read_many(self, cells: pa.Array) -> Sequence[Any] | None:
         """Present cells of a whole column, decoded at once as `read` decodes each; `None` where it must."""
         return None

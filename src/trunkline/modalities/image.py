@@ -17,6 +17,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from trunkline.cells import upright_size
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_image
 from trunkline.modalities.augmentation import Altered, Composed, Kept, alter, draw_colour, thinned
@@ -170,6 +171,12 @@ class Image(Modality):
             self.read(cell)
         else:
             self._open(cell, lambda picture: None)
+
+    def measure(self, cell: Any) -> tuple[int, int]:
+        """`(height, width)` of the upright picture; of a file as its header says."""
+        if isinstance(cell, np.ndarray):
+            return cell.shape[0], cell.shape[1]
+        return upright_size(cell) if isinstance(cell, PIL.Image.Image) else self._open(cell, upright_size)
 
     def _open(self, cell: Any, use: Callable[[PIL.Image.Image], Any]) -> Any:
         if not isinstance(cell, (str, Path, io.BytesIO)):

@@ -19,7 +19,7 @@ TARGET_NAME = re.compile(
     r"survived|quality|recommended|species|grade)$|^(?:target|label|y)[\W_]",
     re.IGNORECASE,
 )
-LEARNABLE = ("binary", "category", "ordinal", "number", "labels")
+LEARNABLE = ("binary", "category", "ordinal", "number", "labels", "boxes")
 MOST_CLASSES = 200
 
 
@@ -125,7 +125,7 @@ def _names_splits(name: str, found: Description) -> bool:
 def _guess(columns: dict[str, Description], split: str | None) -> list[str]:
     """Columns named like something to learn; else the last that can be learned."""
     able = [name for name, found in columns.items() if name != split and _is_learnable(found)]
-    named = [name for name in able if TARGET_NAME.search(name)]
+    named = [name for name in able if TARGET_NAME.search(name) or columns[name].kind == "boxes"]
     return named if named and len(named) < len(columns) - (split is not None) else able[-1:]
 
 

@@ -10,8 +10,6 @@ import numpy as np
 from PIL import Image
 
 from trunkline.data import write_rows
-from trunkline.files import write_json
-from trunkline.tasks.box_metric import coco_entry
 
 
 def write_predictions(out: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
@@ -27,26 +25,6 @@ def write_predictions(out: Path, predictions: Sequence[Mapping[str, Any]]) -> No
             row[task] = _write_array(value, pictures, f"{place}-{number:06d}") if is_array else value
         rows.append(row)
     write_rows(out, rows)
-
-
-def write_coco(out: Path, predictions: Sequence[Mapping[str, Any]], task: str, classes: Sequence[str]) -> None:
-    """Boxes in the form of COCO's results: JSON that its evaluator's `loadRes` reads.
-
-    Args:
-        out: the file.
-        predictions: of all rows, as `predict` gives them. The first is of picture 1; a row without a picture has no
-            boxes.
-        task: the one that says boxes.
-        classes: its classes in order; the first is category 1.
-    """
-    numbers = {name: number for number, name in enumerate(classes, start=1)}
-    entries = [
-        coco_entry(place, row, numbers[said["label"]], said["box"]) | {"score": said["score"]}
-        for row, prediction in enumerate(predictions, start=1)
-        for place, said in enumerate(prediction[task] or (), start=1)
-    ]
-    wanted = ("image_id", "category_id", "bbox", "score")
-    write_json(out, [{key: entry[key] for key in wanted} for entry in entries])
 
 
 def _write_array(value: np.ndarray, folder: Path, name: str) -> str:

@@ -13,6 +13,7 @@ from trunkline.export import Exported, export_onnx
 from trunkline.loading import ROWS, load, read_metrics
 from trunkline.model import TaskScores
 from trunkline.predictor import Predictor
+from trunkline.run.coco import write_coco
 from trunkline.run.predictions import write_predictions
 from trunkline.sources import as_schema, fingerprints, predictable, read_more, read_splits, read_usable, screen, usable
 
@@ -85,7 +86,8 @@ def predict(run: str | Path | Predictor, rows: Any, out: str | Path | None = Non
     Args:
         run: folder, or a predictor.
         rows: a path, a data frame, a list of dicts, …
-        out: where to write them: `.jsonl` in full; `.csv`, `.tsv` or `.parquet` with one column a task.
+        out: where to write them: `.jsonl` in full; `.csv`, `.tsv` or `.parquet` with one column a task. Boxes are
+            written in COCO's form besides, as `NAME.coco.json`, with their labels in `NAME.truth.coco.json`.
         trust_code: import classes of your own that the run's config names.
 
     Returns:
@@ -105,6 +107,7 @@ def predict(run: str | Path | Predictor, rows: Any, out: str | Path | None = Non
     predictions = [next(said) if row in there else dict(nothing) for row in range(len(table))]
     if out is not None:
         write_predictions(Path(out), predictions)
+        write_coco(Path(out), predictor, split.table, rows, predictions)
     return predictions
 
 

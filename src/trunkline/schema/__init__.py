@@ -3,7 +3,8 @@
 from trunkline.schema.batches import RowBatches
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn, can_read, had_by
 from trunkline.schema.dropping import drop_inputs
-from trunkline.schema.faults import Fault, bad_cells, find_faults, tell_faults
+from trunkline.schema.fault import Fault, tell_faults
+from trunkline.schema.faults import bad_cells, find_faults
 from trunkline.schema.preprocessing import (
     EncoderUnit,
     HeadUnit,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,57 +13,18 @@ import numpy as np
 from trunkline.data import Table
 from trunkline.errors import DataError
 from trunkline.schema.columns import Schema
+from trunkline.schema.fault import Fault
+from trunkline.schema.places import misplaced
 from trunkline.schema.reading import Reader, cell_reader, read_column
 
 READ_BYTES = 192 * 2**20  # of a column of files, up to which every file is decoded; above, its beginning is looked at
-TOLD = 20
-NAMED = 4  # rows that have one fault in common
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something in a row that cannot be used.
-
-    Attributes:
-        source: the table.
-        row: its number, from 0.
-        column: `None` where the row as a whole is at fault.
-        reason: what is wrong.
-        text: of the cell, where it is one.
-    """
-
-    source: str
-    row: int
-    column: str | None
-    reason: str
-    text: str | None = None
-
-    def tell(self) -> str:
-        """In one line, rows counted from 1."""
-        if self.column is None:
-            return f"{self.source}, row {self.row + 1}: {self.reason}"
-        return str(DataError(self.reason).at(self.source, self.row + 1, self.column))
-
-    def tell_all(self, rows: Sequence[int]) -> str:
-        """The same of all rows that have it; where they are several, with what would make such cells absent."""
-        if len(rows) == 1:
-            return self.tell()
-        first = ", ".join(str(row + 1) for row in rows[:NAMED])
-        where = f"{self.source}, {len(rows)} rows ({first}{', …' if len(rows) > NAMED else ''})"
-        if self.column is None:
-            return f"{where}: {self.reason}"
-        hint = "" if self.text is None else f"; `na: [{json.dumps(self.text, ensure_ascii=False)}]` makes them absent"
-        return f"{where}, column {self.column!r}: {self.reason}{hint}"
-
-    def as_plain(self) -> dict[str, Any]:
-        """As a line of `skipped.jsonl`; rows counted from 1."""
-        return {"source": self.source, "row": self.row + 1, "column": self.column, "reason": self.reason}
 
 
 def find_faults(
     schema: Schema, table: Table, rows: Sequence[int] | np.ndarray | None = None, *, with_targets: bool = True
 ) -> list[Fault]:
-    """Every cell that its input or task cannot read, and every row that has no input left, in order of rows.
+    """Every cell that its input or task cannot read, every label that does not fit its picture, and every row that has
+    no input left, in order of rows.
 
     Files are decoded while they are few, and else opened: what shows only in the middle of one is met later.
 
@@ -88,6 +47,8 @@ def find_faults(
                     cell = None if reader.reads_files else table.cell(row, column)
                     text = cell if isinstance(cell, str) else None
                     found.setdefault((row, column), Fault(table.source, row, column, reason, text))
+    if with_targets:
+        found |= misplaced(schema, table, is_wanted, found.keys())
     faults = list(found.values())
     faults += [f for f in _rows_without_input(schema, table) if is_wanted[f.row]]
     return sorted(faults, key=lambda fault: fault.row)
@@ -100,17 +61,6 @@ def bad_cells(faults: Iterable[Fault]) -> dict[str, set[int]]:
         if fault.column is not None:
             cells.setdefault(fault.column, set()).add(fault.row)
     return cells
-
-
-def tell_faults(faults: Sequence[Fault], at_most: int = TOLD) -> str:
-    """One line for all rows with the same fault, and how many more faults there are."""
-    alike: dict[Fault, list[int]] = {}
-    for fault in faults:
-        alike.setdefault(replace(fault, row=0), []).append(fault.row)
-    told = list(alike.items())[:at_most]
-    lines = [replace(fault, row=rows[0]).tell_all(rows) for fault, rows in told]
-    more = len(faults) - sum(len(rows) for _, rows in told)
-    return "\n".join([*lines, f"… and {more} more"] if more else lines)
 
 
 def _faults_of(reader: Reader, table: Table, column: str, is_wanted: np.ndarray) -> dict[int, str]:

@@ -93,12 +93,14 @@ def cell_reader(reader: Reader, table: Table, *, only_look: bool = False) -> Cal
     if not reader.reads_files:
         return read
 
-    def read_file(cell: Any) -> Any:
-        if isinstance(cell, Mapping) and "bytes" in cell and "path" in cell:
-            cell = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]
-        return read(str((base or Path()) / cell.strip()) if isinstance(cell, str) else cell)
+    return lambda cell: read(as_file(cell, base))
 
-    return read_file
+
+def as_file(cell: Any, base: Path | None) -> Any:
+    """A cell that names or holds a file, as its reader takes it."""
+    if isinstance(cell, Mapping) and "bytes" in cell and "path" in cell:
+        cell = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]
+    return str((base or Path()) / cell.strip()) if isinstance(cell, str) else cell
 
 
 def read_column(reader: Reader, table: Table, column: str) -> ColumnValues:

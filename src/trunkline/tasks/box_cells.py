@@ -1,11 +1,15 @@
-"""Cells of boxes: lists of `{"box": [x1, y1, x2, y2], "label": "name"}` in pixels of the picture as it lies there."""
+"""Cells of boxes: lists of `{"box": [x1, y1, x2, y2], "label": "name"}` in pixels of the upright picture.
+
+Where a picture's EXIF says that it is turned, that is the picture as programs show it and as people draw boxes on it;
+the picture is read so, too. `"iscrowd": true` beside them is COCO's: the box is around many things that nobody told
+apart. It is no example of its class, and a box that is found within is not counted as wrong.
+"""
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -16,14 +20,15 @@ FORM = '{"box": [x1, y1, x2, y2], "label": "name"}'
 
 
 class Box(TypedDict):
-    """A thing in a picture: left, top, right, bottom in pixels, and its name."""
+    """A thing in a picture: left, top, right, bottom in pixels, and its name; or many things, where `iscrowd`."""
 
     box: list[float]
     label: str
+    iscrowd: NotRequired[bool]
 
 
 def read_boxes(cell: Any) -> list[Box]:
-    """The boxes of a cell, in order; those without area are left out, with a warning.
+    """The boxes of a cell, in order, without those of no area.
 
     Args:
         cell: a list of such objects, or its JSON text. An empty list says that there is nothing to be found.
@@ -35,18 +40,22 @@ def read_boxes(cell: Any) -> list[Box]:
         >>> read_boxes('[{"box": [1, 2, 30, 40], "label": "cat"}]')
         [{'box': [1.0, 2.0, 30.0, 40.0], 'label': 'cat'}]
     """
-    boxes = [_read_box(entry, f"box {number}") for number, entry in enumerate(_entries(cell), start=1)]
-    some = [entry for entry in boxes if has_area(entry["box"])]
-    if len(some) < len(boxes):
-        flat = len(boxes) - len(some)
-        said = "box of a picture has no area and is" if flat == 1 else "boxes of a picture have no area and are"
-        warnings.warn(f"{flat} {said} left out", stacklevel=2)
-    return some
+    return [entry for entry in read_every(cell) if has_area(entry["box"])]
+
+
+def read_every(cell: Any) -> list[Box]:
+    """The same with those of no area."""
+    return [_read_box(entry, f"box {number}") for number, entry in enumerate(_entries(cell), start=1)]
 
 
 def has_area(box: list[float]) -> bool:
     """Whether there is anything between its edges."""
     return box[0] < box[2] and box[1] < box[3]
+
+
+def is_crowd(entry: Mapping[str, Any]) -> bool:
+    """Whether it is around many things that nobody told apart."""
+    return bool(entry.get("iscrowd", False))
 
 
 def told(entry: Box) -> str:
@@ -78,7 +87,14 @@ def _read_box(entry: Any, which: str) -> Box:
         raise DataError(f"{which}: {error}") from None
     if not name:
         raise DataError(f"{which} has an empty label; write {FORM}")
-    return {"box": _read_edges(entry["box"], f"{which} ({name!r})"), "label": name}
+    box: Box = {"box": _read_edges(entry["box"], f"{which} ({name!r})"), "label": name}
+    return {**box, "iscrowd": True} if _read_crowd(entry.get("iscrowd"), which) else box
+
+
+def _read_crowd(said: Any, which: str) -> bool:
+    if said is not None and said not in (0, 1):
+        raise DataError(f"{which} has 'iscrowd': {said!r}; write true or false")
+    return bool(said)
 
 
 def _read_edges(edges: Any, which: str) -> list[float]:

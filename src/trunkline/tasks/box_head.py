@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.tasks.box_assignment import Assignment, assign
+from trunkline.tasks.box_crowds import within_crowds
 from trunkline.tasks.box_places import area, clipped
 from trunkline.tasks.contract import Head, Target
 from trunkline.types import Span, Tokens
@@ -77,22 +78,32 @@ class BoxHead(Head):
         """`(sum [1], weight [1])`: a row counts as many as it has boxes, one without any as one.
 
         Quality focal loss over all points and classes, and of each true box the mean generalised overlap loss of its
-        points. Boxes of classes that training never saw take no part.
+        points. Boxes of classes that training never saw take no part, nor do points in a crowd of a class learn that
+        it is not there.
         """
         boxes, classes = target["boxes"], target["classes"]
         logits, drawn = output["logits"], output["boxes"]
         known = (classes >= 0) & (classes < logits.shape[2])
         found = assign(logits.sigmoid(), drawn, output["points"][0], boxes, classes)
-        total = naming_loss(logits, classes, found) + PLACE * placing_loss(drawn, boxes, found)
+        crowded = within_crowds(output["points"][0], boxes, classes, logits.shape[2]) if (classes < -1).any() else None
+        total = naming_loss(logits, classes, found, crowded) + PLACE * placing_loss(drawn, boxes, found)
         return total.reshape(1), known.sum(1).clamp(min=1).sum().to(total.dtype).reshape(1)
 
 
-def naming_loss(logits: Tensor, classes: Tensor, found: Assignment) -> Tensor:
-    """Quality focal loss of all points and classes, summed; `logits [n, P, K]`, `classes [n, M]` of the true boxes."""
+def naming_loss(logits: Tensor, classes: Tensor, found: Assignment, crowded: Tensor | None = None) -> Tensor:
+    """Quality focal loss of all points and classes, summed.
+
+    Args:
+        logits: `[n, P, K]`.
+        classes: of the true boxes, `[n, M]`.
+        found: whose point is whose.
+        crowded: `[n, P, K]` bool: where nothing is known but of points that learn a box.
+    """
     has = found.owner >= 0  # [n, P]
     names = classes.gather(1, found.owner.clamp(min=0)).masked_fill(~has, 0)
     wanted = torch.zeros_like(logits).scatter_(2, names.unsqueeze(2), found.quality.masked_fill(~has, 0).unsqueeze(2))
-    return quality_focal_loss(logits, wanted).sum()
+    loss = quality_focal_loss(logits, wanted)
+    return (loss if crowded is None else loss.masked_fill(crowded & (wanted == 0), 0.0)).sum()
 
 
 def placing_loss(drawn: Tensor, boxes: Tensor, found: Assignment) -> Tensor:

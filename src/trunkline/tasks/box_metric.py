@@ -1,8 +1,7 @@
 """Average precision of boxes, as COCO's own evaluator works it out (Lin et al., "Microsoft COCO", 2014).
 
-It is worked out in pixels as the encoder saw them. Whether two boxes overlap enough is the same in any frame that an
-unturned picture can be scaled to, once they are cut at the picture's own edges (a letterboxed frame is larger). So
-these are the scores of the original pixels; sizes are not looked at.
+It is worked out in the pictures' own pixels, from the very numbers that are written into a file of predictions, so
+that COCO's evaluator says the same of that file. Sizes are not looked at.
 
 Shape legend: `P` points, `K` classes, `T` overlaps that are asked for (0.50, 0.55, … 0.95), `m` boxes of a picture.
 """
@@ -20,23 +19,31 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-from trunkline.tasks.box_places import cut
+from trunkline.tasks.box_cells import is_crowd
+from trunkline.tasks.box_crowds import crowd_classes
+from trunkline.tasks.box_places import as_original, clipped, cut, picture_part
 from trunkline.tasks.contract import Scores, Target
 from trunkline.tasks.extras import extra
 from trunkline.tasks.unseen import class_number
+from trunkline.types import GridContext
 
 MOST = 100  # boxes a picture
 LOOKED_AT = 1000  # of a picture's scores, the highest
 SAME = 0.6  # overlap from which on two boxes of one class are one thing
 THRESHOLDS = 10  # T
+PLACES, DIGITS = 2, 6  # decimals of an edge in pixels, of a score
+NONE = -1  # the class of no box; lower ones are those of crowds
 
 
 class Found(NamedTuple):
-    """Boxes of one picture: `boxes [m, 4]`, `classes [m]`, `scores [m]` (1 for true ones), the surest first."""
+    """Boxes of one picture: `boxes [m, 4]`, `classes [m]`, `scores [m]` (1 for true ones), the surest first; of true
+    ones `crowds [m]` bool, `None` where there is no crowd.
+    """
 
     boxes: Tensor
     classes: Tensor
     scores: Tensor
+    crowds: Tensor | None = None
 
 
 def pick(output: Tensor, floor: float, inside: Tensor) -> Found:
@@ -52,20 +59,38 @@ def pick(output: Tensor, floor: float, inside: Tensor) -> Found:
     points, classes = (scores >= floor).nonzero(as_tuple=True)
     best = scores[points, classes].sort(descending=True, stable=True).indices[:LOOKED_AT]
     points, classes = points[best], classes[best]
-    boxes, scores = cut(output[points, :4].float(), inside), scores[points, classes]
+    boxes, scores, classes = output[points, :4].float().cpu(), scores[points, classes].cpu(), classes.cpu()
+    boxes = cut(boxes, inside.to(boxes))
     some = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     boxes, classes, scores = boxes[some], classes[some], scores[some]
     kept = ops.batched_nms(boxes, scores, classes, SAME)[:MOST]
     return Found(boxes[kept], classes[kept], scores[kept])
 
 
+def say(output: Tensor, floor: float, context: GridContext) -> Found:
+    """The same in the picture's own pixels, cut at its edges; with as many digits as files have."""
+    found = pick(output, floor, picture_part(context))
+    places = clipped(as_original(found.boxes, context), context.original)
+    return Found(places.round(decimals=PLACES), found.classes, found.scores.double().round(decimals=DIGITS))
+
+
 def as_found(entries: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Found:
     """Boxes as `decode` or a cell gives them, in their order; a label has no score, and is sure."""
     return Found(
-        torch.tensor([entry["box"] for entry in entries], dtype=torch.float32).view(-1, 4),
+        torch.tensor([entry["box"] for entry in entries], dtype=torch.float64).view(-1, 4),
         torch.tensor([class_number(entry["label"], classes) for entry in entries], dtype=torch.long),
-        torch.tensor([entry.get("score", 1.0) for entry in entries], dtype=torch.float32),
+        torch.tensor([entry.get("score", 1.0) for entry in entries], dtype=torch.float64),
+        torch.tensor([is_crowd(entry) for entry in entries], dtype=torch.bool),
     )
+
+
+def as_true(boxes: Tensor, marks: Tensor) -> Found:
+    """The labels of one picture, `given [M, 4]` and `classes [M]` of a target."""
+    boxes, marks = boxes[marks != NONE].cpu().double(), marks[marks != NONE].cpu()
+    crowds = marks < NONE
+    # Rounded to what the cell said before it became a float.
+    return Found(boxes.round(decimals=4), torch.where(crowds, crowd_classes(marks), marks), torch.ones(len(marks)),
+                 crowds)  # fmt: skip
 
 
 class BoxMetric(torchmetrics.Metric):
@@ -93,9 +118,8 @@ class BoxMetric(torchmetrics.Metric):
 
     def update(self, output: Tensor, target: Target) -> None:
         """`output [n, P, 4 + K]`, and what `Boxes.collate` gives."""
-        found = [pick(row, self.floor, inside) for row, inside in zip(output, target["inside"])]
-        true = [Found(boxes[names >= 0], names[names >= 0], torch.ones_like(names[names >= 0]))
-                for boxes, names in zip(target["boxes"], target["classes"])]  # fmt: skip
+        found = [say(row, self.floor, as_context(frame)) for row, frame in zip(output, target["frame"].int().tolist())]
+        true = [as_true(boxes, marks) for boxes, marks in zip(target["given"], target["classes"])]
         self.verdicts.append(judge_boxes(found, true).to(output.device))
         self.true.append(target["classes"][target["classes"] >= 0])
         self.rows += len(output)
@@ -124,13 +148,19 @@ class BoxMetric(torchmetrics.Metric):
         return {**average_precisions(verdicts, known), **unseen}
 
 
+def as_context(frame: Sequence[int]) -> GridContext:
+    """What was done to a picture that was neither turned nor mirrored: `frame` of a target."""
+    return GridContext((frame[6], frame[7]), (frame[2], frame[3], frame[4], frame[5]), (frame[0], frame[1]))
+
+
 def _listed(state: list[Tensor] | Tensor) -> list[Tensor]:
     """Of a state before or after ranks are gathered."""
     return [state] if isinstance(state, Tensor) else state
 
 
 def judge_boxes(found: Sequence[Found], true: Sequence[Found]) -> Tensor:
-    """Which of the boxes found in these pictures are right: one row a box, `[class, score, right at each overlap]`.
+    """Which of the boxes found in these pictures are right: one row a box, `[class, score, right at each overlap]`,
+    1 for right, 0 for wrong, -1 for one in a crowd, which is neither.
 
     The surest take their pick of the true ones, picture by picture, class by class.
     """
@@ -142,7 +172,13 @@ def judge_boxes(found: Sequence[Found], true: Sequence[Found]) -> Tensor:
         evaluator.cocoGt, evaluator.cocoDt = _as_coco(true, names), _as_coco(found, names)
         evaluator.evaluate()
     rows = [
-        np.column_stack([np.full(len(e["dtScores"]), e["category_id"]), e["dtScores"], e["dtMatches"].T > 0])
+        np.column_stack(
+            [
+                np.full(len(e["dtScores"]), e["category_id"]),
+                e["dtScores"],
+                np.where(e["dtIgnore"], -1, e["dtMatches"] > 0).T,
+            ]
+        )
         for e in evaluator.evalImgs
         if e is not None and len(e["dtScores"])
     ]
@@ -150,7 +186,12 @@ def judge_boxes(found: Sequence[Found], true: Sequence[Found]) -> Tensor:
 
 
 def average_precisions(verdicts: np.ndarray, true: dict[int, int]) -> dict[int, np.ndarray]:
-    """COCO's average precision at each overlap, `[T]`, by class.
+    """COCO's average precision at each overlap, `[T]`, by class; arguments are those of `precisions`."""
+    return {k: each.mean(1) for k, each in precisions(verdicts, true).items()}
+
+
+def precisions(verdicts: np.ndarray, true: dict[int, int]) -> dict[int, np.ndarray]:
+    """The best precision at each overlap with a recall of 0, 0.01, … 1 or more, `[T, 101]`, by class; 0 for none.
 
     Args:
         verdicts: what `judge_boxes` gives, of all pictures.
@@ -164,13 +205,13 @@ def average_precisions(verdicts: np.ndarray, true: dict[int, int]) -> dict[int, 
     evaluator.evalImgs = [_evidence(verdicts[verdicts[:, 0] == k], count) for k, count in true.items()]
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator.accumulate()
-    precision = evaluator.eval["precision"][:, :, :, 0, 0]  # [T, recalls, K]
-    return dict(zip(true, precision.mean(1).T))
+    found = evaluator.eval["precision"][:, :, :, 0, 0]  # [T, recalls, K]
+    return dict(zip(true, np.moveaxis(found, 2, 0)))
 
 
 def _evidence(verdicts: np.ndarray, true: int) -> dict[str, Any]:
     right = verdicts[:, 2:].T
-    return {"dtScores": verdicts[:, 1], "dtMatches": right, "dtIgnore": np.zeros_like(right, dtype=bool),
+    return {"dtScores": verdicts[:, 1], "dtMatches": right > 0, "dtIgnore": right < 0,
             "gtIgnore": np.zeros(true, dtype=int)}  # fmt: skip
 
 
@@ -187,9 +228,12 @@ def _as_coco(pictures: Sequence[Found], classes: Sequence[int]) -> Any:
     coco = extra("pycocotools.coco", kind="boxes", name="vision").COCO()
     entries: list[dict[str, Any]] = []
     for number, picture in enumerate(pictures):
-        for box, name, score in zip(picture.boxes.tolist(), picture.classes.tolist(), picture.scores.tolist()):
+        crowds = torch.zeros_like(picture.classes) if picture.crowds is None else picture.crowds.long()
+        columns = picture.boxes, picture.classes, picture.scores, crowds
+        for box, name, score, crowd in zip(*(column.tolist() for column in columns)):
             if name in classes:
-                entries.append(coco_entry(len(entries) + 1, number, name, box) | {"score": score})
+                entry = coco_entry(len(entries) + 1, number, name, box)
+                entries.append(entry | {"score": score, "iscrowd": crowd})
     coco.dataset = {"images": [{"id": number} for number in range(len(pictures))], "annotations": entries,
                     "categories": [{"id": name} for name in classes]}  # fmt: skip
     coco.createIndex()

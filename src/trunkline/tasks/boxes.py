@@ -1,13 +1,15 @@
 """Object detection: boxes with names in a picture.
 
+A metric and a file of predictions say the same, to the last digit: both have `say` from them, in the picture's own
+pixels.
+
 Shape legend: `n` rows, `P` points of all grids, `M` true boxes of a row at most, `K` classes.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,23 +17,27 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError, suggest
-from trunkline.showing import WHOLE, Answer, Shown, outlined, shown_picture
-from trunkline.tasks.box_cells import Box, read_boxes, told
+from trunkline.showing import OUTLINED, WHOLE, Answer, Outline, Shown, colour_of, outlined, shown_picture
+from trunkline.tasks.box_cells import Box, has_area, is_crowd, read_boxes, read_every, told
+from trunkline.tasks.box_crowds import marked
 from trunkline.tasks.box_head import BoxHead
-from trunkline.tasks.box_metric import BoxMetric, pick
-from trunkline.tasks.box_places import area, as_original, as_seen, clipped, overlap, picture_part
+from trunkline.tasks.box_metric import BoxMetric, as_found, judge_boxes, say
+from trunkline.tasks.box_places import area, as_seen, clipped
 from trunkline.tasks.contract import Target, Task
 from trunkline.tasks.extras import extra
 from trunkline.tasks.unseen import class_number
 from trunkline.types import Context, GridContext, State
 
 LEFT = 0.25  # share of a box that a window must hold, or the box is not in it
+SLACK = 1.0  # pixels by which a box may reach beyond its picture before it is told
 SHOWN = 0.3  # score from which on a box is drawn for people
 Said = dict[str, Any]  # {"box", "label", "score"}
 
 
 class Boxes(Task):
     """Things in the picture named in `of:`, each with its box and its name; an empty list is a known "nothing there".
+
+    Boxes are in pixels of the upright picture; `"iscrowd": true` marks one around many things that nobody told apart.
 
     Args:
         classes: names. `None`: those found in training.
@@ -50,12 +56,27 @@ class Boxes(Task):
         self.floor = floor
 
     def read(self, cell: Any) -> list[Box]:
-        """Its boxes, `[left, top, right, bottom]` in pixels of the picture in the cell."""
-        return read_boxes(cell)
+        """Its boxes, `[left, top, right, bottom]` in pixels of the upright picture, without those of no area.
+
+        Raises:
+            DataError: it is no list of boxes, or names a class that is not among `classes`.
+        """
+        value = read_boxes(cell)
+        for entry in value:
+            if self.classes is not None and entry["label"] not in self.classes:
+                raise DataError(f"{told(entry)} is not named in `classes`.{suggest(entry['label'], self.classes)}")
+        return value
+
+    def check_place(self, cell: Any, size: tuple[int, int]) -> Iterable[str]:
+        """Do all boxes lie in the picture?"""
+        every = read_every(cell)
+        boxes = [entry for entry in every if has_area(entry["box"])]
+        found = check_inside(boxes, size)
+        return found if len(boxes) == len(every) else (*found, "a box without area is left out")
 
     def names(self, value: list[Box]) -> Iterable[str]:
-        """Of each box."""
-        return [entry["label"] for entry in value]
+        """Of each box; a crowd teaches no name."""
+        return [entry["label"] for entry in value if not is_crowd(entry)]
 
     def known_names(self, state: State) -> Collection[str]:
         """All classes."""
@@ -70,92 +91,87 @@ class Boxes(Task):
         rows, has, sizes = 0, Counter[str](), dict[str, list[list[float]]]()
         for value in values:
             rows += 1
-            has.update({entry["label"] for entry in value})
-            for entry in value:
+            has.update(set(self.names(value)))
+            for entry in (entry for entry in value if not is_crowd(entry)):
                 left, top, right, bottom = entry["box"]
                 sizes.setdefault(entry["label"], []).append([right - left, bottom - top])
         if not sizes:
             raise DataError("no training cell has a box with an area")
         classes = sorted(sizes) if self.classes is None else list(self.classes)
-        self._check_names(sizes, classes)
         every = [size for its in sizes.values() for size in its]
         means = [np.mean(sizes.get(name, every), axis=0).tolist() for name in classes]
         return {"classes": classes, "share": [has[name] / rows for name in classes], "size": means}
 
-    def _check_names(self, names: Iterable[str], classes: Sequence[str]) -> None:
-        if self.classes is not None:
-            for name in names:
-                if name not in classes:
-                    raise DataError(f"{name!r} is not named in `classes`.{suggest(name, classes)}")
-
     def prepare(self, value: list[Box], state: State, context: Context | None) -> dict[str, Tensor]:
-        """`{"boxes": [m, 4], "classes": [m]}` in pixels as the encoder saw them; `frame [4]`: height and width of what
-        it saw, and how many of its pixels one of the original became, down and to the right; `inside [4]`: the part of
-        it that is picture.
+        """`{"boxes": [m, 4], "classes": [m]}` in pixels as the encoder saw them, crowds `marked`; `given [m, 4]`, the
+        same boxes as they stand in the cell; and `frame [8]`: height and width of what the encoder saw, top, left,
+        height and width of the window that this was, height and width of the original picture.
 
-        A box of which the window holds less than a quarter is not in it.
+        A box of which the window holds less than a quarter is not in it, nor is a crowd that it does not touch.
         """
         assert isinstance(context, GridContext), "boxes are bound to a picture"
-        self._check_names(self.names(value), state["classes"])
+        check_inside(value, context.original)
         given = torch.tensor([entry["box"] for entry in value], dtype=torch.float64).view(-1, 4)
-        valid = clipped(given, context.original)
-        check_inside(value, given, valid, context.original)
-        seen = as_seen(valid, context)
+        crowds = torch.tensor([is_crowd(entry) for entry in value], dtype=torch.bool)
+        classes = torch.tensor([class_number(entry["label"], state["classes"]) for entry in value], dtype=torch.long)
+        seen = as_seen(clipped(given, context.original), context)
         kept = clipped(seen, context.size)
-        stays = area(kept) >= LEFT * area(seen)
-        classes = torch.tensor([class_number(name, state["classes"]) for name in self.names(value)], dtype=torch.long)
-        scale = [size / side for size, side in zip(context.size, context.crop[2:])]
-        frame = torch.tensor([*context.size, *scale], dtype=torch.float32)
-        inside = picture_part(context).float()
-        return {"boxes": kept[stays].float(), "classes": classes[stays], "frame": frame, "inside": inside}
+        stays = torch.where(crowds, area(kept) > 0, area(kept) >= LEFT * area(seen))
+        return {
+            "boxes": kept[stays].float(),
+            "classes": marked(classes, crowds)[stays],
+            "given": given[stays].float(),
+            "frame": torch.tensor([*context.size, *context.crop, *context.original], dtype=torch.float32),
+        }
 
     def join(
         self, items: Sequence[dict[str, Tensor]], places: Sequence[tuple[int, int]], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """All boxes, each where its picture lies; the scale in `frame` is the first picture's."""
+        """All boxes, each where its picture lies, in one picture of the first's scale."""
         moves = [torch.tensor([left, top, left, top]) for top, left in places]
-        parts = torch.stack([item["inside"] + move for item, move in zip(items, moves)])
+        seen, window = items[0]["frame"][:2], items[0]["frame"][4:6]
+        original = (torch.tensor(size) * window / seen).round()
         return {
             "boxes": torch.cat([item["boxes"] + move for item, move in zip(items, moves)]),
             "classes": torch.cat([item["classes"] for item in items]),
-            "frame": torch.tensor([*size, *items[0]["frame"][2:].tolist()]),
-            "inside": torch.cat([parts[:, :2].amin(0), parts[:, 2:].amax(0)]),
+            "given": torch.cat([item["given"] for item in items]),
+            "frame": torch.cat([torch.tensor([*size, 0.0, 0.0]), original, original]),
         }
 
     def collate(self, items: Sequence[Sequence[dict[str, Tensor]]]) -> Target:
-        """`{"boxes": [n, M, 4], "classes": [n, M], "frame": [n, 4], "inside": [n, 4]}`; class -1 where there is none,
-        and `M >= 1`.
+        """`{"boxes": [n, M, 4], "classes": [n, M], "given": [n, M, 4], "frame": [n, 8]}`; class -1 where there is
+        none, lower ones for crowds, and `M >= 1`.
         """
         rows = [row[0] for row in items]
         most = max(1, *(len(row["classes"]) for row in rows))
-        boxes, classes = torch.zeros(len(rows), most, 4), torch.full((len(rows), most), -1)
+        boxes, given = torch.zeros(len(rows), most, 4), torch.zeros(len(rows), most, 4)
+        classes = torch.full((len(rows), most), -1)
         for place, row in enumerate(rows):
-            boxes[place, : len(row["boxes"])] = row["boxes"]
-            classes[place, : len(row["classes"])] = row["classes"]
-        whole = {name: torch.stack([row[name] for row in rows]) for name in ("frame", "inside")}
-        return {"boxes": boxes, "classes": classes, **whole}
+            for filled, name in ((boxes, "boxes"), (given, "given"), (classes, "classes")):
+                filled[place, : len(row[name])] = row[name]
+        frame = torch.stack([row["frame"] for row in rows])
+        return {"boxes": boxes, "classes": classes, "given": given, "frame": frame}
 
     def build(self, states: Sequence[State], width: int) -> BoxHead:
         """Two towers at every grid."""
         return BoxHead(len(states[0]["classes"]), width)
 
     def metric(self, states: Sequence[State]) -> BoxMetric:
-        """COCO's average precision, in pixels as the encoder saw them."""
+        """COCO's average precision, in the pictures' own pixels."""
         return BoxMetric(states[0]["classes"], self.floor)
 
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[list[Said]]]:
         """`{"box", "label", "score"}` of at most 100 boxes a picture, the surest first, in the picture's own pixels."""
-        return [[self._decode(row, states[0]["classes"], context) for row, context in zip(output.cpu(), contexts)]]
+        return [[self._decode(row, states[0]["classes"], context) for row, context in zip(output, contexts)]]
 
     def _decode(self, row: Tensor, classes: Sequence[str], context: Context | None) -> list[Said]:
         assert isinstance(context, GridContext), "boxes are bound to a picture"
-        found = pick(row, self.floor, picture_part(context).to(row))
-        places = clipped(as_original(found.boxes, context), context.original)
+        found = say(row, self.floor, context)
         return [
-            {"box": [round(edge, 2) for edge in box], "label": classes[name], "score": round(score, 6)}
-            for box, name, score in zip(places.tolist(), found.classes.tolist(), found.scores.tolist())
+            {"box": box, "label": classes[name], "score": score}
+            for box, name, score in zip(found.boxes.tolist(), found.classes.tolist(), found.scores.tolist())
         ]
 
     def show(self, said: list[Said], true: list[Box] | None, state: State, of: np.ndarray) -> Answer:
@@ -164,8 +180,9 @@ class Boxes(Task):
         confidence = sum(entry["score"] for entry in sure) / len(sure) if sure else None
         if true is None:
             return Answer(drawn(sure, state, of), None, confidence)
-        pairs = 2 * matched(sure, true)
-        error = 1 - pairs / (len(sure) + len(true)) if sure or true else 0.0
+        hits, counted = matched(sure, true)
+        wanted = sum(not is_crowd(entry) for entry in true)
+        error = 1 - 2 * hits / (counted + wanted) if counted or wanted else 0.0
         return Answer(drawn(sure, state, of), drawn(true, state, of), confidence, error)
 
     def show_target(self, target: Target, state: State, of: np.ndarray) -> Shown:
@@ -173,61 +190,73 @@ class Boxes(Task):
         there = target["classes"] >= 0
         classes = target["classes"][there].tolist()
         names = [state["classes"][k] if k < len(state["classes"]) else "?" for k in classes]
-        pixels = outlined(of, target["boxes"][there].tolist(), classes, names)
-        return shown_picture(pixels, caption=told_counts(names), side=WHOLE)
+        outlines = [Outline(*one, None) for one in zip(target["boxes"][there].tolist(), classes, names)]
+        return shown_picture(outlined(of, outlines, side=WHOLE), caption=told_counts(names), side=WHOLE)
+
+    def legend(self, state: State) -> Sequence[tuple[str, tuple[int, int, int]]]:
+        """Of all classes."""
+        return [(name, colour_of(place)) for place, name in enumerate(state["classes"])]
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """Of each class its mean box in the middle, as sure as pictures have it: `[n, K, 4 + K]`."""
         frame = target["frame"]
         size, share = (torch.tensor(states[0][name], device=frame.device) for name in ("size", "share"))
         middle = frame[:, None, [1, 0]] / 2
-        half = size * frame[:, None, [3, 2]] / 2  # [n, K, 2]
+        half = size * frame[:, None, [1, 0]] / frame[:, None, [5, 4]] / 2  # [n, K, 2]
         scores = torch.diag(share).expand(len(frame), -1, -1)
         return torch.cat([middle - half, middle + half, scores], -1)
 
 
-def check_inside(value: Sequence[Box], given: Tensor, inside: Tensor, size: tuple[int, int]) -> None:
-    """A warning where boxes reach beyond their picture.
-
-    Args:
-        value: the boxes as they were read.
-        given: the same, `[m, 4]`.
-        inside: cut at the picture's edges.
-        size: its `(height, width)`.
+def check_inside(value: Sequence[Box], size: tuple[int, int]) -> tuple[str, ...]:
+    """What is odd about where boxes lie in a picture of `(height, width)`.
 
     Raises:
         DataError: one lies outside, wholly.
     """
     height, width = size
-    for place in (area(inside) == 0).nonzero().flatten().tolist():
-        raise DataError(f"{told(value[place])} lies outside of its picture, which is {width} pixels wide and {height} "
-                        "high: edges are [x1, y1, x2, y2] in its pixels, from the left and from the top")  # fmt: skip
-    far = int(((given - inside).abs() > 1).any(1).sum())
-    if far:
-        said = "box reaches" if far == 1 else "boxes reach"
-        warnings.warn(f"{far} {said} more than 1 pixel beyond a picture of {width} × {height} pixels: cut at its edge",
-                      stacklevel=3)  # fmt: skip
+    is_far = False
+    for entry in value:
+        left, top, right, bottom = entry["box"]
+        if min(right, width) <= max(left, 0) or min(bottom, height) <= max(top, 0):
+            raise DataError(
+                f"{told(entry)} lies outside of its picture, which is {width} pixels wide and {height} high: edges are "
+                "[x1, y1, x2, y2] in pixels of the upright picture, from the left and from the top"
+            )
+        is_far |= min(left, top) < -SLACK or right > width + SLACK or bottom > height + SLACK
+    return ("a box reaches beyond its picture: what is learned ends at the edge",) if is_far else ()
 
 
-def matched(said: Sequence[Said], true: Sequence[Box]) -> int:
-    """How many true boxes have a fellow among what is said, the surest first: of their class, half of both shared."""
-    left, hits = list(true), 0
-    for entry in said:
-        fellows = [other for other in left if other["label"] == entry["label"]]
-        if fellows:
-            shared = overlap(torch.tensor([entry["box"]]), torch.tensor([other["box"] for other in fellows]))[0]
-            if float(shared.max()) >= 0.5:
-                left.remove(fellows[int(shared.argmax())])
-                hits += 1
-    return hits
+def matched(said: Sequence[Said], true: Sequence[Box]) -> tuple[int, int]:
+    """How many of the boxes that are said are right, and how many can be right or wrong: those in crowds are neither.
+
+    Right is one that shares half of both with a true box of its class that no surer one has taken.
+    """
+    names = sorted({entry["label"] for entry in (*said, *true)})
+    found, labels = as_found(said, names), as_found(true, names)
+    right = judge_boxes([found], [labels])[:, 2]
+    return int((right > 0).sum()), int((right >= 0).sum())
 
 
-def drawn(boxes: Sequence[Any], state: State, of: np.ndarray) -> Any:
+def _place_above(entry: Mapping[str, Any]) -> tuple[float, float]:
+    """The surest boxes are drawn above others, and the smallest of those that are true."""
+    left, top, right, bottom = entry["box"]
+    return -entry.get("score", 1.0), (right - left) * (bottom - top)
+
+
+def drawn(boxes: Sequence[Any], state: State, of: np.ndarray) -> Shown:
     """The picture with these boxes, and what there is of each class."""
     places = {name: place for place, name in enumerate(state["classes"])}
-    colours = [places.get(entry["label"], len(places)) for entry in boxes]
+    outlines = [
+        Outline(
+            entry["box"],
+            places.get(entry["label"], len(places)),
+            f"{entry['label']} (crowd)" if is_crowd(entry) else entry["label"],
+            entry.get("score"),
+        )
+        for entry in sorted(boxes, key=_place_above)
+    ]
     caption = told_counts([entry["label"] for entry in boxes])
-    return shown_picture(outlined(of, [entry["box"] for entry in boxes], colours), caption=caption)
+    return shown_picture(outlined(of, outlines), caption=caption, side=OUTLINED)
 
 
 def told_counts(names: Sequence[str]) -> str:

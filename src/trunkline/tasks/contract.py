@@ -123,6 +123,21 @@ class Task(ABC):
         """
         self.read(cell)
 
+    def check_place(self, cell: Any, size: tuple[int, int]) -> Iterable[str]:
+        """Does a label fit the picture that the task is bound to?
+
+        Args:
+            cell: one that can be read.
+            size: `(height, width)` of the upright picture, in pixels.
+
+        Returns:
+            What is odd about it, but can be used; each in few words, the same for the same oddity.
+
+        Raises:
+            DataError: it does not fit.
+        """
+        return ()
+
     def read_many(self, cells: pa.Array) -> Sequence[Any] | None:
         """Present cells of a whole column, decoded at once as `read` decodes each; `None` where it must."""
         return None
@@ -226,6 +241,10 @@ class Task(ABC):
             of: of the input that the task is bound to, what `Modality.seen` gives.
         """
         return None
+
+    def legend(self, state: State) -> Sequence[tuple[str, tuple[int, int, int]]]:
+        """Classes and their colours (red, green, blue), for kinds that `show` classes by colours."""
+        return ()
 
     @abstractmethod
     def baseline(self, states: Sequence[State], target: Target) -> Output:

@@ -6,7 +6,7 @@ Shape legend: `n` rows, `K` classes, `H, W` pixels as the encoder sees them, `D`
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import torch
 import torchmetrics
 from torch import Tensor
 
+from trunkline.cells import upright_size
 from trunkline.errors import ConfigError, DataError
-from trunkline.showing import WHOLE, Answer, Shown, overlaid, shown_picture
+from trunkline.showing import WHOLE, Answer, Shown, colour_of, overlaid, shown_picture
 from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.mask_head import UNSEEN, VOID, MaskHead
 from trunkline.tasks.pixels import tiled
@@ -27,6 +28,9 @@ from trunkline.types import Context, GridContext, State
 
 class Mask(Task):
     """A class for every pixel of the picture named in `of:`.
+
+    A mask is as large as its upright picture: where the picture's EXIF says that it is turned, programs show it so,
+    and it is read so.
 
     Args:
         classes: names; class `i` is the index `i` in the masks. `None`: the indices found in training, named by
@@ -50,15 +54,28 @@ class Mask(Task):
             cell: a path to a grey or palette PNG, a PIL image, or an array of integers.
 
         Raises:
-            DataError: it holds no class indices, or is damaged.
+            DataError: it holds no class indices, or some that are no class, or is damaged.
         """
         if isinstance(cell, PIL.Image.Image):
-            return as_indices(index_image(cell))
+            return self._checked(as_indices(index_image(cell)))
         if not isinstance(cell, (str, Path)):
-            return as_indices(np.asarray(cell))
+            return self._checked(as_indices(np.asarray(cell)))
+        return self._open(cell, lambda picture: self._checked(as_indices(index_image(picture))))
+
+    def check_place(self, cell: Any, size: tuple[int, int]) -> Iterable[str]:
+        """Is it as large as its picture?"""
+        if isinstance(cell, PIL.Image.Image):
+            check_size(upright_size(cell), size)
+        elif isinstance(cell, (str, Path)):
+            check_size(self._open(cell, upright_size), size)
+        else:
+            check_size(np.shape(cell)[:2], size)
+        return ()
+
+    def _open(self, cell: str | Path, use: Callable[[PIL.Image.Image], Any]) -> Any:
         try:
             with PIL.Image.open(cell) as picture:
-                return as_indices(index_image(picture))
+                return use(picture)
         except FileNotFoundError:
             raise DataError(f"there is no file {cell}") from None
         # Pillow's decoders report damage as any of these.
@@ -89,9 +106,7 @@ class Mask(Task):
         Pixels of an index that no training mask holds are `UNSEEN`: they count as wrong, and a warning names it.
         """
         assert isinstance(context, GridContext), "a mask is bound to a picture"
-        if value.shape != context.original:
-            raise DataError(f"the mask is {value.shape[0]} × {value.shape[1]} pixels high and wide, "
-                            f"its picture {context.original[0]} × {context.original[1]}")  # fmt: skip
+        check_size(value.shape, context.original)
         positions = np.full(2**16, -1, dtype=np.int16)
         positions[state["indices"]] = np.arange(len(state["indices"]))
         if self.ignore is not None:
@@ -99,8 +114,6 @@ class Mask(Task):
         mask = positions[value]
         if (mask < 0).any():
             unknown = int(value[mask < 0][0])
-            if self.classes is not None:
-                raise DataError(self._unknown(unknown, state))
             warnings.warn(f"a mask holds index {unknown}, which no training mask holds: its pixels count as wrong",
                           stacklevel=2)  # fmt: skip
             mask[mask < 0] = UNSEEN
@@ -110,12 +123,15 @@ class Mask(Task):
         """The masks where their pictures lie, `[H, W]`."""
         return tiled(items, places, size, VOID)
 
-    def _unknown(self, index: int, state: State) -> str:
-        """What to say about an index that is no class."""
-        known = ", ".join(map(str, state["indices"]))
-        return (
-            f"the mask holds index {index}, which is not named in `classes` ({known}); `ignore: {index}` leaves it out"
-        )
+    def _checked(self, mask: np.ndarray) -> np.ndarray:
+        """Are all indices named, where classes are?"""
+        if self.classes is not None:
+            strange = mask[(mask >= len(self.classes)) & (mask != self.ignore)]
+            if strange.size:
+                known = ", ".join(map(str, range(len(self.classes))))
+                raise DataError(f"the mask holds index {strange[0]}, which is not named in `classes` ({known}); "
+                                f"`ignore: {strange[0]}` leaves it out")  # fmt: skip
+        return mask
 
     def collate(self, items: Sequence[Sequence[Tensor]]) -> Target:
         """`{"values": [n, H, W]}`, uint8."""
@@ -150,6 +166,10 @@ class Mask(Task):
         classes, mask = range(len(state["names"])), target["values"].numpy()
         caption = ", ".join(state["names"][k] for k in np.unique(mask).tolist() if k in classes) or "(none)"
         return shown_picture(overlaid(of, mask, list(classes)), caption=caption, side=WHOLE)
+
+    def legend(self, state: State) -> Sequence[tuple[str, tuple[int, int, int]]]:
+        """Of all classes but the first, which is bare."""
+        return [(name, colour_of(place)) for place, name in enumerate(state["names"][1:])]
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent class everywhere, `[n, K, H, W]`."""
@@ -216,6 +236,19 @@ def index_image(picture: PIL.Image.Image) -> np.ndarray:
     if picture.mode not in ("1", "L", "P", "I") and not picture.mode.startswith("I;16"):
         raise DataError(f"the mask is in colour ({picture.mode}); save class indices as a grey or palette PNG")
     return np.array(PIL.ImageOps.exif_transpose(picture))
+
+
+def check_size(mask: Sequence[int], picture: tuple[int, int]) -> None:
+    """Is a mask as large as its picture? Both `(height, width)`.
+
+    Raises:
+        DataError: it is not.
+    """
+    if tuple(mask) != picture:
+        turned = tuple(mask) == picture[::-1]
+        hint = "; the picture is read upright, as its EXIF says: turn the mask, too" if turned else ""
+        raise DataError(f"the mask is {mask[0]} × {mask[1]} pixels high and wide, "
+                        f"its picture {picture[0]} × {picture[1]}{hint}")  # fmt: skip
 
 
 def as_indices(array: np.ndarray) -> np.ndarray:

@@ -4,10 +4,11 @@ from trunkline.report.figures.intervals import interval_figure
 from trunkline.report.figures.lines import Line, line_figure
 from trunkline.report.figures.networks import network_figure
 from trunkline.report.figures.small import histogram_figure, sparkline_figure
-from trunkline.report.figures.squares import scatter_figure, square_figure
+from trunkline.report.figures.squares import curves_figure, scatter_figure, square_figure
 
 __all__ = [
     "Line",
+    "curves_figure",
     "histogram_figure",
     "interval_figure",
     "line_figure",

@@ -45,6 +45,25 @@ def square_figure(
     return figure(SIZE, SIZE, parts, label=label)
 
 
+def curves_figure(
+    curves: Sequence[tuple[str, str, Sequence[tuple[float, float]]]], *, label: str, x_label: str, y_label: str
+) -> Markup:
+    """Several curves within the unit square.
+
+    Args:
+        curves: of each its name, its colour and its points; the first lies on top.
+        label: for those who cannot see it.
+        x_label: under the axis.
+        y_label: above the axis.
+    """
+    x, y = Scale(0, 1, LEFT, SIZE - RIGHT), Scale(0, 1, SIZE - BOTTOM, TOP)
+    parts = axes(x, y, x_label=x_label, y_label=y_label)
+    for name, colour, points in reversed(curves):
+        drawn = path([(x(a), y(b)) for a, b in points], class_="line", style=f"stroke:{colour}")
+        parts.append(element("g", element("title", name), drawn))
+    return figure(SIZE, SIZE, parts, label=label)
+
+
 def scatter_figure(points: Sequence[tuple[float, float]], *, label: str, x_label: str, y_label: str) -> Markup:
     """Predicted against true on equal axes; on the dashed line both are the same."""
     low, high = _range([v for point in points for v in point])

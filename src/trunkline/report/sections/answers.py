@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from trunkline.report.figures import histogram_figure, scatter_figure, square_figure
+from trunkline.report.figures import curves_figure, histogram_figure, scatter_figure, square_figure
 from trunkline.report.files import RunFiles
 
 SHOWN = 12  # reliability diagrams
 MOST_CLASSES = 30  # that facts hold, the most frequent ones
 FEW = 100  # answers under which nothing is said of them
+CURVES = 7  # in one figure
+EXTRA = {"map50": "AP50", "map": "AP", "iou": "IoU"}  # scores that classes of some tasks have besides
 
 
 def answers(run: RunFiles) -> dict[str, Any] | None:
@@ -33,6 +35,8 @@ def _of_task(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
         "figures": [figure for figure in (*_numbers(name, told), *_curves(name, told)) if figure],
         "confusion": _confusion(told.get("confusion")),
         "classes": _classes(told),
+        "extra": {key: word for key, word in EXTRA.items() if any(key in one for one in told.get("classes") or [])},
+        "legend": _curve_legend(told),
         "has_more_classes": len(told.get("classes") or []) == MOST_CLASSES,
         "unit": told.get("unit", "rows"),
         "unseen": told.get("unseen"),
@@ -97,12 +101,36 @@ def _curves(name: str, told: Mapping[str, Any]) -> list[Any]:
                 reference=[(0, share), (1, share)],
             )
         )
+    if told.get("curves"):
+        colours = dict(told["legend"])
+        drawn = [(one["name"], colours[one["name"]], one["points"]) for one in told["curves"][:CURVES]]
+        found.append(
+            curves_figure(
+                drawn,
+                label=f"Precision and recall of {name}",
+                x_label="recall",
+                y_label="precision, half overlapping",
+            )
+        )
     return found
+
+
+def _curve_legend(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and colours of the curves that are drawn."""
+    colours = dict(told.get("legend", []))
+    return [(one["name"], colours[one["name"]]) for one in (told.get("curves") or [])[:CURVES]]
+
+
+def _of_scores(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores of boxes, as probabilities are told that nothing was fitted to."""
+    found = told["reliability"]
+    return {"bins": found["bins"], "ece_before": None, "ece_after": found["ece"], "temperature": None, "skipped": None}
 
 
 def calibration(run: RunFiles) -> dict[str, Any] | None:
     """Confidence against accuracy."""
-    measured = run.facts["calibration"].get("tasks", {})
+    scores = {name: _of_scores(told) for name, told in run.tasks.items() if told.get("reliability")}
+    measured = {**run.facts["calibration"].get("tasks", {}), **scores}
     yes_or_no = {name for name, told in run.tasks.items() if told["type"] in ("binary", "labels")}
     found = [
         {
@@ -131,6 +159,7 @@ def calibration(run: RunFiles) -> dict[str, Any] | None:
         "more": [(one["name"], one["after"]) for one in found[SHOWN:]],
         "split": run.judged,
         "has_yes_or_no": not yes_or_no.isdisjoint(measured),
+        "scored": [name for name in run.tasks if name in scores],
         "is_fitted_here": any(one.get("fitted_on_these_rows") for one in measured.values()),
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from trunkline.report.files import RunFiles
 
+WIDE = ("boxes",)  # types whose pictures have words in them
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".mp3": "audio/mpeg", ".wav": "audio/wav"}
 
 
@@ -24,7 +25,14 @@ def gallery(run: RunFiles) -> dict[str, Any] | None:
         for word in ("worst", "best"):
             if ends[word]:
                 groups.append({"title": word, "task": task, "rows": [rows[i] for i in ends[word]]})
-    return {"groups": groups, "tasks": facts["tasks"], "more": facts["more"], "split": facts["split"]}
+    return {
+        "groups": groups,
+        "tasks": facts["tasks"],
+        "more": facts["more"],
+        "split": facts["split"],
+        "legends": {task: told["legend"] for task in facts["tasks"] if (told := run.tasks[task]).get("legend")},
+        "is_wide": any(run.tasks[task]["type"] in WIDE for task in facts["tasks"]),
+    }
 
 
 def _row(row: Mapping[str, Any], folder: Path, run: RunFiles) -> dict[str, Any]:

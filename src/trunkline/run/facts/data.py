@@ -83,6 +83,8 @@ def _summary(column: InputColumn | TaskColumn, kind: str, split: Split) -> dict[
 def summary(values: Sequence[Any], kind: str) -> dict[str, Any] | None:
     """What some decoded cells of one column look like; `None` for kinds that have no short description."""
     first = next(iter(values), None)
+    if kind == "boxes":
+        return _classes(entry["label"] for value in values for entry in value)
     if kind == "text" and isinstance(first, str):
         return {"kind": "lengths", "unit": "words", **_histogram([len(value.split()) for value in values])}
     if isinstance(first, bool):

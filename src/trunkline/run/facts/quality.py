@@ -29,8 +29,10 @@ def quality_facts(subject: Subject) -> dict[str, Any]:
     `type`, `metric` (the primary one), `best`, `lower_is_better`, `rows` (labelled held-out ones); of those looked at
     closely also, each where it makes sense, `interval {low, high, better}`, `unseen {names [[label, rows]],
     consequence}` (labels that training never saw), `confusion {classes, counts, merged}`, `classes [{name, rows,
-    precision, recall}]`, `scatter [[true, said]]`, `residuals {edges, counts}`, `roc [[x, y]]`, `precision_recall
-    [[x, y]]`, `share` (of yes). How far probabilities can be believed is in `calibration.json`.
+    precision, recall}]` (of boxes with `map50` and `map`, of pixels with `iou`), `curves [{name, points}]` and
+    `reliability {bins, ece, from}` of boxes, `legend [[name, colour]]`, `scatter [[true, said]]`, `residuals {edges,
+    counts}`, `roc [[x, y]]`, `precision_recall [[x, y]]`, `share` (of yes). How far probabilities can be believed is in
+    `calibration.json`.
     """
     kinds, config = subject.preprocessing.schema.tasks, subject.plan.config.tasks
     labelled = _labelled(subject)
@@ -51,10 +53,19 @@ def quality_facts(subject: Subject) -> dict[str, Any]:
         said, true = _pairs(subject, name)
         tasks[name]["interval"] = sure.get(name)
         if true:
-            tasks[name] |= describe(said, true, subject.preprocessing.states["tasks"][name])
-            if unseen := unseen_in(true, kinds[name].task, subject.preprocessing.states["tasks"][name]):
-                tasks[name]["unseen"] = {"names": unseen, "consequence": kinds[name].task.unseen_names}
+            kind, state = kinds[name].task, subject.preprocessing.states["tasks"][name]
+            tasks[name] |= describe(said, true, state)
+            if legend := _legend(kind, state, tasks[name].get("classes", [])):
+                tasks[name]["legend"] = legend
+            if unseen := unseen_in(true, kind, state):
+                tasks[name]["unseen"] = {"names": unseen, "consequence": kind.unseen_names}
     return {"split": subject.judged, "rows": len(subject.split), "tasks": tasks}
+
+
+def _legend(kind: Task, state: State, classes: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Colours of the classes that figures tell of."""
+    told = {one["name"] for one in classes}
+    return [(name, "#{:02x}{:02x}{:02x}".format(*colour)) for name, colour in kind.legend(state) if name in told]
 
 
 def _labelled(subject: Subject) -> dict[str, int]:
@@ -157,7 +168,9 @@ def _pixels(said: Sequence[np.ndarray], true: Sequence[np.ndarray], state: Mappi
     for index, name in names.items():
         given = sum(n for (t, s), n in counts.items() if s == index and t in names)
         real = sum(n for (t, s), n in counts.items() if t == index)
-        classes.append(class_figures(name, real, given, counts[index, index]))
+        hits = counts[index, index]
+        iou = {"iou": hits / (real + given - hits)} if real + given else {}
+        classes.append(class_figures(name, real, given, hits) | iou)
     return {"classes": ranked(classes), "unit": "pixels"}
 
 

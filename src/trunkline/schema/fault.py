@@ -1,0 +1,64 @@
+"""One thing that is wrong with a table, and how all of them are told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trunkline.errors import DataError
+
+TOLD = 20
+NAMED = 4  # rows that have one fault in common
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something in a row that cannot be used.
+
+    Attributes:
+        source: the table.
+        row: its number, from 0.
+        column: `None` where the row as a whole is at fault.
+        reason: what is wrong.
+        text: of the cell, where it is one.
+    """
+
+    source: str
+    row: int
+    column: str | None
+    reason: str
+    text: str | None = None
+
+    def tell(self) -> str:
+        """In one line, rows counted from 1."""
+        if self.column is None:
+            return f"{self.source}, row {self.row + 1}: {self.reason}"
+        return str(DataError(self.reason).at(self.source, self.row + 1, self.column))
+
+    def tell_all(self, rows: Sequence[int]) -> str:
+        """The same of all rows that have it; where they are several, with what would make such cells absent."""
+        if len(rows) == 1:
+            return self.tell()
+        first = ", ".join(str(row + 1) for row in rows[:NAMED])
+        where = f"{self.source}, {len(rows)} rows ({first}{', …' if len(rows) > NAMED else ''})"
+        if self.column is None:
+            return f"{where}: {self.reason}"
+        hint = "" if self.text is None else f"; `na: [{json.dumps(self.text, ensure_ascii=False)}]` makes them absent"
+        return f"{where}, column {self.column!r}: {self.reason}{hint}"
+
+    def as_plain(self) -> dict[str, Any]:
+        """As a line of `skipped.jsonl`; rows counted from 1."""
+        return {"source": self.source, "row": self.row + 1, "column": self.column, "reason": self.reason}
+
+
+def tell_faults(faults: Sequence[Fault], at_most: int = TOLD) -> str:
+    """One line for all rows with the same fault, and how many more faults there are."""
+    alike: dict[Fault, list[int]] = {}
+    for fault in faults:
+        alike.setdefault(replace(fault, row=0), []).append(fault.row)
+    told = list(alike.items())[:at_most]
+    lines = [replace(fault, row=rows[0]).tell_all(rows) for fault, rows in told]
+    more = len(faults) - sum(len(rows) for _, rows in told)
+    return "\n".join([*lines, f"… and {more} more"] if more else lines)
