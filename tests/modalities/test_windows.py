@@ -139,7 +139,7 @@ def test_scores_are_the_same_in_a_letterboxed_frame() -> None:
         size = (80, 80)
         context = GridContext((40, 80), plain_window((40, 80), size, aspect), size)  # type: ignore[arg-type]
         target = task.collate([[task.prepare(entries, state, context)]])
-        left, top, right, bottom = target["inside"][0].tolist()
+        left, top, right, bottom = picture_part(context).tolist()
         assert (left, top, right, bottom) == ((0, 0, 80, 80) if aspect == "stretch" else (0, 20, 80, 60))
         output = torch.tensor([[[0.0, 0, 20, 80, 0.9]]])  # as high as the frame
         metric = BoxMetric(state["classes"], 0.01)

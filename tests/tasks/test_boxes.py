@@ -131,7 +131,7 @@ def test_prepare_follows_the_picture() -> None:
     item = task.prepare(task.read(boxes), state, context)
     assert item["boxes"].tolist() == [[0, 8, 16, 24], [0, 0, 8, 16]], "of the third less than a quarter is left"
     assert item["classes"].tolist() == [0, 1]
-    assert item["frame"].tolist() == [32, 20, 16, 10]
+    assert item["frame"].tolist() == [32, 20, 0, 0, 16, 10, 16, 20]
 
 
 def test_collate_fills_up() -> None:
