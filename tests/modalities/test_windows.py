@@ -15,6 +15,7 @@ from trunkline.modalities import Image
 from trunkline.modalities.windows import choose_aspect, draw_geometry, plain_window
 from trunkline.tasks import Boxes, Mask
 from trunkline.tasks.box_metric import BoxMetric
+from trunkline.tasks.box_places import picture_part
 from trunkline.types import GridContext
 
 pytest.importorskip("torchvision")
