@@ -512,12 +512,12 @@ def test_ctrl_c_ends_all_processes(world: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "trunkline", "fit", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (tmp_path / "run" / "log.jsonl").exists() or not log(tmp_path / "run"):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)
-        said, _ = process.communicate(timeout=30)  # until nobody holds the pipe any more: all have ended
+        said, _ = process.communicate(timeout=120)  # until nobody holds the pipe any more: all have ended
         assert process.returncode != 0
         assert b"Traceback" not in said
     finally:
