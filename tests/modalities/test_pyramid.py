@@ -168,7 +168,7 @@ class TestPretrained:
         encoder.train()({"pixels": pixels}).finest().values.square().sum().backward()
         assert all(p.grad is not None for p in [*encoder.finer.parameters(), *encoder.project.parameters()])
         assert any(p.grad is not None for p in encoder.network.parameters())
-        assert {id(p) for p in encoder.pretrained_parameters()} == {id(p) for p in encoder.network.parameters()}
+        assert {id(p) for p, _ in encoder.pretrained_parameters()} == {id(p) for p in encoder.network.parameters()}
 
     @pytest.mark.parametrize("name", NAMES[:2])
     def test_weights_come_from_a_file(self, tmp_path: Path, name: str) -> None:

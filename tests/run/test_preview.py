@@ -55,8 +55,8 @@ def test_the_page_shows_what_training_sees(plan: Plan, tmp_path: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:)', page), "nothing is fetched"
     contents = re.findall(r'<img src="data:image/[a-z]+;base64,([^"]+)"', page)
     shapes = {Picture.open(io.BytesIO(base64.b64decode(content))).size for content in contents}
-    assert shapes == {(96, 72)}, "tiny ones are enlarged by whole numbers"
-    assert len(set(contents)) > 2 * ROWS, "draws differ"
+    assert shapes == {(288, 216)}, "tiny ones are enlarged by whole numbers"
+    assert len(set(contents)) == len(contents) > ROWS, "draws differ"
 
 
 def test_the_page_follows_from_the_seed(plan: Plan, tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def test_the_same_draw_gives_the_same_batch(tmp_path: Path) -> None:
         for parts, others in ((a.inputs, b.inputs), (a.targets, b.targets)):
             assert parts.keys() == others.keys()
             for name, part in parts.items():
-                assert all(torch.equal(v, others[name].values[k]) for k, v in part.values.items())
+                for k, v in part.values.items():
+                    torch.testing.assert_close(v, others[name].values[k], atol=0, rtol=0, equal_nan=True)
 
 
 def test_a_mask_follows_its_picture(tmp_path: Path) -> None:

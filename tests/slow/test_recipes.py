@@ -36,7 +36,8 @@ LINES = ("bccd", "camvid")  # JSON by line, since cells hold lists
 
 # What must be reached: linear models on TF-IDF (reviews), on pretrained features of pictures and TF-IDF (emoji, with
 # the extra `pretrained`), a small convolutional net for both digit and speaker (fsdd); of boxes and masks what the
-# defaults should reach from scratch in the default time. Census has no figures here: gradient boosting is trained beside.
+# defaults should reach from scratch in the default time. Census has no figures here: gradient boosting is trained
+# beside.
 BASELINES: dict[str, dict[tuple[str, str], float]] = {
     "emoji": {("category", "accuracy"): 0.789, ("subcategory", "accuracy"): 0.629},
     "reviews": {
