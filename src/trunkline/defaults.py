@@ -44,6 +44,7 @@ class Recipe:
         dropout: of the trunk.
         patience: validations without a better one.
         width: numbers a token.
+        why: these values and no others.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Recipe:
     dropout: float
     patience: int = 6
     width: int = 128
+    why: str = "measured best on such"
 
 
 TABLES = (  # numbers and categories alone
@@ -72,9 +74,9 @@ OTHERS = (  # pictures, sounds, vectors
     Recipe("many rows", 6, 2e-3, 0.05, 1, 0.1),
 )
 PLACES = (  # pictures of which a task reads the places
-    Recipe("few pictures whose places are read", 100, 1e-3, 0.05, 1, 0.0, patience=10),
-    Recipe("a middling number of pictures whose places are read", 24, 1e-3, 0.05, 1, 0.0),
-    Recipe("many pictures whose places are read", 12, 1e-3, 0.05, 1, 0.0),
+    Recipe("few pictures whose places are read", 100, 1e-3, 0.05, 1, 0.0, 10, why="better than as for other pictures"),
+    Recipe("a middling number of pictures whose places are read", 24, 1e-3, 0.05, 1, 0.0, why="as usual with few"),
+    Recipe("many pictures whose places are read", 12, 1e-3, 0.05, 1, 0.0, why="as usual with few"),
 )
 RECIPES = {"plain": TABLES, "texts": TEXTS, "others": OTHERS, "places": PLACES}
 
@@ -126,7 +128,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         return value
 
     t, recipe = config.training, facts.recipe
-    so = f"{recipe.name} ({facts.rows:,}): measured best on such"
+    so = f"{recipe.name} ({facts.rows:,}): {recipe.why}"
     batch_size = pick("training.batch_size", t.batch_size, lambda: _batch_size(facts))
     processes = t.devices if isinstance(t.devices, int) else 1
     per_epoch = math.ceil(facts.rows / (batch_size * processes))
@@ -205,7 +207,7 @@ def _with_members(trunk: ComponentConfig, fusion: ComponentConfig, facts: Facts,
     is_one = fusion.component.is_late or len(facts.tasks) > MANY_TASKS
     chosen = {"members": 1 if is_one else recipe.members, "dropout": recipe.dropout}
     chosen = {name: value for name, value in chosen.items() if getattr(trunk.make(), name) is None}
-    reasons.update({f"trunk.{name}": f"{recipe.name}: measured best on such" for name in chosen})
+    reasons.update({f"trunk.{name}": f"{recipe.name}: {recipe.why}" for name in chosen})
     if is_one and "members" in chosen:
         reasons["trunk.members"] = "an ensemble of inputs, or of so many tasks, is enough of a crowd"
     return trunk.with_options(chosen)
