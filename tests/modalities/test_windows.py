@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from trunkline.errors import ConfigError
 from trunkline.modalities import Image
@@ -90,7 +91,9 @@ def test_a_mask_lies_on_its_pixels_and_is_void_beyond(
     is_void = target == 255
     whole = context.apply(torch.ones(1, height, width), mode="nearest", fill=0.0)[0] == 0
     assert torch.equal(is_void, whole), "nothing is labelled beyond the edge, and all else is"
-    assert float(((pixels > 0.5) != (target == 1))[~is_void].double().mean()) < 0.06
+    labels = torch.where(is_void, 2.0, target.float())[None]
+    settled = (F.max_pool2d(labels, 7, 1, 3) == -F.max_pool2d(-labels, 7, 1, 3))[0] & ~is_void  # no edge is near
+    assert torch.equal((pixels > 0.5)[settled], (target == 1)[settled])
     if context.reaches_beyond:
         assert float((pixels[is_void] - 0.25).abs().double().mean()) < 0.02, "the mean colour is there"
 
