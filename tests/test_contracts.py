@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from trunkline import balancers, fusion, modalities, tasks, testing, trunks
-from trunkline.types import GridContext, Span, Tokens, WordsContext
+from trunkline.contexts import GridContext, WordsContext
+from trunkline.types import Span, Tokens
 from worlds import world
 
 NOTES = ["small red", "a big green", "a big blue", "small blue"]

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "trunkline"
 
 # Floors from the ground up. Rooms that share a line do not see each other; a line sees all lines below it.
 FLOORS = [
-    ["errors"],
+    ["errors", "contexts"],
     ["types", "cells", "files", "showing"],
     ["gramian"],
     ["modalities", "fusion", "trunks", "tasks", "balancers", "data"],

@@ -85,4 +85,4 @@ def test_class_is_the_function():
     gramian = gramian_of(random_rows(4))
     assert torch.equal(AlignedMTL("rmse").weigh(gramian, list("abcde")), aligned_mtl_weights(gramian, scale="rmse"))
     with pytest.raises(ConfigError, match=r"balancer.scale: there is no 'medium'. Did you mean 'median'"):
-        AlignedMTL("medium").start(["a"])  # type: ignore[arg-type]
+        AlignedMTL("medium").start(["a"])  # type: ignore[arg-type]  # as YAML may give it

@@ -40,7 +40,7 @@ def small_demo(folder: Path) -> types.ModuleType:
         return folder / "config.yaml"
 
     module = types.ModuleType("small", "A small demo.\n\nMore of it.")
-    module.cached = cached  # type: ignore[attr-defined]
+    vars(module)["cached"] = cached
     return module
 
 

@@ -131,7 +131,7 @@ def test_options_that_cannot_work_are_refused() -> None:
     for modality, message in [
         (Image(stride=3), "not a power of two"),
         (Image(crop=0), "not a share"),
-        (Image(channels="blue"), "'rgb' or 'grey'"),  # type: ignore[arg-type]
+        (Image(channels="blue"), "'rgb' or 'grey'"),  # type: ignore[arg-type]  # as YAML may give it
     ]:
         with pytest.raises(ConfigError, match=message):
             modality.fit([])

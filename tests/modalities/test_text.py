@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.text import EMPTY, PADDING, Text, TextEncoder, bucket_id
-from trunkline.types import WordsContext
 
 torch.set_num_threads(1)
 

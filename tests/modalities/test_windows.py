@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from trunkline.contexts import GridContext
 from trunkline.errors import ConfigError
 from trunkline.modalities import Image
-from trunkline.modalities.windows import choose_aspect, draw_geometry, plain_window
+from trunkline.modalities.windows import Aspect, choose_aspect, draw_geometry, plain_window
 from trunkline.tasks import Boxes, Mask
 from trunkline.tasks.box_metric import BoxMetric
 from trunkline.tasks.box_places import picture_part
-from trunkline.types import GridContext
 
 pytest.importorskip("torchvision")
 pytest.importorskip("pycocotools")
@@ -129,8 +129,10 @@ def test_a_letterboxed_picture_keeps_its_shape() -> None:
 @settings(max_examples=60, deadline=None)
 def test_zoom_is_a_range_of_scales(height: int, width: int, zoom: float, seed: int) -> None:
     """The picture is `zoom` to `1 / crop` times as large, a side a tenth more than the other at most, and in sight."""
-    rng, options = np.random.default_rng(seed), {"aspect": "stretch", "rotate": 0, "flip": False}
-    context = draw_geometry((height, width), (64, 64), crop=0.5, zoom=zoom, rng=rng, **options)  # type: ignore[arg-type]
+    rng = np.random.default_rng(seed)
+    context = draw_geometry(
+        (height, width), (64, 64), aspect="stretch", crop=0.5, zoom=zoom, rotate=0, flip=False, rng=rng
+    )
     top, left, h, w = context.crop
     assert zoom - 0.03 <= (height * width / h / w) ** 0.5 <= 2.2
     assert 1 / 1.15 <= (height / h) / (width / w) <= 1.15
@@ -142,9 +144,10 @@ def test_scores_are_the_same_in_a_letterboxed_frame() -> None:
     """A box that reaches into what is no picture is cut at the picture's edge, as what is decoded is."""
     task, entries = Boxes(), [{"box": [0.0, 0, 20, 40], "label": "it"}]
     state, scores = task.fit([entries]), []
-    for aspect in ("stretch", "letterbox"):
+    aspects: tuple[Aspect, ...] = ("stretch", "letterbox")
+    for aspect in aspects:
         size = (80, 80)
-        context = GridContext((40, 80), plain_window((40, 80), size, aspect), size)  # type: ignore[arg-type]
+        context = GridContext((40, 80), plain_window((40, 80), size, aspect), size)
         target = task.collate([[task.prepare(entries, state, context)]])
         left, top, right, bottom = picture_part(context).tolist()
         assert (left, top, right, bottom) == ((0, 0, 80, 80) if aspect == "stretch" else (0, 20, 80, 60))

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline import ConfigError, DataError, InputColumn, TaskColumn
+from trunkline.contexts import GridContext
 from trunkline.data import Draw, read_table
 from trunkline.modalities import Category, Image, Number
 from trunkline.modalities import Text as TextInput
 from trunkline.schema import Preprocessing, RowBatches, Schema, drop_inputs
 from trunkline.tasks import Binary, Mask, Tags, Text
 from trunkline.tasks import Category as CategoryTask
-from trunkline.types import GridContext
 from worlds import schema, world
 
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from trunkline import TaskColumn
+from trunkline.contexts import MosaicContext
 from trunkline.data import Draw, Table, read_table
 from trunkline.modalities import Image, Number
 from trunkline.schema import Preprocessing, RowBatches, Schema
 from trunkline.tasks import Boxes, Category, Mask
 from trunkline.training.loaders import LATE, training_batches
 from trunkline.training.settings import Rows, Settings
-from trunkline.types import Batch, MosaicContext
+from trunkline.types import Batch
 
 pytest.importorskip("torchvision")
 pytest.importorskip("pycocotools")

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from trunkline.contexts import GridContext
 from trunkline.tasks.box_assignment import POINTS, Assignment, assign
 from trunkline.tasks.box_head import (
     PRIOR,
@@ -22,7 +23,7 @@ from trunkline.tasks.box_head import (
     quality_focal_loss,
 )
 from trunkline.tasks.box_places import area, as_original, as_seen, clipped, overlap
-from trunkline.types import GridContext, Span, Tokens
+from trunkline.types import Span, Tokens
 
 sides = st.integers(8, 200)
 

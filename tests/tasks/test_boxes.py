@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trunkline.contexts import GridContext
 from trunkline.data import CocoNumbers
 from trunkline.errors import ConfigError, DataError
 from trunkline.run.coco import numbered, results
@@ -21,7 +22,7 @@ from trunkline.run.predictions import write_predictions
 from trunkline.tasks import Boxes
 from trunkline.tasks import extras as extras_file
 from trunkline.tasks.box_metric import Found, average_precisions, coco_entry, judge_boxes, pick
-from trunkline.types import GridContext, Span, Tokens
+from trunkline.types import Span, Tokens
 
 CELL = [{"box": [2, 4, 10, 12], "label": "cat"}, {"box": [6, 0, 16, 8], "label": "dog"}]
 Cell = list[dict[str, Any]]

@@ -18,12 +18,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trunkline import testing
+from trunkline.contexts import GridContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.image import Image
 from trunkline.tasks.dense import Dense
 from trunkline.tasks.dense_head import angles_between
 from trunkline.tasks.dense_scales import as_learned, as_reported, averages
-from trunkline.types import GridContext, Span, Tokens
+from trunkline.types import Span, Tokens
 
 
 def whole(height: int, width: int) -> GridContext:

@@ -12,11 +12,12 @@ import torch
 import torchmetrics
 from torch import Tensor
 
+from trunkline.contexts import GridContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.image import Image
 from trunkline.tasks.mask import Mask, confusion_scores
 from trunkline.tasks.mask_head import VOID, overlap_loss
-from trunkline.types import GridContext, Span, Tokens
+from trunkline.types import Span, Tokens
 
 
 def whole(height: int, width: int) -> GridContext:

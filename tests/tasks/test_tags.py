@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trunkline.contexts import WordsContext
 from trunkline.errors import DataError
 from trunkline.modalities.text import Text
 from trunkline.tasks.tags import IGNORED, Tags, TagsMetric, bio_spans, is_bio
-from trunkline.types import Span, Tokens, WordsContext
+from trunkline.types import Span, Tokens
 
 torch.set_num_threads(1)
 

@@ -19,13 +19,14 @@ import soxr
 import torch
 from torch import Tensor, nn
 
+from trunkline.contexts import TimeContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_audio
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.convnet import ConvNet
 from trunkline.modalities.pretrained import SCRATCH, Tuning
 from trunkline.showing import Shown, shown_sound
-from trunkline.types import State, TimeContext
+from trunkline.types import State
 
 RATE = 16000  # samples a second, at most, where nothing else is said
 MANY = 20_000  # sounds that are varied enough by themselves

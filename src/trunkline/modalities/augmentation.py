@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trunkline.contexts import GridContext
 from trunkline.modalities.resnet import as_levels
-from trunkline.types import GridContext
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from trunkline.cells import as_name
+from trunkline.contexts import Context
 from trunkline.modalities.contract import Modality
 from trunkline.modalities.table import TableBlock
-from trunkline.types import Context, State
+from trunkline.types import State
 
 
 class Category(Modality):

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor, nn
 
+from trunkline.contexts import Context, MosaicContext
 from trunkline.showing import Shown, shown_text
-from trunkline.types import Axis, Choices, Context, MosaicContext, State, Tokens
+from trunkline.types import Axis, Choices, State, Tokens
 
 MOSAIC = 4  # rows that make one value
 Bound = Mapping[str, tuple["Modality", State]]  # inputs of a block, each with its modality and state
@@ -59,6 +60,9 @@ class Block(nn.Module, ABC):
 
 class Modality(ABC):
     """A kind of input, bound to no column yet. The constructor only stores; its signature is the config schema.
+
+    A method that raises `NotImplementedError` here belongs to kinds that say they have it, by the attribute that its
+    text or the list below names; of other kinds nobody calls it.
 
     Attributes:
         axis: what this modality's tokens run over.

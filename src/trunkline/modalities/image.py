@@ -6,10 +6,8 @@ Shape legend: `n` rows, `C` colour channels (1 or 3), `H, W` pixels of a picture
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +16,20 @@ import torch
 from torch import Tensor
 
 from trunkline.cells import upright_size
-from trunkline.errors import ConfigError, DataError
+from trunkline.contexts import GridContext, MosaicContext
 from trunkline.modalities import pretrained_image
 from trunkline.modalities.augmentation import Altered, Composed, Kept, alter, draw_colour, thinned
 from trunkline.modalities.contract import Choices, Encoder, Modality
-from trunkline.modalities.picture_cells import decoded, read_array
-from trunkline.modalities.picture_choices import ENOUGH, LARGE, STILL, USUAL, choose_changes, choose_pretrained
+from trunkline.modalities.picture_cells import decoded, open_picture, read_array
+from trunkline.modalities.picture_choices import (
+    ENOUGH,
+    LARGE,
+    STILL,
+    USUAL,
+    check_options,
+    choose_changes,
+    choose_pretrained,
+)
 from trunkline.modalities.picture_levels import as_channels, is_grey, level_statistics, scaled, thin
 from trunkline.modalities.picture_sizes import (
     PLACES,
@@ -37,7 +43,7 @@ from trunkline.modalities.pretrained import SCRATCH, Tuning, are_usual, is_offer
 from trunkline.modalities.resnet import ResNet, ResNetPyramid, as_levels, as_pair
 from trunkline.modalities.windows import Aspect, draw_geometry, draw_mosaic, plain_window
 from trunkline.showing import Shown, shown_picture
-from trunkline.types import GridContext, MosaicContext, State
+from trunkline.types import State
 
 SPARE = 1.25  # pixels that are kept of a picture for training, a side, for each that the encoder sees
 
@@ -163,35 +169,20 @@ class Image(Modality):
             return read_array(cell)
         if isinstance(cell, PIL.Image.Image):
             return read_array(decoded(cell))
-        return self._open(cell, lambda picture: read_array(decoded(picture)))
+        return open_picture(cell, lambda picture: read_array(decoded(picture)))
 
     def check(self, cell: Any) -> None:
         """Opens a file without decoding its pixels."""
         if isinstance(cell, (np.ndarray, PIL.Image.Image)):
             self.read(cell)
         else:
-            self._open(cell, lambda picture: None)
+            open_picture(cell, lambda picture: None)
 
     def measure(self, cell: Any) -> tuple[int, int]:
         """`(height, width)` of the upright picture; of a file as its header says."""
         if isinstance(cell, np.ndarray):
             return cell.shape[0], cell.shape[1]
-        return upright_size(cell) if isinstance(cell, PIL.Image.Image) else self._open(cell, upright_size)
-
-    def _open(self, cell: Any, use: Callable[[PIL.Image.Image], Any]) -> Any:
-        if not isinstance(cell, (str, Path, io.BytesIO)):
-            raise DataError(f"{cell!r} is not a picture; give a path, a PIL image or an array")
-        name = "the picture" if isinstance(cell, io.BytesIO) else cell
-        try:
-            with PIL.Image.open(cell) as picture:
-                return use(picture)
-        except FileNotFoundError:
-            raise DataError(f"there is no file {cell}") from None
-        except PIL.UnidentifiedImageError:
-            raise DataError(f"{name} is not a picture (or of a format that Pillow does not read)") from None
-        # Pillow's decoders report damage as any of these.
-        except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
-            raise DataError(f"{name} cannot be read: {error}") from error
+        return upright_size(cell) if isinstance(cell, PIL.Image.Image) else open_picture(cell, upright_size)
 
     def show(self, value: np.ndarray) -> Shown:
         """The picture itself, small."""
@@ -241,7 +232,6 @@ class Image(Modality):
 
     def _choose_encoder(self, sample: Sequence[np.ndarray], rows: int, is_read: bool) -> tuple[str, str]:
         """The packaged network, where it is there, nothing was said that is not for it, and it knows such pictures."""
-        side = np.median([max(picture.shape[:2]) for picture in sample]) if sample else 0
         changes = ("crop", "zoom", "rotate", "colour", "flip", "mosaic", "mixup")
         own = (*changes, "stem", "depth", "stride", "weights", "freeze", "encoder_lr", "layer_decay")
         is_small = self.size is not None and min(as_pair(self.size)) < LARGE
@@ -259,7 +249,7 @@ class Image(Modality):
         """`{"channels", "size", "mean", "std"}`; levels from 0 to 1, one number a channel. A pretrained encoder's are
         its own, and `"encoder"` says how it is built.
         """
-        self._check()
+        check_options(vars(self), is_pretrained=self.pretrained is not None)
         if self.pretrained is not None:
             shapes = [value.shape[:2] for value in values]
             size = as_pair(pretrained_size(shapes) if self.size is None else self.size)
@@ -340,7 +330,7 @@ class Image(Modality):
 
     def build(self, state: State, width: int) -> Encoder:
         """The residual network, or the pretrained one."""
-        self._check()
+        check_options(vars(self), is_pretrained=self.pretrained is not None)
         if self.pretrained is not None:
             return pretrained_image.build(state, width, encoder=self.pretrained, **self._pretrained_options())
         stride = usual_stride(state["size"]) if self.stride is None else self.stride
@@ -348,7 +338,7 @@ class Image(Modality):
 
     def build_pyramid(self, state: State, width: int) -> Encoder:
         """The same network with tokens from several of its stages."""
-        self._check()
+        check_options(vars(self), is_pretrained=self.pretrained is not None)
         if self.pretrained is not None:
             return pretrained_image.build_pyramid(state, width, encoder=self.pretrained, **self._pretrained_options())
         stride = finest_stride(state["size"]) if self.stride is None else self.stride
@@ -358,28 +348,3 @@ class Image(Modality):
         keep = not self.is_random
         tuning = Tuning(self.freeze, self.encoder_lr, self.layer_decay)
         return {"weights": self.weights, "tuning": tuning, "keep": keep}
-
-    def _check(self) -> None:
-        """Options that cannot work.
-
-        Raises:
-            ConfigError: which one, and what would work.
-        """
-        if self.channels not in ("rgb", "grey", None):
-            raise ConfigError(f"channels: {self.channels!r} is not known; give 'rgb' or 'grey', or leave it out")
-        if self.crop is not None and not 0 < self.crop <= 1:
-            raise ConfigError(f"crop: {self.crop} is not a share of a side; give more than 0 and at most 1")
-        if self.zoom is not None and not 0 < self.zoom <= 1:
-            raise ConfigError(f"zoom: {self.zoom} is not a share of the frame; give more than 0 and at most 1")
-        if not 0 <= self.mosaic <= 1:
-            raise ConfigError(f"mosaic: {self.mosaic} is not a share of the rows; give 0 to 1")
-        if self.mixup < 0:
-            raise ConfigError(f"mixup: {self.mixup} is no parameter of a Beta distribution; give 0 or more")
-        if self.aspect not in ("stretch", "letterbox", None):
-            raise ConfigError(f"aspect: {self.aspect!r} is not known; give 'stretch' or 'letterbox', or leave it out")
-        if self.pretrained is None and self.weights is not None:
-            raise ConfigError("weights: these are for a pretrained network; name it with `encoder:`")
-        if self.pretrained is not None and self.channels == "grey":
-            raise ConfigError("channels: a pretrained network sees colours; leave `channels` out")
-        if self.stride is not None and (self.stride < 2 or self.stride & (self.stride - 1)):
-            raise ConfigError(f"stride: {self.stride} is not a power of two; give 2, 4, 8, 16 or 32")

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from trunkline.cells import mean_and_scale, numbers_of, read_number
+from trunkline.contexts import Context
 from trunkline.modalities.contract import Modality
 from trunkline.modalities.curves import fit_curve
 from trunkline.modalities.table import TableBlock
-from trunkline.types import Context, State
+from trunkline.types import State
 
 
 class Number(Modality):

@@ -5,6 +5,11 @@ Shape legend: `H, W` pixels of a picture, `C` colour channels.
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
@@ -52,3 +57,28 @@ def on_white(array: np.ndarray) -> np.ndarray:
     opacity = array[:, :, -1:] / white
     blended = array[:, :, :-1] * opacity + white * (1 - opacity)
     return blended.round().astype(np.uint8) if array.dtype == np.uint8 else blended
+
+
+def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any]) -> Any:
+    """What `use` makes of a picture in a file.
+
+    Args:
+        cell: a path, or the file's bytes.
+        use: called while the file is open.
+
+    Raises:
+        DataError: there is no such file, it is no picture, or it is damaged.
+    """
+    if not isinstance(cell, (str, Path, io.BytesIO)):
+        raise DataError(f"{cell!r} is not a picture; give a path, a PIL image or an array")
+    name = "the picture" if isinstance(cell, io.BytesIO) else cell
+    try:
+        with PIL.Image.open(cell) as picture:
+            return use(picture)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {cell}") from None
+    except PIL.UnidentifiedImageError:
+        raise DataError(f"{name} is not a picture (or of a format that Pillow does not read)") from None
+    # Pillow's decoders report damage as any of these.
+    except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
+        raise DataError(f"{name} cannot be read: {error}") from error

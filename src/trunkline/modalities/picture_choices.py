@@ -1,12 +1,13 @@
-"""What is chosen for pictures where options are left open: from what they are, and how many there are."""
+"""Options of pictures: what is chosen where they are left open, and which cannot work."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from trunkline.errors import ConfigError
 from trunkline.modalities.contract import Choices
 from trunkline.modalities.picture_levels import is_grey
 from trunkline.modalities.picture_sizes import pretrained_size
@@ -77,3 +78,32 @@ def _zoom(rows: int, size: tuple[int, int], *, is_placed: bool) -> tuple[float, 
     if max(size) < SMALL:
         return 1.0, "smaller than this nothing would be seen"
     return 0.6 if rows < ENOUGH else 0.75, f"{rows} pictures: the fewer, the more training changes how large things are"
+
+
+def check_options(options: Mapping[str, Any], *, is_pretrained: bool) -> None:
+    """Options of `Image` that cannot work.
+
+    Raises:
+        ConfigError: which one, and what would work.
+    """
+    channels, crop, zoom, mosaic, mixup, aspect, weights, stride = (
+        options[name] for name in ("channels", "crop", "zoom", "mosaic", "mixup", "aspect", "weights", "stride")
+    )
+    if channels not in ("rgb", "grey", None):
+        raise ConfigError(f"channels: {channels!r} is not known; give 'rgb' or 'grey', or leave it out")
+    if crop is not None and not 0 < crop <= 1:
+        raise ConfigError(f"crop: {crop} is not a share of a side; give more than 0 and at most 1")
+    if zoom is not None and not 0 < zoom <= 1:
+        raise ConfigError(f"zoom: {zoom} is not a share of the frame; give more than 0 and at most 1")
+    if not 0 <= mosaic <= 1:
+        raise ConfigError(f"mosaic: {mosaic} is not a share of the rows; give 0 to 1")
+    if mixup < 0:
+        raise ConfigError(f"mixup: {mixup} is no parameter of a Beta distribution; give 0 or more")
+    if aspect not in ("stretch", "letterbox", None):
+        raise ConfigError(f"aspect: {aspect!r} is not known; give 'stretch' or 'letterbox', or leave it out")
+    if not is_pretrained and weights is not None:
+        raise ConfigError("weights: these are for a pretrained network; name it with `encoder:`")
+    if is_pretrained and channels == "grey":
+        raise ConfigError("channels: a pretrained network sees colours; leave `channels` out")
+    if stride is not None and (stride < 2 or stride & (stride - 1)):
+        raise ConfigError(f"stride: {stride} is not a power of two; give 2, 4, 8, 16 or 32")

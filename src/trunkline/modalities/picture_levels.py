@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.contexts import GridContext
 from trunkline.modalities.augmentation import LUMA
-from trunkline.types import GridContext
 
 SIDE = 64  # pixels a side that `thin` leaves of a picture
 

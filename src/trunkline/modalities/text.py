@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_text
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.pretrained import SCRATCH, Tuning, are_usual, is_offered
 from trunkline.modalities.text_encoder import EMPTY, PADDING, TextEncoder
-from trunkline.types import State, WordsContext
+from trunkline.types import State
 
 Item = Tensor | tuple[Tensor, Tensor]
 

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.cells import as_list, as_number
+from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.contract import Choices, Encoder, Modality
-from trunkline.types import Context, State, Tokens
+from trunkline.types import State, Tokens
 
 
 class Vector(Modality):

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from trunkline.types import GridContext, MosaicContext
+from trunkline.contexts import GridContext, MosaicContext
 
 Aspect = Literal["stretch", "letterbox"]
 Window = tuple[int, int, int, int]

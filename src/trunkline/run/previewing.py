@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from trunkline.contexts import MosaicContext
 from trunkline.data import Draw, draw_seed
 from trunkline.plan import Plan
 from trunkline.report import SeenRow, View, write_preview
@@ -16,7 +17,7 @@ from trunkline.schema import Preprocessing, RowBatches
 from trunkline.schema.preprocessing import evenly_spaced
 from trunkline.schema.reading import read_cell
 from trunkline.showing import WHOLE, Shown, shown_picture, shown_text
-from trunkline.types import Batch, MosaicContext, Part
+from trunkline.types import Batch, Part
 
 ROWS, DRAWS = 12, 3  # shown, and how often each is drawn as training draws it
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trunkline.contexts import Context, MosaicContext
 from trunkline.data import Draw, Table
 from trunkline.errors import DataError
 from trunkline.schema.dropping import drop_inputs
@@ -21,7 +22,7 @@ from trunkline.schema.mixing import mixed
 from trunkline.schema.mosaics import Mosaic, Mosaics, keep_only
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags
 from trunkline.schema.reading import ColumnValues, read_cell, read_column
-from trunkline.types import Batch, Context, Flags, MosaicContext, Part
+from trunkline.types import Batch, Flags, Part
 
 CACHE_BYTES = 2 << 30
 

@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.cells import NO, YES, as_name, as_truth
+from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures, settle_threshold
-from trunkline.tasks.contract import Collected, Scores, Target, Task, stack_items
+from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import WeightedRowHead, logit, repeat_rows
+from trunkline.tasks.stacking import Collected, stack_items
 from trunkline.tasks.weights import ClassWeights, shifted, weight_table, weights_of
-from trunkline.types import Context, State
+from trunkline.types import State
 
 CELLS_AT_A_TIME = 1 << 20  # of a metric, for its memory
 

@@ -19,13 +19,13 @@ import torch
 import torchmetrics
 from torch import Tensor
 
+from trunkline.contexts import GridContext
 from trunkline.tasks.box_cells import is_crowd
 from trunkline.tasks.box_crowds import crowd_classes
 from trunkline.tasks.box_places import as_original, clipped, cut, picture_part
 from trunkline.tasks.contract import Scores, Target
 from trunkline.tasks.extras import extra
 from trunkline.tasks.unseen import class_number
-from trunkline.types import GridContext
 
 MOST = 100  # boxes a picture
 LOOKED_AT = 1000  # of a picture's scores, the highest

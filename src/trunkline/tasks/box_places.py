@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trunkline.types import GridContext
+from trunkline.contexts import GridContext
 
 
 def as_seen(boxes: Tensor, context: GridContext) -> Tensor:

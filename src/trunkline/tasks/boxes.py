@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.contexts import Context, GridContext
 from trunkline.errors import ConfigError, DataError, suggest
 from trunkline.showing import OUTLINED, WHOLE, Answer, Outline, Shown, colour_of, outlined, shown_picture
 from trunkline.tasks.box_cells import Box, has_area, is_crowd, read_boxes, read_every, told
@@ -26,7 +27,7 @@ from trunkline.tasks.box_places import area, as_seen, clipped
 from trunkline.tasks.contract import Target, Task
 from trunkline.tasks.extras import extra
 from trunkline.tasks.unseen import class_number
-from trunkline.types import Context, GridContext, State
+from trunkline.types import State
 
 LEFT = 0.25  # share of a box that a window must hold, or the box is not in it
 SLACK = 1.0  # pixels by which a box may reach beyond its picture before it is told

@@ -12,14 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trunkline.cells import as_name
+from trunkline.contexts import Context
 from trunkline.errors import DataError
 from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures
-from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
+from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import WeightedRowHead, repeat_rows
+from trunkline.tasks.stacking import CollectedMetric, masked_sum, stack_items
 from trunkline.tasks.unseen import class_number
 from trunkline.tasks.weights import ClassWeights, shares_state, shifted, weight_table
-from trunkline.types import Context, State
+from trunkline.types import State
 
 
 class CategoryHead(WeightedRowHead):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.contexts import Context, GridContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import Answer, Shown, plain, ramp, shown_picture
 from trunkline.tasks.contract import Target, Task
@@ -30,7 +31,7 @@ from trunkline.tasks.dense_scales import (
     turned,
 )
 from trunkline.tasks.pixels import tiled
-from trunkline.types import Choices, Context, GridContext, State
+from trunkline.types import Choices, State
 
 
 class Dense(Task):

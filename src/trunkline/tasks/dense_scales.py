@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trunkline.contexts import GridContext
 from trunkline.errors import DataError
 from trunkline.tasks.scales import in_units, squeeze, unit_of
-from trunkline.types import Choices, GridContext, State
+from trunkline.types import Choices, State
 
 Learn = Literal["values", "log", "directions"]
 

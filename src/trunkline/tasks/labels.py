@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trunkline.cells import as_list, as_name
+from trunkline.contexts import Context
 from trunkline.errors import DataError
 from trunkline.tasks.binary import (
     binary_nll,
@@ -22,11 +23,12 @@ from trunkline.tasks.binary import (
     stacked_binary_scores,
 )
 from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures, settle_threshold
-from trunkline.tasks.contract import Collected, Scores, Target, Task, masked_sum, stack_items
+from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import WeightedRowHead, logit, repeat_rows
+from trunkline.tasks.stacking import Collected, masked_sum, stack_items
 from trunkline.tasks.weights import ClassWeights, shifted, weight_table, weights_of
-from trunkline.types import Context, State
+from trunkline.types import State
 
 
 class LabelsHead(WeightedRowHead):

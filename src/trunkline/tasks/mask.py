@@ -18,12 +18,13 @@ import torchmetrics
 from torch import Tensor
 
 from trunkline.cells import upright_size
+from trunkline.contexts import Context, GridContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import WHOLE, Answer, Shown, colour_of, overlaid, shown_picture
 from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.mask_head import UNSEEN, VOID, MaskHead
 from trunkline.tasks.pixels import tiled
-from trunkline.types import Context, GridContext, State
+from trunkline.types import State
 
 
 class Mask(Task):

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trunkline.cells import mean_and_scale, numbers_of, read_number
+from trunkline.contexts import Context
 from trunkline.errors import DataError
-from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
+from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.experts import GaussianExperts
 from trunkline.tasks.row import RowHead, repeat_rows
 from trunkline.tasks.scales import (
@@ -26,7 +27,8 @@ from trunkline.tasks.scales import (
     squeeze,
     unit_of,
 )
-from trunkline.types import Choices, Context, State
+from trunkline.tasks.stacking import CollectedMetric, masked_sum, stack_items
+from trunkline.types import Choices, State
 
 
 class NumberHead(RowHead):

@@ -16,14 +16,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trunkline.cells import as_name, as_number
+from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError, suggest
 from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures
 from trunkline.tasks.category import class_weight
-from trunkline.tasks.contract import CollectedMetric, Scores, Target, Task, masked_sum, stack_items
+from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import WeightedRowHead, logit, repeat_rows
+from trunkline.tasks.stacking import CollectedMetric, masked_sum, stack_items
 from trunkline.tasks.weights import ClassWeights, shares_state, shifted, weight_table
-from trunkline.types import Context, State
+from trunkline.types import State
 
 MOST_LEVELS = 100
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from trunkline.tasks.contract import Head, StackedLinear
+from trunkline.tasks.contract import Head
+from trunkline.tasks.stacking import StackedLinear
 
 
 class RowHead(Head):

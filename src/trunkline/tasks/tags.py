@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.cells import as_list
+from trunkline.contexts import Context, WordsContext
 from trunkline.errors import DataError
 from trunkline.showing import Answer, Shown
 from trunkline.tasks.contract import Head, Scores, Target, Task
 from trunkline.tasks.unseen import fingerprint
-from trunkline.types import Context, State, Tokens, WordsContext
+from trunkline.types import State, Tokens
 
 IGNORED = -100
 OUTSIDE = "O"

@@ -21,10 +21,11 @@ import torchmetrics
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.tasks.contract import Head, Scores, Target, Task
 from trunkline.tasks.extras import extra
-from trunkline.types import Context, State, Tokens
+from trunkline.types import State, Tokens
 
 IGNORED = -100
 SPECIAL = ("<pad>", "<begin>", "<end>")

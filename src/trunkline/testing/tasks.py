@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.contexts import Context, GridContext
 from trunkline.tasks import Head, Task
 from trunkline.testing.shared import WIDTH, check_constructor
-from trunkline.types import Context, GridContext, State
+from trunkline.types import State
 
 
 def check_task(task: Task, cells: Sequence[Any], view: Any, contexts: Sequence[Context | None] | None = None) -> None:

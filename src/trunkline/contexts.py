@@ -1,0 +1,147 @@
+"""What was done to an input on its way in: how targets follow it, and how what is said about it finds back.
+
+Shape legend: `C` channels, `H, W` pixels of a picture, `h, w` of what a head says.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class GridContext:
+    """What was done to a picture: cut out `crop`, turned by `angle`, scaled it to `size`, mirrored it if `flipped`.
+
+    The window may reach beyond the picture: to keep its aspect ratio, or to show it smaller. Nothing is labelled there.
+
+    Attributes:
+        original: `(height, width)` of the picture in the cell, in pixels.
+        crop: `(top, left, height, width)` of the window, in original pixels. On each axis it lies within the picture or
+            holds all of it.
+        size: `(height, width)` the encoder saw.
+        flipped: left and right were exchanged.
+        angle: degrees by which the window was turned about its middle, clockwise. Only training turns.
+    """
+
+    original: tuple[int, int]
+    crop: tuple[int, int, int, int]
+    size: tuple[int, int]
+    flipped: bool = False
+    angle: float = 0.0
+
+    @property
+    def reaches_beyond(self) -> bool:
+        """Whether the window, before it is turned, holds more than picture."""
+        (top, left, height, width), (rows, columns) = self.crop, self.original
+        return top < 0 or left < 0 or top + height > rows or left + width > columns
+
+    def affine(self) -> list[list[float]]:
+        """`[2, 3]`: a place in what the encoder saw → its place in the original, both from -1 to 1 (`affine_grid`)."""
+        (height, width), (top, left, h, w) = self.original, self.crop
+        cos, sin = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
+        mirror = -1.0 if self.flipped else 1.0
+        return [
+            [mirror * cos * w / width, -sin * h / width, (2 * left + w) / width - 1],
+            [mirror * sin * w / height, cos * h / height, (2 * top + h) / height - 1],
+        ]
+
+    def apply(
+        self, picture: Tensor, *, mode: Literal["bilinear", "nearest"], fill: float | Tensor | None = math.nan
+    ) -> Tensor:
+        """Do the same to another picture of the original's size, `[C, H, W]` → `[C, *size]`.
+
+        This is how the targets bound to an input (masks, depth maps) follow its augmentation.
+
+        Args:
+            picture: to be seen as the input was.
+            mode: how it is scaled.
+            fill: what stands beyond the picture's edge, a number or one a channel, `[C, 1, 1]`; whole numbers know no
+                NaN and need one. `None`: the edge is repeated.
+        """
+        if self.angle:
+            return self._turned(picture, mode, fill)
+        cut = self._cut(picture, fill)[None]
+        if mode == "nearest":
+            out = F.interpolate(cut.float(), self.size, mode="nearest-exact").to(picture.dtype)
+        else:
+            out = F.interpolate(cut.float(), self.size, mode="bilinear", align_corners=False, antialias=True)
+        return out[0].flip(-1) if self.flipped else out[0]
+
+    def _cut(self, picture: Tensor, fill: float | Tensor | None) -> Tensor:
+        """The window's pixels, `[C, H, W]` → `[C, *crop[2:]]`."""
+        top, left, height, width = self.crop
+        if not self.reaches_beyond:
+            return picture[:, top : top + height, left : left + width]
+        rows, columns = torch.arange(top, top + height), torch.arange(left, left + width)
+        last_row, last_column = (side - 1 for side in self.original)
+        cut = picture[:, rows.clamp(0, last_row)][:, :, columns.clamp(0, last_column)]
+        is_beyond = ((rows < 0) | (rows > last_row))[:, None] | ((columns < 0) | (columns > last_column))
+        return filled(cut, is_beyond, fill)
+
+    def _turned(self, picture: Tensor, mode: Literal["bilinear", "nearest"], fill: float | Tensor | None) -> Tensor:
+        grid = F.affine_grid(torch.tensor([self.affine()]), [1, 1, *self.size], align_corners=False)
+        seen = F.grid_sample(picture[None].float(), grid, mode=mode, padding_mode="border", align_corners=False)[0]
+        return filled(seen.to(picture.dtype) if mode == "nearest" else seen, (grid[0].abs() > 1).any(-1), fill)
+
+    def restore(self, grid: Tensor) -> Tensor:
+        """From what a head says, `[C, h, w]`, back to the original picture, `[C, *original]`.
+
+        What the window left out is NaN; what it held beyond the picture is cut off.
+        """
+        assert not self.angle, "only training turns, and what it sees is not restored"
+        grid = grid.flip(-1) if self.flipped else grid
+        (top, left, height, width), (rows, columns) = self.crop, self.original
+        inside = F.interpolate(grid[None].float(), (height, width), mode="bilinear", align_corners=False)[0]
+        inside = inside[:, max(0, -top) : rows - top, max(0, -left) : columns - left]
+        if inside.shape[1:] == self.original:
+            return inside
+        out = grid.new_full((grid.shape[0], *self.original), float("nan"), dtype=torch.float32)
+        top, left = max(0, top), max(0, left)
+        out[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
+        return out
+
+
+def filled(picture: Tensor, here: Tensor, fill: float | Tensor | None) -> Tensor:
+    """`picture [C, H, W]` with `fill` where `here [H, W]` is; `None` changes nothing."""
+    return picture if fill is None else torch.where(here, torch.as_tensor(fill, dtype=picture.dtype), picture)
+
+
+@dataclass(frozen=True)
+class MosaicContext:
+    """A picture that was put together from others, one beside the other. Only training makes them.
+
+    Attributes:
+        size: `(height, width)` the encoder saw.
+        tiles: what was done to each picture; the `size` of each is that of its tile.
+        places: `(top, left)` of each tile, in pixels of the whole.
+    """
+
+    size: tuple[int, int]
+    tiles: tuple[GridContext, ...]
+    places: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class WordsContext:
+    """The words of a text and the tokens each became: `spans[i] = (start, stop)`, equal where a word was cut off."""
+
+    words: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class TimeContext:
+    """A sound as it lay in the cell: sample rate in Hz, length in samples, and seconds per frame of the features."""
+
+    rate: int
+    samples: int
+    hop_seconds: float
+
+
+Context = GridContext | MosaicContext | WordsContext | TimeContext
