@@ -111,15 +111,17 @@ class Tokens:
     def _grids(self) -> list[Span]:
         return [span for span in self.spans if span.axis == "grid"]
 
+    def parts(self) -> list[Tokens]:
+        """The tokens of each span, in order; side by side (`cat`) they are these."""
+        return [self._part(span) for span in self.spans]
+
     def _only(self, spans: Sequence[Span]) -> Tokens:
-        if len(spans) == len(self.spans):
-            return self
-        parts = [
-            Tokens(self.values[:, s.start : s.stop], self.mask[:, s.start : s.stop],
-                   (replace(s, start=0, stop=s.stop - s.start),))
-            for s in spans
-        ]  # fmt: skip
-        return Tokens.cat(parts)
+        return self if len(spans) == len(self.spans) else Tokens.cat([self._part(span) for span in spans])
+
+    def _part(self, span: Span) -> Tokens:
+        place = slice(span.start, span.stop)
+        here = replace(span, start=0, stop=span.stop - span.start)
+        return Tokens(self.values[:, place], self.mask[:, place], (here,))
 
     def row(self) -> Tensor:
         """One vector a row, `[B, D]`: the row token where there is one, else the mean over present tokens."""

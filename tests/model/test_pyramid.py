@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from trunkline import ConfigError, MultiTaskModel, Predictor
 from trunkline.balancers import Equal, UPGrad
@@ -16,6 +17,7 @@ from trunkline.engine import Engine
 from trunkline.export import export_onnx
 from trunkline.export.dense import dense_values
 from trunkline.fusion import CATALOG as FUSION
+from trunkline.fusion.layers import Pool
 from trunkline.modalities import Image, Text
 from trunkline.modalities.resnet import ResNet, ResNetPyramid
 from trunkline.model import Network
@@ -169,13 +171,32 @@ def test_it_is_exported(table: Table, tmp_path: Path, trunk: str, encoder: str) 
     assert set(written.differences) == {"kind", "area"} and max(written.differences.values()) < 1e-4
 
 
-def test_the_row_is_made_of_the_coarsest_grid(table: Table) -> None:
-    network, batches = built(model(), table)
+@pytest.mark.parametrize("fusion", ["concat", "attention"])
+def test_the_row_hears_of_every_grid(table: Table, fusion: str) -> None:
+    network, batches = built(model(fusion=fusion), table)
     batch = batches[Draw(ROWS, None)]
     tokens = network.encoders[0](batch.inputs["photo"].values).named("photo")
-    changed = tokens.with_values(tokens.values.clone())
-    changed.values[:, : tokens.spans[-1].start] += 1.0
     note = Tokens.of_rows(torch.randn(4, 16), "note")
     present = {name: torch.ones(4, dtype=torch.bool) for name in ("photo", "note")}
-    rows = [network.fusion({"photo": one, "note": note}, present).row() for one in (tokens, changed)]
-    assert torch.equal(*rows)
+    row = network.fusion({"photo": tokens, "note": note}, present).row()
+    for span in tokens.spans:
+        changed = tokens.with_values(tokens.values.clone())
+        changed.values[:, span.start : span.stop] += torch.randn(16)
+        assert not torch.allclose(network.fusion({"photo": changed, "note": note}, present).row(), row, atol=1e-4)
+
+
+def test_each_grid_counts_alike_in_the_row() -> None:
+    """At the start a pool is the mean; of a pyramid, of the grids' means: a grid of 16 places weighs as one of 4."""
+    sizes = (16, 4)
+    grids = [Tokens(torch.randn(2, n, 8), torch.ones(2, n, dtype=torch.bool), (Span("x", 0, n, "grid", (n, 1)),))
+             for n in sizes]  # fmt: skip
+    grids[0].mask[1] = False  # the second row is absent: one token of the coarsest grid
+    grids[1].mask[1, 1:] = False
+    pool = Pool(8)
+    means = [grid.values.mean(1)[0] for grid in grids]
+    assert torch.allclose(pool(Tokens.cat(grids))[0], (means[0] + means[1]) / 2, atol=1e-6)
+    nn.init.normal_(pool.score.weight)
+    assert torch.allclose(pool(Tokens.cat(grids))[1], grids[1].values[1, 0], atol=1e-6)
+    hidden = [grid.with_values(grid.values.clone().requires_grad_()) for grid in grids]
+    pool(Tokens.cat(hidden))[1].sum().backward()
+    assert not hidden[0].values.grad[1].any(), "what is absent is learned from"

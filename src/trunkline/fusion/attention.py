@@ -29,7 +29,7 @@ class AttentionModule(FusionModule):
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
         parts = [tokens[name].with_values(tokens[name].values + kind) for name, kind in zip(self.encoders, self.kinds)]
-        every = Tokens.cat([part.coarsest() for part in parts])
+        every = Tokens.cat(parts)
         row = self._attend(self.norm(every.values), every.mask)
         row = row + self.mix(row)
         return self.kept(row, parts)
@@ -45,7 +45,7 @@ class AttentionModule(FusionModule):
 class Attention(Fusion):
     """One learned query attends over the tokens of all inputs (Vaswani et al. 2017, eq. 1), each marked with its input.
 
-    An absent input offers its one learned token, a feature pyramid its coarsest grid. Spans that a task reads follow
+    An absent input offers its one learned token, a feature pyramid all its grids. Spans that a task reads follow
     behind, with a projection of the row added to each token.
 
     Args:

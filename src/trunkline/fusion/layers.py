@@ -20,8 +20,8 @@ class Pool(nn.Module):
     networks", eq. 5 to 7, without the hidden layer), so that one telling word or corner is not lost among many tokens.
     It starts as the plain mean, and of a single token it stays that: so an absent input, one learned token, is pooled
     alike whether or not other rows of the batch have it. A table's tokens, one a column, are averaged: all of them
-    count in every row. Of a feature pyramid the coarsest grid is pooled: its places have seen most of the picture, and
-    a row costs no more than without a pyramid.
+    count in every row. A feature pyramid is pooled grid by grid, and the grids averaged, so that the many places of the
+    finest do not drown the few that have seen most of the picture; an absent one is its one token.
 
     Args:
         width: `D`.
@@ -34,11 +34,20 @@ class Pool(nn.Module):
         nn.init.zeros_(self.score.weight)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        tokens = tokens.coarsest()
+        if tokens.spans[0].axis != "grid" or len(tokens.spans) == 1:
+            return self._pool(tokens)
+        grids = tokens.parts()
+        rows = torch.stack([self._pool(grid) for grid in grids])  # [S, B, D]
+        counts = torch.stack([grid.mask.any(1) for grid in grids]).to(rows.dtype)  # [S, B]
+        return (rows * (counts / counts.sum(0)).unsqueeze(-1)).sum(0)
+
+    def _pool(self, tokens: Tokens) -> Tensor:
+        """Of tokens that all rows have in common: a single grid, or the whole of any other input."""
         mean = tokens.row()
         if tokens.values.shape[1] == 1 or tokens.spans[0].axis == "set":
             return mean
-        scores = self.score(tokens.values).masked_fill(~tokens.mask.unsqueeze(-1), -math.inf)  # [B, L, H]
+        lowest = torch.finfo(tokens.values.dtype).min  # not -inf: of a grid that a row lacks every token is hidden
+        scores = self.score(tokens.values).masked_fill(~tokens.mask.unsqueeze(-1), lowest)  # [B, L, H]
         parts = tokens.values.unflatten(-1, (self.heads, -1)) * scores.softmax(1).unsqueeze(-1)
         return (mean + parts.sum(1).flatten(1)) / 2
 
