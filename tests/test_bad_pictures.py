@@ -26,6 +26,7 @@ inputs: {photo: {type: image, size: [32, 48], crop: 1, rotate: 0, colour: 0, ste
 tasks:
   things: {type: boxes, of: photo, classes: [cat, dog]}
   parts: {type: mask, of: photo, classes: [no, yes], ignore: 255}
+  depth: {type: dense, of: photo}
 training: {steps: 2, batch_size: 4, validations: 1}
 width: 8
 """
@@ -50,8 +51,9 @@ def save_mask(folder: Path, number: int, mask: np.ndarray | None = None) -> str:
 def write(folder: Path, odd: dict[int, dict[str, Any]], *, rows: int = 24) -> Path:
     """A table whose rows are good but for these cells, and its configs."""
     table = []
+    np.save(folder / "d.npy", np.linspace(1, 2, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH))
     for i in range(rows):
-        row = {"photo": f"{i}.png", "things": GOOD, "parts": f"m{i}.png"}
+        row = {"photo": f"{i}.png", "things": GOOD, "parts": f"m{i}.png", "depth": "d.npy"}
         if not (folder / f"{i}.png").exists():
             save(folder, i)
         if not (folder / f"m{i}.png").exists():
@@ -81,12 +83,14 @@ BAD = {
     9: ("photo", r"9\.jpg cannot be read: .*truncated"),
     10: ("parts", r"the mask is 24 × 16 pixels high and wide, its picture 16 × 24; the picture is read upright"),
     11: ("things", r"box 1 \('cat'\) has the edges \[1, 2, 3\]; write four numbers"),
+    12: ("depth", r"the map is 16 × 20 pixels high and wide, its picture 16 × 24$"),
 }  # fmt: skip
 
 
 @pytest.fixture
 def bad(tmp_path: Path) -> Path:
     save(tmp_path, 9, Image.fromarray(noise(64, 96, 3)), quality=95)
+    np.save(tmp_path / "d12.npy", np.ones((16, 20), np.float32))
     (tmp_path / "9.jpg").write_bytes((tmp_path / "9.jpg").read_bytes()[:3000])
     cells = {
         3: {"things": box(24, 2, 40, 9)},
@@ -97,6 +101,7 @@ def bad(tmp_path: Path) -> Path:
         9: {"photo": "9.jpg"},
         10: {"parts": save_mask(tmp_path, 10, np.zeros((WIDTH, HEIGHT), np.uint8))},
         11: {"things": box(1, 2, 3)},
+        12: {"depth": "d12.npy"},
     }
     return write(tmp_path, cells)
 
@@ -113,11 +118,11 @@ def test_every_fault_is_told_with_its_place(bad: Path) -> None:
 
 
 def test_bad_rows_are_left_out_counted_and_listed(bad: Path) -> None:
-    with pytest.warns(UserWarning, match="8 rows that cannot be used are left out"):
+    with pytest.warns(UserWarning, match="9 rows that cannot be used are left out"):
         run = fit(bad / "skip.yaml", out=bad / "run", show_progress=False)
     lines = [json.loads(line) for line in (bad / "run" / "skipped.jsonl").read_text().splitlines()]
     assert [(line["row"] - 1, line["column"]) for line in lines] == [(row, column) for row, (column, _) in BAD.items()]
-    with pytest.warns(UserWarning, match="8 rows"):
+    with pytest.warns(UserWarning, match="9 rows"):
         assert evaluate(run.folder)["scores"] == run.metrics["test"]
     with pytest.warns(UserWarning, match="1 cell cannot be read and counts as absent"):
         assert len(predict(run.folder, bad / "rows.jsonl")) == 24

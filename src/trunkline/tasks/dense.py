@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trunkline.contexts import Context, GridContext
-from trunkline.errors import ConfigError, DataError
+from trunkline.errors import ConfigError
 from trunkline.showing import Answer, Shown, plain, ramp, shown_picture
 from trunkline.tasks.contract import Target, Task
 from trunkline.tasks.dense_cells import read_map, with_unknown
@@ -30,7 +30,7 @@ from trunkline.tasks.dense_scales import (
     is_inside,
     turned,
 )
-from trunkline.tasks.pixels import tiled
+from trunkline.tasks.pixels import check_size, tiled
 from trunkline.types import Choices, State
 
 
@@ -89,6 +89,11 @@ class Dense(Task):
             raise ConfigError(f"scale: {self.scale:g} units of the file cannot be one; give more than 0")
         return with_unknown(read_map(cell), missing=self.missing, scale=self.scale)
 
+    def check_place(self, cell: Any, size: tuple[int, int]) -> Iterable[str]:
+        """Is it as large as its picture?"""
+        check_size("map", read_map(cell).shape[:2], size)
+        return ()
+
     def choose(self, values: Sequence[np.ndarray]) -> Choices:
         """What is learned, by what the maps hold."""
         return choose_learn(values) if len(values) > 0 else {}
@@ -106,7 +111,7 @@ class Dense(Task):
         What lies beyond the picture's edges is not known.
         """
         assert isinstance(context, GridContext), "a map is bound to a picture"
-        check_size(value, context)
+        check_size("map", value.shape[:2], context.original)
         check_channels(value, len(averages(state)))
         seen = context.apply(torch.from_numpy(value).movedim(-1, 0), mode="nearest")
         learned = as_learned(seen.masked_fill(~is_inside(context), torch.nan), state)
@@ -161,17 +166,6 @@ class Dense(Task):
         """The training mean, or the mean direction, everywhere: `[n, C, H, W]`."""
         values = target["values"]
         return torch.tensor(averages(states[0]), device=values.device).view(1, -1, 1, 1).expand_as(values)
-
-
-def check_size(value: np.ndarray, context: GridContext) -> None:
-    """The map is as large as its picture.
-
-    Raises:
-        DataError: it is not.
-    """
-    if value.shape[:2] != context.original:
-        raise DataError(f"the map is {value.shape[0]} × {value.shape[1]} pixels high and wide, "
-                        f"its picture {context.original[0]} × {context.original[1]}")  # fmt: skip
 
 
 def reported_map(value: np.ndarray, state: State) -> np.ndarray:

@@ -23,7 +23,7 @@ from trunkline.errors import ConfigError, DataError
 from trunkline.showing import WHOLE, Answer, Shown, colour_of, overlaid, shown_picture
 from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.mask_head import UNSEEN, VOID, MaskHead
-from trunkline.tasks.pixels import tiled
+from trunkline.tasks.pixels import check_size, tiled
 from trunkline.types import State
 
 
@@ -66,11 +66,11 @@ class Mask(Task):
     def check_place(self, cell: Any, size: tuple[int, int]) -> Iterable[str]:
         """Is it as large as its picture?"""
         if isinstance(cell, PIL.Image.Image):
-            check_size(upright_size(cell), size)
+            check_size("mask", upright_size(cell), size)
         elif isinstance(cell, (str, Path)):
-            check_size(self._open(cell, upright_size), size)
+            check_size("mask", self._open(cell, upright_size), size)
         else:
-            check_size(np.shape(cell)[:2], size)
+            check_size("mask", np.shape(cell)[:2], size)
         return ()
 
     def _open(self, cell: str | Path, use: Callable[[PIL.Image.Image], Any]) -> Any:
@@ -107,7 +107,7 @@ class Mask(Task):
         Pixels of an index that no training mask holds are `UNSEEN`: they count as wrong, and a warning names it.
         """
         assert isinstance(context, GridContext), "a mask is bound to a picture"
-        check_size(value.shape, context.original)
+        check_size("mask", value.shape, context.original)
         positions = np.full(2**16, -1, dtype=np.int16)
         positions[state["indices"]] = np.arange(len(state["indices"]))
         if self.ignore is not None:
@@ -237,19 +237,6 @@ def index_image(picture: PIL.Image.Image) -> np.ndarray:
     if picture.mode not in ("1", "L", "P", "I") and not picture.mode.startswith("I;16"):
         raise DataError(f"the mask is in colour ({picture.mode}); save class indices as a grey or palette PNG")
     return np.array(PIL.ImageOps.exif_transpose(picture))
-
-
-def check_size(mask: Sequence[int], picture: tuple[int, int]) -> None:
-    """Is a mask as large as its picture? Both `(height, width)`.
-
-    Raises:
-        DataError: it is not.
-    """
-    if tuple(mask) != picture:
-        turned = tuple(mask) == picture[::-1]
-        hint = "; the picture is read upright, as its EXIF says: turn the mask, too" if turned else ""
-        raise DataError(f"the mask is {mask[0]} × {mask[1]} pixels high and wide, "
-                        f"its picture {picture[0]} × {picture[1]}{hint}")  # fmt: skip
 
 
 def as_indices(array: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The head of tasks about every pixel: a light decoder on the grids of a feature pyramid.
+"""What tasks about every pixel share: above all their head, a light decoder on the grids of a feature pyramid.
 
 Shape legend: `n` rows, `K` numbers a pixel, `C` channels, `h, w` the finest token grid, `H, W` pixels as the encoder
 sees them, `D` width.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.errors import DataError
 from trunkline.tasks.contract import Head
 from trunkline.types import Span, Tokens
 
@@ -62,3 +63,16 @@ def tiled(items: Sequence[Tensor], places: Sequence[tuple[int, int]], size: tupl
     for item, (top, left) in zip(items, places):
         whole[..., top : top + item.shape[-2], left : left + item.shape[-1]] = item
     return whole
+
+
+def check_size(what: str, size: Sequence[int], picture: tuple[int, int]) -> None:
+    """Is a mask or a map as large as its picture? Both `(height, width)`.
+
+    Raises:
+        DataError: it is not.
+    """
+    if tuple(size) != picture:
+        turned = tuple(size) == picture[::-1]
+        hint = f"; the picture is read upright, as its EXIF says: turn the {what}, too" if turned else ""
+        raise DataError(f"the {what} is {size[0]} × {size[1]} pixels high and wide, "
+                        f"its picture {picture[0]} × {picture[1]}{hint}")  # fmt: skip
