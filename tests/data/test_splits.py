@@ -34,6 +34,12 @@ def test_every_class_of_one_row_trains():
         assert set(range(50, 55)) <= set(left)
 
 
+def test_two_rows_of_two_classes():
+    """No row can be spared: one is held out all the same, and nothing where no share was asked for."""
+    left, (validation, test) = split_by_share(2, [0.1, 0.0], labels=["x", "y"])
+    assert (len(left), len(validation), len(test)) == (1, 1, 0)
+
+
 def test_splits_follow_the_seed_alone():
     one, two, other = (split_by_share(1000, [0.1, 0.2], seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(one[1][0], two[1][0])

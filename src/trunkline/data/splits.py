@@ -163,11 +163,14 @@ def split_by_share(
         raise ValueError(f"shares must be positive and sum to less than 1, not {list(shares)}")
     left, parts = np.arange(num_rows), []
     for number, share in reversed(list(enumerate(shares))):
-        count = max(1, round(num_rows * share)) if share else 0
+        if not share:
+            parts.append(left[:0])
+            continue
+        count = max(1, round(num_rows * share))
         if count >= len(left):
             raise DataError(f"{num_rows} rows are too few to hold out {list(shares)} of them")
         rng = np.random.default_rng([seed, number])
-        if groups is not None and count:
+        if groups is not None:
             held = draw_groups(left, count, groups, labels, keep, rng)
         else:
             others = np.setdiff1d(left, keep)
@@ -185,7 +188,7 @@ def _draw_stratified(
     if labels is not None:
         order = _by_class(order, labels, count)
     # Every (len / count)-th row of a sequence sorted by class: exact in total, within one row in each class.
-    places = (np.arange(count) * len(order) + rng.integers(len(order))) // max(count, 1)
+    places = (np.arange(count) * len(order) + rng.integers(len(order))) // count
     return np.sort(order[places])
 
 
