@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -117,10 +118,22 @@ def test_each_true_box_counts_once_in_place() -> None:
     assert float(placing_loss(drawn, boxes, nothing)) == 0.0
 
 
+def test_the_loss_does_not_wait_for_the_device() -> None:
+    """Tensors without data cannot be counted or looked at: what would wait for a device fails."""
+    head, view = BoxHead(2, 16).to("meta"), view_of(2, (4, 4.0))
+    view = replace(view, values=view.values.to("meta"), mask=view.mask.to("meta"))
+    target = {
+        "boxes": torch.zeros(2, 3, 4, device="meta"),
+        "classes": torch.zeros(2, 3, dtype=torch.long, device="meta"),
+    }
+    total, weight = head.loss(head.train_output(view), target)
+    assert total.shape == weight.shape == (1,)
+
+
 def test_scores_learn_the_quality_of_their_own_class() -> None:
     logits, classes = torch.zeros(1, 3, 2, requires_grad=True), torch.tensor([[1, -1]])
     found = Assignment(torch.tensor([[0, -1, 0]]), torch.tensor([[0.9, 0.0, 0.1]]))
-    naming_loss(logits, classes, found).backward()
+    naming_loss(logits, classes, found, torch.zeros(1, 3, 2, dtype=torch.bool)).backward()
     assert logits.grad is not None
     assert (logits.grad[0] < 0).tolist() == [[False, True], [False, False], [False, False]]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trunkline.tasks.box_assignment import Assignment, assign
+from trunkline.tasks.box_assignment import POINTS, Assignment, assign
 from trunkline.tasks.box_crowds import within_crowds
 from trunkline.tasks.box_places import area, clipped
 from trunkline.tasks.contract import Head, Target
@@ -85,12 +85,12 @@ class BoxHead(Head):
         logits, drawn = output["logits"], output["boxes"]
         known = (classes >= 0) & (classes < logits.shape[2])
         found = assign(logits.sigmoid(), drawn, output["points"][0], boxes, classes)
-        crowded = within_crowds(output["points"][0], boxes, classes, logits.shape[2]) if (classes < -1).any() else None
+        crowded = within_crowds(output["points"][0], boxes, classes, logits.shape[2])
         total = naming_loss(logits, classes, found, crowded) + PLACE * placing_loss(drawn, boxes, found)
         return total.reshape(1), known.sum(1).clamp(min=1).sum().to(total.dtype).reshape(1)
 
 
-def naming_loss(logits: Tensor, classes: Tensor, found: Assignment, crowded: Tensor | None = None) -> Tensor:
+def naming_loss(logits: Tensor, classes: Tensor, found: Assignment, crowded: Tensor) -> Tensor:
     """Quality focal loss of all points and classes, summed.
 
     Args:
@@ -102,8 +102,7 @@ def naming_loss(logits: Tensor, classes: Tensor, found: Assignment, crowded: Ten
     has = found.owner >= 0  # [n, P]
     names = classes.gather(1, found.owner.clamp(min=0)).masked_fill(~has, 0)
     wanted = torch.zeros_like(logits).scatter_(2, names.unsqueeze(2), found.quality.masked_fill(~has, 0).unsqueeze(2))
-    loss = quality_focal_loss(logits, wanted)
-    return (loss if crowded is None else loss.masked_fill(crowded & (wanted == 0), 0.0)).sum()
+    return quality_focal_loss(logits, wanted).masked_fill(crowded & (wanted == 0), 0.0).sum()
 
 
 def placing_loss(drawn: Tensor, boxes: Tensor, found: Assignment) -> Tensor:
@@ -114,12 +113,18 @@ def placing_loss(drawn: Tensor, boxes: Tensor, found: Assignment) -> Tensor:
         boxes: the true ones, `[n, M, 4]`.
         found: whose point is whose.
     """
-    rows, points = (found.owner >= 0).nonzero(as_tuple=True)
-    owners = found.owner[rows, points]
-    weights = found.quality[rows, points] + 1e-3  # where nothing overlaps yet, all count the same
-    each = rows * boxes.shape[1] + owners
-    sums = weights.new_zeros(boxes.shape[0] * boxes.shape[1]).index_add(0, each, weights)
-    return (generalised_overlap_loss(drawn[rows, points], boxes[rows, owners]) * weights / sums[each]).sum()
+    # As many places as there can be points that learn a box: nobody waits for a device to count them.
+    has, points = (found.owner >= 0).byte().topk(min(drawn.shape[1], boxes.shape[1] * POINTS), dim=1)  # [n, Q]
+    owners = found.owner.gather(1, points).clamp(min=0)
+    weights = (found.quality.gather(1, points) + 1e-3) * has  # where nothing overlaps yet, all count the same
+    sums = weights.new_zeros(boxes.shape[:2]).scatter_add(1, owners, weights)  # [n, M]
+    loss = generalised_overlap_loss(_picked(drawn, points), _picked(boxes, owners))
+    return (loss * weights / sums.gather(1, owners).clamp(min=1e-3)).sum()
+
+
+def _picked(boxes: Tensor, places: Tensor) -> Tensor:
+    """Of each row those at `[n, Q]`: `[n, M, 4]` → `[n, Q, 4]`."""
+    return boxes.gather(1, places.unsqueeze(2).expand(-1, -1, 4))
 
 
 def quality_focal_loss(logits: Tensor, quality: Tensor) -> Tensor:
@@ -129,11 +134,11 @@ def quality_focal_loss(logits: Tensor, quality: Tensor) -> Tensor:
 
 
 def generalised_overlap_loss(drawn: Tensor, true: Tensor) -> Tensor:
-    """`1 − GIoU` (Rezatofighi et al., "Generalized intersection over union", 2019), `[m, 4]` each → `[m]`."""
-    sides = torch.minimum(drawn[:, 2:], true[:, 2:]) - torch.maximum(drawn[:, :2], true[:, :2])
-    shared = sides.clamp(min=0).prod(1)
+    """`1 − GIoU` (Rezatofighi et al., "Generalized intersection over union", 2019), `[…, 4]` each → `[…]`."""
+    sides = torch.minimum(drawn[..., 2:], true[..., 2:]) - torch.maximum(drawn[..., :2], true[..., :2])
+    shared = sides.clamp(min=0).prod(-1)
     union = area(drawn) + area(true) - shared
-    hull = (torch.maximum(drawn[:, 2:], true[:, 2:]) - torch.minimum(drawn[:, :2], true[:, :2])).prod(1)
+    hull = (torch.maximum(drawn[..., 2:], true[..., 2:]) - torch.minimum(drawn[..., :2], true[..., :2])).prod(-1)
     return 1 - shared / union + (hull - union) / hull
 
 
