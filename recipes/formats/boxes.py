@@ -34,6 +34,6 @@ def names_of(pictures: Iterable[Sequence[Box]]) -> list[str]:
 
 
 def with_box_columns(rows: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """Rows that have `boxes` → rows with all that follows from them."""
+    """Rows that have `boxes` → rows with all that follows from them; of `None` nothing does."""
     for row in rows:
-        yield {**row, **box_columns(row["boxes"], names)}
+        yield row if row["boxes"] is None else {**row, **box_columns(row["boxes"], names)}

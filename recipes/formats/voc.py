@@ -22,8 +22,9 @@ def read_voc(folder: Path, base: Path) -> Iterator[dict[str, Any]]:
         DataError: a file is missing, or is not as VOC says; it is named with its line.
     """
     require(folder / "Annotations", "VOC's annotations")
+    require(folder / "JPEGImages", "VOC's pictures")
     table = read_table(folder)
     rows = [table.row(number) for number in range(len(table))]
     for row in rows:
         row["picture"] = relative(require(Path(row["picture"]), "a picture"), base)
-    return with_box_columns(rows, names_of(row["boxes"] for row in rows))
+    return with_box_columns(rows, names_of(row["boxes"] for row in rows if row["boxes"]))

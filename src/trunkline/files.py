@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+FORMATS = (".jsonl", ".csv", ".tsv", ".parquet", ".gz")  # that a table's name may end in
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -38,6 +40,24 @@ def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def bare_name(path: Path) -> str:
+    """A table's name without what says its format.
+
+    Example:
+        >>> bare_name(Path("runs/cells.test.jsonl.gz"))
+        'cells.test'
+    """
+    name = path.name
+    while (suffix := Path(name).suffix).lower() in FORMATS:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def is_json(path: Path) -> bool:
+    """Whether a name says JSON, which is COCO's, and not a table's JSON by line."""
+    return ".json" in [suffix.lower() for suffix in path.suffixes]
 
 
 def plain_json(content: Any) -> Any:

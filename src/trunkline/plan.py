@@ -29,6 +29,7 @@ from trunkline.schema import (
     RowBatches,
     Schema,
     evenly_spaced,
+    kept_shares,
     rows_with,
     sampled,
     unseen_labels,
@@ -224,11 +225,12 @@ def config_of(
 def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray) -> dict[str, float]:
     """Label rates of the tasks that are divided by the expected label weight."""
     useful = int(labelled.any(1).sum())
-    counts = dict(zip(preprocessing.tasks, labelled.sum(0).tolist()))
+    kept = kept_shares(preprocessing.schema)
+    counts = {task: kept[task] * count for task, count in zip(preprocessing.tasks, labelled.sum(0).tolist())}
     if config.training.normalise == "batch":
         return {}
     if config.training.normalise == "expected":
-        return {task: count / useful for task, count in counts.items()}
+        return {task: count / useful for task, count in counts.items() if count > 0}
     return expected_rates(counts, useful)
 
 

@@ -77,6 +77,15 @@ def test_a_list_of_files_is_split_by_their_names(tmp_path: Path) -> None:
     assert read_table(files[1:] * 2).split is None, "nothing trains: they are rows like any other"
 
 
+def test_files_of_which_some_name_no_split_are_not_all_trained_on(tmp_path: Path) -> None:
+    save_picture(tmp_path / "a.jpg")
+    names = ["instances_train.json", "instances_val.json", "instances_minival.json"]
+    files = [coco(tmp_path / name, ["a.jpg"], [one(100)]) for name in names]
+    with pytest.raises(DataError, match=r"instances_val\.json \(val\), instances_minival\.json \(none\)"):
+        read_table(files)
+    assert len(read_table([files[0], files[2]])) == 2, "none of these is held out"
+
+
 def test_a_config_names_a_file_a_split(tmp_path: Path) -> None:
     published(tmp_path)
     where = "annotations/instances_{}2017.json".format
@@ -127,6 +136,9 @@ def test_a_missing_picture_is_told_with_its_row(tmp_path: Path) -> None:
         ([], {"categories": [{"id": 1}]}, r"a\.json, categories 1: has no 'name'"),
         ([], {"images": [{"id": 1, "file_name": "a.jpg"}] * 2}, r"two pictures have the id 1"),
         ([], {"images": [{"file_name": "a.jpg"}]}, r"images 0: has no 'id'"),
+        ([one(100, bbox=[5, 5, -3, 2])], {}, r"annotation 101: the bbox \[5, 5, -3, 2\] has a negative side"),
+        ([one(100, category=[1])], {}, r"annotations 0: 'category_id' is \[1\], and no number"),
+        ([], {"categories": None}, r"`categories` is None; it is a list, or is left out"),
         ([], {"images": None}, r"a\.json is no file of COCO's .*a table is \.jsonl, one object a line"),
     ],
 )
@@ -176,14 +188,17 @@ def voc(root: Path, lists: dict[str, str]) -> Path:
 
 def test_a_folder_of_voc_is_a_table(tmp_path: Path) -> None:
     folder = voc(tmp_path / "VOC", {"train": "acde", "val": "b", "test": "gh"})
-    table = read_table(folder)
+    with pytest.warns(UserWarning, match="1 annotated pictures are in no list of ImageSets/Main and are left out: f"):
+        table = read_table(folder)
     assert table.columns == ("picture", "boxes", "split") and table.split == "split"
-    assert table.column("split") == ["train", "val", "train", "train", "train", "test", "test"], "f is in no list"
+    assert table.column("split") == ["train", "validation", "train", "train", "train", "test", "test"], (
+        "f is in no list"
+    )
     assert table.row(1) == {
         "picture": str(folder / "JPEGImages" / "b.png"),
-        "boxes": [{"box": [1, 2, 11, 20], "label": "dog"}],
-        "split": "val",
-    }
+        "boxes": [{"box": [0, 1, 11, 20], "label": "dog"}],
+        "split": "validation",
+    }, "VOC's pixels are counted from 1"
     assert table.cell(2, "boxes") == [] and table.cell(6, "boxes") is None, "nothing there is not unlabelled"
     (tmp_path / "c.yaml").write_text(f"data: {{train: VOC}}\n{CONFIG}")
     rows = check(tmp_path / "c.yaml").rows
@@ -199,6 +214,18 @@ def test_voc_without_lists_or_with_one_of_two_splits(tmp_path: Path) -> None:
     assert read_table(voc(tmp_path / "a", {})).columns == ("picture", "boxes")
     both = read_table(voc(tmp_path / "b", {"trainval": "abc", "test": "d"}))
     assert both.column("split") == ["train", "train", "train", "test"]
+
+
+def test_voc_that_counts_from_nought_and_has_names_with_blanks(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "a", {"train": ["a", "IMG 1"], "valid": ["b"]})  # type: ignore[dict-item]
+    (folder / "JPEGImages" / "IMG 1.jpg").write_bytes((folder / "JPEGImages" / "a.jpg").read_bytes())
+    objects = OBJECT.format("dog", 9).replace("<xmin>1<", "<xmin>0<")
+    (folder / "Annotations" / "IMG 1.xml").write_text(f"<annotation>{objects}</annotation>")
+    with pytest.warns(UserWarning, match="in no list"):
+        table = read_table(folder)
+    assert table.column("split") == ["train", "train", "validation"]
+    assert [cell[0]["box"][:2] for cell in table.column("boxes")] == [[0, 2], [1, 2], [1, 2]]
+    assert Path(table.cell(0, "picture")).name == "IMG 1.jpg"
 
 
 def test_what_is_wrong_with_a_folder_of_voc(tmp_path: Path) -> None:

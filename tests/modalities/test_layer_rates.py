@@ -12,6 +12,9 @@ from trunkline.modalities.layer_rates import layer_of, layer_rates
         ("conv1.weight", None),
         ("model.conv1.3.weight", None),
         ("stem.0.weight", None),
+        ("s2.b1.conv1.conv.weight", "s2"),
+        ("features.denseblock3.denselayer2.norm1.weight", "features.denseblock3"),
+        ("encoder.fc1.weight", None),
         ("norm.bias", None),
     ],
 )

@@ -15,7 +15,7 @@ from torch import Tensor
 from trunkline import testing
 from trunkline.modalities import Image
 from trunkline.modalities.picture_sizes import finest_stride, pyramid_size, pyramid_strides
-from trunkline.modalities.pyramid import join_top_down
+from trunkline.modalities.pyramid import SimpleScales, join_top_down
 from trunkline.types import Tokens
 
 
@@ -71,6 +71,16 @@ def test_levels_cover_the_picture(size: tuple[int, int], stride: int | None, gri
     assert shapes(tokens) == grids and tokens.mask.all()
     for span in tokens.spans:
         assert [n * s for n, s in zip(span.shape, span.stride)] == pytest.approx(size)
+
+
+@pytest.mark.parametrize("side", [7, 8])
+def test_scales_of_a_single_map_lie_where_they_say(side: int) -> None:
+    """What rises from left to right still does so from half a token's width on, also where a side is odd."""
+    scales = SimpleScales(1, (side, side))
+    ramp = ((torch.arange(side) + 0.5) / side).expand(1, 1, side, side)
+    half = scales(ramp)[2]
+    n = scales.grids[2][1]
+    torch.testing.assert_close(half[0, 0, 0], (torch.arange(n) + 0.5) / n)
 
 
 def test_the_join_is_the_papers() -> None:

@@ -140,6 +140,32 @@ def test_zoom_is_a_range_of_scales(height: int, width: int, zoom: float, seed: i
         assert 0 <= start <= side - kept if kept <= side else side - kept <= start <= 0
 
 
+def test_a_whole_picture_is_never_cut() -> None:
+    """`crop: 1`: smaller, a side more than the other, but all of it."""
+    rng = np.random.default_rng(0)
+    how: dict[str, Any] = {"crop": 1.0, "zoom": 0.6, "rotate": 0.0, "flip": False, "rng": rng}
+    for _ in range(500):
+        top, left, height, width = draw_geometry((60, 80), (48, 64), aspect="stretch", **how).crop
+        assert top <= 0 and left <= 0 and top + height >= 60 and left + width >= 80
+
+
+def test_windows_of_a_letterbox_keep_its_shape() -> None:
+    rng = np.random.default_rng(0)
+    how: dict[str, Any] = {"crop": 0.5, "zoom": 1.0, "rotate": 0.0, "flip": False, "rng": rng}
+    windows = [draw_geometry((100, 300), (64, 64), aspect="letterbox", **how).crop for _ in range(200)]
+    ratios = [height / width for _, _, height, width in windows]
+    assert min(ratios) > 0.88 and max(ratios) < 1.14
+    assert min(height for _, _, height, _ in windows) >= 150 and max(height for _, _, height, _ in windows) > 290
+
+
+@pytest.mark.parametrize("zoom", [1.0, 0.9])
+def test_enough_pixels_are_kept_for_the_smallest_window(zoom: float) -> None:
+    picture = np.zeros((400, 400, 3), np.uint8)
+    modality = Image(50, crop=0.25, zoom=zoom)
+    kept = modality.shrink(picture, modality.fit([picture]))
+    assert kept.pixels.shape[1] * 0.25 >= 50
+
+
 def test_scores_are_the_same_in_a_letterboxed_frame() -> None:
     """A box that reaches into what is no picture is cut at the picture's edge, as what is decoded is."""
     task, entries = Boxes(), [{"box": [0.0, 0, 20, 40], "label": "it"}]

@@ -83,6 +83,24 @@ def test_partners_bring_their_labels_and_no_others(table: Table) -> None:
     assert torch.equal(rows, mix.labelled[:, batch.labelled.names.index("area")].nonzero().flatten())
 
 
+def test_labels_are_those_of_the_pictures_that_are_seen(table: Table) -> None:
+    """Whose picture shines through says whose labels come with it."""
+    _, batch, mix = mixed_batch(table)
+    plain = source(table, 0.0)[draw(table)]
+    own, seen = plain.inputs["photo"].values["pixels"], batch.inputs["photo"].values["pixels"]
+    rest = (seen - mix.share * own) / (1 - mix.share)
+    partner = torch.cdist(rest.flatten(1), own.flatten(1)).argmin(1)
+    assert partner[partner].tolist() != list(range(len(partner))), "not the same the other way round"
+    assert torch.equal(mix.labelled, plain.labelled.values[partner])
+    for head, part in mix.targets.items():
+        rows = torch.arange(batch.size) if part.rows is None else part.rows
+        theirs = plain.targets[head]
+        places = {row: at for at, row in enumerate(range(batch.size) if theirs.rows is None else theirs.rows.tolist())}
+        for at, row in enumerate(rows.tolist()):
+            for name, value in part.values.items():
+                assert torch.equal(value[at], theirs.values[name][places[int(partner[row])]]), head
+
+
 def test_losses_are_mixed_as_pictures_are(table: Table) -> None:
     batches, batch, mix = mixed_batch(table)
     built = network(batches)

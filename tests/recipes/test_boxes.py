@@ -43,15 +43,21 @@ def test_voc(voc: Path) -> None:
     assert a == {
         "picture": "VOC/JPEGImages/a.jpg",
         "split": "train",
-        "boxes": [{"box": [260, 177, 491, 376], "label": "WBC"}, {"box": [1, 2, 1, 2], "label": "RBC"}],
+        "boxes": [{"box": [259, 176, 491, 376], "label": "WBC"}, {"box": [0, 1, 1, 2], "label": "RBC"}],
         "labels": ["RBC", "WBC"],
         "num_RBC": 1,
         "has_RBC": 1,
         "num_WBC": 1,
         "has_WBC": 1,
     }
-    assert (b["split"], b["has_WBC"], b["boxes"][0]["box"]) == ("val", 0, [5, 6, 7.5, 8])
+    assert (b["split"], b["has_WBC"], b["boxes"][0]["box"]) == ("validation", 0, [4, 5, 7.5, 8])
     assert (c["boxes"], c["labels"], c["num_RBC"]) == ([], [], 0)
+
+
+def test_a_listed_picture_that_nobody_annotated(voc: Path) -> None:
+    (voc / "Annotations" / "b.xml").unlink()
+    _, b, _ = read_voc(voc, voc)
+    assert b["boxes"] is None and "num_RBC" not in b
 
 
 def test_voc_without_lists_has_no_split(voc: Path) -> None:
@@ -62,7 +68,7 @@ def test_voc_without_lists_has_no_split(voc: Path) -> None:
 
 def test_a_picture_in_two_splits(voc: Path) -> None:
     (voc / "ImageSets" / "Main" / "test.txt").write_text("b\n")
-    with pytest.raises(DataError, match=r"test\.txt, line 1: 'b' is in 'val', too"):
+    with pytest.raises(DataError, match=r"test\.txt, line 1: 'b' is in 'validation', too"):
         read_voc(voc, voc)
 
 

@@ -67,6 +67,11 @@ def test_overlap_of_a_masks_classes_is_what_the_metric_means_over() -> None:
     assert np.mean([c["iou"] for c in told["classes"]]) == pytest.approx(confusion_scores(counts)["miou"])
 
 
+def test_answers_of_a_kind_without_named_classes_have_figures_too() -> None:
+    said = [[one("cell", 0, 0, 4, 4, score=0.9)]]
+    assert [c["name"] for c in describe(said, [[one("cell", 0, 0, 4, 4)]], {})["classes"]] == ["cell"]
+
+
 def test_boxes_are_drawn_large_enough_for_their_names() -> None:
     tiny = outlined(np.zeros((24, 32, 1), np.uint8), [Outline([8, 12, 24, 20], 1, "a name of many letters", 0.5)])
     assert tiny.shape == (240, 320, 3), "ten times as large"

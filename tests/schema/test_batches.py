@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from hypothesis import given
@@ -115,6 +116,20 @@ def test_the_same_draw_gives_the_same_batch(tmp_path: Path) -> None:
             for name, part in parts.items():
                 for k, v in part.values.items():
                     torch.testing.assert_close(v, others[name].values[k], atol=0, rtol=0, equal_nan=True)
+
+
+def test_what_is_hidden_does_not_hide_that_a_row_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    PIL.Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "1.png")
+    rows = [{"photo": str(tmp_path / f"{i}.png"), "n": float(i), "y": "ab"[i]} for i in (0, 1)]
+    table = read_table([rows[1], rows[0]])
+    bound = Schema({"photo": Image(16), "n": Number()}, {"y": CategoryTask()})
+    preprocessing = Preprocessing.fit(bound, read_table([rows[1], {**rows[1], "n": 0.0, "y": "a"}]), range(2))
+    source = RowBatches(preprocessing, table, is_lenient=True)
+    with pytest.warns(UserWarning, match="taken for absent"):
+        source.hiding({"n"})[Draw((0, 1), None)]
+    with pytest.warns(UserWarning, match="taken for absent"):
+        assert source[Draw((0, 1), None)].present["photo"].tolist() == [True, False]
 
 
 def test_a_mask_follows_its_picture(tmp_path: Path) -> None:

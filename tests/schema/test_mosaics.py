@@ -12,7 +12,7 @@ from trunkline import TaskColumn
 from trunkline.contexts import MosaicContext
 from trunkline.data import Draw, Table, read_table
 from trunkline.modalities import Image, Number
-from trunkline.schema import Preprocessing, RowBatches, Schema
+from trunkline.schema import Preprocessing, RowBatches, Schema, kept_shares
 from trunkline.tasks import Boxes, Category, Mask
 from trunkline.training.loaders import LATE, training_batches
 from trunkline.training.settings import Rows, Settings
@@ -68,10 +68,10 @@ def everything(batch: Batch) -> list[torch.Tensor]:
     return [*values, *rows, batch.present.values, batch.labelled.values]
 
 
-@pytest.mark.parametrize("rotate", [0.0, 20.0])
-def test_labels_lie_on_what_is_shown(rotate: float) -> None:
+@pytest.mark.parametrize(("rotate", "flip"), [(0.0, False), (20.0, False), (0.0, True)])
+def test_labels_lie_on_what_is_shown(rotate: float, flip: bool) -> None:
     """A pixel's brightness says its class: no mask and no box is invented, and none lies elsewhere."""
-    source, wrong, pixels_seen, boxes_seen = batches(table(), rotate=rotate), 0, 0, 0
+    source, wrong, pixels_seen, boxes_seen = batches(table(), rotate=rotate, flip=flip), 0, 0, 0
     for seed in range(4):
         batch = source[Draw(tuple(range(8)), seed)]
         shown = 255 * batch.inputs["photo"].values["pixels"][:, 0]
@@ -96,6 +96,13 @@ def test_all_else_of_such_a_row_is_absent() -> None:
     assert batch.present["photo"].all() and not batch.present["size"].any()
     assert not batch.labelled["name"].any() and batch.labelled["area"].all() and batch.labelled["things"].all()
     assert "name" not in batch.targets and dict(zip(batch.labelled.names, batch.counts))["name"] == 0
+
+
+def test_tasks_of_the_whole_row_are_expected_as_rarely_as_they_come() -> None:
+    half, few = (batches(table(), mosaic=share).preprocessing.schema for share in (0.4, 0.75))
+    assert kept_shares(half) == {"area": 1.0, "things": 1.0, "name": 0.6}
+    with pytest.warns(UserWarning, match=r"these keep few of their labels: name \(25%\)"):
+        assert kept_shares(few)["name"] == 0.25
 
 
 def test_a_row_keeps_to_its_own_labels() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from trunkline.contexts import GridContext
 from trunkline.tasks.box_assignment import POINTS, Assignment, assign
@@ -182,6 +182,40 @@ def test_the_aligned_points_learn_a_box() -> None:
     best = int(found.quality[0].argmax())
     assert float(found.quality[0, best]) == pytest.approx(float(overlaps[mine].max()))
     assert set(found.owner[0].tolist()) == {-1, 0} and not found.quality[0][found.owner[0] < 0].any()
+
+
+def test_points_are_chosen_by_score_overlap_and_place() -> None:
+    """By hand, of random scores and boxes: `s^½ u^6`, less at a box's edge; the quality is that, scaled to the best
+    overlap."""
+    ops = pytest.importorskip("torchvision.ops")
+    generator = torch.Generator().manual_seed(3)
+    points = points_of((8, 4.0))
+    box = torch.tensor([4.0, 6, 26, 25])
+    drawn = box + torch.randn(64, 4, generator=generator) * 3
+    chances = torch.rand(64, 2, generator=generator)
+    found = assign(chances[None], drawn[None], points, box[None, None], torch.tensor([[1]]))
+    s, u = chances[:, 1].double(), ops.box_iou(drawn, box[None])[:, 0].double()
+    x, y = points[:, 0].double(), points[:, 1].double()
+    far = torch.maximum((x - 15).abs() / 11, (y - 15.5).abs() / 9.5)
+    wish = (s.clamp(min=1e-4) ** 0.5 * u.clamp(min=1e-4) ** 6 / far.square().exp()).masked_fill(far > 1, -1)
+    chosen = wish.topk(10).indices.sort().values
+    assert (found.owner[0] == 0).nonzero().flatten().tolist() == chosen.tolist()
+    nearest = far.topk(10, largest=False).indices.sort().values
+    best = u.masked_fill(far > 1, -1).topk(10).indices.sort().values
+    assert chosen.tolist() not in (nearest.tolist(), best.tolist()), "neither the place alone nor the overlap alone"
+    aligned = s[chosen] ** 0.5 * u[chosen] ** 6
+    expected = aligned / aligned.max() * u[chosen].max()
+    torch.testing.assert_close(found.quality[0, chosen].double(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_half_precision_leaves_edges_and_scores_as_fine_as_they_are() -> None:
+    head, view = BoxHead(3, 16), view_of(2, (8, 4.0))
+    nn.init.normal_(head.places.weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        said = head.train_output(view)
+    for name in ("boxes", "logits"):
+        assert said[name].dtype == torch.float32
+        assert len(said[name].unique()) > len(said[name].bfloat16().unique())
 
 
 def test_a_point_that_two_want_learns_the_one_it_overlaps_more() -> None:

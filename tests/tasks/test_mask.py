@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -236,6 +237,26 @@ def test_it_learns_to_find_bright_squares() -> None:
         metric.update(*batch(np.arange(96, 120), None))
     (scores,) = metric.compute()
     assert scores["miou"] > 0.8
+
+
+def test_every_class_counts_in_a_rows_error() -> None:
+    """Also the one of index 255."""
+    task, picture = Mask(), np.zeros((2, 2, 3), np.uint8)
+    state = task.fit([np.array([[0, 255], [0, 255]])])
+    said, true = np.full((2, 2), 255, np.uint8), np.array([[0, 0], [0, 255]])
+    assert task.show(said, true, state, picture).error == 0.75
+
+
+def test_bytes_of_a_file_are_a_mask() -> None:
+    """As tables of Hugging Face and Parquet hold them."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(np.array([[1, 2]], np.uint8)).save(file, "PNG")
+    assert Mask().read(file).tolist() == [[1, 2]]
+    file.seek(0)
+    with pytest.raises(DataError, match="1 × 2 pixels high and wide, its picture 3 × 4"):
+        Mask().check_place(file, (3, 4))
+    with pytest.raises(DataError, match="the file cannot be read as a mask"):
+        Mask().read(io.BytesIO(b"no picture"))
 
 
 def test_a_path_object_is_a_path(tmp_path: Path) -> None:

@@ -87,7 +87,10 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise DataError(f"{path.name} is no file of COCO's (an object with `images`, `annotations`, `categories`), and "
                         "no other JSON is read; a table is .jsonl, one object a line")  # fmt: skip
-    numbers = [_field(path, "images", number, one, "id") for number, one in enumerate(content["images"])]
+    for part in ("annotations", "categories"):
+        if not isinstance(content.get(part, []), list):
+            raise DataError(f"{path.name}: `{part}` is {content[part]!r}; it is a list, or is left out")
+    numbers = [_number(path, "images", number, one, "id") for number, one in enumerate(content["images"])]
     if len(set(numbers)) < len(numbers):
         twice = next(one for number, one in enumerate(numbers) if one in numbers[:number])
         raise DataError(f"{path.name}: two pictures have the id {twice!r}")
@@ -97,12 +100,12 @@ def _read(path: Path) -> dict[str, Any]:
 def _boxes(path: Path, content: Mapping[str, Any]) -> dict[Any, list[dict[str, Any]]]:
     """By picture, in the form of our own cells."""
     names = {
-        _field(path, "categories", number, one, "id"): _field(path, "categories", number, one, "name")
+        _number(path, "categories", number, one, "id"): _field(path, "categories", number, one, "name")
         for number, one in enumerate(content.get("categories", []))
     }
     boxes: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
     for number, one in enumerate(content["annotations"]):
-        of, category = (_field(path, "annotations", number, one, key) for key in ("image_id", "category_id"))
+        of, category = (_number(path, "annotations", number, one, key) for key in ("image_id", "category_id"))
         if of not in boxes:
             raise DataError(f"{path.name}, annotation {one.get('id', number)}: no picture has the id {of!r}")
         if category not in names:
@@ -120,7 +123,17 @@ def _edges(path: Path, number: int, one: Mapping[str, Any]) -> list[float]:
         raise DataError(f"{path.name}, annotation {one.get('id', number)}: a bbox is [x, y, width, height], "
                         f"not {given!r}")  # fmt: skip
     left, top, width, height = given
+    if width < 0 or height < 0:
+        raise DataError(f"{path.name}, annotation {one.get('id', number)}: the bbox {given} has a negative side; "
+                        "it is [x, y, width, height]")  # fmt: skip
     return [left, top, left + width, top + height]
+
+
+def _number(path: Path, part: str, number: int, one: Any, key: str) -> int | str:
+    value = _field(path, part, number, one, key)
+    if not isinstance(value, int | str):
+        raise DataError(f"{path.name}, {part} {number}: {key!r} is {value!r}, and no number")
+    return value
 
 
 def _field(path: Path, part: str, number: int, one: Any, key: str) -> Any:

@@ -23,6 +23,7 @@ from trunkline.data.rows import frame_cells, jsonl_cells, row_cells
 from trunkline.data.table import Cells, Na, Reading, Table
 from trunkline.data.voc import is_voc, read_voc
 from trunkline.errors import DataError
+from trunkline.files import is_json
 
 
 def read_table(
@@ -78,10 +79,20 @@ def _read(source: Any, how: Reading) -> Table:
 
 
 def _named_splits(sources: Sequence[Any], tables: Sequence[Table]) -> Sequence[Table]:
-    """Of COCO's files each is a split, where the names of all tell one, and one of them trains."""
+    """Of COCO's files each is a split, where the names of all tell one, and one of them trains.
+
+    Raises:
+        DataError: some are named after held-out rows, and others after no split: all of them would train.
+    """
     paths = [Path(source) for source in sources if isinstance(source, str | Path)]
-    names = [split_in_name(path) if ".json" in path.suffixes else None for path in paths]
-    if len(names) < len(tables) or None in names or "train" not in names:
+    names = [split_in_name(path) if is_json(path) else None for path in paths]
+    if len(names) < len(tables):
+        return tables
+    if None in names and set(names) - {None, "train"}:
+        told = ", ".join(f"{path.name} ({name or 'none'})" for path, name in zip(paths, names))
+        raise DataError(f"not every file's name tells a split: {told}; name one file each: data: {{train: …, "
+                        "validation: …, test: …}")  # fmt: skip
+    if None in names or "train" not in names:
         return tables
     return [with_split(table, str(name)) for table, name in zip(tables, names)]
 

@@ -46,8 +46,9 @@ class Pool(nn.Module):
         mean = tokens.row()
         if tokens.values.shape[1] == 1 or tokens.spans[0].axis == "set":
             return mean
-        lowest = torch.finfo(tokens.values.dtype).min  # not -inf: of a grid that a row lacks every token is hidden
-        scores = self.score(tokens.values).masked_fill(~tokens.mask.unsqueeze(-1), lowest)  # [B, L, H]
+        scores = self.score(tokens.values)  # [B, L, H]
+        lowest = torch.finfo(scores.dtype).min  # not -inf: of a grid that a row lacks every token is hidden
+        scores = scores.masked_fill(~tokens.mask.unsqueeze(-1), lowest)
         parts = tokens.values.unflatten(-1, (self.heads, -1)) * scores.softmax(1).unsqueeze(-1)
         return (mean + parts.sum(1).flatten(1)) / 2
 

@@ -267,7 +267,7 @@ class Image(Modality):
         """At most `SPARE` pixels a side for each that the encoder sees; more only where pictures are seen enlarged."""
         original = (value.shape[0], value.shape[1])
         window = self._plain(original, state).crop[2:]
-        most = max(SPARE, 1 / self._option("crop")) if self._option("zoom") < 1 else SPARE
+        most = max(SPARE, 1 / self._option("crop"))
         seen = [size * side / whole for size, side, whole in zip(state["size"], original, window)]
         height, width = (
             max(math.ceil(SPARE * pixels), min(side, math.ceil(most * pixels))) for side, pixels in zip(original, seen)

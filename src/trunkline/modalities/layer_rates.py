@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-NUMBERED = re.compile(r"\d+|(layer|block|stage)\d+")
+NUMBERED = re.compile(r"\d+|(?!(?:conv|bn|norm|gn|ln|fc|linear|proj|act|downsample)_?\d)[a-z_]*[a-z]_?\d+")
 FIRST = re.compile(r"(stem|conv)\d*")  # whose parts, numbered or not, are one layer
 
 

@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 
 from trunkline.errors import ConfigError, suggest
 from trunkline.modalities.contract import Encoder
-from trunkline.modalities.layer_rates import layer_rates
+from trunkline.modalities.layer_rates import layer_of, layer_rates
 from trunkline.types import Tokens
 
 CACHE_BYTES = 1 << 30
@@ -156,6 +157,9 @@ class PretrainedEncoder(Encoder):
     def pretrained_parameters(self) -> Iterable[tuple[nn.Parameter, float]]:
         """Of the network that others have trained."""
         named = dict(self.network.named_parameters())
+        if self.tuning.layer_decay < 1 and not any(map(layer_of, named)):
+            warnings.warn("layer_decay: no layer of this network has a number in its name; all learn alike",
+                          stacklevel=2)  # fmt: skip
         rates = layer_rates(list(named), top=self.tuning.rate, decay=self.tuning.layer_decay)
         return [(parameter, rates[name]) for name, parameter in named.items()]
 

@@ -75,7 +75,7 @@ class SimpleScales(nn.Module):
     """One map at twice, once and half its resolution, of a network that has no stages.
 
     Li et al., "Exploring plain vision transformer backbones for object detection" (2022): a deconvolution, nothing, and
-    pooling.
+    pooling; here the mean, between places where a side is odd, so that what a token stands for lies where its place is.
 
     Args:
         channels: `C`.
@@ -85,10 +85,13 @@ class SimpleScales(nn.Module):
     def __init__(self, channels: int, grid: Grid) -> None:
         super().__init__()
         self.finer = nn.ConvTranspose2d(channels, channels, 2, stride=2)
-        self.has_half = min(grid) >= 4
-        halves = [(grid[0] // 2, grid[1] // 2)] if self.has_half else []
+        self.half_grid = (grid[0] // 2, grid[1] // 2)
+        halves = [self.half_grid] if min(grid) >= 4 else []
         self.grids: tuple[Grid, ...] = ((2 * grid[0], 2 * grid[1]), grid, *halves)
 
     def forward(self, one: Tensor) -> list[Tensor]:
         """`[n, C, h, w]` → the same at 2, 1 and ½, finest first."""
-        return [self.finer(one), one, *([F.max_pool2d(one, 2)] if self.has_half else [])]
+        maps = [self.finer(one), one]
+        if len(self.grids) > len(maps):
+            maps.append(F.interpolate(one, self.half_grid, mode="bilinear", align_corners=False))
+        return maps

@@ -48,14 +48,16 @@ def draw_geometry(
 ) -> GridContext:
     """A window, turned by up to `rotate` degrees, mirrored or not.
 
-    Of each side of the plain window it keeps a share drawn from `crop` to 1. Where `zoom` is less than 1 it is drawn
-    as a whole: the picture is scaled by a factor from `zoom` to `1 / crop` (Ghiasi et al., "Simple copy-paste is a
-    strong data augmentation method for instance segmentation", 2021: large scale jitter), and a side a little more
-    than the other.
+    Of each side of the plain window it keeps a share drawn from `crop` to 1; of both about the same where the aspect
+    ratio is kept. Where `zoom` is less than 1 the picture is scaled by a factor from `zoom` to `1 / crop` (Ghiasi et
+    al., "Simple copy-paste is a strong data augmentation method for instance segmentation", 2021: large scale jitter),
+    and a side a little more than the other. Of no side less than `crop` is kept.
     """
     window = plain_window(original, size, aspect)
-    if zoom < 1:
-        window = draw_place(original, draw_sides(window[2:], rng.uniform(zoom, 1 / crop), rng), rng)
+    if zoom < 1 or (crop < 1 and aspect == "letterbox"):
+        sides = draw_sides(window[2:], rng.uniform(zoom, 1 / crop), rng)
+        height, width = (max(side, math.ceil(crop * whole)) for side, whole in zip(sides, window[2:]))
+        window = draw_place(original, (height, width), rng)
     elif crop < 1:
         height, width = (max(1, round(side * rng.uniform(crop, 1))) for side in window[2:])
         window = draw_place(original, (height, width), rng)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from trunkline.data import CocoNumbers, Table, coco_numbers
-from trunkline.files import write_json
+from trunkline.files import bare_name, is_json, write_json
 from trunkline.predictor import Prediction, Predictor
 from trunkline.schema import InputColumn, TaskColumn
 from trunkline.schema.reading import as_file
@@ -35,10 +35,10 @@ def write_coco(out: Path, predictor: Predictor, table: Table, source: Any, predi
     """
     schema = predictor.preprocessing.schema
     tasks = {name: column for name, column in schema.tasks.items() if isinstance(column.task, Boxes)}
-    is_coco = isinstance(source, str | Path) and ".json" in Path(source).suffixes
+    is_coco = isinstance(source, str | Path) and is_json(Path(source))
     for name, column in tasks.items():
         assert column.of is not None, "boxes are bound to a picture"
-        of, stem = schema.inputs[column.of], out.name.partition(".")[0]
+        of, stem = schema.inputs[column.of], bare_name(out)
         start = stem if len(tasks) == 1 else f"{stem}.{quote(name, safe=' ')}"
         labels = {} if is_coco else labels_of_all(column, of, table)
         unseen = {entry["label"] for value in labels.values() for entry in value}

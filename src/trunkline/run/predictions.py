@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 
 from trunkline.data import write_rows
+from trunkline.files import bare_name
 
 
 def write_predictions(out: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
     """JSONL in full, else one value a task; beside the table a mask becomes a PNG of class indices, a map an `.npy`."""
     is_full = ".jsonl" in out.suffixes
-    pictures = out.with_name(f"{out.name.partition('.')[0]}_files")
+    pictures = out.with_name(f"{bare_name(out)}_files")
     rows = []
     for number, prediction in enumerate(predictions):
         row = {}

@@ -92,7 +92,7 @@ class RowBatches(Dataset[Batch]):
         rows = np.asarray(draw.rows, dtype=np.int64)
         rng = None if draw.seed is None else np.random.default_rng(draw.seed)
         if self.is_lenient:
-            self._forget_unreadable(rows.tolist())
+            self._forget_unreadable(rows.tolist(), rng is not None)
         present, labelled = self.present[rows], self.labelled[rows]
         if rng is not None and self.input_dropout > 0:
             present, labelled = self._leave_out(present, labelled, rng)
@@ -125,6 +125,7 @@ class RowBatches(Dataset[Batch]):
         A row may be left with no input at all.
         """
         hidden = copy(self)
+        hidden._looked_at = set(self._looked_at)
         gone = [name in inputs for name in self.preprocessing.inputs]
         hidden.present = self.present & ~np.array(gone)
         hidden.labelled = self.labelled.copy()
@@ -152,12 +153,12 @@ class RowBatches(Dataset[Batch]):
             return {}
         mosaics = self._mosaics.draw(rows, present, labelled, rng)
         if self.is_lenient:
-            self._forget_unreadable([row for mosaic in mosaics.values() for row in mosaic.rows])
+            self._forget_unreadable([row for mosaic in mosaics.values() for row in mosaic.rows], True)
             mosaics = {i: mosaic for i, mosaic in mosaics.items() if mosaic.is_there(self.present, self.labelled)}
         keep_only(mosaics, present, labelled)
         return mosaics
 
-    def _forget_unreadable(self, rows: Sequence[int]) -> None:
+    def _forget_unreadable(self, rows: Sequence[int], is_training: bool) -> None:
         """What cannot be read is absent from now on, and a row with no input left teaches nothing."""
         states = self.preprocessing
         lazy = [(u.start, u.name) for u in states.encoders if not u.is_block]
@@ -165,7 +166,7 @@ class RowBatches(Dataset[Batch]):
         for row in (row for row in rows if row not in self._looked_at):
             self._looked_at.add(row)
             for place, name in ((p, n) for p, n in lazy if self.present[row, p]):
-                if self._is_unreadable(self._item, name, row, None):
+                if self._is_unreadable(self._keep, name, row, is_training):
                     self.present[row, place] = False
                     self.labelled[row, [task for task, of in self._of.items() if of == place]] = False
             for place, name in targets if self.labelled.shape[1] else ():
@@ -329,6 +330,13 @@ class RowBatches(Dataset[Batch]):
             ("plain", name, row),
             lambda: modality.prepare(read_cell(modality, self.table, column.column, row, cell), state, None),
         )
+
+    def _keep(self, name: str, row: int, is_training: bool) -> None:
+        """Read one input of a row that has it, as it will be needed."""
+        if is_training and self.preprocessing.schema.inputs[name].modality.is_random:
+            self._shrunk(name, row)
+        else:
+            self._item(name, row, None)
 
     def _target_value(self, name: str, row: int) -> Any:
         column = self.preprocessing.schema.tasks[name]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from trunkline.modalities.contract import MOSAIC
+from trunkline.schema.columns import Schema
 from trunkline.schema.preprocessing import Preprocessing
+
+FEW = 0.5  # of its labels, that a task is said to learn from
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,22 @@ class Mosaics:
             has = self.present[self.pool, place] & self.labelled[self.pool][:, list(tasks)].all(1)
             self._partners[place, tasks] = self.pool[has]
         return self._partners[place, tasks]
+
+
+def kept_shares(schema: Schema) -> dict[str, float]:
+    """Of each task the share of the labels that training rows keep, since a mosaic keeps those alone that it shows.
+
+    A warning names the tasks that keep half of theirs or less.
+    """
+    shares = {name: column.modality.mosaic for name, column in schema.inputs.items()}
+    kept = {
+        name: math.prod(1 - share for of, share in shares.items() if not (of == column.of and column.task.joins))
+        for name, column in schema.tasks.items()
+    }
+    if few := [f"{name} ({share:.0%})" for name, share in kept.items() if share <= FEW]:
+        warnings.warn(f"mosaic: tasks of a whole row learn from the rows that show one picture alone, "
+                      f"and these keep few of their labels: {', '.join(few)}", stacklevel=2)  # fmt: skip
+    return kept
 
 
 def keep_only(mosaics: Mapping[int, Mosaic], present: np.ndarray, labelled: np.ndarray) -> None:

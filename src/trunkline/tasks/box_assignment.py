@@ -4,6 +4,10 @@ Points that already say a box's class and its place well are made to say it bett
 one-stage object detection", 2021, section 3.2). No size is tied to a grid: small boxes find the fine grid, where there
 is one, by the boxes that its points draw.
 
+Not the paper's, and not compared with it: the power of the score is 0.5, not 1; points are chosen with overlaps and
+scores of at least 1e-4 and with the middle of a box before its edge, so that each box finds points from the first step
+on; and what a point is to say (`quality`) is scaled over the points that are left where two boxes wanted one.
+
 Shape legend: `n` rows, `P` points of all grids, `M` true boxes at most, `K` classes.
 """
 

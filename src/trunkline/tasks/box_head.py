@@ -69,8 +69,9 @@ class BoxHead(Head):
         for span in (span for span in view.spans if span.axis == "grid"):
             grid = narrow[:, span.start : span.stop].transpose(1, 2).unflatten(2, span.shape)  # [n, C, h, w]
             points = grid_points(span, view.values.device)
-            drawn = draw(as_points(self.places(self.placing(grid))).float(), points)
-            parts.append((drawn, as_points(self.names(self.naming(grid))).float(), points.expand(len(grid), -1, -1)))
+            drawn = draw(as_points(exactly(self.places, self.placing(grid))), points)
+            logits = as_points(exactly(self.names, self.naming(grid)))
+            parts.append((drawn, logits, points.expand(len(grid), -1, -1)))
         boxes, logits, points = (torch.cat(part, 1) for part in zip(*parts))
         return {"boxes": boxes, "logits": logits, "points": points}
 
@@ -88,6 +89,15 @@ class BoxHead(Head):
         crowded = within_crowds(output["points"][0], boxes, classes, logits.shape[2])
         total = naming_loss(logits, classes, found, crowded) + PLACE * placing_loss(drawn, boxes, found)
         return total.reshape(1), known.sum(1).clamp(min=1).sum().to(total.dtype).reshape(1)
+
+
+def exactly(layer: nn.Module, values: Tensor) -> Tensor:
+    """What a layer says in float32, where others compute in half precision: edges within a pixel, scores in order."""
+    device = values.device.type
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        return layer(values).float()
+    with torch.autocast(device, enabled=False):
+        return layer(values.float())
 
 
 def naming_loss(logits: Tensor, classes: Tensor, found: Assignment, crowded: Tensor) -> Tensor:

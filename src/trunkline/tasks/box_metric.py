@@ -31,7 +31,7 @@ MOST = 100  # boxes a picture
 LOOKED_AT = 1000  # of a picture's scores, the highest
 SAME = 0.6  # overlap from which on two boxes of one class are one thing
 THRESHOLDS = 10  # T
-PLACES, DIGITS = 2, 8  # decimals of an edge in pixels, of a score: no two become alike that were not
+PLACES, DIGITS = 2, 8  # decimals of an edge in pixels, of a score: far finer than what tells two apart
 NONE = -1  # the class of no box; lower ones are those of crowds
 
 

@@ -27,7 +27,6 @@ from trunkline.tasks.dense_scales import (
     check_channels,
     choose_learn,
     fit_maps,
-    is_inside,
     turned,
 )
 from trunkline.tasks.pixels import check_size, tiled
@@ -114,7 +113,7 @@ class Dense(Task):
         check_size("map", value.shape[:2], context.original)
         check_channels(value, len(averages(state)))
         seen = context.apply(torch.from_numpy(value).movedim(-1, 0), mode="nearest")
-        learned = as_learned(seen.masked_fill(~is_inside(context), torch.nan), state)
+        learned = as_learned(seen, state)
         return turned(learned, context, self.y) if state["learn"] == "directions" else learned
 
     def join(self, items: Sequence[Tensor], places: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:

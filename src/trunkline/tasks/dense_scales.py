@@ -217,12 +217,6 @@ def averages(state: State) -> Sequence[float]:
     ]
 
 
-def is_inside(context: GridContext) -> Tensor:
-    """`[H, W]` bool: which pixels that the encoder sees lie in the original picture, and not beyond its edges."""
-    grid = F.affine_grid(torch.tensor([context.affine()]), [1, 1, *context.size], align_corners=False)[0]
-    return (grid.abs() <= 1).all(-1)
-
-
 def turned(vectors: Tensor, context: GridContext, y: Literal["down", "up"]) -> Tensor:
     """Directions `[3, H, W]` in the original picture's frame → in the frame of what the encoder sees.
 

@@ -5,6 +5,7 @@ Shape legend: `n` rows, `K` classes, `H, W` pixels as the encoder sees them, `D`
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -52,14 +53,14 @@ class Mask(Task):
         """Class indices `[H, W]`, uint16. A palette's colours do not matter.
 
         Args:
-            cell: a path to a grey or palette PNG, a PIL image, or an array of integers.
+            cell: a path to, or the bytes of, a grey or palette PNG, a PIL image, or an array of integers.
 
         Raises:
             DataError: it holds no class indices, or some that are no class, or is damaged.
         """
         if isinstance(cell, PIL.Image.Image):
             return self._checked(as_indices(index_image(cell)))
-        if not isinstance(cell, (str, Path)):
+        if not isinstance(cell, (str, Path, io.BytesIO)):
             return self._checked(as_indices(np.asarray(cell)))
         return self._open(cell, lambda picture: self._checked(as_indices(index_image(picture))))
 
@@ -67,13 +68,13 @@ class Mask(Task):
         """Is it as large as its picture?"""
         if isinstance(cell, PIL.Image.Image):
             check_size("mask", upright_size(cell), size)
-        elif isinstance(cell, (str, Path)):
+        elif isinstance(cell, (str, Path, io.BytesIO)):
             check_size("mask", self._open(cell, upright_size), size)
         else:
             check_size("mask", np.shape(cell)[:2], size)
         return ()
 
-    def _open(self, cell: str | Path, use: Callable[[PIL.Image.Image], Any]) -> Any:
+    def _open(self, cell: str | Path | io.BytesIO, use: Callable[[PIL.Image.Image], Any]) -> Any:
         try:
             with PIL.Image.open(cell) as picture:
                 return use(picture)
@@ -81,7 +82,8 @@ class Mask(Task):
             raise DataError(f"there is no file {cell}") from None
         # Pillow's decoders report damage as any of these.
         except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
-            raise DataError(f"{cell} cannot be read as a mask: {error}") from error
+            name = "the file" if isinstance(cell, io.BytesIO) else cell
+            raise DataError(f"{name} cannot be read as a mask: {error}") from error
 
     def fit(self, values: Iterable[np.ndarray]) -> State:
         """`{"indices", "names", "prior"}`: of each class its index in the masks, its name, its share of the pixels."""
@@ -108,17 +110,16 @@ class Mask(Task):
         """
         assert isinstance(context, GridContext), "a mask is bound to a picture"
         check_size("mask", value.shape, context.original)
-        positions = np.full(2**16, -1, dtype=np.int16)
+        seen = context.apply(torch.from_numpy(value.astype(np.int32))[None], mode="nearest", fill=-1)[0].numpy()
+        positions = np.full(2**16 + 1, UNSEEN, dtype=np.uint8)
         positions[state["indices"]] = np.arange(len(state["indices"]))
-        if self.ignore is not None:
-            positions[self.ignore] = VOID
-        mask = positions[value]
-        if (mask < 0).any():
-            unknown = int(value[mask < 0][0])
+        positions[[-1] if self.ignore is None else [-1, self.ignore]] = VOID
+        mask = positions[seen]
+        if (mask == UNSEEN).any():
+            unknown = int(seen[mask == UNSEEN][0])
             warnings.warn(f"a mask holds index {unknown}, which no training mask holds: its pixels count as wrong",
                           stacklevel=2)  # fmt: skip
-            mask[mask < 0] = UNSEEN
-        return context.apply(torch.from_numpy(mask.astype(np.uint8))[None], mode="nearest", fill=VOID)[0]
+        return torch.from_numpy(mask)
 
     def join(self, items: Sequence[Tensor], places: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
         """The masks where their pictures lie, `[H, W]`."""
@@ -158,7 +159,7 @@ class Mask(Task):
         seen = shown_picture(overlaid(of, said, state["indices"]))
         if true is None:
             return Answer(seen)
-        counted = (true != self.ignore) & (said != VOID)
+        counted = true != self.ignore
         error = float((said != true)[counted].mean()) if counted.any() else None
         return Answer(seen, shown_picture(overlaid(of, true, state["indices"])), None, error)
 

@@ -11,6 +11,7 @@ from trunkline.report.files import RunFiles
 SHOWN = 12  # reliability diagrams
 MOST_CLASSES = 30  # that facts hold, the most frequent ones
 FEW = 100  # answers under which nothing is said of them
+PLAIN = "#777777"  # of a class that no legend names
 CURVES = 7  # in one figure
 EXTRA = {"map50": "AP50", "map": "AP", "iou": "IoU"}  # scores that classes of some tasks have besides
 
@@ -102,8 +103,8 @@ def _curves(name: str, told: Mapping[str, Any]) -> list[Any]:
             )
         )
     if told.get("curves"):
-        colours = dict(told["legend"])
-        drawn = [(one["name"], colours[one["name"]], one["points"]) for one in told["curves"][:CURVES]]
+        colours = dict(told.get("legend", []))
+        drawn = [(one["name"], colours.get(one["name"], PLAIN), one["points"]) for one in told["curves"][:CURVES]]
         found.append(
             curves_figure(
                 drawn,
@@ -118,7 +119,7 @@ def _curves(name: str, told: Mapping[str, Any]) -> list[Any]:
 def _curve_legend(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and colours of the curves that are drawn."""
     colours = dict(told.get("legend", []))
-    return [(one["name"], colours[one["name"]]) for one in (told.get("curves") or [])[:CURVES]]
+    return [(one["name"], colours.get(one["name"], PLAIN)) for one in (told.get("curves") or [])[:CURVES]]
 
 
 def _of_scores(told: Mapping[str, Any]) -> dict[str, Any]:

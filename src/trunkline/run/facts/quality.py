@@ -87,7 +87,10 @@ def describe(said: Sequence[Any], true: Sequence[Any], state: Mapping[str, Any])
     if isinstance(first, np.ndarray):
         return _maps(said, true) if first.dtype.kind == "f" else _pixels(said, true, state)
     if isinstance(first, list):
-        return figures_of_boxes(said, true, state["classes"]) if has_boxes(said, true) else _tags(said, true)
+        if not has_boxes(said, true):
+            return _tags(said, true)
+        named = state.get("classes") or sorted({entry["label"] for cell in true for entry in cell})
+        return figures_of_boxes(said, true, named)
     if not isinstance(first, dict):
         return {}
     values = [answer["value"] for answer in said]
