@@ -63,7 +63,8 @@ class Image(Modality):
         aspect: `stretch` fills the frame with the picture, whatever its aspect ratio; `letterbox` keeps the ratio, and
             what is left of the frame has the training pictures' mean colour and no label. `None`: `letterbox` where a
             task reads a pyramid and the training pictures differ in it, else `stretch`.
-        crop: the window keeps at least this share of each side; 1 keeps the whole picture.
+        crop: the window keeps at least this share of each side; 1 keeps all of the picture but corners that
+            `rotate` cuts.
         zoom: in training the picture is shown as small as this share of each side, somewhere in the frame; and as large
             as `crop` allows, both sides alike but for a twentieth. 1: never smaller than the frame, and `crop` is drawn
             for each side. `None`: 1 unless a task reads a pyramid.
