@@ -121,7 +121,23 @@ class TestContractsCatch:
         with pytest.raises(AssertionError, match="finest grid of a pyramid comes first"):
             testing.check_modality(Turned(), cells["image"])
 
-    def test_a_fusion_that_pools_all_grids_of_a_pyramid(self) -> None:
+    def test_a_mosaic_that_is_another_each_time(self, cells: dict[str, list[Any]]) -> None:
+        class Restless(modalities.Image):
+            def prepare_mosaic(self, values: Any, state: Any, rng: np.random.Generator) -> Any:
+                return super().prepare_mosaic(values, state, np.random.default_rng())
+
+        with pytest.raises(AssertionError, match="a mosaic follows from its generator"):
+            testing.check_modality(Restless(), cells["image"])
+
+    def test_rows_that_are_mixed_the_other_way_round(self, cells: dict[str, list[Any]]) -> None:
+        class Swapped(modalities.Image):
+            def mix(self, values: Any, order: Any, share: float) -> Any:
+                return super().mix(values, order, 1 - share)
+
+        with pytest.raises(AssertionError, match="with a share of 1 rows are their own"):
+            testing.check_modality(Swapped(), cells["image"])
+
+    def test_a_fusion_that_pools_a_grid_which_a_row_lacks(self) -> None:
         class Careless(fusion.Concat):
             def build(self, encoders: Any, keep: Any, width: int) -> Any:
                 module = super().build(encoders, keep, width)

@@ -6,11 +6,20 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from trunkline.modalities import Modality
-from trunkline.testing.shared import WIDTH, assert_same_row, check_constructor, check_pyramid, check_tokens
+from trunkline.modalities.contract import MOSAIC
+from trunkline.testing.shared import (
+    WIDTH,
+    assert_equal,
+    assert_same_row,
+    check_constructor,
+    check_pyramid,
+    check_tokens,
+)
 from trunkline.types import State, Tokens
 
 
@@ -19,7 +28,8 @@ def check_modality(modality: Modality, cells: Sequence[Any], *, tolerance: float
 
     States are plain JSON and survive it; `fit` and `prepare` change nothing; tokens have the width asked for, a mask
     and spans that cover them; a row's tokens depend neither on the rows beside it nor on padding. A pyramid keeps the
-    same, and has its finest grid first.
+    same, and has its finest grid first. What training draws follows from its generator; a mosaic says where each of its
+    rows lies; rows are mixed by their shares.
 
     Args:
         modality: to be checked.
@@ -36,11 +46,37 @@ def check_modality(modality: Modality, cells: Sequence[Any], *, tolerance: float
     if modality.block is not None:
         _check_block(modality, state, items, tolerance)
         return
+    _check_training(modality, state, values)
     torch.manual_seed(0)
     _check_encoder(modality, modality.build(state, WIDTH).eval(), items, tolerance)
     if modality.gives_pyramid:
         encoder = modality.build_pyramid(state, WIDTH).eval()
         check_pyramid(_check_encoder(modality, encoder, items, tolerance))
+
+
+def _check_training(modality: Modality, state: State, values: Sequence[Any]) -> None:
+    """What is drawn, put together and mixed, as far as this kind does."""
+    kept = [modality.shrink(value, state) for value in values]
+    if modality.is_random:
+        first, again = ([modality.prepare(one, state, np.random.default_rng(7))[0] for one in kept] for _ in range(2))
+        assert_equal(modality.collate(first), modality.collate(again), "a draw follows from its generator")
+    if type(modality).prepare_mosaic is not Modality.prepare_mosaic:
+        four = [kept[row % len(kept)] for row in range(MOSAIC)]
+        made = [modality.prepare_mosaic(four, state, np.random.default_rng(7)) for _ in range(2)]
+        assert made[0][1] == made[1][1], "a mosaic follows from its generator"
+        context = made[0][1]
+        assert len(context.tiles) == len(context.places) == MOSAIC, "each row of a mosaic has its place"
+        for (top, left), tile in zip(context.places, context.tiles):
+            assert top + tile.size[0] <= context.size[0] and left + tile.size[1] <= context.size[1], "a tile sticks out"
+        beside = modality.prepare(kept[0], state, np.random.default_rng(7))[0]
+        assert_equal(modality.collate([made[0][0], beside]), modality.collate([made[1][0], beside]), "the same mosaic")
+    if type(modality).mix is not Modality.mix:
+        plain = modality.collate([modality.prepare(value, state, None)[0] for value in values])
+        rows = torch.arange(len(values))
+        own, order = modality.mix(plain, rows, 0.5), rows.roll(1)
+        others = {name: value[order] for name, value in own.items()}
+        assert_equal(modality.mix(plain, order, 1.0), own, "with a share of 1 rows are their own")
+        assert_equal(modality.mix(plain, order, 0.0), others, "with a share of 0 rows are their partners")
 
 
 def _check_encoder(modality: Modality, encoder: nn.Module, items: Sequence[Any], tolerance: float) -> Tokens:

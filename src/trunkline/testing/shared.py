@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trunkline.types import Span, Tokens
 
@@ -57,6 +59,13 @@ def check_tokens(tokens: Tokens, rows: int) -> None:
         "spans must follow each other and cover all tokens"
     )
     assert all(int(np.prod(s.shape)) == s.stop - s.start for s in tokens.spans), "a span's shape misfits its length"
+
+
+def assert_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor], what: str) -> None:
+    """Collated values, of whatever type, are the same."""
+    assert one.keys() == other.keys(), what
+    for name, value in one.items():
+        assert torch.allclose(value.float(), other[name].float(), atol=1e-5, equal_nan=True), what
 
 
 def assert_same_row(first: Tokens, i: int, second: Tokens, j: int, tolerance: float) -> None:
