@@ -12,12 +12,13 @@ import pytest
 import torch
 import torchmetrics
 from torch import Tensor
+from torch.nn import functional as F
 
 from trunkline.contexts import GridContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.image import Image
 from trunkline.tasks.mask import Mask, confusion_scores
-from trunkline.tasks.mask_head import VOID, overlap_loss
+from trunkline.tasks.mask_loss import VOID, mask_loss
 from trunkline.types import Span, Tokens
 
 
@@ -167,8 +168,7 @@ def test_only_labelled_pixels_are_learned_from() -> None:
     total, weight = head.loss(output, {"values": values})
     total.sum().backward()
     assert (total.shape, weight.tolist()) == ((1,), [6.0])
-    expected = -output.log_softmax(1)[0, 1, :2, :3].sum() + 6 * overlap_loss(output, values.long())[0]
-    torch.testing.assert_close(total[0], expected)
+    torch.testing.assert_close(total[0], plain_loss(output, values.long()))
     assert output.grad is not None
     assert (output.grad[values.unsqueeze(1).expand_as(output) == VOID] == 0).all()
 
@@ -266,30 +266,40 @@ def test_a_path_object_is_a_path(tmp_path: Path) -> None:
         Mask().read(tmp_path / "none.png")
 
 
-def test_the_overlap_loss_is_one_minus_the_mean_dice_of_the_classes_shown() -> None:
+def plain_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The same, class by class and pixel by pixel, as the definition has it."""
+    total = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="sum")
+    for row, mask in zip(logits.softmax(1), labels):
+        known, dice = mask != VOID, []
+        for k in mask[known].unique().tolist():
+            dice.append(2 * row[k][mask == k].sum() / (row[k][known].sum() + (mask == k).sum()))
+        if dice:
+            total = total + known.sum() * (1 - torch.stack(dice).mean())
+    return total
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0])
+def test_the_loss_is_cross_entropy_and_the_overlap_that_is_missing(spread: float) -> None:
+    """Value and slopes, of rows of which all, some and no pixels are labelled; class 3 is nowhere to be seen."""
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 4, 5, 6, generator=generator, dtype=torch.float64)
-    labels = torch.randint(0, 3, (2, 5, 6), generator=generator)  # class 3 is nowhere to be seen
-    labels[0, :2], labels[1] = VOID, VOID
-    chances = logits.softmax(1)
-    known = labels[0] != VOID
-    dice = [
-        2 * chances[0, k][labels[0] == k].sum() / (chances[0, k][known].sum() + (labels[0] == k).sum())
-        for k in range(3)
-    ]
-    found = overlap_loss(logits, labels)
-    assert float(found[0]) == pytest.approx(1 - float(sum(dice)) / 3)
-    sure = torch.full((1, 3, 2, 2), -60.0).double().scatter(1, torch.tensor([[[[0, 1], [1, 2]]]]), 60.0)
-    assert float(overlap_loss(sure, torch.tensor([[[0, 1], [1, 2]]]))) == pytest.approx(0, abs=1e-9)
+    logits = (spread * torch.randn(3, 4, 5, 6, generator=generator, dtype=torch.float64)).requires_grad_()
+    labels = torch.randint(0, 3, (3, 5, 6), generator=generator)
+    labels[1, :2], labels[2] = VOID, VOID
+    losses = [mask_loss(logits, labels), plain_loss(logits, labels)]
+    torch.testing.assert_close(*losses)
+    slopes = [torch.autograd.grad(3 * loss, logits)[0] for loss in losses]
+    torch.testing.assert_close(*slopes)
+    assert not slopes[0][2].any() and not slopes[0][1, :, :2].any(), "what has no label is learned from"
 
 
-def test_pixels_without_a_label_have_no_part_in_the_overlap_loss() -> None:
-    logits = torch.randn(1, 3, 4, 4, dtype=torch.float64, requires_grad=True)
-    labels = torch.randint(0, 3, (1, 4, 4))
+def test_slopes_are_those_of_the_loss() -> None:
+    logits = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 3, (2, 3, 4))
     labels[0, :, :2] = VOID
-    (gradient,) = torch.autograd.grad(overlap_loss(logits, labels).sum(), logits)
-    assert bool((gradient[..., :2] == 0).all()) and bool((gradient[..., 2:] != 0).any())
-    assert torch.autograd.gradcheck(lambda x: overlap_loss(x, labels), (logits,))
-    nothing = torch.full((1, 4, 4), VOID)
-    (gradient,) = torch.autograd.grad(overlap_loss(logits, nothing).sum(), logits)
-    assert bool((gradient == 0).all())
+    assert torch.autograd.gradcheck(lambda x: mask_loss(x, labels), (logits,))
+
+
+def test_a_certain_and_right_answer_costs_nothing() -> None:
+    labels = torch.tensor([[[0, 1], [1, 2]]])
+    sure = torch.full((1, 3, 2, 2), -60.0).double().scatter(1, labels.unsqueeze(1), 60.0)
+    assert float(mask_loss(sure, labels)) == pytest.approx(0, abs=1e-9)

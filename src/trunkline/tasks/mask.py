@@ -23,7 +23,8 @@ from trunkline.contexts import Context, GridContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import WHOLE, Answer, Shown, colour_of, overlaid, shown_picture
 from trunkline.tasks.contract import Scores, Target, Task
-from trunkline.tasks.mask_head import UNSEEN, VOID, MaskHead
+from trunkline.tasks.mask_head import UNSEEN, MaskHead
+from trunkline.tasks.mask_loss import VOID
 from trunkline.tasks.pixels import check_size, tiled
 from trunkline.types import State
 
