@@ -208,7 +208,7 @@ def config_of(
         for name, c in schema.inputs.items()
     }
     tasks = {
-        name: TaskConfig(column=c.column, of=c.of, weight=c.weight, **as_type_and_options(c.task, TASKS))
+        name: TaskConfig(column=c.column, of=c.of, weight=c.weight, share=c.share, **as_type_and_options(c.task, TASKS))
         for name, c in schema.tasks.items()
     }
     return Config(

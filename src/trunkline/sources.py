@@ -61,7 +61,7 @@ def as_schema(config: Config) -> Schema:
     """What a config binds to which column."""
     return Schema(
         {name: InputColumn(c.make(), c.column, c.share) for name, c in config.inputs.items()},
-        {name: TaskColumn(c.make(), c.column, c.of, c.weight) for name, c in config.tasks.items()},
+        {name: TaskColumn(c.make(), c.column, c.of, c.weight, c.share) for name, c in config.tasks.items()},
     )
 
 

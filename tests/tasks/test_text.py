@@ -9,13 +9,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import sacrebleu
+import tokenizers
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.text import Text as TextInput
-from trunkline.tasks.text import BEGIN, END, IGNORED, PAD, Text, TextHead, decode, encode, load_tokenizer
+from trunkline.tasks.text import Text
+from trunkline.tasks.text_head import IGNORED, TextHead
+from trunkline.tasks.text_search import Draw
+from trunkline.tasks.vocabulary import BEGIN, END, PAD, decode, encode, load_tokenizer, unwritten
 from trunkline.types import Span, Tokens
 
 torch.set_num_threads(1)
@@ -203,6 +208,7 @@ def greedy(head: TextHead, view: Tokens, steps: int) -> list[list[int]]:
                 encoder_hidden_states=head.memory(view.values[row : row + 1]),
                 encoder_attention_mask=view.mask[row : row + 1],
             ).logits
+            logits[0, -1, unwritten(STATE)] = -torch.inf
             ids.append(int(logits[0, -1].argmax()))
         found.append(ids[1:])
     return found
@@ -266,7 +272,7 @@ class TestSearch:
 class TestScores:
     def test_equal_texts_are_perfect(self):
         texts = ["the cat sleeps at the dog", "a b c d e"]
-        perfect = {"bleu": 100.0, "chrf": 100.0, "rouge1": 1.0, "rougeL": 1.0, "exact": 1.0}
+        perfect = {"bleu": 100.0, "chrf": 100.0, "rouge1": 1.0, "rouge2": 1.0, "rougeL": 1.0, "exact": 1.0}
         assert scores(texts, texts) == pytest.approx(perfect)
 
     def test_bleu_and_chrf_are_those_of_sacrebleu(self):
@@ -278,7 +284,9 @@ class TestScores:
     def test_rouge_by_hand(self):
         result = scores(["a c b d"], ["a b c"])
         assert result["rouge1"] == pytest.approx(2 * 3 / (4 + 3))
+        assert result["rouge2"] == 0
         assert result["rougeL"] == pytest.approx(2 * 2 / (4 + 3))
+        assert scores(["a b d"], ["a b c d"])["rouge2"] == pytest.approx(2 * 1 / (2 + 3))
 
     def test_exact_by_hand(self):
         assert scores(["a", "b", "c", "d"], ["a", "b", "x", "D"])["exact"] == 0.5
@@ -313,6 +321,225 @@ class TestScores:
         metric = Text().metric([STATE])
         metric.update(output, target)
         assert metric.compute()[0]["exact"] == pytest.approx(1 / 3)
+
+
+class TestSearchOptions:
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"beams": 0}, "beams=0: at least 1; 1 is greedy"),
+            ({"length_penalty": 2.0}, "give `beams` of 2 or more"),
+            ({"no_repeat": 0}, "no_repeat=0: .* at least 1"),
+            ({"min_length": 65}, "min_length=65: from 0 to max_length=64"),
+            ({"min_length": -1}, "min_length=-1"),
+            ({"max_length": 0}, "max_length=0: at least 1"),
+            ({"sample": True, "beams": 2}, "one text is drawn; leave beams=2 out"),
+            ({"sample": True, "temperature": 0.0}, "temperature=0.0: greater than 0"),
+            ({"sample": True, "top_p": 1.5}, "top_p=1.5: greater than 0, at most 1"),
+            ({"temperature": 0.5}, "are for drawing; give `sample: true`"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_before_anything_is_learned(self, options, says):
+        with pytest.raises(ConfigError, match=says):
+            Text(**options).fit(TEXTS)
+        with pytest.raises(ConfigError, match=says):
+            Text(**options).build([STATE], WIDTH)
+
+    def test_all_faults_at_once(self):
+        with pytest.raises(ConfigError, match="(?s)beams=0.*top_p=2"):
+            Text(beams=0, top_p=2.0).fit(TEXTS)
+
+    @pytest.mark.parametrize("beams", [1, 3])
+    def test_no_run_of_tokens_comes_twice(self, beams):
+        view = make_view(rows=3)
+        heads = [build(Text(12, beams=beams, no_repeat=n)) for n in (None, 1, 2)]
+        for head in heads:
+            bias = torch.zeros(STATE["size"], dtype=torch.double)
+            bias[40:60] = torch.arange(100, 0, -5)  # so that the same token is the best again and again
+            head.decoder.lm_head.bias = torch.nn.Parameter(bias)
+        free, single, pairs = ([[i for i in ids if i > END] for ids in h.predict_output(view).tolist()] for h in heads)
+        assert any(len(set(ids)) < len(ids) for ids in free)
+        assert all(len(set(ids)) == len(ids) for ids in single)
+        assert all(len(set(zip(ids, ids[1:]))) == len(ids) - 1 for ids in pairs if ids)
+
+    @pytest.mark.parametrize("beams", [1, 3])
+    def test_a_text_has_min_length_tokens(self, beams):
+        view = make_view(rows=1)
+        head = build(Text(6, beams=beams, min_length=3))
+        with torch.no_grad():
+            head.decoder.lm_head.weight.mul_(0.1)
+        always = torch.full((STATE["size"],), 0.0, dtype=torch.double)
+        always[END] = 50.0
+        head.decoder.lm_head.bias = torch.nn.Parameter(always)
+        (ids,) = head.predict_output(view).tolist()
+        assert ids.index(END) == 3
+
+    def test_a_length_penalty_orders_beams_by_length(self):
+        view = make_view(rows=1)
+
+        def length(penalty: float) -> int:
+            head = build(Text(6, beams=4, length_penalty=penalty))
+            with torch.no_grad():
+                head.decoder.lm_head.weight.mul_(0.05)
+            bias = torch.zeros(STATE["size"], dtype=torch.double)
+            bias[END] = 5.0
+            head.decoder.lm_head.bias = torch.nn.Parameter(bias)
+            (ids,) = head.predict_output(view).tolist()
+            return ids.index(END) if END in ids else len(ids)
+
+        assert length(-3.0) < length(6.0)
+
+    def test_what_stands_for_nothing_is_never_written(self):
+        head = build(Text(6))
+        bias = torch.zeros(STATE["size"], dtype=torch.double)
+        bias[[PAD, BEGIN]] = 1e6
+        head.decoder.lm_head.bias = torch.nn.Parameter(bias)
+        assert head.predict_output(make_view()).min() >= END
+
+
+class TestDrawing:
+    def test_a_row_has_its_text_whatever_is_beside_it(self):
+        torch.manual_seed(5)
+        head, view = build(Text(6, sample=True)), make_view(rows=4)
+        together = head.predict_output(view)
+        torch.manual_seed(6)  # global random numbers say nothing
+        assert head.predict_output(view).tolist() == together.tolist()
+        for row in range(4):
+            length = row + 1
+            short = Tokens(view.values[row : row + 1, :length], view.mask[row : row + 1, :length], view.spans)
+            (alone,) = head.predict_output(short).tolist()
+            assert together[row].tolist() == alone + [PAD] * (together.shape[1] - len(alone))
+
+    def test_draws_follow_the_softmax(self):
+        logits = torch.tensor([0.0, 1.0, 2.0], dtype=torch.double)
+        draws = [int(Draw([n])(torch.tensor([[BEGIN]]), logits[None]).argmax()) for n in range(4000)]
+        shares = torch.bincount(torch.tensor(draws)) / len(draws)
+        torch.testing.assert_close(shares.double(), logits.softmax(0), atol=0.03, rtol=0)
+
+    def test_a_low_temperature_and_a_small_top_p_are_greedy(self):
+        view, best = make_view(), build().predict_output(make_view()).tolist()
+        assert build(Text(6, sample=True, temperature=1e-4)).predict_output(view).tolist() == best
+        assert build(Text(6, sample=True, top_p=1e-9)).predict_output(view).tolist() == best
+        assert build(Text(6, sample=True, temperature=100.0)).predict_output(view).tolist() != best
+
+
+class TestTiedEmbeddings:
+    def test_one_matrix_reads_and_writes(self):
+        tied, free = (Text(tie=tie).build([STATE], WIDTH) for tie in (True, False))
+        assert tied.decoder.lm_head.weight is tied.decoder.get_input_embeddings().weight
+        sizes = [sum(p.numel() for p in head.parameters()) for head in (tied, free)]
+        assert sizes[1] - sizes[0] == STATE["size"] * WIDTH
+
+    def test_its_gradient_is_that_of_both_uses(self):
+        view, target = make_view(), make_target(["the cat", "a dog", "cat"])
+        tied = Text(dropout=0.0, tie=True).build([STATE], WIDTH).double()
+        free = Text(dropout=0.0).build([STATE], WIDTH).double()
+        free.load_state_dict(tied.state_dict())
+        for head in (tied, free):
+            head.loss(head.train_output(view, target), target)[0].sum().backward()
+        both = free.decoder.lm_head.weight.grad + free.decoder.get_input_embeddings().weight.grad
+        torch.testing.assert_close(tied.decoder.lm_head.weight.grad, both)
+
+
+def make_tokenizer(folder, **marks):
+    """A tiny tokenizer of whole words in lower case, as Transformers writes one."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "dog", "sleeps", "##s"]
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = tokenizers.decoders.WordPiece()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(length=9)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]", **marks)
+    fast.save_pretrained(folder)
+    return str(folder)
+
+
+BERT = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+
+
+class TestPretrainedTokenizer:
+    def test_its_words_and_its_marks(self, tmp_path):
+        task = Text(tokenizer=make_tokenizer(tmp_path, **BERT))
+        state = json.loads(json.dumps(task.fit(["the cat sleeps", "the dogs"])))
+        assert (state["pad"], state["begin"], state["end"], state["size"]) == (0, 2, 3, 9)
+        assert task.prepare("the dogs", state, None)[0] == [4, 6, 8, 3]  # neither cut at 2 nor padded, one end
+        assert decode(torch.tensor([[4, 6, 8, 3, 0, 0]]), state) == ["the dogs"]
+        assert unwritten(state) == [0, 1, 2]
+        head = task.build([state], WIDTH).double().eval()
+        assert head.predict_output(make_view()).min() >= 3
+
+    def test_marks_that_it_lacks_are_added(self, tmp_path):
+        task = Text(tokenizer=make_tokenizer(tmp_path, eos_token="[SEP]", bos_token="[SEP]", pad_token="[SEP]"))
+        state = task.fit(["the cat"])
+        assert (state["end"], state["begin"], state["pad"], state["size"]) == (3, 9, 10, 11)
+        assert unwritten(state)[-2:] == [9, 10]
+        assert task.build([state], WIDTH).decoder.lm_head.weight.shape == (11, WIDTH)
+
+    def test_texts_that_it_cannot_write_are_told(self, tmp_path):
+        with pytest.warns(
+            UserWarning, match="cannot write 2 of 3 target texts as they are: 'The cat' becomes 'the cat'"
+        ):
+            Text(tokenizer=make_tokenizer(tmp_path, **BERT)).fit(["The cat", "the bird", "the cat"])
+
+    def test_what_cannot_be_had(self, tmp_path):
+        with pytest.raises(ConfigError, match="tokenizer: there is no folder ./nowhere"):
+            Text(tokenizer="./nowhere").fit(TEXTS)
+        with pytest.raises(ConfigError, match="cannot be had: .*give a local folder"):
+            Text(tokenizer=str(tmp_path)).fit(TEXTS)
+
+
+class TestOddTexts:
+    @pytest.mark.parametrize(
+        "text", ["a\0b\0", "\0", "Привет, мир", "日本語の文", "שלום עולם", "a\x07\x1bb", "e\u0301"]
+    )
+    def test_scripts_and_control_characters_are_written_and_scored_as_they_are(self, text):
+        assert scores([text], [text])["exact"] == 1.0
+
+    def test_white_space_alone_is_the_empty_text(self):
+        assert Text().prepare(Text().read(" \t\n"), STATE, None) == ([END], b"")
+        assert scores([""], [""])["exact"] == 1.0
+
+    def test_a_hundred_thousand_words(self):
+        words = random.Random(0).choices(["the", "cat", "dog", "sleeps", "barks", "naïve"], k=100_000)
+        text = " ".join(words)
+        with pytest.warns(UserWarning, match=r"1 of 5 target texts have more than max_length=64 tokens"):
+            state = Text(vocabulary=300).fit([*TEXTS, text])
+        task = Text()
+        target = task.collate([[task.prepare(value, state, None)] for value in (text, "cat")])
+        assert target["values"].shape == (2, 64)
+        metric = task.metric([state])
+        metric.update(target["values"].clamp(min=0), target)
+        assert metric.compute()[0]["exact"] == 0.5
+
+
+def test_label_smoothing_by_hand():
+    """Every label that counts, over every token of the vocabulary; nothing of padding and of rows without a text."""
+    target = make_target(["the cat", None, "cat"])
+    output = torch.randn(*target["values"].shape, STATE["size"], dtype=torch.double)
+    total, weight = build(Text(6, label_smoothing=0.2)).loss(output, target)
+    expected, tokens, size = 0.0, 0, STATE["size"]
+    for row in (0, 2):
+        for step, label in enumerate(target["values"][row].tolist()):
+            if label == IGNORED:
+                continue
+            log = output[row, step].log_softmax(0)
+            wanted = [0.2 / size + (0.8 if k == label else 0.0) for k in range(size)]
+            expected -= sum(w * float(p) for w, p in zip(wanted, log, strict=True))
+            tokens += 1
+    assert float(total) == pytest.approx(expected)
+    assert weight.tolist() == [tokens]
+
+
+def test_signatures_are_those_of_sacrebleu():
+    told = Text().signatures()
+    assert told["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert told["chrf"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
 
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "red": "rot", "cat": "Katze", "dog": "Hund", "big": "groß"}

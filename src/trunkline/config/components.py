@@ -68,12 +68,14 @@ class TaskConfig(ComponentConfig):
         column: its name in the table.
         of: the input it is bound to.
         weight: preference.
+        share: the task whose head learns this one, too.
         reason: why it has this type, where the config left that open.
     """
 
     column: str
     of: str | None = None
     weight: float = 1.0
+    share: str | None = None
     reason: str | None = field(default=None, compare=False)
 
 

@@ -46,7 +46,7 @@ def _component(config: ComponentConfig, name: str | None = None) -> Any:
     plain: dict[str, Any] = {"type": config.type}
     if isinstance(config, InputConfig | TaskConfig) and config.column != name:
         plain["column"] = config.column
-    if isinstance(config, InputConfig) and config.share is not None:
+    if isinstance(config, InputConfig | TaskConfig) and config.share is not None:
         plain["share"] = config.share
     if isinstance(config, TaskConfig):
         plain |= {

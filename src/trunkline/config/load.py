@@ -124,7 +124,7 @@ def _with_entries(
                 problems.add(f"data.{key}", f"the table has no column {column!r}.{suggest(column, columns)}")
     check_leaks(written["inputs"], written["tasks"], problems)
     written = infer_types(written, table, reader, problems)
-    written["inputs"] = take_over(written["inputs"], problems)
+    written = {section: take_over(section, configs, problems) for section, configs in written.items()}
     written["tasks"] = bind(written["inputs"], written["tasks"], problems)
     return replace(rest, inputs=written["inputs"], tasks=written["tasks"])
 

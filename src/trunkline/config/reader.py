@@ -25,7 +25,7 @@ AUTO = "auto"  # a type that is chosen from the column's cells
 _COLUMNS = {"column": str, "columns": list[str] | Literal["all_other"]}
 _BALANCER_KEYS = {"level": Level | None, "every": int}
 _INPUT_KEYS = {**_COLUMNS, "share": str | None}
-_TASK_KEYS = {**_COLUMNS, "of": str | None, "weight": float}
+_TASK_KEYS = {**_COLUMNS, "of": str | None, "weight": float, "share": str | None}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Inputs that share an encoder: `share: other` takes over the other input's type and options."""
+"""Inputs that share an encoder, tasks that share a head: `share: other` takes over the other's type and options."""
 
 from __future__ import annotations
 
@@ -6,37 +6,49 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from trunkline.config.components import InputConfig
+from trunkline.config.components import InputConfig, TaskConfig
 from trunkline.config.problems import Problems
 from trunkline.errors import suggest
 
+# By section: what one of it is called, what it shares, and what one of those serves.
+WORDS = {
+    "inputs": ("an input", "encoder", "one encoder reads one kind"),
+    "tasks": ("a task", "head", "one head learns one kind"),
+}
 
-def take_over(inputs: Mapping[str, InputConfig], problems: Problems) -> dict[str, Any]:
-    """The inputs, those with `share:` with the type and the options of the one they name."""
+
+def take_over(
+    section: str, configs: Mapping[str, InputConfig] | Mapping[str, TaskConfig], problems: Problems
+) -> dict[str, Any]:
+    """The inputs or tasks, those with `share:` with the type and the options of the one they name."""
     taken = {}
-    for name, config in inputs.items():
-        other = None if config.share is None else inputs.get(config.share)
-        if config.share is not None and (fault := _unfit(name, config, other, inputs)) is not None:
-            problems.add(f"inputs.{name}.share", fault)
+    for name, config in configs.items():
+        other = None if config.share is None else configs.get(config.share)
+        if config.share is not None and (fault := _unfit(section, name, config, other, configs)) is not None:
+            problems.add(f"{section}.{name}.share", fault)
         elif other is not None:
             config = replace(config, type=other.type, component=other.component, options=other.options)
         taken[name] = config
     return taken
 
 
-def _unfit(name: str, config: InputConfig, other: InputConfig | None, inputs: Mapping[str, InputConfig]) -> str | None:
+def _unfit(section: str, name: str, config: Any, other: Any, configs: Mapping[str, Any]) -> str | None:
     share = config.share
+    noun, part, why = WORDS[section]
+    this = noun.split()[1]
     if other is None:
-        return f"{share!r} is not an input.{suggest(str(share), [n for n in inputs if n != name])}"
+        return f"{share!r} is not {noun}.{suggest(str(share), [n for n in configs if n != name])}"
     if other.share is not None:
-        return f"{share!r} has no encoder of its own: it shares that of {other.share!r}. Name an input that has one."
+        return f"{share!r} has no {part} of its own: it shares that of {other.share!r}. Name {noun} that has one."
     if config.component is None or other.component is None:
         return None  # the unknown type is the fault to tell
     if config.reason is None and config.component is not other.component:
-        return f"{share!r} is of type {other.type}, this input of type {config.type}: one encoder reads one kind."
-    if other.component.block is not None:
+        return f"{share!r} is of type {other.type}, this {this} of type {config.type}: {why}."
+    if section == "inputs" and other.component.block is not None:
         return f"inputs of type {other.type} are encoded together in one table block: each has its own weights there."
+    if section == "tasks" and not other.component.can_share:
+        return f"tasks of type {other.type} have a head each. Leave `share` out."
     unlike = [o for o, v in config.options.items() if config.reason is None and other.options.get(o) != v]
     if unlike:
-        return f"the option {unlike[0]!r} differs from that of {share!r}. Leave the options of this input out."
+        return f"the option {unlike[0]!r} differs from that of {share!r}. Leave the options of this {this} out."
     return None

@@ -56,9 +56,7 @@ class Network(nn.Module):
         self.trunk = trunk.build(preprocessing.tasks, width)
         if fusion.is_late and self.trunk.members > 1:
             raise ConfigError("fusion: late makes an ensemble of the inputs; leave `trunk.members` at 1")
-        self.heads = nn.ModuleList(
-            schema.tasks[unit.name].task.build(preprocessing.task_states(unit), width) for unit in preprocessing.heads
-        )
+        self.heads = nn.ModuleList(_build_heads(preprocessing, width))
         if isinstance(self.fusion, LateModule):
             for _, head in self.units():
                 head.expect_experts(self.fusion.experts, joint=self.fusion.joint)
@@ -245,6 +243,20 @@ def _build_encoders(preprocessing: Preprocessing, width: int) -> list[nn.Module]
     leaders = [preprocessing.schema.inputs[unit.name].share or unit.name for unit in preprocessing.encoders]
     built = {u.name: _build_encoder(preprocessing, u, width) for u in preprocessing.encoders if u.name in leaders}
     return [built[name] for name in leaders]
+
+
+def _build_heads(preprocessing: Preprocessing, width: int) -> list[Head]:
+    """One a unit; units that share a head have its layers."""
+    tasks = preprocessing.schema.tasks
+    built = {
+        unit.name: tasks[unit.name].task.build(preprocessing.task_states(unit), width)
+        for unit in preprocessing.heads
+        if tasks[unit.name].share is None
+    }
+    for unit in preprocessing.heads:
+        if (leader := tasks[unit.name].share) is not None:
+            built[unit.name] = tasks[unit.name].task.build_shared(built[leader], preprocessing.task_states(unit))
+    return [built[unit.name] for unit in preprocessing.heads]
 
 
 def _build_encoder(preprocessing: Preprocessing, unit: EncoderUnit, width: int) -> nn.Module:

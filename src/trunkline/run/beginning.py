@@ -57,7 +57,7 @@ def init(source: str | Path, *, targets: Sequence[str] = (), out: str | Path = "
     bound = load_config({k: v for k, v in raw.items() if k != "data"}, columns=look.table)
     schema = Schema(
         {name: InputColumn(c.make(), c.column) for name, c in bound.inputs.items()},
-        {name: TaskColumn(c.make(), c.column, c.of) for name, c in bound.tasks.items()},
+        {name: TaskColumn(c.make(), c.column, c.of, share=c.share) for name, c in bound.tasks.items()},
     )
     for name, task in bound.tasks.items():
         if task.of is not None:

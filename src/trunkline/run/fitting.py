@@ -233,10 +233,17 @@ def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -
         "parameters": sum(p.numel() for p in plan.network.parameters()),
         "seconds": round(seconds, 2),
         "training_seconds": round(fitted.seconds, 2),
+        "signatures": _signatures(plan.config),
         "seed": plan.config.training.seed,
         "tables": fingerprints(plan.config),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
+
+
+def _signatures(config: Config) -> dict[str, dict[str, str]]:
+    """How metrics are computed, by task and metric, for the kinds that say so."""
+    found = {name: task.make().signatures() for name, task in config.tasks.items()}
+    return {name: said for name, said in found.items() if said}
 
 
 def new_folder(out: str | Path | None, name: str, *, is_resumed: bool = False) -> Path:

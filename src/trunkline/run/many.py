@@ -62,8 +62,11 @@ def running(jobs: Mapping[str, Job]) -> Iterator[dict[str, Future[Metrics]]]:
 
 
 def alone(config: Config, task: str) -> Config:
-    """The config of a single-task twin: the same rows, inputs, network, seed and steps; the other tasks are gone."""
-    return replace(config, tasks={task: config.tasks[task]}, balancer=None)  # one task: nothing to balance
+    """The config of a single-task twin: the same rows, inputs, network, seed and steps; the other tasks are gone,
+    and so is the head that it shared with one of them: it has one of its own, of the same options.
+    """
+    own = replace(config.tasks[task], share=None)
+    return replace(config, tasks={task: own}, balancer=None)  # one task: nothing to balance
 
 
 def rows_of(job: Job) -> Splits:

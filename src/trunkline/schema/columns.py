@@ -41,12 +41,14 @@ class TaskColumn:
         column: its name in the table.
         of: the input whose tokens the task reads, for kinds that read an axis.
         weight: preference, 1 by default; multiplies the task's weight after balancing.
+        share: the task whose head learns this one, too; both are of one kind and have equal options.
     """
 
     task: Task
     column: str
     of: str | None = None
     weight: float = 1.0
+    share: str | None = None
 
     def values(self, table: Table, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
         """Row numbers and decoded values, where labelled."""
@@ -76,6 +78,9 @@ class Schema:
         faults += [f"tasks.{name}.{fault}" for name, task in self.tasks.items() if (fault := self._unfit(task))]
         faults += [
             f"inputs.{name}.share: {fault}" for name in self.inputs if (fault := self._misshared(name)) is not None
+        ]
+        faults += [
+            f"tasks.{name}.share: {fault}" for name in self.tasks if (fault := self._misshared_task(name)) is not None
         ]
         faults += [
             f"inputs.{name}.mixup: it mixes rows that have no other input; leave it out, or the other inputs"
@@ -113,6 +118,10 @@ class Schema:
         """The columns that one input's encoder reads: its own, and those of the inputs that share it."""
         return [column for other, column in self.inputs.items() if name in (other, column.share)]
 
+    def sharers(self, name: str) -> list[str]:
+        """The tasks that one task's head learns: its own first, then those that share it."""
+        return [name, *(other for other, column in self.tasks.items() if column.share == name)]
+
     def check_columns(self, table: Table, *, is_training: bool, with_targets: bool = True) -> None:
         """Is every column there that must be?
 
@@ -141,6 +150,20 @@ class Schema:
         if other.modality.block is not None:
             return f"{column.share!r} is encoded in a table block, which has weights for each input"
         if type(other.modality) is not type(column.modality) or vars(other.modality) != vars(column.modality):
+            return f"{column.share!r} is of another kind, or has other options"
+        return None
+
+    def _misshared_task(self, name: str) -> str | None:
+        column = self.tasks[name]
+        if column.share is None:
+            return None
+        if (other := self.tasks.get(column.share)) is None:
+            return f"{column.share!r} is not a task.{suggest(column.share, self.tasks)}"
+        if other.share is not None:
+            return f"{column.share!r} has no head of its own; name a task that has one"
+        if not other.task.can_share:
+            return f"{column.share!r} is of a kind whose heads are not shared"
+        if type(other.task) is not type(column.task) or vars(other.task) != vars(column.task):
             return f"{column.share!r} is of another kind, or has other options"
         return None
 

@@ -95,11 +95,18 @@ class Preprocessing:
             if column.share is None:
                 values = sampled(schema.readers(name), table, numbers)
                 _collect(faults, states["inputs"], name, column, table, values, column.modality.fit)
+        together: dict[str, list[Any]] = {}
         for name, target in schema.tasks.items():
             labels = (value for _, value in target.values(table, numbers))
-            _collect(faults, states["tasks"], name, target, table, labels, target.task.fit)
+            is_alone = target.share is None and len(schema.sharers(name)) == 1
+            found = states["tasks"] if is_alone else together
+            _collect(faults, found, name, target, table, labels, target.task.fit if is_alone else _labelled)
         if faults:
             raise DataError("\n".join(faults))
+        for name, target in schema.tasks.items():
+            if target.share is None and name in together:
+                own = schema.sharers(name)
+                states["tasks"].update(zip(own, target.task.fit_shared([together[n] for n in own]), strict=True))
         for name, column in schema.inputs.items():
             if column.share is not None:
                 states["inputs"][name] = states["inputs"][column.share]
@@ -159,12 +166,12 @@ def sampled(columns: Sequence[InputColumn], table: Table, rows: Sequence[int]) -
 
 def _collect(
     faults: list[str],
-    states: dict[str, State],
+    states: dict[str, Any],
     name: str,
     column: InputColumn | TaskColumn,
     table: Table,
     values: Iterable[Any],
-    fit: Callable[[Iterable[Any]], State],
+    fit: Callable[[Iterable[Any]], Any],
 ) -> None:
     """Fit one column's state, or note what is wrong with it."""
     try:
@@ -172,6 +179,14 @@ def _collect(
     except DataError as error:
         has_place = str(error).startswith(table.source)
         faults.append(str(error if has_place else error.at(table.source, None, column.column)))
+
+
+def _labelled(values: Iterable[Any]) -> list[Any]:
+    """The labels of a task that shares a head."""
+    labels = list(values)
+    if not labels:
+        raise DataError("no row of the training split has a label")
+    return labels
 
 
 def label_flags(schema: Schema, table: Table, tasks: Sequence[str]) -> np.ndarray:

@@ -88,6 +88,7 @@ class Task(ABC):
         is_exportable: `predict_output` is one pass of tensor operations.
         can_combine: its heads can `combine` what several inputs say, each for itself (late fusion).
         choose_sample: how many labels `choose` looks at, evenly spread over the rows; `None`: all.
+        can_share: several tasks of it may have one head (`share: OTHER`): it has `fit_shared` and `build_shared`.
         joins: it can say what is true of pictures that were put together (`join`).
         unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
     """
@@ -99,6 +100,7 @@ class Task(ABC):
     is_exportable: ClassVar[bool] = True
     can_combine: ClassVar[bool] = False
     choose_sample: ClassVar[int | None] = None
+    can_share: ClassVar[bool] = False
     joins: ClassVar[bool] = False
     unseen_names: ClassVar[str] = "they count as wrong"
 
@@ -174,6 +176,10 @@ class Task(ABC):
             DataError: nothing can be learned from these values.
         """
 
+    def fit_shared(self, columns: Sequence[Iterable[Any]]) -> list[State]:
+        """States of tasks that share one head, from the labels of each. Where `can_share` is true."""
+        raise NotImplementedError(f"{type(self).__name__} tasks cannot share")
+
     @abstractmethod
     def prepare(self, value: Any, state: State, context: Context | None) -> Any:
         """One value → what `collate` takes; follows what was done to the input (`context`) where it is bound to one.
@@ -211,12 +217,25 @@ class Task(ABC):
     def build(self, states: Sequence[State], width: int) -> Head:
         """The layers for these tasks (one state each); any module with the methods of a `Head` does."""
 
+    def build_shared(self, head: Head, states: Sequence[State]) -> Head:
+        """A head for these tasks that has the layers of another one. Where `can_share` is true.
+
+        Args:
+            head: of the task that is shared.
+            states: of the tasks that share it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} tasks cannot share")
+
     @abstractmethod
     def metric(self, states: Sequence[State]) -> torchmetrics.Metric:
         """A metric with `update(output, target)` (labelled rows only) and `compute() -> [scores or None] * G`.
 
         `None` says "no data"; it is never 0.
         """
+
+    def signatures(self) -> dict[str, str]:
+        """By metric, what others must know to compute the very same one. None by default."""
+        return {}
 
     @abstractmethod
     def decode(self, output: Output, states: Sequence[State], contexts: Sequence[Context | None]) -> list[list[Any]]:

@@ -40,4 +40,9 @@ def choices(run: RunFiles) -> dict[str, Any] | None:
 
 def again(run: RunFiles) -> dict[str, Any]:
     """Everything that the result depends on."""
-    return {"system": run.facts["system"], "metrics": run.metrics, "tables": run.metrics.get("tables") or {}}
+    return {
+        "system": run.facts["system"],
+        "metrics": run.metrics,
+        "tables": run.metrics.get("tables") or {},
+        "signatures": run.metrics.get("signatures") or {},
+    }

@@ -1,0 +1,117 @@
+"""How a text is looked for, token after token: greedily, with beams, or by drawing.
+
+The search is `generate` of Hugging Face Transformers.
+
+Shape legend: `n` rows, `L` tokens written so far, `K` vocabulary.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trunkline.errors import ConfigError
+from trunkline.tasks.vocabulary import needed, unwritten
+from trunkline.types import State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Options of `Text` that say how texts are looked for; see there."""
+
+    max_length: int
+    min_length: int
+    beams: int
+    length_penalty: float
+    no_repeat: int | None
+    sample: bool
+    temperature: float
+    top_p: float
+
+    def check(self) -> None:
+        """Hold the options against each other.
+
+        Raises:
+            ConfigError: all that is wrong.
+        """
+        faults = {
+            f"max_length={self.max_length}: at least 1": self.max_length < 1,
+            f"min_length={self.min_length}: from 0 to max_length={self.max_length}": (
+                not 0 <= self.min_length <= max(0, self.max_length)
+            ),
+            f"beams={self.beams}: at least 1; 1 is greedy": self.beams < 1,
+            f"length_penalty={self.length_penalty}: it orders the texts of several beams; give `beams` of 2 or more": (
+                self.length_penalty != 1 and self.beams == 1
+            ),
+            f"no_repeat={self.no_repeat}: how many tokens in a row must not come twice, at least 1": (
+                self.no_repeat is not None and self.no_repeat < 1
+            ),
+            f"sample: one text is drawn; leave beams={self.beams} out": self.sample and self.beams > 1,
+            f"temperature={self.temperature}: greater than 0": not 0 < self.temperature < float("inf"),
+            f"top_p={self.top_p}: greater than 0, at most 1": not 0 < self.top_p <= 1,
+            "temperature and top_p are for drawing; give `sample: true`": (
+                not self.sample and (self.temperature, self.top_p) != (1, 1)
+            ),
+        }
+        if said := [fault for fault, is_so in faults.items() if is_so]:
+            raise ConfigError("\n".join(f"text task: {fault}" for fault in said))
+
+    def generation(self, state: State) -> Any:
+        """As Transformers wants it."""
+        return needed("transformers").GenerationConfig(
+            max_new_tokens=self.max_length + 1,
+            min_new_tokens=self.min_length or None,
+            num_beams=self.beams,
+            length_penalty=self.length_penalty,
+            no_repeat_ngram_size=self.no_repeat or 0,
+            suppress_tokens=unwritten(state),
+            do_sample=False,
+            pad_token_id=state["pad"],
+            bos_token_id=state["begin"],
+            eos_token_id=state["end"],
+        )
+
+    def processors(self, lengths: Tensor) -> Any:
+        """What changes the logits of each step beside the options of `generation`.
+
+        Args:
+            lengths: `[n]`, tokens of each row's view.
+        """
+        transformers = needed("transformers")
+        steps: list[Any] = []
+        if self.sample:
+            steps.append(transformers.TemperatureLogitsWarper(float(self.temperature)))
+            if self.top_p < 1:
+                steps.append(transformers.TopPLogitsWarper(float(self.top_p)))
+            steps.append(Draw(lengths.tolist()))
+        return transformers.LogitsProcessorList(steps)
+
+
+class Draw:
+    """Gumbel noise on the logits: the largest is then a draw from their softmax.
+
+    The noise follows from a row's tokens so far and the length of its view, so a row's text is the same whatever rows
+    are beside it and however often it is asked for. Rows of one length with one beginning have their draws in common;
+    each by itself is a fair draw.
+    """
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.lengths = lengths
+
+    def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
+        """Ids `[n, L]` and logits `[n, K]` → logits with noise."""
+        rows = zip(ids.tolist(), self.lengths, strict=True)
+        noise = torch.stack([gumbel(repr((length, own)), logits.shape[1]) for own, length in rows])
+        return logits + noise.to(logits)
+
+
+def gumbel(seed: str, size: int) -> Tensor:
+    """`[size]` independent draws from the standard Gumbel distribution."""
+    generator = torch.Generator().manual_seed(zlib.crc32(seed.encode()))
+    draws = torch.empty(size, dtype=torch.float64).exponential_(generator=generator)
+    return -draws.log()

@@ -1,0 +1,152 @@
+"""Subwords of the texts that are written: learned from the training split, or those of a pretrained tokenizer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from trunkline.errors import ConfigError
+from trunkline.tasks.extras import extra
+from trunkline.types import State
+
+SPECIAL = ("<pad>", "<begin>", "<end>")
+PAD, BEGIN, END = range(3)  # of a vocabulary that is learned here
+SMALLEST = len(SPECIAL) + 256  # every byte has its token
+needed = partial(extra, kind="text", name="text")
+
+
+def train_tokenizer(texts: Sequence[str], size: int) -> str:
+    """Byte-level BPE learned from the texts, as the content of a `tokenizer.json`."""
+    tokenizers = needed("tokenizers")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    # The prefix makes the first word of a text the same token as inside a text.
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=2,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer.to_str()
+
+
+def learned_vocabulary(texts: Sequence[str], size: int) -> State:
+    """`{"tokenizer": tokenizer.json as one string, "pad", "begin", "end": ids, "size": number of ids}`."""
+    definition = train_tokenizer(texts, size)
+    return {"tokenizer": definition, "pad": PAD, "begin": BEGIN, "end": END, "size": size_of(definition)}
+
+
+def pretrained_vocabulary(name: str) -> State:
+    """The same of a pretrained tokenizer, of a hub or a folder.
+
+    Its own tokens end a text (`eos`, else `sep`), begin it (`bos`, else `cls`) and pad it. What it lacks, or has one
+    token for, gets an id of its own behind the others.
+
+    Raises:
+        ConfigError: it cannot be had, or is no fast tokenizer.
+    """
+    theirs = _from_hub(name)
+    if not getattr(theirs, "is_fast", False):
+        raise ConfigError(f"tokenizer: {name!r} is no fast tokenizer (one with a `tokenizer.json`)")
+    definition = theirs.backend_tokenizer.to_str()
+    state: State = {"tokenizer": definition, "size": size_of(definition)}
+    wanted = {
+        "end": (theirs.eos_token_id, theirs.sep_token_id),
+        "begin": (theirs.bos_token_id, theirs.cls_token_id),
+        "pad": (theirs.pad_token_id,),
+    }
+    for mark, ids in wanted.items():
+        own = next((i for i in ids if i is not None), None)
+        if own is None or own in (state.get("end"), state.get("begin")):
+            own, state["size"] = state["size"], state["size"] + 1
+        state[mark] = own
+    return state
+
+
+def _from_hub(name: str) -> Any:
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+        raise ConfigError(f"tokenizer: there is no folder {name}")
+    source = str(Path(name).expanduser()) if name.startswith("~") else name
+    try:
+        return needed("transformers").AutoTokenizer.from_pretrained(source)
+    # What transformers and its hub's client raise when there is no connection, no such name, or no such file.
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        advice = "without a connection, give a local folder"
+        raise ConfigError(f"tokenizer: {name!r} cannot be had: {first} ({advice})") from error
+
+
+def apart(vocabulary: State, tasks: int) -> list[State]:
+    """One vocabulary for several tasks: all ids are the same but `begin`, which is each task's own."""
+    if tasks == 1:
+        return [vocabulary]
+    size = vocabulary["size"]
+    return [{**vocabulary, "begin": size + task, "size": size + tasks} for task in range(tasks)]
+
+
+@lru_cache(maxsize=64)
+def load_tokenizer(definition: str) -> Any:
+    """The `tokenizers.Tokenizer` of a `tokenizer.json`."""
+    tokenizer = needed("tokenizers").Tokenizer.from_str(definition)
+    tokenizer.encode_special_tokens = True  # `<end>` written in a text is text
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def size_of(definition: str) -> int:
+    """The largest id of a tokenizer and one: there may be ids that no token has."""
+    return max(load_tokenizer(definition).get_vocab().values()) + 1
+
+
+def unwritten(state: State) -> list[int]:
+    """Ids that stand for nothing in a text and do not end it: the search never chooses them."""
+    tokenizer = load_tokenizer(state["tokenizer"])
+    special = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    return sorted((special | set(range(size_of(state["tokenizer"]), state["size"]))) - {state["end"]})
+
+
+def encode(text: str, state: State, max_length: int) -> list[int]:
+    """Its ids and that of the end, or the first `max_length` ids of a longer text."""
+    ids = load_tokenizer(state["tokenizer"]).encode(text, add_special_tokens=False).ids
+    return [*ids, state["end"]] if len(ids) <= max_length else ids[:max_length]
+
+
+def decode(ids: Tensor, state: State) -> list[str]:
+    """Ids `[n, L]` up to the end → texts."""
+    end = state["end"]
+    rows = [row[: row.index(end)] if end in row else row for row in ids.tolist()]
+    return [text.strip() for text in load_tokenizer(state["tokenizer"]).decode_batch(rows)]
+
+
+def warn_unfit(texts: Sequence[str], state: State, max_length: int, *, is_learned: bool) -> None:
+    """Tell which texts are cut for learning, and which a pretrained vocabulary cannot write as they are."""
+    tokenizer = load_tokenizer(state["tokenizer"])
+    found = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    lengths = [len(ids) for ids in found]
+    cut = sum(length > max_length for length in lengths)
+    if cut:
+        warnings.warn(
+            f"{cut} of {len(texts)} target texts have more than max_length={max_length} tokens (the longest "
+            f"{max(lengths)}) and are cut for learning",
+            stacklevel=3,
+        )
+    if is_learned:
+        return
+    again = [text.strip() for text in tokenizer.decode_batch(found)]
+    changed = [(text, other) for text, other in zip(texts, again, strict=True) if text != other]
+    if changed:
+        text, other = changed[0]
+        warnings.warn(
+            f"the tokenizer cannot write {len(changed)} of {len(texts)} target texts as they are: {text!r:.60} becomes "
+            f"{other!r:.60}",
+            stacklevel=3,
+        )
