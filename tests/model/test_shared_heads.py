@@ -144,7 +144,7 @@ def test_it_is_trained_saved_loaded_and_tells_tasks_apart(tmp_path: Path, tie: b
 
 def test_a_task_without_a_text_is_named() -> None:
     rows = [{**row, "french": None} for row in rows_of(6)]
-    with pytest.raises(DataError, match="(?s)french.*no row of the training split has a label"):
+    with pytest.raises(DataError, match=r"(?s)french.*no row of the training split has a label"):
         Preprocessing.fit(model().schema(), read_table(rows), range(6))
 
 

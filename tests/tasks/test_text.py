@@ -1,5 +1,6 @@
 """Text as a target: teacher forcing, the search, the vocabulary, and scores of the texts as they were given."""
 
+import itertools
 import json
 import os
 import random
@@ -346,7 +347,7 @@ class TestSearchOptions:
             Text(**options).build([STATE], WIDTH)
 
     def test_all_faults_at_once(self):
-        with pytest.raises(ConfigError, match="(?s)beams=0.*top_p=2"):
+        with pytest.raises(ConfigError, match=r"(?s)beams=0.*top_p=2"):
             Text(beams=0, top_p=2.0).fit(TEXTS)
 
     @pytest.mark.parametrize("beams", [1, 3])
@@ -360,7 +361,7 @@ class TestSearchOptions:
         free, single, pairs = ([[i for i in ids if i > END] for ids in h.predict_output(view).tolist()] for h in heads)
         assert any(len(set(ids)) < len(ids) for ids in free)
         assert all(len(set(ids)) == len(ids) for ids in single)
-        assert all(len(set(zip(ids, ids[1:]))) == len(ids) - 1 for ids in pairs if ids)
+        assert all(len(set(itertools.pairwise(ids))) == len(ids) - 1 for ids in pairs if ids)
 
     @pytest.mark.parametrize("beams", [1, 3])
     def test_a_text_has_min_length_tokens(self, beams):
@@ -488,9 +489,9 @@ class TestPretrainedTokenizer:
             Text(tokenizer=make_tokenizer(tmp_path, **BERT)).fit(["The cat", "the bird", "the cat"])
 
     def test_what_cannot_be_had(self, tmp_path):
-        with pytest.raises(ConfigError, match="tokenizer: there is no folder ./nowhere"):
+        with pytest.raises(ConfigError, match=r"tokenizer: there is no folder ./nowhere"):
             Text(tokenizer="./nowhere").fit(TEXTS)
-        with pytest.raises(ConfigError, match="cannot be had: .*give a local folder"):
+        with pytest.raises(ConfigError, match=r"cannot be had: .*give a local folder"):
             Text(tokenizer=str(tmp_path)).fit(TEXTS)
 
 
