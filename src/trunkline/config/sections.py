@@ -9,13 +9,16 @@ from typing import Literal
 
 from trunkline.config.components import BalancerConfig, ComponentConfig, InputConfig, TaskConfig
 
+Sampling = Literal["proportional", "equal"] | float | Mapping[str, float]
+
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the rows come from. Paths are absolute.
 
     Attributes:
-        train: the table to learn from, or the one table of all splits; several follow each other.
+        train: the table to learn from, or the one table of all splits; several follow each other. Empty where there are
+            `tables`.
         validation: another table, or a share of `train`; `None`: chosen later.
         test: likewise; `None`: there is none.
         split: the column that says which split a row belongs to.
@@ -26,9 +29,14 @@ class DataConfig:
         encoding: of files of text; `None`: UTF-8, or UTF-16 with its mark.
         delimiter: between the cells of a CSV file; `None`: found.
         pictures: the folder that the file names in COCO's files start from; `None`: found near the file.
+        columns: other names for columns of the file, `{name: column}`; in `tables` only.
+        tables: several tables, each with columns, splits and a way of reading of its own, to learn from together.
+        sampling: how often the rows of which table are drawn: `proportional`, to their number; `equal`, as often those
+            of one table as of another; a temperature τ above 1, to the (1/τ)-th power of their number; or weights.
+        batches: `mixed`, or of `one_table` each.
     """
 
-    train: Path | tuple[Path, ...]
+    train: Path | tuple[Path, ...] = ()
     validation: Path | float | None = None
     test: Path | float | None = None
     split: str | None = None
@@ -39,6 +47,10 @@ class DataConfig:
     encoding: str | None = None
     delimiter: str | None = None
     pictures: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, DataConfig] = field(default_factory=dict)
+    sampling: Sampling = "proportional"
+    batches: Literal["mixed", "one_table"] = "mixed"
 
 
 @dataclass(frozen=True)
