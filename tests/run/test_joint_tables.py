@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trunkline import ConfigError, fit, predict
+from trunkline import ConfigError, DataError, fit, predict
 from trunkline.config import load_config, to_yaml
 from trunkline.data import write_rows
 from trunkline.plan import draw_weights, make_plan
@@ -127,3 +127,20 @@ def test_a_table_can_be_named_on_the_command_line(folder: Path, monkeypatch: pyt
     assert "mail" in read_splits(read).train.table.column("table")
     with pytest.raises(ConfigError):
         load_config(config(folder), columns=columns_of, overrides=["data.sampling=never"])
+
+
+def test_a_bad_cell_is_told_with_its_own_table_and_row(folder: Path) -> None:
+    rows = [json.loads(line) for line in (folder / "mail.jsonl").read_text().splitlines()]
+    rows[4]["long"] = "perhaps"
+    rows[7]["note"] = None
+    write_rows(folder / "mail.jsonl", rows)
+    with pytest.raises(DataError) as caught:
+        fit(config(folder), out=folder / "run", show_progress=False)
+    assert "mail.jsonl, row 5, column 'long'" in str(caught.value)
+    assert "mail.jsonl, row 8: none of the inputs" in str(caught.value)
+    path = config(folder)
+    path.write_text(path.read_text().replace("sampling", "on_bad_row: skip\n  sampling"))
+    with pytest.warns(UserWarning, match="2 rows that cannot be used are left out"):
+        fit(path, out=folder / "run", show_progress=False)
+    left = [json.loads(line) for line in (folder / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert [(one["source"], one["row"]) for one in left] == [("mail.jsonl", 5), ("mail.jsonl", 8)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def named_table(table: Table, name: str, columns: Mapping[str, str], split: str 
     if WHOSE in cells:
         raise DataError(f"{table.source}: a column is called {WHOSE!r}, which says whose row it is where there are "
                         f"several tables; `columns: {{other_name: {WHOSE}}}` calls it otherwise")  # fmt: skip
-    return Table(table.source, {**cells, WHOSE: [name] * len(table)}, table.base)
+    return replace(table, cells={**cells, WHOSE: [name] * len(table)}, split=None)
 
 
 def join_splits(parts: Mapping[str, Splits], named: Mapping[str, Callable[[Table], Table]]) -> Splits:
