@@ -40,6 +40,8 @@ from trunkline.tasks import Task
 from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.types import Choices
 
+BATCHES, BATCH = 50, 32  # that are drawn to see how much of them is padding
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -91,7 +93,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
             for task, unseen in unseen_labels(preprocessing, split.table, split.rows.tolist()).items():
                 warnings.warn(unseen.tell(name, task), stacklevel=2)
     labelled = batches[id(splits.train.table)].labelled[splits.train.rows]
-    facts = _facts(preprocessing, labelled)
+    facts = _facts(preprocessing, labelled, _padding(batches[id(splits.train.table)], splits.train.rows))
     config, reasons = choose(config, facts)
     reasons = {**types, **share, **told, **reasons}
     assert config.training.input_dropout is not None and config.balancer is not None
@@ -247,7 +249,16 @@ def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray, w
     return expected_rates(counts, useful)
 
 
-def _facts(preprocessing: Preprocessing, labelled: np.ndarray) -> Facts:
+def _padding(source: RowBatches, rows: np.ndarray) -> float | None:
+    """How much of batches of random rows would be padding, where a task writes texts."""
+    lengths = source.lengths() if any(c.task.is_written for c in source.preprocessing.schema.tasks.values()) else None
+    if lengths is None or len(rows) == 0:
+        return None
+    drawn = lengths[np.random.default_rng(0).choice(rows, (BATCHES, BATCH))]  # [BATCHES, BATCH]
+    return 1 - float(drawn.mean() / max(drawn.max(1).mean(), 1))
+
+
+def _facts(preprocessing: Preprocessing, labelled: np.ndarray, padding: float | None) -> Facts:
     flags = torch.from_numpy(labelled).double()
     inputs = preprocessing.schema.inputs
     axes = [inputs[unit.name].modality.axis for unit in preprocessing.encoders if not unit.is_block]
@@ -258,6 +269,7 @@ def _facts(preprocessing: Preprocessing, labelled: np.ndarray) -> Facts:
         encoders=len(axes),
         can_join=all(column.task.can_combine for column in preprocessing.schema.tasks.values()),
         kind="places" if preprocessing.schema.pyramids else kind,
+        padding=padding,
         tasks=preprocessing.tasks,
         overlap=flags.T @ flags,
         counts=flags.sum(0),

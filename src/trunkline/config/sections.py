@@ -79,6 +79,7 @@ class Training:
         accelerator: what kind of device, as Lightning names it; the best there is, by default.
         seed: of weights, order and augmentation.
         input_dropout: how often an input that is present is hidden from the network in training.
+        by_length: whether rows with texts of about one length come together, so that little of a batch is padding.
         normalise: what a task's summed loss is divided by: this batch's weight, or the expected one.
         workers: processes that make batches, for each device; by default the one that trains makes them.
         threads: CPU threads of PyTorch.
@@ -103,6 +104,7 @@ class Training:
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] | None = None
     seed: int = 0
     input_dropout: float | None = None
+    by_length: bool | None = None
     normalise: Literal["batch", "expected"] | None = None
     workers: int | None = None
     threads: int | None = None

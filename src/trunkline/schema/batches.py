@@ -120,6 +120,16 @@ class RowBatches(Dataset[Batch]):
         name, column = next(iter(self.preprocessing.schema.inputs.items()))  # the only one, where rows are mixed
         return mixed(batch, name, column.modality, rng) if column.modality.mixup > 0 else batch
 
+    def lengths(self) -> np.ndarray | None:
+        """How long the texts of each row are, read and to be written, in characters `[rows]`; `None` without texts."""
+        schema = self.preprocessing.schema
+        read = [column.column for column in schema.inputs.values() if column.modality.axis == "words"]
+        written = [column.column for column in schema.tasks.values() if column.task.is_written]
+        columns = [name for name in (*read, *written) if name in self.table.columns]
+        if not columns:
+            return None
+        return np.sum([[len(str(cell or "")) for cell in self.table.column(name)] for name in columns], axis=0)
+
     def hiding(self, inputs: Collection[str]) -> RowBatches:
         """The same rows as if these inputs were absent, and with them the labels of tasks bound to them.
 

@@ -89,6 +89,7 @@ class Task(ABC):
         can_combine: its heads can `combine` what several inputs say, each for itself (late fusion).
         choose_sample: how many labels `choose` looks at, evenly spread over the rows; `None`: all.
         joins: it can say what is true of pictures that were put together (`join`).
+        is_written: its labels are texts to be written, the longer the more they cost.
         unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
     """
 
@@ -100,6 +101,7 @@ class Task(ABC):
     can_combine: ClassVar[bool] = False
     choose_sample: ClassVar[int | None] = None
     joins: ClassVar[bool] = False
+    is_written: ClassVar[bool] = False
     unseen_names: ClassVar[str] = "they count as wrong"
 
     @property

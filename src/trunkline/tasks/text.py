@@ -53,6 +53,7 @@ class Text(Task):
 
     reads = "tokens"
     is_exportable = False
+    is_written = True
     primary = "chrf"
     best = 100.0
 

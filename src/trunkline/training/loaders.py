@@ -33,7 +33,8 @@ def make_sampler(training: Rows, settings: Settings, *, rank: int = 0, world: in
     how: dict[str, Any] = {"seed": settings.seed, "rank": rank, "world": world}
     joint = settings.joint
     if joint is None or (joint.is_mixed and joint.sampling in ("proportional", 1.0)):
-        return EpochSampler(training.rows, settings.batch_size, **how)
+        lengths = training.batches.lengths() if settings.by_length else None
+        return EpochSampler(training.rows, settings.batch_size, lengths=lengths, **how)
     names, whose = np.unique(np.array(training.batches.table.column(WHOSE))[training.rows], return_inverse=True)
     shares = table_shares(dict(zip(names.tolist(), np.bincount(whose).tolist())), joint.sampling)
     return JointSampler(

@@ -66,6 +66,7 @@ class Settings:
         workers: processes that make batches, for each device; 0: the one that trains.
         tensorboard: write curves for TensorBoard too.
         seed: of the order of rows, augmentation and dropout.
+        by_length: rows of about one length come together.
         joint: how rows of several tables are drawn; `None` where there is one.
     """
 
@@ -86,7 +87,8 @@ class Settings:
     workers: int
     tensorboard: bool
     seed: int
-    joint: Joint | None = None
+    by_length: bool
+    joint: Joint | None
 
 
 @dataclass
