@@ -94,7 +94,7 @@ def split_rows(
     validation: Any,
     test: Any,
     data: DataConfig | None = None,
-    names: Mapping[str, str] | None = None,
+    names: Mapping[str, str | None] | None = None,
 ) -> Splits:
     """Splits of a table; the share of validation rows is `validation_share` where nothing else is said.
 
@@ -122,7 +122,7 @@ def split_rows(
         test=test,
         split=split,
         default=validation_share(len(table)),
-        stratify=[column for column in columns.values() if column in table.columns],
+        stratify=[column for column in columns.values() if column is not None and column in table.columns],
         keep=keep,
         group=None if data is None else data.group,
         seed=config.training.seed,
@@ -250,14 +250,15 @@ def without(part: Split, faults: Sequence[Fault], emptied: Mapping[int, Table]) 
     return Split(emptied[id(part.table)], rows) if len(rows) else None
 
 
-def _one_of_each_class(config: Config, table: Table, columns: Mapping[str, str]) -> list[int]:
+def _one_of_each_class(config: Config, table: Table, columns: Mapping[str, str | None]) -> list[int]:
     """One row, drawn by the seed, of each class that a task's labels name; of columns by the name that tasks know."""
     order = np.random.default_rng(config.training.seed).permutation(len(table)).tolist()
     keep: dict[tuple[str, str], int] = {}
     for name, task in config.tasks.items():
-        if columns[task.column] in table.columns and task.component.names is not Task.names:
+        column = columns[task.column]
+        if column is not None and column in table.columns and task.component.names is not Task.names:
             kind = task.make()
-            for row, value in TaskColumn(kind, columns[task.column]).readable(table, order):
+            for row, value in TaskColumn(kind, column).readable(table, order):
                 for label in kind.names(value):
                     keep.setdefault((name, label), row)
     return sorted(set(keep.values()))

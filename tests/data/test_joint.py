@@ -130,6 +130,12 @@ def test_names_that_do_not_work(cells: dict[str, str], columns: dict[str, str], 
         named_table(read_table([cells]), "one", columns)
 
 
+def test_a_column_may_be_left_out() -> None:
+    """So one file is two tables: one to summarise, one to translate."""
+    table = named_table(read_table([{"a": 1, "b": 2, "c": 3}]), "one", {"text": "a", "b": None, "d": None})
+    assert table.row(0) == {"c": 3, "text": 1, "table": "one"}
+
+
 def test_two_columns_may_swap_their_names() -> None:
     table = named_table(read_table([{"a": 1, "b": 2}]), "one", {"a": "b", "b": "a"})
     assert table.row(0) == {"a": 2, "b": 1, "table": "one"}

@@ -29,7 +29,8 @@ class DataConfig:
         encoding: of files of text; `None`: UTF-8, or UTF-16 with its mark.
         delimiter: between the cells of a CSV file; `None`: found.
         pictures: the folder that the file names in COCO's files start from; `None`: found near the file.
-        columns: other names for columns of the file, `{name: column}`; in `tables` only.
+        columns: other names for columns of the file, `{name: column}`; `{name: null}`: this table has no such column.
+            In `tables` only.
         tables: several tables, each with columns, splits and a way of reading of its own, to learn from together.
         sampling: how often the rows of which table are drawn: `proportional`, to their number; `equal`, as often those
             of one table as of another; a temperature τ above 1, to the (1/τ)-th power of their number; or weights.
@@ -47,7 +48,7 @@ class DataConfig:
     encoding: str | None = None
     delimiter: str | None = None
     pictures: Path | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str | None] = field(default_factory=dict)
     tables: Mapping[str, DataConfig] = field(default_factory=dict)
     sampling: Sampling = "proportional"
     batches: Literal["mixed", "one_table"] = "mixed"

@@ -43,7 +43,7 @@ class _DataSection:
 class _TableSection(_DataSection):
     """One of `data.tables:`."""
 
-    columns: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,26 +15,27 @@ from trunkline.errors import DataError, suggest
 WHOSE = "table"  # the column that says which table a row is from
 
 
-def named_table(table: Table, name: str, columns: Mapping[str, str], split: str | None = None) -> Table:
+def named_table(table: Table, name: str, columns: Mapping[str, str | None], split: str | None = None) -> Table:
     """The table with columns under other names, and with one that says its own name.
 
     Args:
         table: as it was read.
         name: its own.
-        columns: `{new name: column}`; a column that is named twice is there twice.
+        columns: `{new name: column}`; a column that is named twice is there twice, and one named `None` is left out.
         split: the column that says which split a row belongs to: it has been read, and is not passed on.
 
     Raises:
         DataError: there is no such column, or a name is taken.
     """
-    for new, old in columns.items():
+    renamed = {new: old for new, old in columns.items() if old is not None}
+    for new, old in renamed.items():
         if old not in table.columns:
             raise DataError(f"{table.source} has no column {old!r}.{suggest(old, table.columns)}")
-        if new in table.columns and new not in columns.values():
+        if new in table.columns and new not in renamed.values():
             raise DataError(f"{table.source}: the column {old!r} cannot be called {new!r}: another is called so")
-    gone = {*columns.values(), split, table.split}
+    gone = {*columns, *renamed.values(), split, table.split}
     kept = {column: cells for column, cells in table.cells.items() if column not in gone}
-    cells = {**kept, **{new: table.cells[old] for new, old in columns.items()}}
+    cells = {**kept, **{new: table.cells[old] for new, old in renamed.items()}}
     if WHOSE in cells:
         raise DataError(f"{table.source}: a column is called {WHOSE!r}, which says whose row it is where there are "
                         f"several tables; `columns: {{other_name: {WHOSE}}}` calls it otherwise")  # fmt: skip
