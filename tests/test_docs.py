@@ -24,9 +24,11 @@ def test_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_config_is_good() -> None:
-    first, many = blocks("yaml")
+    first, several, many = blocks("yaml")
     config = load_config_text(first, ["split", "picture", "sound", "written", "spoken", "sum"])
     assert list(config.tasks) == ["written", "spoken", "sum"]
+    config = load_config_text(several, ["text", "intent", "slots", "section", "synopsis_en", "table"])
+    assert config.data is not None and list(config.data.tables) == ["flights", "packages"]
     config = load_config_text(many, ["x1", "x2", "a", "b", "c"])
     assert list(config.inputs) == ["x1", "x2"]
     assert list(config.tasks) == ["a", "b", "c"]

@@ -28,6 +28,7 @@ MINUTES = 20.0  # on a CPU; see `run.budget`
 VALIDATIONS = 20
 MANY_TASKS = 64
 LOOK = 0.4  # rows looked at in all validations together, at most, in rows trained on: about an eighth of the time
+PADDING = 0.2  # of a batch, from which on rows of about one length come together
 FEWEST_ROWS = 500  # to look at in a validation
 
 
@@ -92,6 +93,7 @@ class Facts:
         can_join: every task can join what single inputs say (see `fusion.Late`).
         kind: `plain` where all of them are numbers and categories, `texts` where all others are texts, `places` where a
             task reads a pyramid.
+        padding: how much of batches of random rows would be padding; `None` where no task writes texts.
         tasks: names.
         overlap: `[T, T]`, training rows that carry both labels.
         counts: `[T]`, training rows that carry each label.
@@ -102,6 +104,7 @@ class Facts:
     encoders: int
     can_join: bool
     kind: Kind
+    padding: float | None
     tasks: Sequence[str]
     overlap: Tensor
     counts: Tensor
@@ -155,6 +158,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         clip=pick("training.clip", t.clip, lambda: (1.0, "one wild batch cannot undo the ones before")),
         precision=pick("training.precision", t.precision, lambda: ("32", "safe everywhere")),
         devices=pick("training.devices", t.devices, lambda: (1, "one process")),
+        by_length=pick("training.by_length", t.by_length, lambda: _by_length(facts)),
         input_dropout=pick("training.input_dropout", t.input_dropout, lambda: _input_dropout(facts.inputs)),
     )
     trunk = pick("trunk", config.trunk, lambda: _component("hard", TRUNKS, "the cheapest way to share"))
@@ -170,6 +174,12 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         training=training,
     )
     return chosen, reasons
+
+
+def _by_length(facts: Facts) -> tuple[bool, str]:
+    if facts.padding is None:
+        return False, "no task writes texts"
+    return facts.padding > PADDING, f"about {facts.padding:.0%} of a batch of random rows would be padding"
 
 
 def _batch_size(facts: Facts) -> tuple[int, str]:

@@ -12,9 +12,9 @@ import torch
 
 from trunkline.balancers import CATALOG as BALANCERS
 from trunkline.balancers import Balancer
-from trunkline.config import BalancerConfig, ComponentConfig, Config, InputConfig, TaskConfig, Training
+from trunkline.config import BalancerConfig, ComponentConfig, Config, DataConfig, InputConfig, TaskConfig, Training
 from trunkline.config.objects import as_type_and_options
-from trunkline.data import Split, Splits, Table
+from trunkline.data import WHOSE, Split, Splits, Table, table_shares
 from trunkline.defaults import Facts, Kind, Reasons, choose
 from trunkline.engine import Engine, Level, expected_rates, warn_unseen
 from trunkline.errors import DataError
@@ -39,6 +39,8 @@ from trunkline.tasks import CATALOG as TASKS
 from trunkline.tasks import Task
 from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.types import Choices
+
+BATCHES, BATCH = 50, 32  # that are drawn to see how much of them is padding
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
             for task, unseen in unseen_labels(preprocessing, split.table, split.rows.tolist()).items():
                 warnings.warn(unseen.tell(name, task), stacklevel=2)
     labelled = batches[id(splits.train.table)].labelled[splits.train.rows]
-    facts = _facts(preprocessing, labelled)
+    facts = _facts(preprocessing, labelled, _padding(batches[id(splits.train.table)], splits.train.rows))
     config, reasons = choose(config, facts)
     reasons = {**types, **share, **told, **reasons}
     assert config.training.input_dropout is not None and config.balancer is not None
@@ -108,7 +110,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
         preprocessing.tasks,
         level=level,
         preferences={name: column.weight for name, column in schema.tasks.items()},
-        rates=_rates(config, preprocessing, labelled),
+        rates=_rates(config, preprocessing, labelled, draw_weights(config.data, splits.train, labelled.any(1))),
         last_shared=network.trunk.last_shared(),
         shared=network.parameters(),
         every=config.balancer.every,
@@ -222,19 +224,41 @@ def config_of(
     )
 
 
-def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray) -> dict[str, float]:
+def draw_weights(data: DataConfig | None, split: Split, useful: np.ndarray) -> np.ndarray:
+    """How often each row is drawn, against the mean of all that are: of several tables as `data` has it, `[rows]`."""
+    if data is None or not data.tables:
+        return useful.astype(np.float64)
+    whose = np.array(split.table.column(WHOSE))[split.rows]
+    names, counts = np.unique(whose[useful], return_counts=True)
+    shares = table_shares(dict(zip(names.tolist(), counts.tolist())), data.sampling)
+    weights = np.zeros(len(whose))
+    for name, count in zip(names.tolist(), counts.tolist()):
+        weights[useful & (whose == name)] = shares[name] * counts.sum() / count
+    return weights
+
+
+def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     """Label rates of the tasks that are divided by the expected label weight."""
     useful = int(labelled.any(1).sum())
-    kept = kept_shares(preprocessing.schema)
-    counts = {task: kept[task] * count for task, count in zip(preprocessing.tasks, labelled.sum(0).tolist())}
+    kept, seen = kept_shares(preprocessing.schema), (weights[:, None] * labelled).sum(0)
+    counts = {task: kept[task] * count for task, count in zip(preprocessing.tasks, seen.tolist())}
     if config.training.normalise == "batch":
         return {}
     if config.training.normalise == "expected":
-        return {task: count / useful for task, count in counts.items() if count > 0}
+        return {task: min(1.0, count / useful) for task, count in counts.items() if count > 0}
     return expected_rates(counts, useful)
 
 
-def _facts(preprocessing: Preprocessing, labelled: np.ndarray) -> Facts:
+def _padding(source: RowBatches, rows: np.ndarray) -> float | None:
+    """How much of batches of random rows would be padding, where a task writes texts."""
+    lengths = source.lengths() if any(c.task.is_written for c in source.preprocessing.schema.tasks.values()) else None
+    if lengths is None or len(rows) == 0:
+        return None
+    drawn = lengths[np.random.default_rng(0).choice(rows, (BATCHES, BATCH))]  # [BATCHES, BATCH]
+    return 1 - float(drawn.mean() / max(drawn.max(1).mean(), 1))
+
+
+def _facts(preprocessing: Preprocessing, labelled: np.ndarray, padding: float | None) -> Facts:
     flags = torch.from_numpy(labelled).double()
     inputs = preprocessing.schema.inputs
     axes = [inputs[unit.name].modality.axis for unit in preprocessing.encoders if not unit.is_block]
@@ -245,6 +269,7 @@ def _facts(preprocessing: Preprocessing, labelled: np.ndarray) -> Facts:
         encoders=len(axes),
         can_join=all(column.task.can_combine for column in preprocessing.schema.tasks.values()),
         kind="places" if preprocessing.schema.pyramids else kind,
+        padding=padding,
         tasks=preprocessing.tasks,
         overlap=flags.T @ flags,
         counts=flags.sum(0),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trunkline.config import Config, DataConfig
-from trunkline.data import Split, Splits, Table, make_splits, read_table
+from trunkline.data import Split, Splits, Table, join_splits, make_splits, named_table, read_table
 from trunkline.defaults import Reasons, validation_share
 from trunkline.errors import DataError, counted, nearest
 from trunkline.schema import Fault, InputColumn, Schema, TaskColumn, bad_cells, find_faults, tell_faults
@@ -22,8 +23,11 @@ TOLD = 5  # faults that a warning shows
 
 
 def columns_of(data: DataConfig) -> Table:
-    """The table that `data:` names, to hold a config against."""
-    return read_more(data, data.train)
+    """The table that `data:` names, to hold a config against; of several, all below each other."""
+    if not data.tables:
+        return read_more(data, data.train)
+    parts = {name: Splits(Split.whole(read_more(one, one.train))) for name, one in data.tables.items()}
+    return join_splits(parts, _naming(data)).train.table
 
 
 def read_more(data: DataConfig | None, source: Any) -> Table:
@@ -43,11 +47,25 @@ def read_splits(config: Config) -> Splits:
     """The tables that `data:` names, split as it says."""
     data = config.data
     assert data is not None
+    if data.tables:
+        return join_splits({name: _read_splits(config, one) for name, one in data.tables.items()}, _naming(data))
+    return _read_splits(config, data)
+
+
+def _read_splits(config: Config, data: DataConfig) -> Splits:
     held = [
         given if given is None or isinstance(given, float) else read_more(data, given)
         for given in (data.validation, data.test)
     ]
-    return split_rows(config, read_more(data, data.train), held[0], held[1])
+    names = {new: old for new, old in data.columns.items()}
+    return split_rows(config, read_more(data, data.train), held[0], held[1], data, names)
+
+
+def _naming(data: DataConfig) -> dict[str, Callable[[Table], Table]]:
+    """What gives each of several tables, and its columns, their names."""
+    return {
+        name: partial(named_table, name=name, columns=one.columns, split=one.split) for name, one in data.tables.items()
+    }
 
 
 def read_usable(config: Config) -> Splits:
@@ -70,25 +88,41 @@ def table_or_share(given: Any) -> Table | float | None:
     return given if given is None or isinstance(given, float) else read_table(given)
 
 
-def split_rows(config: Config, table: Table, validation: Any, test: Any) -> Splits:
+def split_rows(
+    config: Config,
+    table: Table,
+    validation: Any,
+    test: Any,
+    data: DataConfig | None = None,
+    names: Mapping[str, str | None] | None = None,
+) -> Splits:
     """Splits of a table; the share of validation rows is `validation_share` where nothing else is said.
 
     In a split by share every class of every task stays in the training rows, so that none is met later for the first
     time.
+
+    Args:
+        config: what is learned.
+        table: to be split.
+        validation: another table, a share, or `None`.
+        test: likewise.
+        data: how this table is read; by default the config's section.
+        names: `{name: column}` where the table's column goes by another name.
     """
-    data = config.data
+    data = config.data if data is None else data
+    columns = {task.column: (names or {}).get(task.column, task.column) for task in config.tasks.values()}
     split = None if data is None else data.split
     if split is None and validation is None and test is None:
         split = table.split
     shares = [held for held in (validation, test) if isinstance(held, float)]
-    keep = _one_of_each_class(config, table) if shares or validation is None else ()
+    keep = _one_of_each_class(config, table, columns) if shares or validation is None else ()
     return make_splits(
         table,
         validation=validation,
         test=test,
         split=split,
         default=validation_share(len(table)),
-        stratify=[task.column for task in config.tasks.values()],
+        stratify=[column for column in columns.values() if column is not None and column in table.columns],
         keep=keep,
         group=None if data is None else data.group,
         seed=config.training.seed,
@@ -109,9 +143,12 @@ def fingerprints(config: Config) -> dict[str, str]:
     data = config.data
     if data is None:
         return {}
+    return {str(path): _digest(path) for one in (data.tables.values() or [data]) for path in _paths_of(one)}
+
+
+def _paths_of(data: DataConfig) -> list[Path]:
     train = data.train if isinstance(data.train, tuple) else (data.train,)
-    paths = [*train, *(held for held in (data.validation, data.test) if isinstance(held, Path))]
-    return {str(path): _digest(path) for path in paths}
+    return [*train, *(held for held in (data.validation, data.test) if isinstance(held, Path))]
 
 
 def screen(schema: Schema, splits: Splits, on_bad_row: str) -> tuple[Splits, list[Fault]]:
@@ -213,14 +250,15 @@ def without(part: Split, faults: Sequence[Fault], emptied: Mapping[int, Table]) 
     return Split(emptied[id(part.table)], rows) if len(rows) else None
 
 
-def _one_of_each_class(config: Config, table: Table) -> list[int]:
-    """One row, drawn by the seed, of each class that a task's labels name."""
+def _one_of_each_class(config: Config, table: Table, columns: Mapping[str, str | None]) -> list[int]:
+    """One row, drawn by the seed, of each class that a task's labels name; of columns by the name that tasks know."""
     order = np.random.default_rng(config.training.seed).permutation(len(table)).tolist()
     keep: dict[tuple[str, str], int] = {}
     for name, task in config.tasks.items():
-        if task.column in table.columns and task.component.names is not Task.names:
+        column = columns[task.column]
+        if column is not None and column in table.columns and task.component.names is not Task.names:
             kind = task.make()
-            for row, value in TaskColumn(kind, task.column).readable(table, order):
+            for row, value in TaskColumn(kind, column).readable(table, order):
                 for label in kind.names(value):
                     keep.setdefault((name, label), row)
     return sorted(set(keep.values()))

@@ -1,6 +1,7 @@
 import itertools
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,3 +87,31 @@ def test_arguments_out_of_range(sampler):
 def test_more_processes_than_rows():
     with pytest.raises(ValueError, match="2 rows are too few for 3 processes"):
         EpochSampler(range(2), 1, rank=0, world=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 3), st.integers(0, 9))
+def test_rows_of_one_length_come_together_and_none_is_lost(count: int, size: int, world: int, seed: int) -> None:
+    if count < world:
+        return
+    lengths = np.random.default_rng(seed).integers(1, 100, 1000)
+    rows = np.random.default_rng(seed + 1).choice(1000, count, replace=False)
+    ranks = [EpochSampler(rows, size, seed=seed, lengths=lengths, rank=r, world=world) for r in range(world)]
+    plain = [EpochSampler(rows, size, seed=seed, rank=r, world=world) for r in range(world)]
+    drawn = [[draw.rows for draw in one] for one in ranks]
+    assert [len(of) for of in drawn] == [len(one) for one in plain]
+    assert [[len(batch) for batch in of] for of in drawn] == [[len(d.rows) for d in one] for one in plain]
+    every = [row for of in drawn for batch in of for row in batch]
+    assert len(set(every)) == len(every) and set(every) <= set(rows.tolist())
+    again = [[draw.rows for draw in one] for one in ranks]
+    assert again == drawn
+    if world == 1 and count >= 20 * size and size > 1:
+        spread = np.mean([np.ptp(lengths[list(batch)]) for batch in drawn[0]])
+        random = np.mean([np.ptp(lengths[list(draw.rows)]) for draw in plain[0]])
+        assert spread < random / 2
+
+
+def test_batches_of_one_length_come_in_random_order() -> None:
+    lengths = np.arange(400)
+    means = [np.mean(draw.rows) for draw in EpochSampler(range(400), 8, lengths=lengths)]
+    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.5

@@ -473,8 +473,8 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseExc
     """In the step that leads to `step`: Ctrl-C, or an error."""
     write = loop._Loop._write_losses
 
-    def interrupt(self: Any) -> None:
-        write(self)
+    def interrupt(self: Any, parts: Any) -> None:
+        write(self, parts)
         if self.done == step and error is not None:
             raise error
         if self.done == step:

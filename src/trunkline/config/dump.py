@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from trunkline.config.components import BalancerConfig, ComponentConfig, InputConfig, TaskConfig
 from trunkline.config.dialect import write_yaml
-from trunkline.config.sections import Config
+from trunkline.config.sections import Config, DataConfig
+
+OF_TABLES = ("sampling", "batches")  # are said where there are several tables
+OF_ALL = ("separator", "on_bad_row")  # and these for all of them together
 
 
 def to_yaml(config: Config, *, reasons: Mapping[str, str] | None = None) -> str:
@@ -30,7 +33,7 @@ def to_yaml(config: Config, *, reasons: Mapping[str, str] | None = None) -> str:
 def as_plain(config: Config) -> dict[str, Any]:
     """The config as `load_config` takes it, without what is left to be chosen."""
     plain: dict[str, Any] = {
-        "data": None if config.data is None else _given(config.data),
+        "data": None if config.data is None else _data(config.data),
         "inputs": {name: _component(value, name) for name, value in config.inputs.items()},
         "tasks": {name: _component(value, name) for name, value in config.tasks.items()},
         "fusion": None if config.fusion is None else _component(config.fusion),
@@ -60,14 +63,25 @@ def _component(config: ComponentConfig, name: str | None = None) -> Any:
     return plain["type"] if len(plain) == 1 else plain
 
 
+def _data(data: DataConfig) -> dict[str, Any]:
+    """Of several tables what is said of each, and what is said of all."""
+    if not data.tables:
+        return {name: value for name, value in _given(data).items() if name not in OF_TABLES}
+    of_all = {name: value for name, value in _given(replace(data, tables={})).items() if name in (*OF_TABLES, *OF_ALL)}
+    tables = {name: {k: v for k, v in _data(one).items() if k not in OF_ALL} for name, one in data.tables.items()}
+    return {"tables": tables, **of_all}
+
+
 def _given(section: Any) -> dict[str, Any]:
     values = {field.name: getattr(section, field.name) for field in fields(section)}
-    return {name: _plain_value(v) for name, v in values.items() if v is not None and v != ()}
+    return {name: _plain_value(v) for name, v in values.items() if v is not None and v not in ((), {})}
 
 
 def _plain_value(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain_value(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _plain_value(one) for name, one in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 

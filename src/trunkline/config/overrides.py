@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from trunkline.config.dialect import parse_yaml
 from trunkline.config.problems import Problems
 from trunkline.errors import ConfigError
 
-TABLES = ("data.train", "data.table", "data.validation", "data.test")
+TABLES = re.compile(r"data\.(tables\..+\.)?(train|table|validation|test)")
 
 
 def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Problems) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Prob
             continue
         try:
             given = parse_yaml(value, path)
-            _put(changed, path, _from_here(given) if path in TABLES else given)
+            _put(changed, path, _from_here(given) if TABLES.fullmatch(path) else given)
         except ConfigError as error:
             problems.lines.append(str(error))
     return changed

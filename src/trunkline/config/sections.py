@@ -9,13 +9,16 @@ from typing import Literal
 
 from trunkline.config.components import BalancerConfig, ComponentConfig, InputConfig, TaskConfig
 
+Sampling = Literal["proportional", "equal"] | float | Mapping[str, float]
+
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the rows come from. Paths are absolute.
 
     Attributes:
-        train: the table to learn from, or the one table of all splits; several follow each other.
+        train: the table to learn from, or the one table of all splits; several follow each other. Empty where there are
+            `tables`.
         validation: another table, or a share of `train`; `None`: chosen later.
         test: likewise; `None`: there is none.
         split: the column that says which split a row belongs to.
@@ -26,9 +29,15 @@ class DataConfig:
         encoding: of files of text; `None`: UTF-8, or UTF-16 with its mark.
         delimiter: between the cells of a CSV file; `None`: found.
         pictures: the folder that the file names in COCO's files start from; `None`: found near the file.
+        columns: other names for columns of the file, `{name: column}`; `{name: null}`: this table has no such column.
+            In `tables` only.
+        tables: several tables, each with columns, splits and a way of reading of its own, to learn from together.
+        sampling: how often the rows of which table are drawn: `proportional`, to their number; `equal`, as often those
+            of one table as of another; a temperature τ above 1, to the (1/τ)-th power of their number; or weights.
+        batches: `mixed`, or of `one_table` each.
     """
 
-    train: Path | tuple[Path, ...]
+    train: Path | tuple[Path, ...] = ()
     validation: Path | float | None = None
     test: Path | float | None = None
     split: str | None = None
@@ -39,6 +48,10 @@ class DataConfig:
     encoding: str | None = None
     delimiter: str | None = None
     pictures: Path | None = None
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    tables: Mapping[str, DataConfig] = field(default_factory=dict)
+    sampling: Sampling = "proportional"
+    batches: Literal["mixed", "one_table"] = "mixed"
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,7 @@ class Training:
         accelerator: what kind of device, as Lightning names it; the best there is, by default.
         seed: of weights, order and augmentation.
         input_dropout: how often an input that is present is hidden from the network in training.
+        by_length: whether rows with texts of about one length come together, so that little of a batch is padding.
         normalise: what a task's summed loss is divided by: this batch's weight, or the expected one.
         workers: processes that make batches, for each device; by default the one that trains makes them.
         threads: CPU threads of PyTorch.
@@ -91,6 +105,7 @@ class Training:
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] | None = None
     seed: int = 0
     input_dropout: float | None = None
+    by_length: bool | None = None
     normalise: Literal["batch", "expected"] | None = None
     workers: int | None = None
     threads: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,21 +39,72 @@ class _DataSection:
     pictures: str | None = None
 
 
+@dataclass(frozen=True)
+class _TableSection(_DataSection):
+    """One of `data.tables:`."""
+
+    columns: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _TablesSection:
+    """`data:` of several tables."""
+
+    tables: dict[str, Any] = field(default_factory=dict)
+    sampling: Literal["proportional", "equal"] | float | dict[str, float] = "proportional"
+    batches: Literal["mixed", "one_table"] = "mixed"
+    separator: str = "|"
+    on_bad_row: Literal["error", "skip"] = "error"
+
+
 def read_data(raw: Any, folder: Path, problems: Problems, *, is_needed: bool) -> DataConfig | None:
     """`data:`, its paths relative to `folder`; `None` where it is absent or names no table."""
+    if isinstance(raw, Mapping) and "tables" in raw:
+        return _read_tables(raw, folder, problems)
     section = _read_section("data", raw, _DataSection, problems)
+    if not (section.train or section.table) and not is_needed and raw is None:
+        return None
+    return _read_table("data", section, folder, problems)
+
+
+def _read_tables(raw: Mapping[str, Any], folder: Path, problems: Problems) -> DataConfig | None:
+    """`data:` of several tables."""
+    section = _read_section("data", raw, _TablesSection, problems)
+    tables = {}
+    for name, given in section.tables.items():
+        one = _read_section(f"data.tables.{name}", given, _TableSection, problems)
+        if one.separator != "|" or one.on_bad_row != "error":
+            problems.add(f"data.tables.{name}", "`separator` and `on_bad_row` are said of all tables, in `data:`.")
+        if (table := _read_table(f"data.tables.{name}", one, folder, problems)) is not None:
+            tables[str(name)] = replace(table, columns=dict(one.columns))
+    if len(section.tables) < 2:
+        problems.add("data.tables", "names two tables or more; of one, write what is below it in `data:`.")
+    sampling, names = section.sampling, list(section.tables)
+    if isinstance(sampling, Mapping) and (set(sampling) != set(names) or min(sampling.values(), default=0) <= 0):
+        problems.add("data.sampling", f"gives each of {', '.join(names)} a weight above 0, not {dict(sampling)}.")
+    if isinstance(sampling, float) and sampling < 1:
+        problems.add("data.sampling", f"is a temperature of 1 (proportional) or more, not {sampling:g}.")
+    return DataConfig(
+        separator=section.separator,
+        on_bad_row=section.on_bad_row,
+        tables=tables,
+        sampling=sampling,
+        batches=section.batches,
+    )
+
+
+def _read_table(where: str, section: _DataSection, folder: Path, problems: Problems) -> DataConfig | None:
     train = section.train or section.table
     if section.train and section.table:
-        problems.add("data", "`train` and `table` are two names for one thing. Give one of them.")
+        problems.add(where, "`train` and `table` are two names for one thing. Give one of them.")
     if not train:
-        if is_needed or raw is not None:
-            problems.add("data", "names a table, as in `data: {train: train.csv}`.")
+        problems.add(where, f"names a table, as in `{where.rpartition('.')[2]}: {{train: train.csv}}`.")
         return None
     if section.split is not None and not (isinstance(section.validation, float | None) and section.test is None):
-        problems.add("data.split", "divides the one table. Leave `validation` and `test` out, or `split`.")
+        problems.add(f"{where}.split", "divides the one table. Leave `validation` and `test` out, or `split`.")
     shares = [s for s in (section.validation, section.test) if isinstance(s, float)]
     if any(not 0 < share < 1 for share in shares) or sum(shares) >= 1:
-        problems.add("data", f"shares lie between 0 and 1 and leave rows to train on, unlike {shares}.")
+        problems.add(where, f"shares lie between 0 and 1 and leave rows to train on, unlike {shares}.")
     held = [folder / h if isinstance(h, str) else h for h in (section.validation, section.test)]
     paths = folder / train if isinstance(train, str) else tuple(folder / path for path in train)
     rest = {name: getattr(section, name) for name in _AS_WRITTEN}

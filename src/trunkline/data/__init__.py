@@ -3,6 +3,8 @@
 from trunkline.data.coco import CocoNumbers, coco_numbers
 from trunkline.data.description import Description
 from trunkline.data.encodings import guess_encoding
+from trunkline.data.joint import WHOSE, join_splits, named_table
+from trunkline.data.joint_sampling import JointSampler, Sampling, table_shares
 from trunkline.data.leaks import find_leak
 from trunkline.data.looking import describe, describe_column
 from trunkline.data.read import read_table
@@ -14,11 +16,14 @@ from trunkline.data.write import write_rows
 
 __all__ = [
     "SPLIT_NAMES",
+    "WHOSE",
     "CocoNumbers",
     "Description",
     "Draw",
     "EpochSampler",
     "EveryRowSampler",
+    "JointSampler",
+    "Sampling",
     "Split",
     "Splits",
     "Table",
@@ -28,10 +33,13 @@ __all__ = [
     "draw_seed",
     "find_leak",
     "guess_encoding",
+    "join_splits",
     "make_splits",
+    "named_table",
     "read_table",
     "split_by_column",
     "split_by_share",
     "stratify_labels",
+    "table_shares",
     "write_rows",
 ]

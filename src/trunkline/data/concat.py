@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +34,23 @@ def concatenate(tables: Sequence[Table]) -> Table:
         {name: _below([table.cells.get(name, [None] * len(table)) for table in tables]) for name in columns},
         base,
         splits.pop() if len(splits) == 1 else None,
+        _parts(tables),
+    )
+
+
+def _parts(tables: Sequence[Table]) -> tuple[tuple[str, int], ...]:
+    starts = itertools.accumulate(map(len, tables), initial=0)
+    return tuple(
+        (source, start + first)
+        for table, start in zip(tables, starts)
+        for source, first in table.parts or ((table.source, 0),)
     )
 
 
 def with_split(table: Table, name: str) -> Table:
     """The table with a column `split` that says `name` in every row, where it has none."""
     cells = {"split": [name] * len(table)} | dict(table.cells)
-    return Table(table.source, cells, table.base, "split")
+    return replace(table, cells=cells, split="split")
 
 
 def _below(parts: Sequence[Cells]) -> Cells:
@@ -56,7 +68,7 @@ def _with_absolute_paths(table: Table) -> Table:
     cells = {
         name: _absolute(table, name, base) if _are_paths(table, name, base) else c for name, c in table.cells.items()
     }
-    return Table(table.source, cells, None, table.split)
+    return replace(table, cells=cells, base=None)
 
 
 def _absolute(table: Table, name: str, base: Path) -> list[Any]:

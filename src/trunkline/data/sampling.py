@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+POOL = 50  # batches whose rows are sorted by length together
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -34,10 +36,14 @@ class EpochSampler:
     all ranks together holds the rows that one process would draw as batch `b` with `batch_size * world`. Of the rows
     that are left for the last batch, fewer than `world` cannot be shared out and sit out this epoch.
 
+    With lengths, a batch has rows of about one length: of so many batches (`POOL`) the rows are sorted by length and
+    cut into batches again, which come in random order. So little of a batch is padding.
+
     Args:
         rows: row numbers to draw from.
         batch_size: rows per batch and rank.
         seed: the same seed gives the same epochs.
+        lengths: of every row there is, by its number; `None`: rows of all lengths come together.
         drop_last: leave out a last batch that is not full, unless it is the only one.
         rank: which of the processes this is.
         world: how many processes there are.
@@ -58,6 +64,7 @@ class EpochSampler:
         batch_size: int,
         *,
         seed: int = 0,
+        lengths: np.ndarray | None = None,
         drop_last: bool = False,
         rank: int = 0,
         world: int = 1,
@@ -67,7 +74,7 @@ class EpochSampler:
             raise ValueError(f"{len(rows)} rows are too few for {world} processes")
         self.rows = np.asarray(rows)
         self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.lengths = rank, world, lengths
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -79,8 +86,10 @@ class EpochSampler:
         return full + (left >= self.world and not (self.drop_last and full > 0))
 
     def __iter__(self) -> Iterator[Draw]:
-        order = np.random.default_rng(_seeds(self.seed, self.epoch)).permutation(self.rows)
-        size = self.batch_size * self.world
+        rng, size = np.random.default_rng(_seeds(self.seed, self.epoch)), self.batch_size * self.world
+        order = rng.permutation(self.rows)
+        if self.lengths is not None:
+            order = by_length(order, self.lengths[order], size, rng)
         for step in range(len(self)):
             together = order[step * size : (step + 1) * size]
             mine = np.array_split(together, self.world)[self.rank]
@@ -116,6 +125,29 @@ class EveryRowSampler:
     def _numbers(self) -> range:
         num_batches = -(-len(self.rows) // self.batch_size)
         return range(self.rank, num_batches, self.world)
+
+
+def by_length(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows in random order → batches of about one length, in random order; what fills no batch stays at the end.
+
+    Args:
+        order: row numbers, `[N]`.
+        lengths: theirs, `[N]`.
+        size: rows of a batch.
+        rng: where the draws come from.
+
+    Example:
+        >>> lengths = np.array([9, 1, 8, 2, 7, 3])
+        >>> rows = by_length(np.arange(6), lengths, 3, np.random.default_rng(0))
+        >>> sorted(sorted(lengths[batch].tolist()) for batch in rows.reshape(2, 3))
+        [[1, 2, 3], [7, 8, 9]]
+    """
+    full = len(order) // size * size
+    pools = [slice(start, min(start + POOL * size, full)) for start in range(0, full, POOL * size)]
+    near = [order[pool][np.argsort(lengths[pool], kind="stable")] for pool in pools]
+    batches = np.concatenate([order[:0], *near]).reshape(-1, size)
+    mixed = rng.permuted(rng.permutation(batches), axis=1)  # ranks share a batch: none has the long rows always
+    return np.concatenate([mixed.reshape(-1), order[full:]])
 
 
 def draw_seed(seed: int, epoch: int, number: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ class Table:
         cells: by column, as long as the table.
         base: the folder that relative paths in cells start from; `None` for the working directory.
         split: the column that says which split a row belongs to, where the source is split itself.
+        parts: of several tables below each other the source and the first row of each.
 
     Example:
         >>> from trunkline.data import read_table
@@ -58,6 +60,14 @@ class Table:
     cells: Mapping[str, Cells]
     base: Path | None = None
     split: str | None = None
+    parts: tuple[tuple[str, int], ...] = ()
+
+    def place(self, row: int) -> tuple[str, int]:
+        """Where a row is from, as error messages name it: the source, and the row's number there, from 1."""
+        if not self.parts:
+            return self.source, row + 1
+        source, start = self.parts[bisect.bisect_right([start for _, start in self.parts], row) - 1]
+        return source, row - start + 1
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ class Audio(Modality):
         freeze: leave the pretrained network as it is; what it says about a sound is then worked out once.
         encoder_lr: learning rate of a pretrained network that is not frozen, as a share of everything else's.
         layer_decay: that of each of its layers as a share of the one above; 1: all learn alike.
+        lora: rank of low-rank adapters that learn while the pretrained network stays as it is; 0 for none.
     """
 
     axis = "time"
@@ -90,11 +91,13 @@ class Audio(Modality):
         freeze: bool = True,
         encoder_lr: float = 0.1,
         layer_decay: float = 1.0,
+        lora: int = 0,
     ) -> None:
         self.encoder = encoder
         self.freeze = freeze
         self.encoder_lr = encoder_lr
         self.layer_decay = layer_decay
+        self.lora = lora
         self.alter = alter
         self.rate = rate
         self.mels = mels
@@ -137,6 +140,11 @@ class Audio(Modality):
             read_file(cell, 0.0)
         else:
             self.read(cell)
+
+    @property
+    def tuning(self) -> Tuning:
+        """How a pretrained network goes on learning."""
+        return Tuning(self.freeze, self.encoder_lr, self.layer_decay, self.lora)
 
     @property
     def pretrained(self) -> str | None:
@@ -219,9 +227,7 @@ class Audio(Modality):
             ConfigError: `alter` is out of range.
         """
         if self.pretrained is not None:
-            return pretrained_audio.build(
-                state, width, encoder=self.pretrained, tuning=Tuning(self.freeze, self.encoder_lr, self.layer_decay)
-            )
+            return pretrained_audio.build(state, width, encoder=self.pretrained, tuning=self.tuning)
         if not 0 <= self._alter <= 1:
             raise ConfigError(f"alter: {self.alter} is out of range; give 0 (not at all) to 1")
         return ConvNet(state, width, channels=self.channels, depth=self.depth, stride=self.stride)

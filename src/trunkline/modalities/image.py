@@ -91,6 +91,7 @@ class Image(Modality):
             training changes pictures.
         encoder_lr: learning rate of a pretrained network that is not frozen, as a share of everything else's.
         layer_decay: that of each of its layers as a share of the one above; 1: all learn alike.
+        lora: rank of low-rank adapters that learn while the pretrained network stays as it is; 0 for none.
     """
 
     axis = "grid"
@@ -119,6 +120,7 @@ class Image(Modality):
         freeze: bool = True,
         encoder_lr: float = 0.1,
         layer_decay: float = 1.0,
+        lora: int = 0,
     ) -> None:
         self.size = size
         self.channels = channels
@@ -138,6 +140,12 @@ class Image(Modality):
         self.freeze = freeze
         self.encoder_lr = encoder_lr
         self.layer_decay = layer_decay
+        self.lora = lora
+
+    @property
+    def tuning(self) -> Tuning:
+        """How a pretrained network goes on learning."""
+        return Tuning(self.freeze, self.encoder_lr, self.layer_decay, self.lora)
 
     @property
     def pretrained(self) -> str | None:
@@ -155,7 +163,7 @@ class Image(Modality):
         given = getattr(self, name)
         if given is not None:
             return given
-        usual = {**USUAL, **STILL} if self.pretrained is not None and self.freeze else USUAL
+        usual = {**USUAL, **STILL} if self.pretrained is not None and self.tuning.is_still else USUAL
         return usual[name]
 
     def read(self, cell: Any) -> np.ndarray:
@@ -196,12 +204,12 @@ class Image(Modality):
     def choose(self, sample: Sequence[np.ndarray], rows: int, *, is_read: bool = False) -> Choices:
         """Size and stride from the pictures' sizes, what training changes from how many there are."""
         if self.pretrained is not None:
-            return choose_pretrained(sample, rows, is_frozen=self.freeze, is_placed=False)
+            return choose_pretrained(sample, rows, is_frozen=self.tuning.is_still, is_placed=False)
         said: Choices = {}
         if self.encoder is None:
             said = {"encoder": self._choose_encoder(sample, rows, is_read)}
             if said["encoder"][0] != SCRATCH:
-                return {**said, **choose_pretrained(sample, rows, is_frozen=self.freeze, is_placed=False)}
+                return {**said, **choose_pretrained(sample, rows, is_frozen=self.tuning.is_still, is_placed=False)}
         most = LARGE if is_read or rows >= ENOUGH else LARGE * 3 // 4
         size = typical_size([p.shape[:2] for p in sample], most)
         return {
@@ -217,7 +225,7 @@ class Image(Modality):
         if self.pretrained is not None:
             reason = f"the median picture, but {pretrained_image.LEAST} to {PLACES} pixels: places matter"
             size = pyramid_size(shapes, least=pretrained_image.LEAST)
-            usual = choose_pretrained(sample, rows, is_frozen=self.freeze, is_placed=True)
+            usual = choose_pretrained(sample, rows, is_frozen=self.tuning.is_still, is_placed=True)
             return {**usual, "size": (size, reason)}
         size = pyramid_size(shapes)
         seen = as_pair(self.size or size)
@@ -234,7 +242,7 @@ class Image(Modality):
     def _choose_encoder(self, sample: Sequence[np.ndarray], rows: int, is_read: bool) -> tuple[str, str]:
         """The packaged network, where it is there, nothing was said that is not for it, and it knows such pictures."""
         changes = ("crop", "zoom", "rotate", "colour", "flip", "mosaic", "mixup")
-        own = (*changes, "stem", "depth", "stride", "weights", "freeze", "encoder_lr", "layer_decay")
+        own = (*changes, "stem", "depth", "stride", "weights", "freeze", "encoder_lr", "layer_decay", "lora")
         is_small = self.size is not None and min(as_pair(self.size)) < LARGE
         if is_small or self.channels == "grey" or not are_usual({o: getattr(self, o) for o in own}, Image):
             return SCRATCH, "other options ask for it"
@@ -346,6 +354,4 @@ class Image(Modality):
         return ResNetPyramid(state, width, stem=self._option("stem"), depth=self._option("depth"), finest=stride)
 
     def _pretrained_options(self) -> dict[str, Any]:
-        keep = not self.is_random
-        tuning = Tuning(self.freeze, self.encoder_lr, self.layer_decay)
-        return {"weights": self.weights, "tuning": tuning, "keep": keep}
+        return {"weights": self.weights, "tuning": self.tuning, "keep": not self.is_random}

@@ -19,7 +19,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError, suggest
+from trunkline.modalities.adapters import add_adapters, without_adapters
 from trunkline.modalities.contract import Encoder
 from trunkline.modalities.layer_rates import layer_of, layer_rates
 from trunkline.types import Tokens
@@ -47,17 +47,6 @@ def library_and_name(encoder: str, libraries: Sequence[str]) -> tuple[str, str]:
         forms = " or ".join(f"{known}:NAME" for known in libraries)
         raise ConfigError(f"encoder: {encoder!r} does not say where it is from. Give {forms}.")
     return library, name
-
-
-def need(module: str, extra: str, encoder: str) -> ModuleType:
-    """Import what an encoder needs.
-
-    Raises:
-        ConfigError: it is not installed; names the extra that brings it.
-    """
-    if importlib.util.find_spec(module) is None:
-        raise ConfigError(f'encoder: {encoder!r} needs {module}, which is missing; pip install "trunkline[{extra}]"')
-    return importlib.import_module(module)
 
 
 def is_offered(*modules: str) -> bool:
@@ -111,18 +100,34 @@ class Tuning:
         freeze: not at all.
         rate: of its last layer, as a share of everything else's learning rate.
         layer_decay: of each layer below, as a share of the rate of the one above (`layer_rates`).
+        lora: rank of the adapters that learn in its place; 0 for none.
     """
 
     freeze: bool
     rate: float
     layer_decay: float
+    lora: int = 0
+
+    @property
+    def is_still(self) -> bool:
+        """Whether what it says of a row is always the same."""
+        return self.freeze and self.lora == 0
+
+    def check(self) -> None:
+        """Raises:
+        ConfigError: it is to learn, and to have adapters because it does not.
+        """
+        if self.lora < 0 or (self.lora > 0 and not self.freeze):
+            raise ConfigError(f"lora: {self.lora} is the rank of adapters of a network that does not learn itself; "
+                              "give 0 or more, and leave `freeze` as it is")  # fmt: skip
 
 
 class PretrainedEncoder(Encoder):
     """A network that others have trained, then a norm, dropout and a linear map of its features to the width.
 
     Batch normalisation runs on its running statistics, in training too, so that a row's tokens depend on no other row.
-    A frozen network is not trained at all: it runs as in evaluation and, where `keep` is set, once a row.
+    A frozen network is not trained at all: it runs as in evaluation and, where `keep` is set and it has no adapters,
+    once a row.
 
     Args:
         network: from elsewhere.
@@ -144,18 +149,24 @@ class PretrainedEncoder(Encoder):
         keep: bool,
     ) -> None:
         super().__init__()
+        tuning.check()
         self.network = network.requires_grad_(not tuning.freeze)
-        self.project = projection(features, width, freeze=tuning.freeze)
+        if tuning.lora > 0:
+            add_adapters(network, tuning.lora, type(network).__name__)
+        self.project = projection(features, width, freeze=tuning.is_still)
         self.weights = weights
         self.tuning = tuning
-        self.kept = KeptFeatures(CACHE_BYTES) if keep and tuning.freeze else None
+        self.kept = KeptFeatures(CACHE_BYTES) if keep and tuning.is_still else None
 
     def load_pretrained(self) -> None:
         """Weights from elsewhere."""
-        self.weights(self.network)
+        with without_adapters(self.network):
+            self.weights(self.network)
 
     def pretrained_parameters(self) -> Iterable[tuple[nn.Parameter, float]]:
-        """Of the network that others have trained."""
+        """Of the network that others have trained; adapters are new, and learn as everything else does."""
+        if self.tuning.lora > 0:
+            return []
         named = dict(self.network.named_parameters())
         if self.tuning.layer_decay < 1 and not any(map(layer_of, named)):
             warnings.warn("layer_decay: no layer of this network has a number in its name; all learn alike",
@@ -167,13 +178,13 @@ class PretrainedEncoder(Encoder):
         """Modes of the layers; see the class."""
         super().train(mode)
         for module in self.network.modules():
-            if self.tuning.freeze or isinstance(module, nn.modules.batchnorm._NormBase):
+            if self.tuning.is_still or isinstance(module, nn.modules.batchnorm._NormBase):
                 module.training = False
         return self
 
     def features(self, values: dict[str, Tensor]) -> Tensor:
         """`[n, L, F]` for these values, each row's from its own values alone."""
-        if not self.tuning.freeze:
+        if not self.tuning.is_still:
             return self.run(values)
         with torch.no_grad():
             if self.kept is None or torch.compiler.is_compiling():

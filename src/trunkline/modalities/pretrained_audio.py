@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
-from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, Tuning, fit_weights, need, packaged
+from trunkline.modalities.extras import need
+from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, Tuning, fit_weights, packaged
 from trunkline.modalities.pretrained_text import empty_model, fill_model, from_hub, where
 from trunkline.types import Span, State, Tokens
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError, suggest
+from trunkline.modalities.extras import need
 from trunkline.modalities.pretrained import (
     PretrainedEncoder,
     Tuning,
     fit_weights,
     library_and_name,
     load_weights,
-    need,
     packaged,
 )
 from trunkline.modalities.pretrained_stages import (

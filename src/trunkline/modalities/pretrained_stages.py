@@ -122,7 +122,7 @@ class PretrainedPyramid(PretrainedEncoder):
         self.shapes = [(int(h), int(w), int(number)) for _, h, w, number in (one.shape for one in levels)]
         super().__init__(network, features=self.shapes[-1][2], width=channels, tuning=tuning, **options)
         self.finer = nn.ModuleList(
-            projection(number, channels, freeze=tuning.freeze) for *_, number in self.shapes[:-1]
+            projection(number, channels, freeze=tuning.is_still) for *_, number in self.shapes[:-1]
         )
         grids = [(h, w) for h, w, _ in self.shapes]
         self.scales = SimpleScales(channels, grids[0]) if len(grids) == 1 else None

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError
-from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, Tuning, library_and_name, need, packaged
+from trunkline.modalities.extras import need
+from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, Tuning, library_and_name, packaged
 from trunkline.types import Span, State, Tokens
 
 LIBRARIES = ("transformers", "package")

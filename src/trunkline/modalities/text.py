@@ -71,6 +71,7 @@ class Text(Modality):
         freeze: leave the pretrained network as it is; what it says about a text is then worked out once.
         encoder_lr: learning rate of a pretrained network that is not frozen, as a share of everything else's.
         layer_decay: that of each of its layers as a share of the one above; 1: all learn alike.
+        lora: rank of low-rank adapters that learn while the pretrained network stays as it is; 0 for none.
     """
 
     axis = "words"
@@ -94,6 +95,7 @@ class Text(Modality):
         freeze: bool = True,
         encoder_lr: float = 0.1,
         layer_decay: float = 1.0,
+        lora: int = 0,
     ) -> None:
         self.vocabulary = vocabulary
         self.min_count = min_count
@@ -110,6 +112,12 @@ class Text(Modality):
         self.freeze = freeze
         self.encoder_lr = encoder_lr
         self.layer_decay = layer_decay
+        self.lora = lora
+
+    @property
+    def tuning(self) -> Tuning:
+        """How a pretrained network goes on learning."""
+        return Tuning(self.freeze, self.encoder_lr, self.layer_decay, self.lora)
 
     @property
     def pretrained(self) -> str | None:
@@ -235,9 +243,7 @@ class Text(Modality):
             ConfigError: `heads` does not divide the width.
         """
         if self.pretrained is not None:
-            return pretrained_text.build(
-                state, width, encoder=self.pretrained, tuning=Tuning(self.freeze, self.encoder_lr, self.layer_decay)
-            )
+            return pretrained_text.build(state, width, encoder=self.pretrained, tuning=self.tuning)
         if width % self.heads:
             raise ConfigError(f"heads={self.heads} of a text encoder does not divide the model's width {width}")
         unknown = [*range(EMPTY + 1 + self.buckets), *(bucket_id(piece, self.buckets) for piece in state["ids"])]

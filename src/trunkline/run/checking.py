@@ -74,7 +74,7 @@ def check(source: str | Path, *, overrides: Iterable[str] = (), trust_code: bool
     batch_size = plan.config.training.batch_size
     assert batch_size is not None
     draw = next(iter(EpochSampler(useful, batch_size, seed=plan.config.training.seed)))
-    settings = settings_of(plan.config.training)
+    settings = settings_of(plan.config.training, plan.config.data)
     if plan.config.training.tensorboard:
         check_tensorboard()
     fixed, pace = fix_steps(plan)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_model
 
 from trunkline.balancers import Balancer
 from trunkline.config import Config, as_training, load_config
-from trunkline.data import read_table, write_rows
+from trunkline.data import WHOSE, read_table, write_rows
 from trunkline.defaults import Reasons
 from trunkline.engine import Level
 from trunkline.errors import DataError, RunError
@@ -145,7 +146,7 @@ def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None, r
         check_tensorboard()
     start = time.perf_counter()
     with meeting():
-        launch(settings_of(plan.config.training))
+        launch(settings_of(plan.config.training, plan.config.data))
         folder = from_first_process(folder)
         plan, _ = fix_steps(plan)
         if is_first_process():
@@ -171,7 +172,7 @@ def _train(plan: Plan, folder: Path, show_progress: bool | None) -> Fitted:
             plan.engine,
             rows_of(plan, plan.splits.train),
             validation_of(plan),
-            settings_of(plan.config.training),
+            settings_of(plan.config.training, plan.config.data),
             folder,
             show_progress=show_progress,
         )
@@ -226,6 +227,7 @@ def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -
     judged = scores["test"] or scores["validation"]
     return {
         **scores,
+        **({"by_table": told} if (told := by_table(plan, predictor)) else {}),
         "majority": majority,
         "aggregate": None if judged is None else aggregate(judged, majority or {}, predictor.preprocessing),
         "steps": fitted.steps,
@@ -244,6 +246,22 @@ def _signatures(config: Config) -> dict[str, dict[str, str]]:
     """How metrics are computed, by task and metric, for the kinds that say so."""
     found = {name: task.make().signatures() for name, task in config.tasks.items()}
     return {name: said for name, said in found.items() if said}
+
+
+def by_table(plan: Plan, predictor: Predictor) -> dict[str, TaskScores]:
+    """Of several tables the scores on the judged rows of each, for the tasks that more than one of them has."""
+    data, split = plan.config.data, plan.splits.test or plan.splits.validation
+    if data is None or not data.tables or split is None:
+        return {}
+    whose = np.array(split.table.column(WHOSE))[split.rows]
+    labelled = plan.source(split).labelled[split.rows]
+    has = np.stack([labelled[whose == name].any(0) for name in data.tables])  # [tables, tasks]
+    shared = [task for task, many in zip(predictor.preprocessing.tasks, has.sum(0) > 1) if many]
+    found = {}
+    for name in data.tables if shared else ():
+        scores, _ = predictor.evaluate(plan.source(split), split.rows[whose == name].tolist())
+        found[name] = {task: scores[task] for task in shared}
+    return found
 
 
 def new_folder(out: str | Path | None, name: str, *, is_resumed: bool = False) -> Path:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
-from trunkline.config import Training
+from trunkline.config import DataConfig, Training
 from trunkline.data import Split
 from trunkline.plan import Plan
-from trunkline.training import Rows, Settings
+from trunkline.training import Joint, Rows, Settings
 
 
 def rows_of(plan: Plan, split: Split) -> Rows:
@@ -21,10 +21,11 @@ def validation_of(plan: Plan) -> Rows | None:
     return None if plan.splits.validation is None else rows_of(plan, plan.splits.validation)
 
 
-def settings_of(training: Training) -> Settings:
-    """The resolved section, under the names of the training room."""
+def settings_of(training: Training, data: DataConfig | None = None) -> Settings:
+    """The resolved section, under the names of the training room; of `data` how several tables are drawn."""
     names = {field.name for field in fields(Settings)}
     given: dict[str, Any] = {k: None if v == "off" else v for k, v in asdict(training).items() if k in names}
     given["accelerator"] = training.accelerator or "auto"  # these two follow from the machine, and from no data
     given["workers"] = training.workers or 0
-    return Settings(**given)
+    joint = None if data is None or not data.tables else Joint(data.sampling, data.batches == "mixed")
+    return Settings(**given, joint=joint)

@@ -71,7 +71,8 @@ class RowBatches(Dataset[Batch]):
         drawn = np.arange(len(table)) if rows is None else np.asarray(rows)
         if len(empty := drawn[~self.present[drawn].any(1)]):
             names = ", ".join(map(repr, preprocessing.inputs[:5]))
-            raise DataError(f"{table.source}, row {empty[0] + 1}: none of the inputs ({names}) is present"
+            source, row = table.place(int(empty[0]))
+            raise DataError(f"{source}, row {row}: none of the inputs ({names}) is present"
                             + (f", nor in {len(empty) - 1} more rows" if len(empty) > 1 else "")
                             + "; a row needs at least one")  # fmt: skip
         tasks = preprocessing.tasks if with_targets else ()
@@ -118,6 +119,16 @@ class RowBatches(Dataset[Batch]):
     def _mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
         name, column = next(iter(self.preprocessing.schema.inputs.items()))  # the only one, where rows are mixed
         return mixed(batch, name, column.modality, rng) if column.modality.mixup > 0 else batch
+
+    def lengths(self) -> np.ndarray | None:
+        """How long the texts of each row are, read and to be written, in characters `[rows]`; `None` without texts."""
+        schema = self.preprocessing.schema
+        read = [column.column for column in schema.inputs.values() if column.modality.axis == "words"]
+        written = [column.column for column in schema.tasks.values() if column.task.is_written]
+        columns = [name for name in (*read, *written) if name in self.table.columns]
+        if not columns:
+            return None
+        return np.sum([[len(str(cell or "")) for cell in self.table.column(name)] for name in columns], axis=0)
 
     def hiding(self, inputs: Collection[str]) -> RowBatches:
         """The same rows as if these inputs were absent, and with them the labels of tasks bound to them.
@@ -281,7 +292,7 @@ class RowBatches(Dataset[Batch]):
         found = read_column(reader, self.table, column)
         if found.faults:
             row = min(found.faults)
-            raise DataError(found.faults[row]).at(self.table.source, row + 1, column)
+            raise DataError(found.faults[row]).at(*self.table.place(row), column)
         for row, item in zip(found.rows.tolist(), self._prepare_each(found, column, prepare)):
             items[row] = item
         return items
@@ -300,7 +311,7 @@ class RowBatches(Dataset[Batch]):
             try:
                 prepared.append(prepare(value))
             except DataError as error:
-                raise error.at(self.table.source, row + 1, column) from None
+                raise error.at(*self.table.place(row), column) from None
         return prepared
 
     def _mosaic_item(self, name: str, rows: Sequence[int], rng: np.random.Generator) -> tuple[Any, Context]:

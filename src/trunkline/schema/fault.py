@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trunkline.data import Table
 from trunkline.errors import DataError
 
 TOLD = 20
@@ -18,11 +19,12 @@ class Fault:
     """Something in a row that cannot be used.
 
     Attributes:
-        source: the table.
+        source: the table, or the one of several that the row is from.
         row: its number, from 0.
         column: `None` where the row as a whole is at fault.
         reason: what is wrong.
         text: of the cell, where it is one.
+        before: rows of other tables before those of this source.
     """
 
     source: str
@@ -30,18 +32,30 @@ class Fault:
     column: str | None
     reason: str
     text: str | None = None
+    before: int = 0
+
+    @classmethod
+    def at(cls, table: Table, row: int, column: str | None, reason: str, text: str | None = None) -> Fault:
+        """In a row of a table."""
+        source, number = table.place(row)
+        return cls(source, row, column, reason, text, row + 1 - number)
+
+    @property
+    def number(self) -> int:
+        """Of the row in its own source, from 1."""
+        return self.row - self.before + 1
 
     def tell(self) -> str:
         """In one line, rows counted from 1."""
         if self.column is None:
-            return f"{self.source}, row {self.row + 1}: {self.reason}"
-        return str(DataError(self.reason).at(self.source, self.row + 1, self.column))
+            return f"{self.source}, row {self.number}: {self.reason}"
+        return str(DataError(self.reason).at(self.source, self.number, self.column))
 
     def tell_all(self, rows: Sequence[int]) -> str:
         """The same of all rows that have it; where they are several, with what would make such cells absent."""
         if len(rows) == 1:
             return self.tell()
-        first = ", ".join(str(row + 1) for row in rows[:NAMED])
+        first = ", ".join(str(row - self.before + 1) for row in rows[:NAMED])
         where = f"{self.source}, {len(rows)} rows ({first}{', …' if len(rows) > NAMED else ''})"
         if self.column is None:
             return f"{where}: {self.reason}"
@@ -50,7 +64,7 @@ class Fault:
 
     def as_plain(self) -> dict[str, Any]:
         """As a line of `skipped.jsonl`; rows counted from 1."""
-        return {"source": self.source, "row": self.row + 1, "column": self.column, "reason": self.reason}
+        return {"source": self.source, "row": self.number, "column": self.column, "reason": self.reason}
 
 
 def tell_faults(faults: Sequence[Fault], at_most: int = TOLD) -> str:

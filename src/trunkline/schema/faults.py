@@ -46,7 +46,7 @@ def find_faults(
                 if is_wanted[row]:
                     cell = None if reader.reads_files else table.cell(row, column)
                     text = cell if isinstance(cell, str) else None
-                    found.setdefault((row, column), Fault(table.source, row, column, reason, text))
+                    found.setdefault((row, column), Fault.at(table, row, column, reason, text))
     if with_targets:
         found |= misplaced(schema, table, is_wanted, found.keys())
     faults = list(found.values())
@@ -96,4 +96,4 @@ def _rows_without_input(schema: Schema, table: Table) -> list[Fault]:
     names = ", ".join(map(repr, list(schema.inputs)[:5]))
     empty = np.flatnonzero(~present.any(1)).tolist()
     reason = f"none of the inputs ({names}) is present; a row needs at least one"
-    return [Fault(table.source, row, None, reason) for row in empty]
+    return [Fault.at(table, row, None, reason) for row in empty]

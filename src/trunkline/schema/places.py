@@ -62,5 +62,5 @@ def _look(column: TaskColumn, of: InputColumn, table: Table, rows: list[int]) ->
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(zip(rows, pool.map(look, rows)))
-    faults = [Fault(table.source, row, column.column, why) for row, (why, _) in found if why is not None]
-    return faults, [Fault(table.source, row, column.column, odd) for row, (_, each) in found for odd in each]
+    faults = [Fault.at(table, row, column.column, why) for row, (why, _) in found if why is not None]
+    return faults, [Fault.at(table, row, column.column, odd) for row, (_, each) in found for odd in each]

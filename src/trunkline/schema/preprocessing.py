@@ -137,7 +137,7 @@ class Preprocessing:
         try:
             return column.task.prepare(value, self.states["tasks"][name], context)
         except DataError as error:
-            raise error.at(table.source, row + 1, column.column) from None
+            raise error.at(*table.place(row), column.column) from None
 
 
 def rows_with(column: InputColumn | TaskColumn, table: Table, rows: Sequence[int]) -> list[int]:
@@ -177,7 +177,7 @@ def _collect(
     try:
         states[name] = fit(values)
     except DataError as error:
-        has_place = str(error).startswith(table.source)
+        has_place = str(error).startswith((table.source, *(source for source, _ in table.parts)))
         faults.append(str(error if has_place else error.at(table.source, None, column.column)))
 
 

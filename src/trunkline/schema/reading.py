@@ -72,7 +72,7 @@ def read_values(
         if place >= 0:
             yield row, values[place]
         elif row in found.faults and not skips:
-            raise DataError(found.faults[row]).at(table.source, row + 1, column)
+            raise DataError(found.faults[row]).at(*table.place(row), column)
 
 
 def read_cell(reader: Reader, table: Table, column: str, row: int, cell: Any) -> Any:
@@ -84,7 +84,7 @@ def read_cell(reader: Reader, table: Table, column: str, row: int, cell: Any) ->
     try:
         return cell_reader(reader, table)(cell)
     except DataError as error:
-        raise error.at(table.source, row + 1, column) from None
+        raise error.at(*table.place(row), column) from None
 
 
 def cell_reader(reader: Reader, table: Table, *, only_look: bool = False) -> Callable[[Any], Any]:

@@ -90,6 +90,7 @@ class Task(ABC):
         choose_sample: how many labels `choose` looks at, evenly spread over the rows; `None`: all.
         can_share: several tasks of it may have one head (`share: OTHER`): it has `fit_shared` and `build_shared`.
         joins: it can say what is true of pictures that were put together (`join`).
+        is_written: its labels are texts to be written, the longer the more they cost.
         unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
     """
 
@@ -102,6 +103,7 @@ class Task(ABC):
     choose_sample: ClassVar[int | None] = None
     can_share: ClassVar[bool] = False
     joins: ClassVar[bool] = False
+    is_written: ClassVar[bool] = False
     unseen_names: ClassVar[str] = "they count as wrong"
 
     @property

@@ -68,6 +68,7 @@ class Text(Task):
     reads = "tokens"
     is_exportable = False
     can_share = True
+    is_written = True
     primary = "chrf"
     best = 100.0
 

@@ -3,12 +3,13 @@
 from trunkline.training.log import check_tensorboard
 from trunkline.training.loop import LAST, launch, train
 from trunkline.training.processes import from_first_process, is_first_process, meeting
-from trunkline.training.settings import Fitted, Rows, Settings
+from trunkline.training.settings import Fitted, Joint, Rows, Settings
 from trunkline.training.timing import Pace, measure_pace
 
 __all__ = [
     "LAST",
     "Fitted",
+    "Joint",
     "Pace",
     "Rows",
     "Settings",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from trunkline.data import Draw, EpochSampler, draw_seed
+from trunkline.data import WHOSE, Draw, EpochSampler, JointSampler, draw_seed, table_shares
 from trunkline.schema import RowBatches
 from trunkline.training.settings import Rows, Settings
 from trunkline.types import Batch
@@ -22,9 +23,23 @@ def training_batches(
     training: Rows, settings: Settings, *, done: int = 0, rank: int = 0, world: int = 1
 ) -> Iterator[list[Batch]]:
     """The parts of each step after the first `done`, epoch after epoch, without end."""
-    sampler = EpochSampler(training.rows, settings.batch_size, seed=settings.seed, rank=rank, world=world)
+    sampler = make_sampler(training, settings, rank=rank, world=world)
     draws = _StepDraws(sampler, done, settings.accumulate, late=round((1 - LATE) * settings.steps))
     return iter(_loader(training.batches, draws, settings))
+
+
+def make_sampler(training: Rows, settings: Settings, *, rank: int = 0, world: int = 1) -> EpochSampler | JointSampler:
+    """Each row once an epoch, in random order, or as several tables are to be drawn."""
+    how: dict[str, Any] = {"seed": settings.seed, "rank": rank, "world": world}
+    joint = settings.joint
+    if joint is None or (joint.is_mixed and joint.sampling in ("proportional", 1.0)):
+        lengths = training.batches.lengths() if settings.by_length else None
+        return EpochSampler(training.rows, settings.batch_size, lengths=lengths, **how)
+    names, whose = np.unique(np.array(training.batches.table.column(WHOSE))[training.rows], return_inverse=True)
+    shares = table_shares(dict(zip(names.tolist(), np.bincount(whose).tolist())), joint.sampling)
+    return JointSampler(
+        training.rows, whose, list(shares.values()), settings.batch_size, is_mixed=joint.is_mixed, **how
+    )
 
 
 def validation_batches(validation: Rows, settings: Settings, *, rank: int = 0, world: int = 1) -> Iterable[list[Batch]]:
@@ -37,7 +52,7 @@ def validation_batches(validation: Rows, settings: Settings, *, rank: int = 0, w
 class _StepDraws:
     """The draws of each step. What a batch holds follows from them, so nothing has a state that must be saved."""
 
-    def __init__(self, sampler: EpochSampler, done: int, parts: int, late: int) -> None:
+    def __init__(self, sampler: EpochSampler | JointSampler, done: int, parts: int, late: int) -> None:
         self.sampler, self.done, self.parts, self.late = sampler, done, parts, late
 
     def __iter__(self) -> Iterator[list[Draw]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric, seed_everything
+from torch import Tensor
 
 from trunkline.engine import Engine
 from trunkline.model import Network
@@ -22,6 +24,7 @@ from trunkline.training.schedule import Schedule, is_due
 from trunkline.training.settings import Fitted, Rows, Settings
 from trunkline.training.signals import StopSignal
 from trunkline.training.stepper import Stepper
+from trunkline.types import Batch
 
 BEST, LAST = Path("checkpoints") / "best.safetensors", Path("checkpoints") / "last.safetensors"
 LINES = 100  # of losses in a log
@@ -102,6 +105,16 @@ def num_devices(settings: Settings) -> int:
     return 1 if settings.accelerator == "cpu" else max(1, torch.cuda.device_count())
 
 
+def padding(parts: Sequence[Batch]) -> dict[str, float]:
+    """Of each input whose rows have lengths, how much of a step's values is padding."""
+    found: dict[str, list[Tensor]] = {}
+    for batch in parts:
+        for name, part in batch.inputs.items():
+            if (mask := part.values.get("mask")) is not None and mask.dtype == torch.bool:
+                found.setdefault(name, []).append(mask.flatten())
+    return {name: 1 - float(torch.cat(masks).float().mean()) for name, masks in found.items()}
+
+
 class _Loop:
     """The steps of a run, and all that happens between them."""
 
@@ -123,10 +136,11 @@ class _Loop:
         self.stepper.network.train()
         with StopSignal() as stop:
             while self.done < self.schedule.last:
-                self.stepper.step(next(batches), self.schedule.rate(self.done))
+                parts = next(batches)
+                self.stepper.step(parts, self.schedule.rate(self.done))
                 self.done += 1
                 bar.step()
-                self._write_losses()
+                self._write_losses(parts)
                 if self._is_due():
                     bar.say(self._look())
                 if self._shall_stop(stop):
@@ -150,10 +164,11 @@ class _Loop:
         is_asked = self.stepper.fabric.world_size == 1 or self.done % ASKED == 0
         return is_asked and any_process(stop.is_wanted) and self.done < self.schedule.last
 
-    def _write_losses(self) -> None:
+    def _write_losses(self, parts: Sequence[Batch]) -> None:
         if self.done == 1 or self.done % max(1, self.settings.steps // LINES) == 0:
             report = self.stepper.engine.report()
-            self.log.write({"step": self.done, "lr": self.stepper.lr, **report})
+            padded = {"padding": found} if (found := padding(parts)) else {}
+            self.log.write({"step": self.done, "lr": self.stepper.lr, **report, **padded})
             check_finite(self.done, report)
 
     def _is_due(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from trunkline.data import Sampling
 from trunkline.model import TaskScores
 from trunkline.schema import RowBatches
 
@@ -31,6 +32,19 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Joint:
+    """How rows of several tables are drawn.
+
+    Attributes:
+        sampling: see `table_shares`.
+        is_mixed: whether a batch has rows of all of them.
+    """
+
+    sampling: Sampling
+    is_mixed: bool
+
+
+@dataclass(frozen=True)
 class Settings:
     """How to train; everything decided.
 
@@ -52,6 +66,8 @@ class Settings:
         workers: processes that make batches, for each device; 0: the one that trains.
         tensorboard: write curves for TensorBoard too.
         seed: of the order of rows, augmentation and dropout.
+        by_length: rows of about one length come together.
+        joint: how rows of several tables are drawn; `None` where there is one.
     """
 
     steps: int
@@ -71,6 +87,8 @@ class Settings:
     workers: int
     tensorboard: bool
     seed: int
+    by_length: bool
+    joint: Joint | None
 
 
 @dataclass

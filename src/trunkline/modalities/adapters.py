@@ -1,0 +1,62 @@
+"""Low-rank adapters: a pretrained network stays as it is, and each of its linear layers learns a small correction.
+
+The layers are those of Hugging Face's `peft`, which comes with the extra `lora` and is imported where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from trunkline.errors import ConfigError
+from trunkline.modalities.extras import need
+
+
+def add_adapters(network: nn.Module, rank: int, encoder: str) -> None:
+    """`W x → W x + 2 B A x` in every linear layer, in place; `B` is 0 at first, and `W` is no longer learned.
+
+    Hu et al., "LoRA: low-rank adaptation of large language models" (2021), equation 3, with `α = 2 r`.
+
+    Args:
+        network: to be adapted.
+        rank: `r`, rows of `A` and columns of `B`.
+        encoder: its name, for errors.
+
+    Raises:
+        ConfigError: `peft` is not installed, or there is no linear layer.
+    """
+    peft = need("peft", "lora", encoder)
+    names = linear_layers(network)
+    if not names:
+        raise ConfigError(f"lora: {encoder!r} has no linear layer to adapt; `freeze: false` lets all of it learn")
+    peft.inject_adapter_in_model(peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names), network)
+
+
+def linear_layers(network: nn.Module) -> list[str]:
+    """Their names; without those inside of PyTorch's attention, which reads their weights past them."""
+    inside = [name for name, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and not any(name.startswith(f"{outer}.") for outer in inside)
+    ]
+
+
+@contextmanager
+def without_adapters(network: nn.Module) -> Iterator[None]:
+    """Meanwhile the network has its own layers, under their own names."""
+    found = [
+        (parent, name, child)
+        for parent in network.modules()
+        for name, child in parent.named_children()
+        if name != "base_layer" and isinstance(getattr(child, "base_layer", None), nn.Module)
+    ]
+    for parent, name, child in found:
+        setattr(parent, name, child.base_layer)
+    try:
+        yield
+    finally:
+        for parent, name, child in found:
+            setattr(parent, name, child)

@@ -1,0 +1,146 @@
+"""One network from several tables: what is read, drawn, learned and told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trunkline import ConfigError, DataError, fit, predict
+from trunkline.config import load_config, to_yaml
+from trunkline.data import write_rows
+from trunkline.plan import draw_weights, make_plan
+from trunkline.run.wiring import rows_of, settings_of
+from trunkline.sources import columns_of, read_splits
+from trunkline.training.loaders import make_sampler
+
+CONFIG = """\
+data:
+  tables:
+    shop: {train: shop.csv, split: part, columns: {note: words}}
+    mail: {train: mail.jsonl, validation: 0.25, test: 0.25}
+  sampling: SAMPLING
+  batches: BATCHES
+inputs: {note: text}
+tasks: {kind: category, long: binary, stars: number}
+training: {steps: 12, batch_size: 8, threads: 1, validations: 2}
+width: 8
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """`kind` is in both tables, `stars` in the shop's alone, `long` in the mail's."""
+    rng = np.random.default_rng(0)
+    words = ["red", "green", "blue"]
+    parts = ["test", "train", "train", "train"]
+    shop = [
+        {"words": " ".join(rng.choice(words, 4)), "kind": "ab"[i % 2], "stars": i % 5, "part": parts[i % 4]}
+        for i in range(80)
+    ]
+    mail = [{"note": " ".join(rng.choice(words, 3)), "kind": "ab"[i % 2], "long": i % 2} for i in range(24)]
+    write_rows(tmp_path / "shop.csv", shop)
+    write_rows(tmp_path / "mail.jsonl", mail)
+    return tmp_path
+
+
+def config(folder: Path, sampling: str = "equal", batches: str = "mixed") -> Path:
+    path = folder / f"{sampling.strip('{')[:5]}-{batches}.yaml"
+    path.write_text(CONFIG.replace("SAMPLING", sampling).replace("BATCHES", batches))
+    return path
+
+
+def test_a_run_from_two_tables(folder: Path) -> None:
+    run = fit(config(folder), out=folder / "run", show_progress=False)
+    metrics = json.loads((folder / "run" / "metrics.json").read_text())
+    assert set(metrics["by_table"]) == {"shop", "mail"}
+    assert metrics["by_table"]["shop"].keys() == {"kind"}, "the only task of both tables"
+    assert set(metrics["tables"]) == {str(folder / "shop.csv"), str(folder / "mail.jsonl")}
+    again = load_config(folder / "run" / "config.yaml", columns=columns_of)
+    assert again.data is not None and again.data.sampling == "equal" and list(again.data.tables) == ["shop", "mail"]
+    assert to_yaml(again) == to_yaml(load_config(folder / "run" / "config.yaml", columns=columns_of))
+    said = predict(run.folder, [{"note": "red red"}])
+    assert set(said[0]) == {"kind", "long", "stars"}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "batches", "share"),
+    [("equal", "mixed", 0.5), ("{shop: 1, mail: 3}", "mixed", 0.75), ("proportional", "one_table", None)],
+)
+def test_rows_are_drawn_as_it_says(folder: Path, sampling: str, batches: str, share: float | None) -> None:
+    read = load_config(config(folder, sampling, batches), columns=columns_of)
+    plan = make_plan(read, read_splits(read))
+    training = rows_of(plan, plan.splits.train).labelled()
+    sampler = make_sampler(training, settings_of(plan.config.training, plan.config.data))
+    whose = plan.splits.train.table.column("table")
+    share = share or float(np.mean([whose[row] == "mail" for row in training.rows]))
+    tables = [{whose[row] for row in draw.rows} for draw in sampler]
+    rows = [whose[row] for draw in sampler for row in draw.rows]
+    assert rows.count("mail") / len(rows) == pytest.approx(share, abs=8 / len(rows))
+    assert all(len(one) == 1 for one in tables) == (batches == "one_table")
+    weights = draw_weights(plan.config.data, plan.splits.train, np.ones(len(plan.splits.train), dtype=bool))
+    mail = np.array(whose)[plan.splits.train.rows] == "mail"
+    assert weights[mail].sum() / weights.sum() == pytest.approx(share) and weights.mean() == pytest.approx(1.0)
+
+
+def test_rates_follow_what_is_drawn(folder: Path) -> None:
+    """`long` is on a fifth of the rows, and on half of those that are drawn."""
+    text = config(folder).read_text().replace("threads: 1", "threads: 1, normalise: expected")
+    (folder / "expected.yaml").write_text(text)
+    read = load_config(folder / "expected.yaml", columns=columns_of)
+    rates = make_plan(read, read_splits(read)).engine.rates
+    assert rates["long"] == pytest.approx(0.5) and rates["stars"] == pytest.approx(0.5)
+    assert rates["kind"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("equal", "{shop: 1}", r"data\.sampling: gives each of shop, mail a weight above 0"),
+        ("equal", "0.5", r"data\.sampling: is a temperature of 1"),
+        ("equal", "often", r"data\.sampling: 'often' is not"),
+        ("validation: 0.25", "valid: 0.25", r"data\.tables\.mail\.valid"),
+        ("train: mail.jsonl, ", "", r"data\.tables\.mail: names a table"),
+        (
+            "    mail: {train: mail.jsonl, validation: 0.25, test: 0.25}\n",
+            "",
+            r"data\.tables: names two tables or more",
+        ),
+        ("split: part", "split: parts", r"column 'parts'"),
+    ],
+)
+def test_what_is_wrong_with_tables(folder: Path, old: str, new: str, message: str) -> None:
+    path = config(folder)
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(Exception, match=message) as caught:
+        fit(path, out=folder / "run", show_progress=False)
+    assert type(caught.value).__name__ in ("ConfigError", "DataError")
+
+
+def test_a_table_can_be_named_on_the_command_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "elsewhere").mkdir()
+    (folder / "mail.jsonl").rename(folder / "elsewhere" / "mail.jsonl")
+    monkeypatch.chdir(folder / "elsewhere")
+    read = load_config(config(folder), columns=columns_of, overrides=["data.tables.mail.train=mail.jsonl"])
+    assert "mail" in read_splits(read).train.table.column("table")
+    with pytest.raises(ConfigError):
+        load_config(config(folder), columns=columns_of, overrides=["data.sampling=never"])
+
+
+def test_a_bad_cell_is_told_with_its_own_table_and_row(folder: Path) -> None:
+    rows = [json.loads(line) for line in (folder / "mail.jsonl").read_text().splitlines()]
+    rows[4]["long"] = "perhaps"
+    rows[7]["note"] = None
+    write_rows(folder / "mail.jsonl", rows)
+    with pytest.raises(DataError) as caught:
+        fit(config(folder), out=folder / "run", show_progress=False)
+    assert "mail.jsonl, row 5, column 'long'" in str(caught.value)
+    assert "mail.jsonl, row 8: none of the inputs" in str(caught.value)
+    path = config(folder)
+    path.write_text(path.read_text().replace("sampling", "on_bad_row: skip\n  sampling"))
+    with pytest.warns(UserWarning, match="2 rows that cannot be used are left out"):
+        fit(path, out=folder / "run", show_progress=False)
+    left = [json.loads(line) for line in (folder / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert [(one["source"], one["row"]) for one in left] == [("mail.jsonl", 5), ("mail.jsonl", 8)]
