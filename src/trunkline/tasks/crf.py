@@ -96,7 +96,7 @@ def log_likelihood(emissions: Tensor, tags: Tensor, mask: Tensor, chain: Chain) 
     known = mask & (tags >= 0) & (tags < count)
     before = torch.cat([chain.start.expand(len(tags), 1, -1), chain.between[there[:, :-1]]], 1)[:, : tags.shape[1]]
     is_barred = before.gather(2, there[..., None])[..., 0] <= FORBIDDEN / 2
-    is_barred &= F.pad(known, (1, -1), value=True)  # the word before is known, or there is none
+    is_barred &= torch.cat([torch.ones_like(mask[:, :1]), known[:, :-1]], 1)  # the word before is known, or is none
     known &= ~is_barred
     total = log_partition(emissions, mask, chain)
     if bool((mask & ~known).any()):
