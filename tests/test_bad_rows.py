@@ -129,6 +129,28 @@ def test_skipped_rows_are_neither_learned_from_nor_judged(folder: Path) -> None:
     assert plan.network.preprocessing.states["inputs"]["size"]["mean"] == pytest.approx(np.mean(kept))
 
 
+@pytest.mark.parametrize("mode", ["error", "skip"])
+def test_tags_that_are_not_one_a_word_are_found_before_training(tmp_path: Path, mode: str) -> None:
+    table = [{"note": "a red cat", "slots": "O B-colour O"} for _ in range(80)]
+    table[4]["slots"], table[70]["slots"] = "O B-colour", "O B-colour O O"
+    table[7]["note"], table[9]["slots"] = None, None
+    write_rows(tmp_path / "rows.jsonl", [{**row, "x": 1, "kind": "ab"[i % 2]} for i, row in enumerate(table)])
+    config = f"data: {{train: rows.jsonl, on_bad_row: {mode}}}\ninputs: {{note: text, x: number}}\n"
+    (tmp_path / "c.yaml").write_text(f"{config}tasks: {{kind: category, slots: {{type: tags, of: note}}}}\n")
+    first = "rows.jsonl, row 5, column 'slots': 2 tags for 3 words; there must be one tag a word"
+    second = "rows.jsonl, row 71, column 'slots': 4 tags for 3 words; there must be one tag a word"
+    if mode == "error":
+        with pytest.raises(DataError) as caught:
+            plan_of(tmp_path / "c.yaml")
+        assert str(caught.value).split("\n")[:2] == [first, second]
+    else:
+        with pytest.warns(UserWarning, match=f"2 rows that cannot be used are left out:\n{first}\n{second}"):
+            plan = plan_of(tmp_path / "c.yaml")
+        there = (plan.splits.train, plan.splits.validation, plan.splits.test)
+        kept = sorted(row for part in there if part is not None for row in part.rows.tolist())
+        assert kept == [row for row in range(80) if row not in (4, 70)]
+
+
 def test_a_run_lists_them_and_predicts_every_row(folder: Path) -> None:
     with pytest.warns(UserWarning, match="9 rows that cannot be used"):
         run = fit(folder / "skip.yaml", out=folder / "run", show_progress=False)

@@ -16,8 +16,9 @@ from trunkline.export import export_onnx
 from trunkline.export.dense import dense_values, flatten
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.modalities import Audio, Text
-from trunkline.schema import Preprocessing, RowBatches
+from trunkline.schema import Preprocessing, RowBatches, TaskColumn
 from trunkline.tasks import Category as CategoryTask
+from trunkline.tasks import Tags
 from trunkline.trunks import CATALOG as TRUNKS
 from worlds import inputs, schema, tasks, world
 
@@ -104,6 +105,16 @@ def test_an_example_of_the_shortest_length(modality: str, tmp_path: Path) -> Non
     with torch.inference_mode():
         ours = trained.network.predict(batch)["kind"].output
     np.testing.assert_allclose(said, ours.numpy(), atol=1e-4)
+
+
+def test_a_crf_is_exported_with_its_chain(tmp_path: Path) -> None:
+    rows = [{"note": note, "slots": tags} for note, tags in (("a red cat", "O B-k I-k"), ("so", "O"), ("a cat", "O O"))]
+    model = MultiTaskModel({"note": Text()}, {"slots": TaskColumn(Tags(crf=True), "slots", of="note")}, width=32)
+    trained = Predictor(model.build(Preprocessing.fit(model.schema(), read_table(rows), range(3))))
+    written = export_onnx(trained, read_table(rows), tmp_path / "model.onnx")
+    assert written.differences["slots"] < 1e-4
+    form = json.loads(written.path.with_suffix(".json").read_text())["outputs"]["slots"]["form"]
+    assert form.startswith("[rows, tokens + C + 2, C]")
 
 
 def test_an_input_that_is_never_there(preprocessing: Preprocessing, tmp_path: Path) -> None:

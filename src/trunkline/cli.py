@@ -72,6 +72,7 @@ def fit(
 ) -> None:
     """Train one network for all tasks and write a run folder."""
     from trunkline.run import fit
+    from trunkline.tables import all_right_line, scores_table
 
     if resume and folder is None:
         raise typer.BadParameter("--resume goes with --out, the folder of the run to go on with")
@@ -82,7 +83,9 @@ def fit(
             print(f"Training {stop}", file=sys.stderr)
         raise typer.Exit(130) from None
     judged = "test" if run.metrics["test"] else "validation"
-    out.print(_scores_table(f"{judged} rows", run.metrics[judged] or {}, run.metrics["majority"] or {}))
+    out.print(scores_table(f"{judged} rows", run.metrics[judged] or {}, run.metrics["majority"] or {}))
+    if whole := run.metrics.get("all_right"):
+        _say(all_right_line(whole))
     out.print(
         f"{run.metrics['steps']} steps in {run.metrics['training_seconds']:.0f} s, "
         f"best at step {run.metrics['best_step']}. Run folder: {run.folder}\nReport: {run.folder / 'report.html'}",
@@ -189,12 +192,15 @@ def evaluate(
 ) -> None:
     """Metrics of every task on the test rows or another table."""
     from trunkline.run import evaluate
+    from trunkline.tables import all_right_line, scores_table
 
     found = evaluate(folder, table, trust_code=trust_code)
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        out.print(_scores_table("scores", found["scores"], found["majority"]))
+        out.print(scores_table("scores", found["scores"], found["majority"]))
+        if whole := found.get("all_right"):
+            _say(all_right_line(whole))
 
 
 @app.command()
@@ -290,22 +296,6 @@ def demo(
 
 def _say(text: str) -> None:
     out.print(text, highlight=False)
-
-
-def _scores_table(title: str, scores: dict[str, Any], majority: dict[str, Any]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("task")
-    table.add_column("metric")
-    table.add_column("model", justify="right")
-    table.add_column("majority", justify="right")
-    for task, found in scores.items():
-        if found is None:
-            table.add_row(task, "no labelled row", "", "")
-            continue
-        known = majority.get(task) or {}
-        for number, (metric, value) in enumerate(found.items()):
-            table.add_row("" if number else task, metric, _number(value), _number(known.get(metric)))
-    return table
 
 
 def _choices_table(config: Any, reasons: dict[str, str]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,11 @@ class Predictor:
         return self.network.preprocessing
 
     def predict(
-        self, rows: Table | str | Path | Sequence[Mapping[str, Any]], numbers: Sequence[int] | None = None
+        self,
+        rows: Table | str | Path | Sequence[Mapping[str, Any]],
+        numbers: Sequence[int] | None = None,
+        *,
+        tasks: Collection[str] | None = None,
     ) -> list[Prediction]:
         """Decoded predictions, one for each row and in their order.
 
@@ -49,6 +53,7 @@ class Predictor:
             rows: a table, its path, or dicts. Any input may be absent in any row, but not all; target columns are
                 not needed and not looked at.
             numbers: predict only these rows of the table.
+            tasks: only these (and what one head says with them); all by default.
 
         Raises:
             DataError: a row has none of the inputs, or a cell cannot be read.
@@ -56,7 +61,7 @@ class Predictor:
         table = rows if isinstance(rows, Table) else read_table(rows)
         wanted = range(len(table)) if numbers is None else numbers
         batches = RowBatches(self.preprocessing, table, with_targets=False, rows=np.asarray(wanted, dtype=np.int64))
-        return [p for batch in self._batches(batches, wanted) for p in self._predict(batch)]
+        return [p for batch in self._batches(batches, wanted) for p in self._predict(batch, tasks)]
 
     def evaluate(self, source: Table | RowBatches, rows: Sequence[int] | None = None) -> tuple[TaskScores, TaskScores]:
         """Scores on labelled rows, and those of a predictor that knows no input.
@@ -153,10 +158,10 @@ class Predictor:
         for start in range(0, len(rows), self.batch_size):
             yield batches[Draw(tuple(rows[start : start + self.batch_size]), None)].to(self._device)
 
-    def _predict(self, batch: Any) -> list[Prediction]:
+    def _predict(self, batch: Any, tasks: Collection[str] | None) -> list[Prediction]:
         predictions: list[Prediction] = [dict.fromkeys(self.preprocessing.schema.tasks) for _ in range(batch.size)]
         with torch.inference_mode():
-            outputs = self.network.predict(batch)
+            outputs = self.network.predict(batch, tasks)
         for unit in self.preprocessing.heads:
             if (said := outputs.get(unit.name)) is None:
                 continue

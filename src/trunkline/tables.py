@@ -1,4 +1,4 @@
-"""What `comparison.json` says, as a person reads it on a terminal."""
+"""What `metrics.json` and `comparison.json` say, as a person reads it on a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
+
+
+def scores_table(title: str, scores: Mapping[str, Any], majority: Mapping[str, Any]) -> Table:
+    """Every metric of every task, beside guessing."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("task", "metric", "model", "majority"):
+        table.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
+    for task, found in scores.items():
+        if found is None:
+            table.add_row(task, "no labelled row", "", "")
+            continue
+        known = majority.get(task) or {}
+        for number, (metric, value) in enumerate(found.items()):
+            table.add_row("" if number else task, metric, _number(value), _number(known.get(metric)))
+    return table
+
+
+def all_right_line(whole: Mapping[str, Any]) -> str:
+    """Rows in which all tasks whose answers are right or wrong are right."""
+    tasks = whole["tasks"]
+    named = ", ".join(tasks) if len(tasks) <= 4 else f"{', '.join(tasks[:3])} and {len(tasks) - 3} more"
+    return f"all right at once ({named}): {whole['share']:.3f} of {whole['rows']} rows"
 
 
 def comparison_table(name: str, result: Mapping[str, Any]) -> Table:

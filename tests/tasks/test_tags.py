@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from trunkline.contexts import WordsContext
 from trunkline.errors import DataError
 from trunkline.modalities.text import Text
-from trunkline.tasks.tags import IGNORED, Tags, TagsMetric, bio_spans, is_bio
+from trunkline.tasks.bio import bio_spans, is_bio
+from trunkline.tasks.tag_metric import TagsMetric
+from trunkline.tasks.tag_words import IGNORED
+from trunkline.tasks.tags import Tags
 from trunkline.types import Span, Tokens
 
 torch.set_num_threads(1)
@@ -71,6 +74,15 @@ class TestCells:
     def test_nothing_to_learn(self):
         with pytest.raises(DataError, match="no word of the training split has a tag"):
             Tags().fit([[], []])
+
+    def test_tags_that_are_not_bio_beside_others_are_told(self):
+        with pytest.warns(UserWarning, match=r"3 of 5 words .* not BIO .*'X-PER' \(2\), 'b-per' \(1\); so"):
+            Tags().fit([["O", "B-PER", "X-PER"], ["b-per", "X-PER"]])
+
+    @pytest.mark.parametrize("tags", [["O", "B-PER", "I-PER"], ["NOUN", "VERB", "O"], ["B", "I", "O"]])
+    def test_tags_of_one_kind_are_not(self, tags, recwarn):
+        Tags().fit([tags])
+        assert not recwarn.list
 
     def test_state_survives_json(self):
         state = Tags().fit([["O", "B-PER"], ["O"]])
@@ -190,27 +202,42 @@ class TestScores:
     def test_f1_by_hand(self):
         true = [["B-PER", "I-PER", "O", "B-LOC"], ["B-LOC", "O"]]
         said = [["B-PER", "I-PER", "O", "B-PER"], ["O", "B-LOC"]]
-        assert scores(true, said) == {"span_f1": pytest.approx(2 * 1 / (3 + 3)), "accuracy": pytest.approx(3 / 6)}
+        assert scores(true, said) == {
+            "span_f1": pytest.approx(2 * 1 / (3 + 3)), "accuracy": pytest.approx(3 / 6), "exact": 0.0,
+        }  # fmt: skip
 
     def test_perfect_is_one_whatever_the_padding(self):
         rows = [["O", "B-LOC", "I-LOC"], ["B-PER"], []]
-        assert scores(rows, rows) == {"span_f1": 1.0, "accuracy": 1.0}
+        assert scores(rows, rows) == {"span_f1": 1.0, "accuracy": 1.0, "exact": 1.0}
 
     def test_without_any_span_f1_is_not_defined(self):
-        assert scores([["O"]], [["O"]]) == {"span_f1": None, "accuracy": 1.0}
+        assert scores([["O"]], [["O"]]) == {"span_f1": None, "accuracy": 1.0, "exact": 1.0}
+
+    def test_exact_counts_rows_whose_every_word_is_right(self):
+        """Of four rows two are whole, one has no word and is not counted."""
+        true = [["O", "B-LOC"], ["B-PER", "O"], ["O"], []]
+        assert scores(true, [["O", "B-LOC"], ["B-PER", "B-LOC"], ["O"], []])["exact"] == pytest.approx(2 / 3)
+
+    def test_a_row_that_was_cut_is_exact_where_the_rest_is_outside(self):
+        task = Tags()
+        rows = [["B-PER", "O"], ["B-PER", "B-LOC"]]
+        target = task.collate([[task.prepare(row, STATE, context(1, 0))] for row in rows])
+        metric = task.metric([STATE])
+        metric.update(logits_of([["B-PER"], ["B-PER"]]), target)
+        assert metric.compute()[0]["exact"] == 0.5
 
     def test_plain_tags_are_spans_of_one_word(self):
         tags = ["ADJ", "NOUN", "O", "VERB"]
         assert not is_bio(tags)
         result = scores([["ADJ", "NOUN", "NOUN", "O"]], [["ADJ", "VERB", "NOUN", "O"]], tags)
-        assert result == {"span_f1": pytest.approx(2 / 3), "accuracy": 0.75}
+        assert result == {"span_f1": pytest.approx(2 / 3), "accuracy": 0.75, "exact": 0.0}
 
     def test_words_that_were_cut_count(self):
         task = Tags()
         target = task.collate([[task.prepare(["B-PER", "B-LOC", "O"], STATE, context(1, 0, 0))]])
         metric = task.metric([STATE])
         metric.update(logits_of([["B-PER"]]), target)
-        assert metric.compute() == [{"span_f1": pytest.approx(2 / 3), "accuracy": pytest.approx(2 / 3)}]
+        assert metric.compute() == [{"span_f1": pytest.approx(2 / 3), "accuracy": pytest.approx(2 / 3), "exact": 0.0}]
 
     def test_batches_and_ranks_add_up(self):
         rng = random.Random(0)
@@ -248,11 +275,12 @@ class TestScores:
         assert metric.compute() == [{
             "span_f1": pytest.approx(2 * len(right) / (len(conlleval_spans(true)) + found)),
             "accuracy": pytest.approx(sum(t == s for t, s in zip(true, said)) / len(true)),
+            "exact": 0.0,
         }]  # fmt: skip
 
     def test_an_unseen_outside_is_no_span(self):
         assert scores([["O", "B-LOC"]], [["B-LOC", "B-LOC"]], ["B-LOC", "B-PER"]) == {
-            "span_f1": pytest.approx(2 / 3), "accuracy": 0.5,
+            "span_f1": pytest.approx(2 / 3), "accuracy": 0.5, "exact": 0.0,
         }  # fmt: skip
 
     def test_no_data_is_none(self):
@@ -266,7 +294,7 @@ class TestScores:
         assert output.shape == (1, 3, 5)
         metric = Tags().metric([STATE])
         metric.update(output, target)
-        assert metric.compute() == [{"span_f1": 0.0, "accuracy": pytest.approx(2 / 3)}]
+        assert metric.compute() == [{"span_f1": 0.0, "accuracy": pytest.approx(2 / 3), "exact": 0.0}]
 
 
 NAMES = [f"name{i}" for i in range(40)]

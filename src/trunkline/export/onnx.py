@@ -161,10 +161,13 @@ def _description(states: Preprocessing, heads: Sequence[HeadUnit], inputs: dict[
 
 
 def _output(states: Preprocessing, unit: HeadUnit) -> dict[str, Any]:
-    """Whose output it is; before they become probabilities, logits are divided by the temperatures that are there."""
+    """Whose output it is, and its form where it must be said; before they become probabilities, logits are divided by
+    the temperatures that are there."""
     fitted = {name: states.states["tasks"][name].get("temperature") for name in unit.tasks}
     heat = {name: temperature for name, temperature in fitted.items() if temperature is not None}
-    return {"tasks": list(unit.tasks), **({"temperatures": heat} if heat else {})}
+    form = states.schema.tasks[unit.name].task.output_form
+    told = {"temperatures": heat or None, "form": form}
+    return {"tasks": list(unit.tasks), **{name: value for name, value in told.items() if value is not None}}
 
 
 @contextlib.contextmanager

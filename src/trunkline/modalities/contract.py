@@ -127,6 +127,10 @@ class Modality(ABC):
         """
         return None
 
+    def count_words(self, value: Any) -> int | None:
+        """The words of a value that tasks may label one by one; `None` for kinds without words."""
+        return None
+
     def read_many(self, cells: pa.Array) -> Sequence[Any] | None:
         """Present cells of a whole column, decoded at once as `read` decodes each; `None` where it must."""
         return None

@@ -134,6 +134,10 @@ class Text(Modality):
             raise DataError(f"a text is a string, not {type(cell).__name__} ({cell!r:.60})")
         return str(cell)
 
+    def count_words(self, value: str) -> int:
+        """What stands between white space."""
+        return len(value.split())
+
     def choose(self, sample: Sequence[str], rows: int, *, is_read: bool = False) -> Choices:
         """Depth by length: attention costs most where texts are long, and brings most where words are few."""
         if self.pretrained is not None:

@@ -5,7 +5,7 @@ Shape legend: `B` rows, `n` rows that have something, `L` tokens, `D` width, `V`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -99,11 +99,18 @@ class Network(nn.Module):
         """Each head with the tasks it serves."""
         return zip(self.preprocessing.heads, cast(Iterable[Head], self.heads))
 
-    def predict(self, batch: Batch) -> dict[str, HeadOutput]:
-        """What each head says, by head name: about every row, or about those that have the input it is bound to."""
+    def predict(self, batch: Batch, tasks: Collection[str] | None = None) -> dict[str, HeadOutput]:
+        """What each head says, by head name: about every row, or about those that have the input it is bound to.
+
+        Args:
+            batch: the rows.
+            tasks: ask only the heads of these; all by default.
+        """
         taps = self.share(batch)
         outputs = {}
         for unit, head in self.units():
+            if tasks is not None and not any(task in tasks for task in unit.tasks):
+                continue
             of = self.preprocessing.schema.tasks[unit.name].of
             part = None if of is None else batch.inputs.get(of)
             if of is None or part is not None:

@@ -24,6 +24,7 @@ from trunkline.files import plain_json, replacing, write_json
 from trunkline.model import MultiTaskModel, TaskScores, aggregate
 from trunkline.plan import Plan, config_of, make_plan
 from trunkline.predictor import Prediction, Predictor
+from trunkline.run.all_right import all_right
 from trunkline.run.budget import fix_steps
 from trunkline.run.calibration import calibration, figures, settle
 from trunkline.run.facts import Subject
@@ -225,9 +226,12 @@ def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -
         if split is not None:
             scores[name], majority = predictor.evaluate(plan.source(split), split.rows.tolist())
     judged = scores["test"] or scores["validation"]
+    held = plan.splits.test or plan.splits.validation
+    whole = None if held is None else all_right(predictor, held.table, held.rows.tolist())
     return {
         **scores,
         **({"by_table": told} if (told := by_table(plan, predictor)) else {}),
+        **({} if whole is None else {"all_right": whole}),
         "majority": majority,
         "aggregate": None if judged is None else aggregate(judged, majority or {}, predictor.preprocessing),
         "steps": fitted.steps,

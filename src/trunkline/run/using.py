@@ -11,14 +11,14 @@ from trunkline.data import Split
 from trunkline.errors import RunError
 from trunkline.export import Exported, export_onnx
 from trunkline.loading import ROWS, load, read_metrics
-from trunkline.model import TaskScores
 from trunkline.predictor import Predictor
+from trunkline.run.all_right import all_right
 from trunkline.run.coco import write_coco
 from trunkline.run.predictions import write_predictions
 from trunkline.sources import as_schema, fingerprints, predictable, read_more, read_splits, read_usable, screen, usable
 
 
-def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool = False) -> dict[str, TaskScores]:
+def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool = False) -> dict[str, Any]:
     """Scores of a trained run.
 
     Args:
@@ -27,7 +27,8 @@ def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool 
         trust_code: import classes of your own that the run's config names.
 
     Returns:
-        `{"scores": …, "majority": …}`, each by task; `None` for a task without labels.
+        `{"scores": …, "majority": …}`, each by task; `None` for a task without labels. Of several tasks whose answers
+        are right or wrong also `{"all_right": {"tasks", "rows", "share"}}`: rows in which all of them are right.
 
     Raises:
         RunError: it is no finished run.
@@ -37,7 +38,8 @@ def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool 
     schema = predictor.preprocessing.schema
     split = _own_rows(run, trust_code) if rows is None else usable(schema, read_more(data, rows), _on_bad_row(data))
     scores, majority = predictor.evaluate(split.table, split.rows.tolist())
-    return {"scores": scores, "majority": majority}
+    whole = all_right(predictor, split.table, split.rows.tolist())
+    return {"scores": scores, "majority": majority, **({} if whole is None else {"all_right": whole})}
 
 
 def export(

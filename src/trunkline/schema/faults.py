@@ -14,7 +14,7 @@ from trunkline.data import Table
 from trunkline.errors import DataError
 from trunkline.schema.columns import Schema
 from trunkline.schema.fault import Fault
-from trunkline.schema.places import misplaced
+from trunkline.schema.places import miscounted, misplaced
 from trunkline.schema.reading import Reader, cell_reader, read_column
 
 READ_BYTES = 192 * 2**20  # of a column of files, up to which every file is decoded; above, its beginning is looked at
@@ -23,8 +23,8 @@ READ_BYTES = 192 * 2**20  # of a column of files, up to which every file is deco
 def find_faults(
     schema: Schema, table: Table, rows: Sequence[int] | np.ndarray | None = None, *, with_targets: bool = True
 ) -> list[Fault]:
-    """Every cell that its input or task cannot read, every label that does not fit its picture, and every row that has
-    no input left, in order of rows.
+    """Every cell that its input or task cannot read, every label that does not fit its picture or the words of
+    its text, and every row that has no input left, in order of rows.
 
     Files are decoded while they are few, and else opened: what shows only in the middle of one is met later.
 
@@ -49,6 +49,7 @@ def find_faults(
                     found.setdefault((row, column), Fault.at(table, row, column, reason, text))
     if with_targets:
         found |= misplaced(schema, table, is_wanted, found.keys())
+        found |= miscounted(schema, table, is_wanted, found.keys())
     faults = list(found.values())
     faults += [f for f in _rows_without_input(schema, table) if is_wanted[f.row]]
     return sorted(faults, key=lambda fault: fault.row)

@@ -1,4 +1,4 @@
-"""Labels that say where something is in a picture: do they fit it?"""
+"""Labels of places in a picture, or of the words of a text: do they fit it?"""
 
 from __future__ import annotations
 
@@ -13,10 +13,40 @@ from trunkline.data import Table
 from trunkline.errors import DataError
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
 from trunkline.schema.fault import Fault, tell_faults
-from trunkline.schema.reading import as_file
+from trunkline.schema.reading import as_file, read_values
 from trunkline.tasks import Task
 
 REMARKS = 5  # that a warning shows
+
+
+def miscounted(
+    schema: Schema, table: Table, is_wanted: np.ndarray, known: Set[tuple[int, str]]
+) -> dict[tuple[int, str], Fault]:
+    """Labels that do not fit the words of their text, by row and column. Arguments: see `misplaced`."""
+    faults: dict[tuple[int, str], Fault] = {}
+    for column in schema.tasks.values():
+        of = None if column.of is None else schema.inputs[column.of]
+        if of is None or type(column.task).check_words is Task.check_words:
+            continue
+        rows = _both_there(column, of, table, is_wanted, known)
+        labels = read_values(column.task, table, column.column, rows)
+        texts = read_values(of.modality, table, of.column, rows)
+        for (row, label), (_, text) in zip(labels, texts, strict=True):
+            words = of.modality.count_words(text)
+            try:
+                if words is not None:
+                    column.task.check_words(label, words)
+            except DataError as error:
+                faults[row, column.column] = Fault(table.source, row, column.column, str(error))
+    return faults
+
+
+def _both_there(
+    column: TaskColumn, of: InputColumn, table: Table, is_wanted: np.ndarray, known: Set[tuple[int, str]]
+) -> list[int]:
+    """The rows that have the label and what it is about, both readable."""
+    there = table.present(of.column) & table.present(column.column) & is_wanted
+    return [row for row in np.flatnonzero(there).tolist() if known.isdisjoint(((row, of.column), (row, column.column)))]
 
 
 def misplaced(
@@ -35,11 +65,7 @@ def misplaced(
         of = None if column.of is None else schema.inputs[column.of]
         if of is None or type(column.task).check_place is Task.check_place:
             continue
-        there = table.present(of.column) & table.present(column.column) & is_wanted
-        rows = [
-            row for row in np.flatnonzero(there).tolist() if known.isdisjoint(((row, of.column), (row, column.column)))
-        ]
-        found, remarks = _look(column, of, table, rows)
+        found, remarks = _look(column, of, table, _both_there(column, of, table, is_wanted, known))
         faults |= {(fault.row, column.column): fault for fault in found}
         if remarks:
             warnings.warn(tell_faults(remarks, REMARKS), stacklevel=2)

@@ -139,6 +139,10 @@ class Binary(Task):
         columns = zip(is_yes(logits, cuts(states)).T.tolist(), probabilities.T.tolist())
         return [[{"value": v, "probability": p} for v, p in zip(*column)] for column in columns]
 
+    def is_right(self, said: dict[str, Any], true: bool) -> bool:
+        """The same of yes and no."""
+        return said["value"] == true
+
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training share, for every row."""
         start = [[logit(state["prior"])] for state in states]

@@ -131,6 +131,10 @@ class Category(Task):
             )
         return decoded
 
+    def is_right(self, said: dict[str, Any], true: str) -> bool:
+        """The very class."""
+        return said["value"] == true
+
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training shares, for every row."""
         start = [log_shares(state["prior"]) for state in states]

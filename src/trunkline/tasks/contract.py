@@ -111,6 +111,11 @@ class Task(ABC):
     def primary(self) -> str:
         """A kind with one answer for all options says `primary = "…"`."""
 
+    @property
+    def output_form(self) -> str | None:
+        """What a caller of the exported network must know of this output's shape; `None` where it speaks for itself."""
+        return None
+
     @abstractmethod
     def read(self, cell: Any) -> Any:
         """One target cell, decoded.
@@ -141,6 +146,14 @@ class Task(ABC):
             DataError: it does not fit.
         """
         return ()
+
+    def check_words(self, value: Any, words: int) -> None:
+        """Does a label, as `read` gives it, fit a text of so many words that the task is bound to?
+
+        Raises:
+            DataError: it does not.
+        """
+        return
 
     def read_many(self, cells: pa.Array) -> Sequence[Any] | None:
         """Present cells of a whole column, decoded at once as `read` decodes each; `None` where it must."""
@@ -267,6 +280,16 @@ class Task(ABC):
     def legend(self, state: State) -> Sequence[tuple[str, tuple[int, int, int]]]:
         """Classes and their colours (red, green, blue), for kinds that `show` classes by colours."""
         return ()
+
+    def is_right(self, said: Any, true: Any) -> bool:
+        """Whether an answer is exactly right, for kinds of which that can be said.
+
+        Args:
+            said: one entry of what `decode` gives.
+            true: the label as `read` gives it.
+        """
+        # Of a kind that does not say so nobody asks.
+        raise NotImplementedError(f"{type(self).__name__} does not say what is exactly right")
 
     @abstractmethod
     def baseline(self, states: Sequence[State], target: Target) -> Output:

@@ -155,6 +155,10 @@ class Labels(Task):
             ]
         ]
 
+    def is_right(self, said: dict[str, Any], true: list[str]) -> bool:
+        """These names and no others."""
+        return set(said["value"]) == set(true)
+
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training shares, for every row."""
         start = [[logit(p) for p in state["prior"]] for state in states]

@@ -5,13 +5,12 @@ Shape legend: `n` rows, `L` tokens, `D` width, `C` tags, `E` words that were cut
 
 from __future__ import annotations
 
-import re
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
-import torchmetrics
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,13 +18,14 @@ from trunkline.cells import as_list
 from trunkline.contexts import Context, WordsContext
 from trunkline.errors import DataError
 from trunkline.showing import Answer, Shown
-from trunkline.tasks.contract import Head, Scores, Target, Task
-from trunkline.tasks.unseen import fingerprint
+from trunkline.tasks.bio import OUTSIDE, barred, irregular, is_bio, outsiders
+from trunkline.tasks.contract import Head, Target, Task
+from trunkline.tasks.crf import Chain, CrfHead, likeliest_path, packed
+from trunkline.tasks.tag_metric import Say, TagsMetric, unseen_number
+from trunkline.tasks.tag_words import IGNORED, fit_length, likeliest, pad, places_of
 from trunkline.types import State, Tokens
 
-IGNORED = -100
-OUTSIDE = "O"
-BIO = re.compile(r"O|[BI](-.*)?")
+SHOWN = 5  # tags in a warning
 
 
 class Tags(Task):
@@ -33,10 +33,31 @@ class Tags(Task):
 
     Words that the encoder cut off can be neither read nor learned: they are predicted as `O` (the most frequent tag
     where there is no `O`), and they count in the metrics.
+
+    Args:
+        crf: learn which tags follow which, and say the tags of a row that are likeliest together (see `crf.py`), where
+            otherwise each word's tag stands for itself. What BIO forbids is not said then, but for what the training
+            labels hold (`I-kind` at the start, after `O` or after another kind).
+
+    State: `{"tags": [names in alphabetical order], "counts": [words of each]}`, and with `crf`, of tags that are BIO,
+    what follows what against its rules: `{"irregular": [[tag, or None for the start, the next tag]]}`.
     """
 
     reads = "words"
     primary = "span_f1"
+
+    def __init__(self, *, crf: bool = False) -> None:
+        self.crf = crf
+
+    @property
+    def output_form(self) -> str | None:
+        """Of a CRF, where its chain stands."""
+        if not self.crf:
+            return None
+        return (
+            "[rows, tokens + C + 2, C] of C tags: logits of the tokens, then what it adds that the tag of the column "
+            "follows that of the row (C rows), that it is the first word's, that it is the last word's"
+        )
 
     def read(self, cell: Any) -> list[str]:
         """Tags in order, from a list (or its JSON), or from a string with white space between them.
@@ -62,17 +83,34 @@ class Tags(Task):
         """The tags."""
         return state["tags"]
 
+    def is_right(self, said: list[str] | None, true: list[str]) -> bool:
+        """Every word has its tag."""
+        return said == true
+
+    def check_words(self, value: Sequence[str], words: int) -> None:
+        """One tag a word?
+
+        Raises:
+            DataError: not as many.
+        """
+        if len(value) != words:
+            raise DataError(f"{len(value)} tags for {words} words; there must be one tag a word")
+
     def fit(self, values: Iterable[Sequence[str]]) -> State:
-        """`{"tags": [names in alphabetical order], "counts": [words of each]}`.
+        """The tags; a warning tells of some that are not BIO beside others that are.
 
         Raises:
             DataError: there is no tag at all.
         """
-        counts = Counter(tag for tags in values for tag in tags)
+        rows = [tuple(tags) for tags in values]
+        counts = Counter(tag for tags in rows for tag in tags)
         if not counts:
             raise DataError("no word of the training split has a tag")
         names = sorted(counts)
-        return {"tags": names, "counts": [counts[name] for name in names]}
+        if odd := outsiders(names):
+            warnings.warn(_tell_odd(odd, counts), stacklevel=2)
+        state = {"tags": names, "counts": [counts[name] for name in names]}
+        return {**state, "irregular": irregular(set(rows))} if self.crf and is_bio(names) else state
 
     def prepare(self, value: Sequence[str], state: State, context: Context | None) -> tuple[list[int], list[int]]:
         """Labels of the tokens (`IGNORED` but for the first of a word), and labels of the words that were cut off.
@@ -82,8 +120,7 @@ class Tags(Task):
         """
         if not isinstance(context, WordsContext):
             raise DataError("there are tags, but no text whose words they name")
-        if len(value) != len(context.words):
-            raise DataError(f"{len(value)} tags for {len(context.words)} words; there must be one tag a word")
+        self.check_words(value, len(context.words))
         numbers = {tag: number for number, tag in enumerate(state["tags"])}
         labels = [IGNORED] * max((stop for _, stop in context.spans), default=0)
         cut: list[int] = []
@@ -96,30 +133,37 @@ class Tags(Task):
         return labels, cut
 
     def collate(self, items: Sequence[Sequence[Any]]) -> Target:
-        """`{"values": [n, L], "cut": [n, E], "flags": [n, 1]}`, `IGNORED` where there is nothing."""
+        """`{"values": [n, L], "places": [n, T], "cut": [n, E], "flags": [n, 1]}`, `IGNORED` where there is nothing.
+
+        `places` are the tokens where the values of words stand.
+        """
         rows: list[tuple[list[int], list[int]]] = [row[0] or ([], []) for row in items]
         return {
             "values": pad([labels for labels, _ in rows]),
+            "places": pad([[i for i, label in enumerate(labels) if label != IGNORED] for labels, _ in rows]),
             "cut": pad([cut for _, cut in rows]),
             "flags": torch.tensor([[row[0] is not None] for row in items]),
         }
 
-    def build(self, states: Sequence[State], width: int) -> TagsHead:
+    def build(self, states: Sequence[State], width: int) -> TagsHead | CrfHead:
         """A linear layer on every token."""
         (state,) = states
+        if self.crf:
+            return CrfHead(width, barred(state["tags"], state.get("irregular", ())))
         return TagsHead(width, len(state["tags"]))
 
     def metric(self, states: Sequence[State]) -> TagsMetric:
-        """`span_f1` and `accuracy`."""
+        """`span_f1`, `accuracy` (of words) and `exact` (rows whose every word is right)."""
         (state,) = states
-        return TagsMetric(state["tags"], fallback(state))
+        return TagsMetric(state["tags"], fallback(state), self._say)
 
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[list[str] | None]]:
         """The tags of each row's words; `None` for a row that has no text."""
         (state,) = states
-        best = output.argmax(2).tolist()
+        places, whole = places_of(contexts)
+        best = self._say(output, places.to(output.device), whole.to(output.device)).tolist()
         return [[self._decode_row(row, state, context) for row, context in zip(best, contexts, strict=True)]]
 
     def show(self, said: list[str], true: list[str] | None, state: State, of: str) -> Answer:
@@ -131,16 +175,31 @@ class Tags(Task):
         return Answer(seen, _tagged(words, true), None, sum(s != t for s, t in zip(said, true)) / max(len(true), 1))
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
-        """The most frequent tag everywhere, as logits `[n, L, C]`."""
+        """The most frequent tag everywhere, as logits `[n, L, C]`, behind which a CRF has a chain of zeros."""
         (state,) = states
         share = torch.tensor(state["counts"], device=target["values"].device) / sum(state["counts"])
-        return share.log().expand(*target["values"].shape, -1)
+        logits = share.log().expand(*target["values"].shape, -1)
+        nothing = torch.zeros_like(share)
+        return packed(logits, Chain(nothing, nothing.expand(len(share), -1), nothing)) if self.crf else logits
+
+    @property
+    def _say(self) -> Say:
+        return likeliest_path if self.crf else likeliest
 
     def _decode_row(self, row: Sequence[int], state: State, context: Context | None) -> list[str] | None:
         if not isinstance(context, WordsContext):
             return None
-        rest = state["tags"][fallback(state)]
-        return [state["tags"][row[start]] if start < stop else rest for start, stop in context.spans]
+        rest, said = state["tags"][fallback(state)], iter(row)
+        return [state["tags"][next(said)] if start < stop else rest for start, stop in context.spans]
+
+
+def _tell_odd(odd: Sequence[str], counts: Counter[str]) -> str:
+    words, shown = sum(counts[tag] for tag in odd), ", ".join(f"{tag!r} ({counts[tag]})" for tag in odd[:SHOWN])
+    shown += f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
+    return (
+        f"{words} of {counts.total()} words have tags that are not BIO (`O`, `B-kind`, `I-kind`) beside others that "
+        f"are: {shown}; so spans are single words, in scores and in what is learned"
+    )
 
 
 def _tagged(words: Sequence[str], tags: Sequence[str]) -> Shown:
@@ -151,18 +210,6 @@ def fallback(state: State) -> int:
     """Number of the tag that words get which nobody read: `O`, or the most frequent one."""
     tags, counts = state["tags"], state["counts"]
     return tags.index(OUTSIDE) if OUTSIDE in tags else counts.index(max(counts))
-
-
-def pad(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Lists of numbers → `[n, longest]`."""
-    longest = max(len(row) for row in rows)
-    filled = [[*row, *[IGNORED] * (longest - len(row))] for row in rows]
-    return torch.tensor(filled, dtype=torch.long).reshape(len(rows), longest)
-
-
-def fit_length(labels: Tensor, length: int) -> Tensor:
-    """Labels `[n, L]` at another length: the part was padded to its own longest row, the batch to another."""
-    return F.pad(labels, (0, length - labels.shape[1]), value=IGNORED)
 
 
 class TagsHead(Head):
@@ -183,99 +230,3 @@ class TagsHead(Head):
         labels = labels.masked_fill(labels >= output.shape[2], IGNORED)
         total = F.cross_entropy(output.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         return total.reshape(1), (labels != IGNORED).sum().to(total.dtype).reshape(1)
-
-
-class TagsMetric(torchmetrics.Metric):
-    """Micro-averaged F1 of spans, and the share of words with the right tag; sums, so exact over ranks.
-
-    A span is right when its ends and its kind are. Where neither target nor prediction has a span, F1 is not defined.
-    A tag that training never saw is never predicted: its word is wrong, its span missed.
-
-    Args:
-        tags: names.
-        rest: number of the tag that is predicted for words which were cut off.
-    """
-
-    full_state_update = False
-    counts: Tensor
-
-    def __init__(self, tags: Sequence[str], rest: int) -> None:
-        super().__init__()
-        self.tags = tuple(tags)
-        self.rest = rest
-        self.find = bio_spans if is_bio(tags) else single_spans
-        # right, predicted and true spans; right words, words
-        self.add_state("counts", torch.zeros(5, dtype=torch.long), dist_reduce_fx="sum")
-
-    def update(self, output: Tensor, target: Target) -> None:
-        """Logits `[n, L, C]` and what `Tags.collate` gives."""
-        best = output.argmax(2)
-        labels = torch.cat([fit_length(target["values"], best.shape[1]), target["cut"]], 1)
-        guesses = torch.cat([best, torch.full_like(target["cut"], self.rest)], 1)
-        for label, guess in zip(labels[target["flags"][:, 0]].cpu(), guesses[target["flags"][:, 0]].cpu(), strict=True):
-            words = label != IGNORED
-            self.counts += torch.tensor(self._count(label[words].tolist(), guess[words].tolist())).to(self.counts)
-
-    def compute(self) -> list[Scores | None]:
-        """The scores; `None` where no word was seen."""
-        right, predicted, true, right_words, words = self.counts.tolist()
-        if words == 0:
-            return [None]
-        f1 = 2 * right / (predicted + true) if predicted + true else None
-        return [{"span_f1": f1, "accuracy": right_words / words}]
-
-    def _count(self, labels: list[int], guesses: list[int]) -> list[int]:
-        true = self.find([tag_name(i, self.tags) for i in labels])
-        predicted = self.find([self.tags[i] for i in guesses])
-        right_words = sum(a == b for a, b in zip(labels, guesses, strict=True))
-        return [len(true & predicted), len(predicted), len(true), right_words, len(labels)]
-
-
-def unseen_number(tag: str, known: int) -> int:
-    """The number of a tag that training never saw, behind those of the `known` ones: its kind, and how it begins.
-
-    The kind keeps its own number, so that the words of a span still belong together.
-    """
-    prefix, kind = (tag[0], tag[2:]) if BIO.fullmatch(tag) else ("B", tag)
-    return known + 3 * fingerprint(kind) + "BIO".index(prefix)
-
-
-def tag_name(number: int, tags: Sequence[str]) -> str:
-    """The tag of a number; one that training never saw is named by its kind's number, unless the kind is known."""
-    if number < len(tags):
-        return tags[number]
-    kind, prefix = divmod(number - len(tags), 3)
-    kinds = {fingerprint(known): known for tag in tags if (known := tag[2:])}
-    return OUTSIDE if "BIO"[prefix] == OUTSIDE else f"{'BIO'[prefix]}-{kinds.get(kind, kind)}"
-
-
-def is_bio(tags: Iterable[str]) -> bool:
-    """Whether the tags are `O`, `B-kind`, `I-kind` (or plain `B`, `I`) and nothing else."""
-    return all(BIO.fullmatch(tag) for tag in tags)
-
-
-def single_spans(tags: Sequence[str]) -> set[tuple[int, int, str]]:
-    """Every word that is not `O` is a span of its own: `(start, stop, tag)`."""
-    return {(i, i + 1, tag) for i, tag in enumerate(tags) if tag != OUTSIDE}
-
-
-def bio_spans(tags: Sequence[str]) -> set[tuple[int, int, str]]:
-    """Spans `(start, stop, kind)` as conlleval of CoNLL-2000 defines them.
-
-    A span begins at every `B`, and at an `I` that does not go on with the kind before it (after `O`, at the start, or
-    after another kind). So any sequence of tags has a reading.
-
-    Example:
-        >>> sorted(bio_spans(["I-PER", "I-PER", "B-PER", "I-LOC", "O"]))
-        [(0, 2, 'PER'), (2, 3, 'PER'), (3, 4, 'LOC')]
-    """
-    spans = set()
-    start, kind = 0, None
-    for i, tag in enumerate([*tags, OUTSIDE]):
-        prefix, _, name = tag.partition("-")
-        if kind is not None and (prefix != "I" or name != kind):
-            spans.add((start, i, kind))
-            kind = None
-        if prefix != OUTSIDE and kind is None:
-            start, kind = i, name
-    return spans

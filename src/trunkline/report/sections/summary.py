@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from trunkline.report import words
@@ -60,7 +61,17 @@ def scores(run: RunFiles) -> dict[str, Any] | None:
         "has_validation": any(row["validation"] is not None for row in rows),
         "is_long": len(rows) > 60,
         "split": run.judged,
+        "all_right": _all_right(run.metrics.get("all_right")),
     }
+
+
+def _all_right(whole: Mapping[str, Any] | None) -> str:
+    """In how many rows every answer is right, in a sentence."""
+    if whole is None:
+        return ""
+    rows, tasks = words.plural(whole["rows"], "row"), whole["tasks"]
+    named = words.listed(tasks) if len(tasks) <= MANY else f"all {len(tasks)} tasks of this kind"
+    return f"In {whole['share']:.1%} of {rows} that are labelled for {named}, all answers are exactly right at once."
 
 
 def _figure(verdict: Verdict) -> Any:

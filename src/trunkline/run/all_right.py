@@ -1,0 +1,48 @@
+"""How many rows are right in all that is asked about them (a sentence: its intent and each of its slots)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trunkline.data import Table
+from trunkline.predictor import Predictor
+from trunkline.schema import Schema, label_flags
+from trunkline.tasks import Task
+
+
+def all_right(predictor: Predictor, table: Table, rows: Sequence[int]) -> dict[str, Any] | None:
+    """Of the rows that are labelled for every task whose answers can be exactly right, how many are so in all of them.
+
+    A label that training never saw is never said, so its row is wrong. Tasks: category, binary, labels, tags.
+
+    Args:
+        predictor: trained.
+        table: with target columns.
+        rows: which of it.
+
+    Returns:
+        `{"tasks": names, "rows": so labelled, "share": of them that are all right}`; `None` where there are fewer than
+        two such tasks, or no such row.
+    """
+    tasks = exact_tasks(predictor.preprocessing.schema)
+    if len(tasks) < 2:
+        return None
+    schema, numbers = predictor.preprocessing.schema, np.asarray(rows, dtype=np.int64)
+    labelled = numbers[label_flags(schema, table, tasks)[numbers].all(1)].tolist()
+    if not labelled:
+        return None
+    is_right = np.ones(len(labelled), dtype=bool)
+    said = predictor.predict(table, labelled, tasks=tasks)
+    for task in tasks:
+        column = schema.tasks[task]
+        true = [value for _, value in column.values(table, labelled)]
+        is_right &= [column.task.is_right(row[task], label) for row, label in zip(said, true, strict=True)]
+    return {"tasks": tasks, "rows": len(labelled), "share": float(is_right.mean())}
+
+
+def exact_tasks(schema: Schema) -> list[str]:
+    """Names of the tasks whose answers can be exactly right."""
+    return [name for name, column in schema.tasks.items() if type(column.task).is_right is not Task.is_right]

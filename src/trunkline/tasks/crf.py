@@ -1,0 +1,181 @@
+"""A linear-chain CRF over the words of a text: a tag also depends on the one before.
+
+Lafferty, McCallum, Pereira, "Conditional random fields", ICML 2001; over a neural network: Huang, Xu, Yu,
+"Bidirectional LSTM-CRF models for sequence tagging", 2015. Of tags `y` of the words of `x`
+
+    log p(y | x) = start[y₁] + Σₜ emissions[t, yₜ] + Σₜ between[yₜ₋₁, yₜ] + end[y_T] − log Z(x).
+
+Shape legend: `n` rows, `L` tokens, `T` words that were read, `C` tags, `D` width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trunkline.tasks.contract import Head, Target
+from trunkline.tasks.tag_words import is_whole, labels_of_words, logits_of_words
+from trunkline.types import Tokens
+
+FORBIDDEN = -1e4  # log of a factor that is 0; finite, so that no difference of two is NaN
+
+
+class Chain(NamedTuple):
+    """What a CRF knows of neighbours.
+
+    Attributes:
+        start: of each tag, that it is the first, `[C]`.
+        between: that the tag of the column follows that of the row, `[C, C]`.
+        end: that it is the last, `[C]`, or `[n, C]` where rows differ.
+    """
+
+    start: Tensor
+    between: Tensor
+    end: Tensor
+
+
+def log_partition(emissions: Tensor, mask: Tensor, chain: Chain) -> Tensor:
+    """The log of the sum over all paths, by the forward algorithm, `[n]`; 0 for a row without words.
+
+    Args:
+        emissions: `[n, T, C]`.
+        mask: `[n, T]`, each row's words first.
+        chain: of `C` tags.
+    """
+    if emissions.shape[1] == 0:
+        return emissions.sum((1, 2))
+    alpha = chain.start + emissions[:, 0]
+    for t in range(1, emissions.shape[1]):
+        further = (alpha[:, :, None] + chain.between).logsumexp(1) + emissions[:, t]
+        alpha = torch.where(mask[:, t, None], further, alpha)
+    return torch.where(mask[:, 0], (alpha + chain.end).logsumexp(1), 0.0)
+
+
+def path_score(emissions: Tensor, tags: Tensor, mask: Tensor, chain: Chain) -> Tensor:
+    """The score of one path of tags `[n, T]`, `[n]`; 0 for a row without words. Behind the mask nothing is read."""
+    if emissions.shape[1] == 0:
+        return emissions.sum((1, 2))
+    tags = tags.masked_fill(~mask, 0)
+    last = tags.gather(1, (mask.sum(1, keepdim=True) - 1).clamp(min=0))  # [n, 1]
+    said = torch.where(mask, emissions.gather(2, tags[..., None])[..., 0], 0.0).sum(1)
+    steps = torch.where(mask[:, 1:], chain.between[tags[:, :-1], tags[:, 1:]], 0.0).sum(1)
+    ends = chain.start[tags[:, 0]] + chain.end.expand(len(tags), -1).gather(1, last)[:, 0]
+    return torch.where(mask[:, 0], said + steps + ends, 0.0)
+
+
+def best_path(emissions: Tensor, mask: Tensor, chain: Chain) -> Tensor:
+    """The path with the highest score, by Viterbi's algorithm, `[n, T]`; anything behind the mask."""
+    rows, length, tags = emissions.shape
+    if length == 0:
+        return torch.zeros(rows, 0, dtype=torch.long, device=emissions.device)
+    stay = torch.arange(tags, device=emissions.device).expand(rows, tags)
+    score, steps = chain.start + emissions[:, 0], []
+    for t in range(1, length):
+        best, before = (score[:, :, None] + chain.between).max(1)
+        here = mask[:, t, None]
+        score = torch.where(here, best + emissions[:, t], score)
+        steps.append(torch.where(here, before, stay))
+    path = [(score + chain.end).argmax(1, keepdim=True)]
+    for before in reversed(steps):
+        path.append(before.gather(1, path[-1]))
+    return torch.cat(path[::-1], 1)
+
+
+def log_likelihood(emissions: Tensor, tags: Tensor, mask: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
+    """Of each row `log p(tags | emissions)`, `[n]`, and which words' tags it is about, `[n, T]`.
+
+    It is not about tags without a place among the `C` (training never saw them) or that the chain forbids after the one
+    before: for such a word it sums over all tags (Tsuboi et al., "Training conditional random fields using incomplete
+    annotations", 2008).
+    """
+    count = emissions.shape[2]
+    there = tags.clamp(0, count - 1)
+    known = mask & (tags >= 0) & (tags < count)
+    before = torch.cat([chain.start.expand(len(tags), 1, -1), chain.between[there[:, :-1]]], 1)[:, : tags.shape[1]]
+    is_barred = before.gather(2, there[..., None])[..., 0] <= FORBIDDEN / 2
+    is_barred &= torch.cat([torch.ones_like(mask[:, :1]), known[:, :-1]], 1)  # the word before is known, or is none
+    known &= ~is_barred
+    total = log_partition(emissions, mask, chain)
+    if bool((mask & ~known).any()):
+        other = F.one_hot(there, count) == 0
+        allowed = emissions.masked_fill(known[..., None] & other, FORBIDDEN)
+        return log_partition(allowed, mask, chain) - total, known
+    return path_score(emissions, there, mask, chain) - total, known
+
+
+def packed(logits: Tensor, chain: Chain) -> Tensor:
+    """Logits `[n, L, C]` and the chain in one tensor `[n, L + C + 2, C]`, in single precision at least.
+
+    Behind the tokens stand `between`, then `start`, then `end`.
+    """
+    table = torch.cat([chain.between, chain.start[None], chain.end[None]])
+    dtype = torch.promote_types(torch.promote_types(logits.dtype, table.dtype), torch.float32)
+    return torch.cat([logits.to(dtype), table.to(dtype).expand(len(logits), -1, -1)], 1)
+
+
+def unpacked(output: Tensor) -> tuple[Tensor, Chain]:
+    """The opposite of `packed`."""
+    count = output.shape[2]
+    logits, table = output[:, : -(count + 2)], output[0, -(count + 2) :]
+    return logits, Chain(table[-2], table[:-2], table[-1])
+
+
+def ending(chain: Chain, whole: Tensor) -> Chain:
+    """The chain for rows of which some go on behind the last word that was read: nothing ends there."""
+    return chain._replace(end=torch.where(whole[:, None], chain.end, 0.0))
+
+
+def likeliest_path(output: Tensor, places: Tensor, whole: Tensor) -> Tensor:
+    """What a `CrfHead` says → the likeliest tags of each row's words together, `[n, T]`.
+
+    Args:
+        output: `[n, L + C + 2, C]`.
+        places: of the words' first tokens, `[n, T]`, negative where there is none.
+        whole: rows none of whose words was cut off, `[n]`.
+    """
+    logits, chain = unpacked(output)
+    return best_path(logits_of_words(logits, places), places >= 0, ending(chain, whole))
+
+
+class CrfHead(Head):
+    """Tokens → logits and the chain, `[n, L + C + 2, C]` (see `packed`).
+
+    Args:
+        width: `D`.
+        barred: which tag may not begin a row, `[C]`, and which may not follow which, `[C, C]`.
+    """
+
+    not_first: Tensor
+    not_next: Tensor
+
+    def __init__(self, width: int, barred: tuple[Tensor, Tensor]) -> None:
+        super().__init__()
+        count = len(barred[0])
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, count)
+        self.start = nn.Parameter(torch.zeros(count))
+        self.between = nn.Parameter(torch.zeros(count, count))
+        self.end = nn.Parameter(torch.zeros(count))
+        self.register_buffer("not_first", barred[0], persistent=False)
+        self.register_buffer("not_next", barred[1], persistent=False)
+
+    def predict_output(self, view: Tokens) -> Tensor:
+        """Logits for every token; those of a word's first token count. Behind them the chain."""
+        start = self.start.masked_fill(self.not_first, FORBIDDEN)
+        between = self.between.masked_fill(self.not_next, FORBIDDEN)
+        return packed(self.linear(self.norm(view.values)), Chain(start, between, self.end))
+
+    def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """Minus the log-likelihood of each row's tags together: `(sum [1], words [1])`.
+
+        Divided by the words it is a loss per word, as cross entropy is: both are equal where the chain is all zeros.
+        """
+        logits, chain = unpacked(output)
+        places = target["places"]
+        mask = (places >= 0) & target["flags"]
+        emissions = logits_of_words(logits, places)
+        log, known = log_likelihood(emissions, labels_of_words(target), mask, ending(chain, is_whole(target)))
+        return -log.sum().reshape(1), known.sum().to(log.dtype).reshape(1)
