@@ -22,6 +22,7 @@ NAME = 16  # letters of a name in a picture
 SECONDS = 8.0  # of a sound
 # Of a mask's classes after the first, and of boxes, by Okabe and Ito: told apart by all eyes.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+TONES = ((1.0, 0), (0.55, 0), (0.45, 140))  # share of a colour's levels, and what is added to them
 # Of numbers from least to most, equally far apart for the eye: viridis, by van der Walt and Smith.
 RAMP = ((68, 1, 84), (72, 40, 120), (62, 73, 137), (49, 104, 142), (38, 130, 142),
         (31, 158, 137), (53, 183, 121), (110, 206, 88), (181, 222, 43), (253, 231, 37))  # fmt: skip
@@ -140,7 +141,7 @@ def overlaid(pixels: np.ndarray, mask: np.ndarray, indices: list[int]) -> np.nda
     out = _coloured(pixels).astype(np.float32)
     for place, index in enumerate(indices[1:]):
         here = mask == index
-        out[here] = 0.45 * out[here] + 0.55 * np.array(COLOURS[place % len(COLOURS)], dtype=np.float32)
+        out[here] = 0.45 * out[here] + 0.55 * np.array(colour_of(place), dtype=np.float32)
     return out.round().astype(np.uint8)
 
 
@@ -151,8 +152,10 @@ def ramp(shares: np.ndarray) -> np.ndarray:
 
 
 def colour_of(number: int) -> tuple[int, int, int]:
-    """Of the class with this number, in pictures and in their legend."""
-    return COLOURS[number % len(COLOURS)]
+    """Of the class with this number, in pictures and in their legend; then darker ones, then lighter ones."""
+    red, green, blue = COLOURS[number % len(COLOURS)]
+    share, ground = TONES[number // len(COLOURS) % len(TONES)]
+    return tuple(round(share * level + ground) for level in (red, green, blue))  # type: ignore[return-value]
 
 
 def outlined(pixels: np.ndarray, outlines: Sequence[Outline], *, side: int = OUTLINED) -> np.ndarray:

@@ -82,6 +82,11 @@ def test_boxes_are_drawn_large_enough_for_their_names() -> None:
     assert max(large.shape) == OUTLINED and tuple(large[2, 1]) == colour_of(0), "its name stands inside"
 
 
+def test_many_classes_have_colours_of_their_own() -> None:
+    assert len({colour_of(number) for number in range(21)}) == 21
+    assert all(0 <= level <= 255 for number in range(21) for level in colour_of(number))
+
+
 def test_a_legend_has_the_colours_of_the_pictures() -> None:
     boxes = Boxes().fit([[one("cat", 0, 0, 4, 4), one("dog", 0, 0, 4, 4)]])
     assert Boxes().legend(boxes) == [("cat", colour_of(0)), ("dog", colour_of(1))]
