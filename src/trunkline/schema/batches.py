@@ -21,7 +21,8 @@ from trunkline.schema.keeping import Kept
 from trunkline.schema.mixing import mixed
 from trunkline.schema.mosaics import Mosaic, Mosaics, keep_only
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags
-from trunkline.schema.reading import ColumnValues, read_cell, read_column
+from trunkline.schema.reading import read_cell
+from trunkline.schema.whole_columns import prepare_column
 from trunkline.types import Batch, Flags, Part
 
 CACHE_BYTES = 2 << 30
@@ -273,7 +274,9 @@ class RowBatches(Dataset[Batch]):
     def _prepared(self, name: str) -> list[Any]:
         """One input in all rows, prepared once; `None` where it is absent."""
         column, state = self.preprocessing.schema.inputs[name], self.preprocessing.input_state(name)
-        return self._prepare_all(column.modality, column.column, lambda v: column.modality.prepare(v, state, None)[0])
+        return prepare_column(
+            column.modality, self.table, column.column, lambda v: column.modality.prepare(v, state, None)[0]
+        )
 
     def _collate_rows(self, unit: HeadUnit) -> dict[str, Tensor]:
         """All rows of a row head's targets, prepared."""
@@ -281,38 +284,8 @@ class RowBatches(Dataset[Batch]):
         for name in unit.tasks:
             column, state = self.preprocessing.schema.tasks[name], self.preprocessing.states["tasks"][name]
             prepare = partial(column.task.prepare, state=state, context=None)
-            columns.append(self._prepare_all(column.task, column.column, prepare))
+            columns.append(prepare_column(column.task, self.table, column.column, prepare))
         return self._task(unit).collate(list(zip(*columns)))
-
-    def _prepare_all(self, reader: Any, column: str, prepare: Callable[[Any], Any]) -> list[Any]:
-        """A column in all rows, read and prepared; `None` where it is absent."""
-        items: list[Any] = [None] * len(self.table)
-        if column not in self.table.columns:
-            return items
-        found = read_column(reader, self.table, column)
-        if found.faults:
-            row = min(found.faults)
-            raise DataError(found.faults[row]).at(*self.table.place(row), column)
-        for row, item in zip(found.rows.tolist(), self._prepare_each(found, column, prepare)):
-            items[row] = item
-        return items
-
-    def _prepare_each(self, found: ColumnValues, column: str, prepare: Callable[[Any], Any]) -> list[Any]:
-        """Names and truths once for each that differs; the rest one by one."""
-        values = found.values
-        if len(values) > 0 and isinstance(values[0], str | bool):
-            try:
-                known = {value: prepare(value) for value in set(values)}
-                return [known[value] for value in values]
-            except DataError:
-                pass  # to be told with its row
-        prepared = []
-        for row, value in zip(found.rows.tolist(), values):
-            try:
-                prepared.append(prepare(value))
-            except DataError as error:
-                raise error.at(*self.table.place(row), column) from None
-        return prepared
 
     def _mosaic_item(self, name: str, rows: Sequence[int], rng: np.random.Generator) -> tuple[Any, Context]:
         """One input of several rows, put together."""

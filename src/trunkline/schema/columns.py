@@ -149,9 +149,7 @@ class Schema:
             return f"{column.share!r} has no encoder of its own; name an input that has one"
         if other.modality.block is not None:
             return f"{column.share!r} is encoded in a table block, which has weights for each input"
-        if type(other.modality) is not type(column.modality) or vars(other.modality) != vars(column.modality):
-            return f"{column.share!r} is of another kind, or has other options"
-        return None
+        return unlike(column.share, other.modality, column.modality)
 
     def _misshared_task(self, name: str) -> str | None:
         column = self.tasks[name]
@@ -163,9 +161,7 @@ class Schema:
             return f"{column.share!r} has no head of its own; name a task that has one"
         if not other.task.can_share:
             return f"{column.share!r} is of a kind whose heads are not shared"
-        if type(other.task) is not type(column.task) or vars(other.task) != vars(column.task):
-            return f"{column.share!r} is of another kind, or has other options"
-        return None
+        return unlike(column.share, other.task, column.task)
 
     def _unfit(self, task: TaskColumn) -> str | None:
         reads = task.task.reads
@@ -191,3 +187,10 @@ def can_read(reads: str, modality: Modality | type[Modality]) -> bool:
 def had_by(modality: Modality | type[Modality], reads: str) -> str:
     """What it has instead, in a word or two."""
     return "single-grid" if (reads, modality.axis) == ("pyramid", "grid") else modality.axis
+
+
+def unlike(name: str, one: Any, other: Any) -> str | None:
+    """Why a component cannot have the layers of the one with this name: they are not alike; `None` where they are."""
+    if type(one) is not type(other) or vars(one) != vars(other):
+        return f"{name!r} is of another kind, or has other options"
+    return None

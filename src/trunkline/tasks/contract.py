@@ -78,6 +78,9 @@ SETTLED = ("temperature", "thresholds")  # what `after_training` may add to a st
 class Task(ABC):
     """A kind of thing to learn, bound to no column yet. The constructor only stores; its signature is the schema.
 
+    A method that raises `NotImplementedError` here belongs to kinds that say they have it, by the attribute that its
+    text names or, of `is_right`, by having it; of other kinds nobody calls it.
+
     Attributes:
         reads: `row` for one vector a row; an axis for the tokens of the input named in `of:`, of a grid one span;
             `pyramid` for all its grids, finest first; `tokens` for all tokens, of a pyramid the coarsest grid.
@@ -214,7 +217,6 @@ class Task(ABC):
             places: `(top, left)` of each tile in the whole, in pixels as the encoder sees it.
             size: `(height, width)` of the whole, which the tiles fill.
         """
-        # Of a kind that does not say so nobody asks.
         raise NotImplementedError(f"{type(self).__name__} cannot join what is said of several pictures")
 
     @abstractmethod
@@ -288,7 +290,6 @@ class Task(ABC):
             said: one entry of what `decode` gives.
             true: the label as `read` gives it.
         """
-        # Of a kind that does not say so nobody asks.
         raise NotImplementedError(f"{type(self).__name__} does not say what is exactly right")
 
     @abstractmethod
