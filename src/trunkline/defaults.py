@@ -158,7 +158,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         clip=pick("training.clip", t.clip, lambda: (1.0, "one wild batch cannot undo the ones before")),
         precision=pick("training.precision", t.precision, lambda: ("32", "safe everywhere")),
         devices=pick("training.devices", t.devices, lambda: (1, "one process")),
-        by_length=pick("training.by_length", t.by_length, lambda: _by_length(facts)),
+        by_length=pick("training.by_length", t.by_length, lambda: _by_length(config, facts)),
         input_dropout=pick("training.input_dropout", t.input_dropout, lambda: _input_dropout(facts.inputs)),
     )
     trunk = pick("trunk", config.trunk, lambda: _component("hard", TRUNKS, "the cheapest way to share"))
@@ -176,7 +176,9 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
     return chosen, reasons
 
 
-def _by_length(facts: Facts) -> tuple[bool, str]:
+def _by_length(config: Config, facts: Facts) -> tuple[bool, str]:
+    if config.data is not None and not config.data.is_drawn_whole:
+        return False, "rows of several tables are drawn by their shares"
     if facts.padding is None:
         return False, "no task writes texts"
     return facts.padding > PADDING, f"about {facts.padding:.0%} of a batch of random rows would be padding"

@@ -109,6 +109,11 @@ def test_rates_follow_what_is_drawn(folder: Path) -> None:
             r"data\.tables: names two tables or more",
         ),
         ("split: part", "split: parts", r"column 'parts'"),
+        (
+            "threads: 1",
+            "threads: 1, by_length: true",
+            r"training\.by_length: goes with rows that",
+        ),
     ],
 )
 def test_what_is_wrong_with_tables(folder: Path, old: str, new: str, message: str) -> None:
@@ -144,3 +149,24 @@ def test_a_bad_cell_is_told_with_its_own_table_and_row(folder: Path) -> None:
         fit(path, out=folder / "run", show_progress=False)
     left = [json.loads(line) for line in (folder / "run" / "skipped.jsonl").read_text().splitlines()]
     assert [(one["source"], one["row"]) for one in left] == [("mail.jsonl", 5), ("mail.jsonl", 8)]
+
+
+def test_tags_that_do_not_fit_are_told_with_their_own_table(folder: Path) -> None:
+    rows = [json.loads(line) for line in (folder / "mail.jsonl").read_text().splitlines()]
+    rows = [{**row, "slots": " ".join("O" for _ in row["note"].split())} for row in rows]
+    rows[2]["slots"] = "O"
+    write_rows(folder / "mail.jsonl", rows)
+    path = config(folder)
+    path.write_text(path.read_text().replace("tasks: {", "tasks: {slots: {type: tags, of: note}, "))
+    with pytest.raises(DataError, match=r"mail\.jsonl, row 3, column 'slots'"):
+        fit(path, out=folder / "run", show_progress=False)
+
+
+def test_length_is_chosen_where_rows_are_drawn_once_alone(folder: Path) -> None:
+    for sampling, wanted in (("proportional", True), ("equal", False)):
+        path = config(folder, sampling)
+        path.write_text(path.read_text().replace("tasks: {", "tasks: {words: {type: text, column: copy}, "))
+        rows = [json.loads(line) for line in (folder / "mail.jsonl").read_text().splitlines()]
+        write_rows(folder / "mail.jsonl", [{**r, "copy": r["note"] * (i % 9 + 1)} for i, r in enumerate(rows)])
+        read = load_config(path, columns=columns_of)
+        assert make_plan(read, read_splits(read)).config.training.by_length is wanted

@@ -67,6 +67,9 @@ def load_config(
         width=read_width(raw.get("width"), problems),
         training=read_training(raw.get("training"), problems),
     )
+    if rest.training.by_length and data is not None and not data.is_drawn_whole:
+        problems.add("training.by_length", "goes with rows that are drawn once an epoch. Leave it out, or "
+                     "`data.sampling` and `data.batches`.")  # fmt: skip
     table = _read_columns(columns, data, problems)
     config = _with_entries(rest, entries, table, reader)
     problems.raise_any()

@@ -53,6 +53,11 @@ class DataConfig:
     sampling: Sampling = "proportional"
     batches: Literal["mixed", "one_table"] = "mixed"
 
+    @property
+    def is_drawn_whole(self) -> bool:
+        """Whether each row comes once an epoch, whichever table it is from; else tables are drawn by their shares."""
+        return not self.tables or (self.batches == "mixed" and self.sampling in ("proportional", 1.0))
+
 
 @dataclass(frozen=True)
 class Training:

@@ -37,7 +37,7 @@ def miscounted(
                 if words is not None:
                     column.task.check_words(label, words)
             except DataError as error:
-                faults[row, column.column] = Fault(table.source, row, column.column, str(error))
+                faults[row, column.column] = Fault.at(table, row, column.column, str(error))
     return faults
 
 

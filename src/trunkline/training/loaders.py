@@ -32,7 +32,7 @@ def make_sampler(training: Rows, settings: Settings, *, rank: int = 0, world: in
     """Each row once an epoch, in random order, or as several tables are to be drawn."""
     how: dict[str, Any] = {"seed": settings.seed, "rank": rank, "world": world}
     joint = settings.joint
-    if joint is None or (joint.is_mixed and joint.sampling in ("proportional", 1.0)):
+    if joint is None:
         lengths = training.batches.lengths() if settings.by_length else None
         return EpochSampler(training.rows, settings.batch_size, lengths=lengths, **how)
     names, whose = np.unique(np.array(training.batches.table.column(WHOSE))[training.rows], return_inverse=True)

@@ -67,7 +67,7 @@ class Settings:
         tensorboard: write curves for TensorBoard too.
         seed: of the order of rows, augmentation and dropout.
         by_length: rows of about one length come together.
-        joint: how rows of several tables are drawn; `None` where there is one.
+        joint: how rows of several tables are drawn; `None` where each row comes once an epoch.
     """
 
     steps: int
