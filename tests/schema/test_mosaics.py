@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from trunkline import TaskColumn
+from trunkline import MultiTaskModel, TaskColumn
+from trunkline.config import as_training
 from trunkline.contexts import MosaicContext
-from trunkline.data import Draw, Table, read_table
+from trunkline.data import Draw, Split, Splits, Table, read_table
 from trunkline.modalities import Image, Number
+from trunkline.plan import config_of, make_plan
 from trunkline.schema import Preprocessing, RowBatches, Schema, kept_shares
 from trunkline.tasks import Boxes, Category, Mask
 from trunkline.training.loaders import LATE, training_batches
@@ -103,6 +105,15 @@ def test_tasks_of_the_whole_row_are_expected_as_rarely_as_they_come() -> None:
     assert kept_shares(half) == {"area": 1.0, "things": 1.0, "name": 0.6}
     with pytest.warns(UserWarning, match=r"these keep few of their labels: name \(25%\)"):
         assert kept_shares(few)["name"] == 0.25
+
+
+def test_a_plan_expects_them_so() -> None:
+    image = Image(SIZE, channels="grey", mosaic=0.4, colour=0, rotate=0, stem=4)
+    tasks = {"things": TaskColumn(Boxes(), "things", of="photo"), "name": Category()}
+    model = MultiTaskModel({"photo": image}, tasks, width=8)
+    splits = Splits(Split.whole(table()))
+    plan = make_plan(config_of(model, None, None, as_training({"steps": 2, "normalise": "expected"})), splits)
+    assert plan.engine.rates == pytest.approx({"things": 1.0, "name": 0.6})
 
 
 def test_a_row_keeps_to_its_own_labels() -> None:
