@@ -14,6 +14,7 @@ FLOORS = [
     ["errors", "contexts"],
     ["types", "cells", "files", "showing"],
     ["gramian"],
+    ["pretrained"],
     ["modalities", "fusion", "trunks", "tasks", "balancers", "data"],
     ["schema", "engine"],
     ["model"],

@@ -35,6 +35,7 @@ def build(task: Text | None = None) -> TextHead:
     torch.manual_seed(0)
     head = (task or Text(max_length=6)).build([STATE], WIDTH).double().eval()
     torch.nn.init.normal_(head.decoder.lm_head.weight)  # far from uniform, so that no two tokens tie
+    torch.nn.init.normal_(head.memory[1].weight, std=30.0)  # so that rows differ
     return head
 
 
@@ -134,15 +135,19 @@ class TestVocabulary:
         assert Text(len(whole) - 1).prepare("the cat sleeps", STATE, None)[0] == whole
 
 
+def next_logits(head: TextHead, view: Tokens, ids: torch.Tensor) -> torch.Tensor:
+    """Of the token after `ids [n, L]`, the decoder run on all of them: `[n, K]`."""
+    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view.values))
+    return head.decoder(encoder_outputs=read, attention_mask=view.mask, decoder_input_ids=ids).logits[:, -1]
+
+
 class TestTeacherForcing:
     def test_logits_equal_those_of_one_step_after_the_other(self):
         head, view, target = build(), make_view(), make_target(["the cat", "a dog", "cat"], Text(6))
         forced = head.train_output(view, target)
         known = torch.full((3, 1), BEGIN)
         for step in range(target["values"].shape[1]):
-            logits = head.decoder(
-                input_ids=known, encoder_hidden_states=head.memory(view.values), encoder_attention_mask=view.mask
-            ).logits[:, -1]
+            logits = next_logits(head, view, known)
             counts = target["values"][:, step] != IGNORED
             torch.testing.assert_close(forced[counts, step], logits[counts], atol=1e-10, rtol=0)
             known = torch.cat([known, target["values"][:, step : step + 1].clamp(min=0)], 1)
@@ -204,13 +209,9 @@ def greedy(head: TextHead, view: Tokens, steps: int) -> list[list[int]]:
     for row in range(len(view.values)):
         ids = [BEGIN]
         while len(ids) <= steps and (len(ids) == 1 or ids[-1] != END):
-            logits = head.decoder(
-                input_ids=torch.tensor([ids]),
-                encoder_hidden_states=head.memory(view.values[row : row + 1]),
-                encoder_attention_mask=view.mask[row : row + 1],
-            ).logits
-            logits[0, -1, unwritten(STATE)] = -torch.inf
-            ids.append(int(logits[0, -1].argmax()))
+            logits = next_logits(head, view.take(torch.tensor([row])), torch.tensor([ids]))[0]
+            logits[unwritten(STATE)] = -torch.inf
+            ids.append(int(logits.argmax()))
         found.append(ids[1:])
     return found
 
@@ -220,6 +221,10 @@ def end_at(head: TextHead, token: int) -> None:
     with torch.no_grad():
         for layer in (head.decoder.lm_head, head.decoder.get_input_embeddings()):
             layer.weight[[END, token]] = layer.weight[[token, END]]
+
+
+def until_end(ids: list[int]) -> list[int]:
+    return ids[: ids.index(END)] if END in ids else ids
 
 
 class TestSearch:
@@ -250,7 +255,7 @@ class TestSearch:
             length = row + 1
             short = Tokens(view.values[row : row + 1, :length], view.mask[row : row + 1, :length], view.spans)
             (alone,) = head.predict_output(short).tolist()
-            assert together[row].tolist() == alone + [PAD] * (together.shape[1] - len(alone))
+            assert until_end(together[row].tolist()) == until_end(alone)
 
     def test_beams_find_a_text_at_least_as_likely(self):
         view = make_view(rows=1)
@@ -357,7 +362,7 @@ class TestSearchOptions:
         for head in heads:
             bias = torch.zeros(STATE["size"], dtype=torch.double)
             bias[40:60] = torch.arange(100, 0, -5)  # so that the same token is the best again and again
-            head.decoder.lm_head.bias = torch.nn.Parameter(bias)
+            head.decoder.final_logits_bias = bias.unsqueeze(0)
         free, single, pairs = ([[i for i in ids if i > END] for ids in h.predict_output(view).tolist()] for h in heads)
         assert any(len(set(ids)) < len(ids) for ids in free)
         assert all(len(set(ids)) == len(ids) for ids in single)
@@ -371,7 +376,7 @@ class TestSearchOptions:
             head.decoder.lm_head.weight.mul_(0.1)
         always = torch.full((STATE["size"],), 0.0, dtype=torch.double)
         always[END] = 50.0
-        head.decoder.lm_head.bias = torch.nn.Parameter(always)
+        head.decoder.final_logits_bias = always.unsqueeze(0)
         (ids,) = head.predict_output(view).tolist()
         assert ids.index(END) == 3
 
@@ -384,7 +389,7 @@ class TestSearchOptions:
                 head.decoder.lm_head.weight.mul_(0.05)
             bias = torch.zeros(STATE["size"], dtype=torch.double)
             bias[END] = 5.0
-            head.decoder.lm_head.bias = torch.nn.Parameter(bias)
+            head.decoder.final_logits_bias = bias.unsqueeze(0)
             (ids,) = head.predict_output(view).tolist()
             return ids.index(END) if END in ids else len(ids)
 
@@ -394,7 +399,7 @@ class TestSearchOptions:
         head = build(Text(6))
         bias = torch.zeros(STATE["size"], dtype=torch.double)
         bias[[PAD, BEGIN]] = 1e6
-        head.decoder.lm_head.bias = torch.nn.Parameter(bias)
+        head.decoder.final_logits_bias = bias.unsqueeze(0)
         assert head.predict_output(make_view()).min() >= END
 
 
@@ -409,7 +414,7 @@ class TestDrawing:
             length = row + 1
             short = Tokens(view.values[row : row + 1, :length], view.mask[row : row + 1, :length], view.spans)
             (alone,) = head.predict_output(short).tolist()
-            assert together[row].tolist() == alone + [PAD] * (together.shape[1] - len(alone))
+            assert until_end(together[row].tolist()) == until_end(alone)
 
     def test_draws_follow_the_softmax(self):
         logits = torch.tensor([0.0, 1.0, 2.0], dtype=torch.double)
@@ -489,7 +494,7 @@ class TestPretrainedTokenizer:
             Text(tokenizer=make_tokenizer(tmp_path, **BERT)).fit(["The cat", "the bird", "the cat"])
 
     def test_what_cannot_be_had(self, tmp_path):
-        with pytest.raises(ConfigError, match=r"tokenizer: there is no folder ./nowhere"):
+        with pytest.raises(ConfigError, match=r"there is no folder ./nowhere"):
             Text(tokenizer="./nowhere").fit(TEXTS)
         with pytest.raises(ConfigError, match=r"cannot be had: .*give a local folder"):
             Text(tokenizer=str(tmp_path)).fit(TEXTS)

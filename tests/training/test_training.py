@@ -374,7 +374,7 @@ def test_every_weight_is_decayed_and_nothing_else(tmp_path: Path) -> None:
         "heads.1.linear.bias",
         "heads.2.linear.bias",
         "heads.3.linear.bias",
-        "heads.7.decoder.model.decoder.embed_tokens.weight",
+        "heads.7.decoder.model.shared.weight",
         "heads.7.decoder.model.decoder.embed_positions.weight",
     }
     table = {"curves.line_weight", "curves.piece_weight", "curves.value_weight", "name_weight"}

@@ -24,7 +24,8 @@ from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_audio
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.convnet import ConvNet
-from trunkline.modalities.pretrained import SCRATCH, Tuning
+from trunkline.modalities.pretrained import SCRATCH
+from trunkline.pretrained import Tuning
 from trunkline.showing import Shown, shown_sound
 from trunkline.types import State
 

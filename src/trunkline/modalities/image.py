@@ -40,9 +40,10 @@ from trunkline.modalities.picture_sizes import (
     typical_size,
     usual_stride,
 )
-from trunkline.modalities.pretrained import SCRATCH, Tuning, are_usual
+from trunkline.modalities.pretrained import SCRATCH, are_usual
 from trunkline.modalities.resnet import ResNet, ResNetPyramid, as_levels, as_pair
 from trunkline.modalities.windows import Aspect, draw_geometry, draw_mosaic, plain_window
+from trunkline.pretrained import Tuning
 from trunkline.showing import Shown, shown_picture
 from trunkline.types import State
 

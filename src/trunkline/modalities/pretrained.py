@@ -14,10 +14,8 @@ import importlib
 import importlib.util
 import inspect
 import os
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError, suggest
-from trunkline.modalities.adapters import add_adapters, without_adapters
 from trunkline.modalities.contract import Encoder
-from trunkline.modalities.layer_rates import layer_of, layer_rates
+from trunkline.pretrained import Tuning
 from trunkline.types import Tokens
 
 CACHE_BYTES = 1 << 30
@@ -92,36 +89,6 @@ def projection(features: int, width: int, *, freeze: bool) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(features), FeatureDropout(0.4 if freeze else 0.1), nn.Linear(features, width))
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """How a pretrained network goes on learning.
-
-    Attributes:
-        freeze: not at all.
-        rate: of its last layer, as a share of everything else's learning rate.
-        layer_decay: of each layer below, as a share of the rate of the one above (`layer_rates`).
-        lora: rank of the adapters that learn in its place; 0 for none.
-    """
-
-    freeze: bool
-    rate: float
-    layer_decay: float
-    lora: int = 0
-
-    @property
-    def is_still(self) -> bool:
-        """Whether what it says of a row is always the same."""
-        return self.freeze and self.lora == 0
-
-    def check(self) -> None:
-        """Raises:
-        ConfigError: it is to learn, and to have adapters because it does not.
-        """
-        if self.lora < 0 or (self.lora > 0 and not self.freeze):
-            raise ConfigError(f"lora: {self.lora} is the rank of adapters of a network that does not learn itself; "
-                              "give 0 or more, and leave `freeze` as it is")  # fmt: skip
-
-
 class PretrainedEncoder(Encoder):
     """A network that others have trained, then a norm, dropout and a linear map of its features to the width.
 
@@ -150,9 +117,8 @@ class PretrainedEncoder(Encoder):
     ) -> None:
         super().__init__()
         tuning.check()
-        self.network = network.requires_grad_(not tuning.freeze)
-        if tuning.lora > 0:
-            add_adapters(network, tuning.lora, type(network).__name__)
+        tuning.apply(network)
+        self.network = network
         self.project = projection(features, width, freeze=tuning.is_still)
         self.weights = weights
         self.tuning = tuning
@@ -160,19 +126,11 @@ class PretrainedEncoder(Encoder):
 
     def load_pretrained(self) -> None:
         """Weights from elsewhere."""
-        with without_adapters(self.network):
-            self.weights(self.network)
+        self.tuning.load(self.network, self.weights)
 
     def pretrained_parameters(self) -> Iterable[tuple[nn.Parameter, float]]:
-        """Of the network that others have trained; adapters are new, and learn as everything else does."""
-        if self.tuning.lora > 0:
-            return []
-        named = dict(self.network.named_parameters())
-        if self.tuning.layer_decay < 1 and not any(map(layer_of, named)):
-            warnings.warn("layer_decay: no layer of this network has a number in its name; all learn alike",
-                          stacklevel=2)  # fmt: skip
-        rates = layer_rates(list(named), top=self.tuning.rate, decay=self.tuning.layer_decay)
-        return [(parameter, rates[name]) for name, parameter in named.items()]
+        """Of the network that others have trained; see `Tuning.rates`."""
+        return self.tuning.rates(self.network)
 
     def train(self, mode: bool = True) -> PretrainedEncoder:
         """Modes of the layers; see the class."""

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
-from trunkline.modalities.extras import need
-from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, Tuning, fit_weights, packaged
-from trunkline.modalities.pretrained_text import empty_model, fill_model, from_hub, where
+from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, fit_weights, packaged
+from trunkline.modalities.pretrained_text import empty_model, fill_model, where
+from trunkline.pretrained import Tuning, from_hub, need
 from trunkline.types import Span, State, Tokens
 
 PACKAGES = {"resemblyzer": ("resemblyzer", "resemblyzer", "pretrained.pt")}
@@ -32,16 +32,16 @@ def describe(encoder: str) -> State:
     """
     source = where(encoder, PACKAGES)
     if encoder.startswith("package:"):
-        need("transformers", "pretrained", encoder)
+        need("transformers", "pretrained", f"encoder: {encoder!r}")
         return {"package": encoder.partition(":")[2], "rate": 16000}
-    transformers = need("transformers", "text", encoder)
-    config = from_hub(encoder, transformers.AutoConfig.from_pretrained, source)
+    transformers = need("transformers", "text", f"encoder: {encoder!r}")
+    config = from_hub(f"encoder: {encoder!r}", transformers.AutoConfig.from_pretrained, source)
     if config.model_type not in (WHISPER, SPECTROGRAM) and not hasattr(config, "conv_stride"):
         raise ConfigError(
             f"encoder: {encoder!r} is of type {config.model_type}; sounds are read by networks like wav2vec2 (also "
             f"hubert, wavlm …), {WHISPER} and {SPECTROGRAM}"
         )
-    extractor = from_hub(encoder, transformers.AutoFeatureExtractor.from_pretrained, source)
+    extractor = from_hub(f"encoder: {encoder!r}", transformers.AutoFeatureExtractor.from_pretrained, source)
     return {
         "config": json.loads(config.to_json_string(use_diff=False)),
         "extractor": json.loads(extractor.to_json_string()),
@@ -62,7 +62,7 @@ def build(state: State, width: int, *, encoder: str, tuning: Tuning) -> Pretrain
         voice = Voice()
         load: Any = functools.partial(_load_packaged, encoder=encoder)
         return PretrainedAudio(voice, width, weights=load, tuning=tuning)
-    transformers = need("transformers", "text", encoder)
+    transformers = need("transformers", "text", f"encoder: {encoder!r}")
     listener = Listener(empty_model(transformers, about["config"]), about["extractor"], about["rate"])
     load = functools.partial(_load, encoder=encoder)
     return PretrainedAudio(listener, width, weights=load, tuning=tuning)
@@ -116,7 +116,7 @@ class Listener(nn.Module):
     """A network of transformers on what its own feature extractor makes of a sound.
 
     Args:
-        model: of a kind like wav2vec2, of Whisper (of which the encoder is run), or a spectrogram Transformer.
+        model: of a kind like wav2vec2, Whisper's encoder, or a spectrogram Transformer.
         extractor: the feature extractor's options.
         rate: samples a second.
     """
@@ -124,8 +124,7 @@ class Listener(nn.Module):
     def __init__(self, model: Any, extractor: dict[str, Any], rate: int) -> None:
         super().__init__()
         self.kind, self.rate, self.options = model.config.model_type, rate, json.dumps(extractor)
-        self.model = model.get_encoder() if self.kind == WHISPER else model
-        config = model.config
+        self.model, config = model, model.config
         self.features: int = config.d_model if self.kind == WHISPER else config.hidden_size
         if self.kind == WHISPER:
             self.window, self.places = extractor["chunk_length"] * rate, config.max_source_positions
@@ -214,7 +213,7 @@ class Voice(nn.Module):
 def _extractor(options: str) -> Any:
     """A feature extractor of transformers from its options as JSON."""
     plain = json.loads(options)
-    return getattr(need("transformers", "text", "transformers:"), plain["feature_extractor_type"])(**plain)
+    return getattr(need("transformers", "text", "encoder: 'transformers:'"), plain["feature_extractor_type"])(**plain)
 
 
 @functools.cache
@@ -226,12 +225,7 @@ def _slaney() -> Any:
 
 def _load(network: nn.Module, *, encoder: str) -> None:
     assert isinstance(network, Listener)
-    if network.kind != WHISPER:
-        fill_model(network.model, encoder=encoder, packages=PACKAGES)
-        return
-    transformers = need("transformers", "text", encoder)
-    theirs = from_hub(encoder, transformers.AutoModel.from_pretrained, where(encoder, PACKAGES))
-    network.model.load_state_dict(theirs.get_encoder().state_dict())
+    fill_model(network.model, encoder=encoder, packages=PACKAGES)
 
 
 def _load_packaged(network: nn.Module, *, encoder: str) -> None:

@@ -14,15 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError, suggest
-from trunkline.modalities.extras import need
-from trunkline.modalities.pretrained import (
-    PretrainedEncoder,
-    Tuning,
-    fit_weights,
-    library_and_name,
-    load_weights,
-    packaged,
-)
+from trunkline.modalities.pretrained import PretrainedEncoder, fit_weights, library_and_name, load_weights, packaged
 from trunkline.modalities.pretrained_stages import (
     OneStage,
     PretrainedPyramid,
@@ -31,6 +23,7 @@ from trunkline.modalities.pretrained_stages import (
     has_stages,
 )
 from trunkline.modalities.resnet import as_levels, as_pair
+from trunkline.pretrained import Tuning, need
 from trunkline.types import Span, State, Tokens
 
 LIBRARIES = ("timm", "torchvision", "package")
@@ -60,7 +53,7 @@ def describe(encoder: str, size: tuple[int, int]) -> State:
         return {"library": "timm", "name": "tf_efficientnet_lite0", "options": {}, **LITE0}
     if library == "torchvision":
         return {"library": library, "name": name, "options": {}, **_torchvision_levels(encoder, name)}
-    timm = need("timm", "vision", encoder)
+    timm = need("timm", "vision", f"encoder: {encoder!r}")
     if not timm.is_model(name):
         raise ConfigError(f"encoder: timm has no network {name!r}.{suggest(name, timm.list_models())[:200]}")
     cfg = timm.get_pretrained_cfg(name)
@@ -167,13 +160,13 @@ class TorchvisionGrid(nn.Module):
 
 
 def _timm_network(about: State, encoder: str) -> TimmGrid:
-    timm = need("timm", "pretrained" if encoder.startswith("package:") else "vision", encoder)
+    timm = need("timm", "pretrained" if encoder.startswith("package:") else "vision", f"encoder: {encoder!r}")
     model = timm.create_model(about["name"], pretrained=False, num_classes=0, **about["options"])
     return TimmGrid(model, about["options"].get("img_size"))
 
 
 def _torchvision_network(about: State, encoder: str) -> TorchvisionGrid:
-    models = need("torchvision", "vision", encoder).models
+    models = need("torchvision", "vision", f"encoder: {encoder!r}").models
     return TorchvisionGrid(_convolutions(models.get_model(about["name"], weights=None), encoder))
 
 
@@ -192,7 +185,7 @@ def _convolutions(model: Any, encoder: str) -> nn.Sequential:
 
 
 def _torchvision_levels(encoder: str, name: str) -> State:
-    models = need("torchvision", "vision", encoder).models
+    models = need("torchvision", "vision", f"encoder: {encoder!r}").models
     if name not in models.list_models():
         raise ConfigError(f"encoder: torchvision has no network {name!r}.{suggest(name, models.list_models())[:200]}")
     preset = models.get_model_weights(name).DEFAULT.transforms()
@@ -221,9 +214,9 @@ def _load(network: nn.Module, *, encoder: str, weights: str | None) -> None:
 def _downloaded(encoder: str, library: str, name: str, model: nn.Module) -> dict[str, Any]:
     try:
         if library == "timm":
-            timm = need("timm", "vision", encoder)
+            timm = need("timm", "vision", f"encoder: {encoder!r}")
             return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
-        models = need("torchvision", "vision", encoder).models
+        models = need("torchvision", "vision", f"encoder: {encoder!r}").models
         return TorchvisionGrid(_convolutions(models.get_model(name, weights="DEFAULT"), encoder)).state_dict()
     # What hubs and their clients raise when there is no connection, no such file, or no weights for the name.
     except (OSError, RuntimeError, ValueError) as error:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.modalities.picture_sizes import FEWEST, finest_stride
-from trunkline.modalities.pretrained import PretrainedEncoder, Tuning, projection
+from trunkline.modalities.pretrained import PretrainedEncoder, projection
 from trunkline.modalities.pyramid import CHANNELS, PyramidTokens, SimpleScales, as_map, join_top_down
 from trunkline.modalities.resnet import as_levels, as_pair
+from trunkline.pretrained import Tuning
 from trunkline.types import State, Tokens
 
 

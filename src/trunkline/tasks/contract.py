@@ -51,6 +51,14 @@ class Head(nn.Module, ABC):
         The engine divides. Whatever stands behind a `False` in `target["flags"]` must not be read.
         """
 
+    def load_pretrained(self) -> None:
+        """Weights that others have trained, if it has such: called once, before training."""
+        return
+
+    def pretrained_parameters(self) -> Iterable[tuple[nn.Parameter, float]]:
+        """Parameters that others have trained, each with its share of everything else's learning rate."""
+        return ()
+
     def expect_experts(self, number: int, *, joint: bool = False) -> None:
         """Told once, before training, that so many experts will speak each for itself. Nothing by default.
 

@@ -8,9 +8,11 @@ Shape legend: `n` rows, `L` target tokens, `U` UTF-8 bytes.
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -19,7 +21,9 @@ from torch import Tensor, nn
 
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
+from trunkline.pretrained import Tuning
 from trunkline.tasks.contract import Head, Target, Task
+from trunkline.tasks.text_decoder import describe, fill_decoder, pretrained_decoder, scratch_decoder
 from trunkline.tasks.text_head import IGNORED, TextHead
 from trunkline.tasks.text_metric import TextMetric, as_bytes, signatures
 from trunkline.tasks.text_search import Search
@@ -29,11 +33,13 @@ from trunkline.tasks.vocabulary import (
     decode,
     encode,
     learned_vocabulary,
-    needed,
     pretrained_vocabulary,
     warn_unfit,
 )
 from trunkline.types import State
+
+SCRATCH = ("vocabulary", "tokenizer", "layers", "heads", "decoder_width", "tie", "dropout")  # options of such a decoder
+PRETRAINED = ("language", "freeze", "decoder_lr", "lora")
 
 
 class Text(Task):
@@ -51,6 +57,14 @@ class Text(Task):
         heads: attention heads; must divide the decoder's width.
         decoder_width: `None` for the model's width.
         tie: one embedding for what the decoder reads and what it writes.
+        decoder: write with the decoder of a pretrained encoder–decoder of Transformers, by its name on the hub or its
+            folder, and with its tokenizer. What it reads is this model's tokens, mapped to its width. The options above
+            but `max_length` are then not for it, nor is `dropout`.
+        language: code of the language to be written in, where the decoder writes several and is told by a token (mBART,
+            NLLB).
+        freeze: leave a pretrained decoder as it is.
+        decoder_lr: learning rate of a pretrained decoder, as a share of everything else's.
+        lora: rank of low-rank adapters that learn while the pretrained decoder stays as it is; 0 for none.
         dropout: probability.
         label_smoothing: share of the probability that the loss spreads over the whole vocabulary.
         beams: beams of the search; 1 is greedy.
@@ -82,6 +96,11 @@ class Text(Task):
         heads: int = 4,
         decoder_width: int | None = None,
         tie: bool = False,
+        decoder: str | None = None,
+        language: str | None = None,
+        freeze: bool = False,
+        decoder_lr: float = 0.1,
+        lora: int = 0,
         dropout: float = 0.1,
         label_smoothing: float = 0.0,
         beams: int = 1,
@@ -99,6 +118,11 @@ class Text(Task):
         self.heads = heads
         self.decoder_width = decoder_width
         self.tie = tie
+        self.decoder = decoder
+        self.language = language
+        self.freeze = freeze
+        self.decoder_lr = decoder_lr
+        self.lora = lora
         self.dropout = dropout
         self.label_smoothing = label_smoothing
         self.beams = beams
@@ -135,17 +159,13 @@ class Text(Task):
 
     def fit_shared(self, columns: Sequence[Iterable[str]]) -> list[State]:
         """One vocabulary from the texts of all; each task has its own most frequent text, and its own `begin`."""
-        search = self._search
-        search.check()
-        if self.tokenizer is None and self.vocabulary < SMALLEST:
-            raise ConfigError(f"vocabulary={self.vocabulary} of a text task is too small: at least {SMALLEST}")
+        self._check()
         own = [list(values) for values in columns]
         if not all(own):
             raise DataError("no row of the training split has a text")
         texts = [text for each in own for text in each]
-        is_learned = self.tokenizer is None
-        found = pretrained_vocabulary(self.tokenizer) if self.tokenizer else learned_vocabulary(texts, self.vocabulary)
-        warn_unfit(texts, found, self.max_length, is_learned=is_learned)
+        found = self._vocabulary(texts)
+        warn_unfit(texts, found, self.max_length, is_learned=self.tokenizer is None and self.decoder is None)
         # The tokenizer is one string: parsed once a process (`load_tokenizer` keeps it), not once a row.
         states = zip(apart(found, len(own)), own, strict=True)
         return [{**state, "frequent": Counter(each).most_common(1)[0][0]} for state, each in states]
@@ -175,27 +195,20 @@ class Text(Task):
                 divide the decoder's width.
         """
         (state,) = states
-        self._search.check()
-        decoder_width = self.decoder_width or width
-        if decoder_width % self.heads:
-            raise ConfigError(f"heads={self.heads} of a text task does not divide the decoder's width {decoder_width}")
-        config = needed("transformers").MBartConfig(
-            vocab_size=state["size"],
-            max_position_embeddings=self.max_length + 1,
-            d_model=decoder_width,
-            decoder_layers=self.layers,
-            decoder_attention_heads=self.heads,
-            decoder_ffn_dim=4 * decoder_width,
-            dropout=self.dropout,
-            tie_word_embeddings=self.tie,
-            forced_eos_token_id=None,  # by default MBart writes `<end>` where the length runs out
-            pad_token_id=state["pad"],
-            bos_token_id=state["begin"],
-            eos_token_id=state["end"],
-        )
-        memory = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, decoder_width))
-        decoder = needed("transformers").MBartForCausalLM(config)
-        return TextHead(memory, decoder, self._search, state, self.label_smoothing)
+        self._check()
+        if self.decoder is not None:
+            decoder = pretrained_decoder(state, self.max_length)
+            weights = partial(fill_decoder, decoder=self.decoder, state=state)
+            memory = _memory(width, decoder.config.hidden_size)
+            return TextHead(
+                memory, decoder, self._search, state, self.label_smoothing, tuning=self._tuning, weights=weights
+            )
+        own = self.decoder_width or width
+        if own % self.heads:
+            raise ConfigError(f"heads={self.heads} of a text task does not divide the decoder's width {own}")
+        options = {name: getattr(self, name) for name in ("layers", "heads", "max_length", "dropout", "tie")}
+        memory = _memory(width, own)
+        return TextHead(memory, scratch_decoder(state, width=own, **options), self._search, state, self.label_smoothing)
 
     def build_shared(self, head: Head, states: Sequence[State]) -> TextHead:
         """The same layers, told to write this task's texts by its own `begin`."""
@@ -223,6 +236,34 @@ class Text(Task):
         ids = torch.tensor(encode(state["frequent"], state, self.max_length), device=target["flags"].device)
         return ids.expand(len(target["flags"]), -1)
 
+    def _vocabulary(self, texts: Sequence[str]) -> State:
+        if self.decoder is not None:
+            return describe(self.decoder, self.language)
+        return pretrained_vocabulary(self.tokenizer) if self.tokenizer else learned_vocabulary(texts, self.vocabulary)
+
+    def _check(self) -> None:
+        """Raises:
+        ConfigError: options that cannot work, or not together.
+        """
+        self._search.check()
+        if self.tokenizer is None and self.vocabulary < SMALLEST:
+            raise ConfigError(f"vocabulary={self.vocabulary} of a text task is too small: at least {SMALLEST}")
+        usual = inspect.signature(Text).parameters
+        idle = SCRATCH if self.decoder is not None else PRETRAINED
+        if said := [name for name in idle if getattr(self, name) != usual[name].default]:
+            whose = "from scratch" if self.decoder is not None else "that is pretrained; name one with `decoder:`"
+            raise ConfigError(f"text task: {', '.join(said)}: of a decoder {whose}")
+        self._tuning.check()
+
+    @property
+    def _tuning(self) -> Tuning:
+        return Tuning(self.freeze or self.lora > 0, self.decoder_lr, lora=self.lora)
+
     @property
     def _search(self) -> Search:
         return Search(**{field.name: getattr(self, field.name) for field in fields(Search)})
+
+
+def _memory(width: int, decoder_width: int) -> nn.Sequential:
+    """From the tokens of a view to what the decoder reads."""
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, decoder_width))

@@ -5,14 +5,16 @@ Shape legend: `n` rows, `S` tokens of the view, `D` its width, `L` target tokens
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.pretrained import Tuning
 from trunkline.tasks.contract import Head, Target
+from trunkline.tasks.text_decoder import prompt_of
 from trunkline.tasks.text_search import Search
 from trunkline.tasks.vocabulary import needed
 from trunkline.types import State, Tokens
@@ -30,49 +32,71 @@ class TextHead(Head):
 
     Args:
         memory: view → what the decoder reads, `[n, S, D]` → `[n, S, decoder's width]`.
-        decoder: `MBartForCausalLM`, the pre-norm one of Transformers' decoders with cross-attention.
+        decoder: an encoder–decoder of Transformers without its encoder; see `text_decoder`.
         search: how texts are looked for.
         state: of the task: ids of its marks.
         label_smoothing: share of the probability that the loss spreads over the whole vocabulary.
+        tuning: how a pretrained decoder goes on learning.
+        weights: puts the pretrained weights into it.
     """
 
-    def __init__(self, memory: nn.Module, decoder: Any, search: Search, state: State, label_smoothing: float) -> None:
+    prompt: Tensor
+
+    def __init__(
+        self,
+        memory: nn.Module,
+        decoder: Any,
+        search: Search,
+        state: State,
+        label_smoothing: float,
+        *,
+        tuning: Tuning | None = None,
+        weights: Callable[[nn.Module], None] | None = None,
+    ) -> None:
         super().__init__()
+        if tuning is not None:
+            tuning.apply(decoder)
         self.memory = memory
         self.decoder = decoder
         self.search = search
         self.state = state
         self.label_smoothing = label_smoothing
+        self.tuning = tuning
+        self.weights = weights
         self.generation = search.generation(state)
+        decoder.generation_config = self.generation  # what a network's own says of a search would stand beside it
+        self.register_buffer("prompt", torch.tensor([prompt_of(state)]), persistent=False)
+
+    def load_pretrained(self) -> None:
+        """The decoder's weights from elsewhere, if it has such."""
+        if self.tuning is not None and self.weights is not None:
+            self.tuning.load(self.decoder, self.weights)
+
+    def pretrained_parameters(self) -> Iterable[tuple[nn.Parameter, float]]:
+        """Of the decoder, where others have trained it."""
+        return () if self.tuning is None else self.tuning.rates(self.decoder)
 
     def predict_output(self, view: Tokens) -> Tensor:
-        """Ids `[n, L]` found by the search, padded after the end."""
-        transformers = needed("transformers")
-        begin = torch.full((len(view.values), 1), self.state["begin"], device=view.values.device)
-        # Given no cache, `generate` would take one for self-attention only, and cross-attention would append to it.
-        cache = transformers.EncoderDecoderCache(transformers.DynamicCache(), transformers.DynamicCache())
-        is_new = "cache" in inspect.signature(self.decoder.forward).parameters  # its name in later releases of 5
+        """Ids `[n, L]` found by the search; what stands behind an end does not count."""
         ids = self.decoder.generate(
-            begin,
-            attention_mask=torch.ones_like(begin),
-            encoder_hidden_states=self.memory(view.values),
-            encoder_attention_mask=view.mask,
+            **self._read(view),
+            decoder_input_ids=self.prompt.expand(len(view.values), -1),
             generation_config=self.generation,
             logits_processor=self.search.processors(view.mask.sum(1)),
-            **{"cache" if is_new else "past_key_values": cache},
         )
-        return ids[:, 1:]
+        return ids[:, self.prompt.shape[1] :]
 
     def train_output(self, view: Tokens, target: Target) -> Tensor:
         """Teacher forcing: logits `[n, L, K]` of each target token, given the true ones before it."""
         known = learned(target)[:, :-1].clamp(min=0)  # IGNORED lies after the end: no token that counts sees it
-        begin = known.new_full((len(known), 1), self.state["begin"])
-        return self.decoder(
-            input_ids=torch.cat([begin, known], 1),
-            encoder_hidden_states=self.memory(view.values),
-            encoder_attention_mask=view.mask,
-            use_cache=False,
-        ).logits
+        ids = torch.cat([self.prompt.expand(len(known), -1), known], 1)
+        logits = self.decoder(**self._read(view), decoder_input_ids=ids, use_cache=False).logits
+        return logits[:, self.prompt.shape[1] - 1 :]
+
+    def _read(self, view: Tokens) -> dict[str, Any]:
+        """What stands for the encoder."""
+        said = needed("transformers.modeling_outputs").BaseModelOutput(last_hidden_state=self.memory(view.values))
+        return {"encoder_outputs": said, "attention_mask": view.mask}
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Cross entropy over target tokens: `(sum [1], tokens [1])`."""

@@ -73,6 +73,7 @@ class Search:
             do_sample=False,
             pad_token_id=state["pad"],
             bos_token_id=state["begin"],
+            decoder_start_token_id=state["begin"],
             eos_token_id=state["end"],
         )
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from trunkline.errors import ConfigError
+from trunkline.pretrained import from_hub
 from trunkline.tasks.extras import extra
 from trunkline.types import State
 
@@ -53,9 +53,14 @@ def pretrained_vocabulary(name: str) -> State:
     Raises:
         ConfigError: it cannot be had, or is no fast tokenizer.
     """
-    theirs = _from_hub(name)
+    return load_vocabulary(name, f"tokenizer: {name!r}")[1]
+
+
+def load_vocabulary(name: str, what: str) -> tuple[Any, State]:
+    """The tokenizer of that name, and its vocabulary; `what` begins the errors."""
+    theirs = from_hub(what, needed("transformers").AutoTokenizer.from_pretrained, name)
     if not getattr(theirs, "is_fast", False):
-        raise ConfigError(f"tokenizer: {name!r} is no fast tokenizer (one with a `tokenizer.json`)")
+        raise ConfigError(f"{what} has no fast tokenizer (one with a `tokenizer.json`)")
     definition = theirs.backend_tokenizer.to_str()
     state: State = {"tokenizer": definition, "size": size_of(definition)}
     wanted = {
@@ -68,20 +73,7 @@ def pretrained_vocabulary(name: str) -> State:
         if own is None or own in (state.get("end"), state.get("begin")):
             own, state["size"] = state["size"], state["size"] + 1
         state[mark] = own
-    return state
-
-
-def _from_hub(name: str) -> Any:
-    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
-        raise ConfigError(f"tokenizer: there is no folder {name}")
-    source = str(Path(name).expanduser()) if name.startswith("~") else name
-    try:
-        return needed("transformers").AutoTokenizer.from_pretrained(source)
-    # What transformers and its hub's client raise when there is no connection, no such name, or no such file.
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        advice = "without a connection, give a local folder"
-        raise ConfigError(f"tokenizer: {name!r} cannot be had: {first} ({advice})") from error
+    return theirs, state
 
 
 def apart(vocabulary: State, tasks: int) -> list[State]:

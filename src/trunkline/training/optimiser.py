@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from trunkline.modalities import Encoder
+from trunkline.tasks import Head
 from trunkline.training.settings import Settings
 
 UNDECAYED = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
@@ -22,8 +23,8 @@ def make_optimiser(network: nn.Module, engine: nn.Module, settings: Settings) ->
     whose scaler would then refuse to clip.
     """
     names = decayed(network)
-    encoders = [module for module in network.modules() if isinstance(module, Encoder)]
-    factors = {id(p): share for encoder in encoders for p, share in encoder.pretrained_parameters()}
+    trained = [module for module in network.modules() if isinstance(module, Encoder | Head)]
+    factors = {id(p): share for module in trained for p, share in module.pretrained_parameters()}
     named = [((name in names, factors.get(id(p), 1.0)), p) for name, p in network.named_parameters() if p.requires_grad]
     named += [((False, 1.0), p) for p in engine.parameters() if p.requires_grad]
     groups = [

@@ -1,6 +1,6 @@
 import pytest
 
-from trunkline.modalities.layer_rates import layer_of, layer_rates
+from trunkline.pretrained.layer_rates import layer_of, layer_rates
 
 
 @pytest.mark.parametrize(

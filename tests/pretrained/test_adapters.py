@@ -11,8 +11,8 @@ from torch import nn
 from modalities.test_pretrained_text import TEXTS, encoder_of, folder  # noqa: F401
 from trunkline import ConfigError, MultiTaskModel, fit, load, testing
 from trunkline.modalities import Image, Text
-from trunkline.modalities.adapters import linear_layers, without_adapters
-from trunkline.modalities.pretrained import Tuning
+from trunkline.pretrained import Tuning
+from trunkline.pretrained.adapters import linear_layers, without_adapters
 from trunkline.tasks import Category
 
 pytest.importorskip("peft")

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
 from trunkline.errors import ConfigError
-from trunkline.modalities.extras import need
+from trunkline.pretrained.extras import need
+
+
+@runtime_checkable
+class WithEmbeddings(Protocol):
+    """A network of Transformers that may write words."""
+
+    def get_output_embeddings(self) -> nn.Module | None: ...
 
 
 def add_adapters(network: nn.Module, rank: int, encoder: str) -> None:
@@ -27,7 +35,7 @@ def add_adapters(network: nn.Module, rank: int, encoder: str) -> None:
     Raises:
         ConfigError: `peft` is not installed, or there is no linear layer.
     """
-    peft = need("peft", "lora", encoder)
+    peft = need("peft", "lora", f"encoder: {encoder!r}")
     names = linear_layers(network)
     if not names:
         raise ConfigError(f"lora: {encoder!r} has no linear layer to adapt; `freeze: false` lets all of it learn")
@@ -35,13 +43,15 @@ def add_adapters(network: nn.Module, rank: int, encoder: str) -> None:
 
 
 def linear_layers(network: nn.Module) -> list[str]:
-    """Their names; without those inside of PyTorch's attention, which reads their weights past them."""
-    inside = [name for name, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)]
-    return [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) and not any(name.startswith(f"{outer}.") for outer in inside)
-    ]
+    """Their names.
+
+    Without those inside of PyTorch's attention, which reads their weights past them, and without the one that tells
+    words apart.
+    """
+    attentions = [name for name, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    telling = network.get_output_embeddings() if isinstance(network, WithEmbeddings) else None
+    linear = [name for name, m in network.named_modules() if isinstance(m, nn.Linear) and m is not telling]
+    return [name for name in linear if not any(name.startswith(f"{outer}.") for outer in attentions)]
 
 
 @contextmanager

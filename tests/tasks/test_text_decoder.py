@@ -1,0 +1,231 @@
+"""Texts written by the decoder of a pretrained encoder–decoder, with tiny ones in folders: no hub is asked."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+import torch
+import transformers
+
+from trunkline import ConfigError, MultiTaskModel, fit, load, testing
+from trunkline.modalities import Text as TextInput
+from trunkline.tasks.text import Text
+from trunkline.tasks.text_head import TextHead
+from trunkline.training.optimiser import make_optimiser
+from trunkline.types import Span, Tokens
+
+TEXTS = ["the cat sleeps", "a dog sleeps", "the dog barks", "a cat barks"]
+WORDS = ["<pad>", "</s>", "<unk>", "<s>", "de_DE", "the", "a", "cat", "dog", "sleeps", "barks"]
+WIDTH = 16
+KINDS = ("t5", "bart", "mbart")
+
+
+def save_tokenizer(folder: Path) -> None:
+    model = tokenizers.models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>")
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    marks = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "bos_token": "<s>"}
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, additional_special_tokens=["de_DE"], **marks
+    )
+    fast.save_pretrained(folder)
+
+
+def save_network(folder: Path, kind: str) -> None:
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 3, "vocab_size": 13}  # two more than there are words
+    bart = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 16,
+            "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "max_position_embeddings": 20, **ids}  # fmt: skip
+    t5 = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, **ids}
+    torch.manual_seed(3)
+    if kind == "t5":
+        network: Any = transformers.T5ForConditionalGeneration(transformers.T5Config(decoder_start_token_id=0, **t5))
+    elif kind == "bart":
+        config = transformers.BartConfig(decoder_start_token_id=1, forced_bos_token_id=3, **bart)
+        network = transformers.BartForConditionalGeneration(config)
+    else:
+        network = transformers.MBartForConditionalGeneration(transformers.MBartConfig(decoder_start_token_id=1, **bart))
+    network.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    found = {}
+    for kind in KINDS:
+        folder = tmp_path_factory.mktemp(kind)
+        save_tokenizer(folder)
+        save_network(folder, kind)
+        found[kind] = str(folder)
+    return found
+
+
+def head_of(task: Text) -> TextHead:
+    head = task.build([task.fit(TEXTS)], WIDTH)
+    head.load_pretrained()
+    return head.eval()
+
+
+def make_view(rows: int = 3) -> Tokens:
+    values = torch.randn(rows, 4, WIDTH, generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(4) <= torch.arange(rows).unsqueeze(1)
+    return Tokens(values, mask, (Span("x", 0, 4, "set", (4,)),))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_keeps_the_contract(folders: dict[str, str], kind: str) -> None:
+    testing.check_task(Text(6, decoder=folders[kind]), TEXTS, make_view(4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_are_those_of_the_whole_network_told_what_to_read(folders: dict[str, str], kind: str) -> None:
+    task = Text(6, decoder=folders[kind])
+    state, head, view = task.fit(TEXTS), head_of(task), make_view()
+    target = task.collate([[task.prepare(text, state, None)] for text in TEXTS[:3]])
+    whole = transformers.AutoModelForSeq2SeqLM.from_pretrained(folders[kind]).eval()
+    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view.values))
+    labels = target["values"]
+    theirs = whole(encoder_outputs=read, attention_mask=view.mask.long(), labels=labels)  # begins with its own token
+    ours = head.train_output(view, target)
+    torch.testing.assert_close(ours, theirs.logits, atol=1e-5, rtol=1e-5)
+    total, weight = head.loss(ours, target)
+    torch.testing.assert_close(total / weight, theirs.loss.reshape(1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_searched_as_the_whole_network_is(folders: dict[str, str], kind: str) -> None:
+    head, view = head_of(Text(6, decoder=folders[kind])), make_view()
+    whole = transformers.AutoModelForSeq2SeqLM.from_pretrained(folders[kind]).eval()
+    for network in (head.decoder, whole):
+        network.get_output_embeddings().weight.data.mul_(30)
+    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view.values))
+    # By default these networks write what their config forces them to; the search here is the task's own.
+    theirs = whole.generate(
+        encoder_outputs=read, attention_mask=view.mask.long(), max_new_tokens=7, num_beams=1, do_sample=False,
+        forced_bos_token_id=None, forced_eos_token_id=None, suppress_tokens=[0, 2, 3, 4, 11, 12],
+    )  # fmt: skip
+    assert head.predict_output(view).tolist() == theirs[:, 1:].tolist()
+
+
+def test_a_language_is_told_before_each_text(folders: dict[str, str]) -> None:
+    task = Text(6, decoder=folders["mbart"], language="de_DE")
+    state, head, view = task.fit(TEXTS), head_of(task), make_view()
+    assert head.prompt.tolist() == [[1, WORDS.index("de_DE")]]
+    target = task.collate([[task.prepare(text, state, None)] for text in TEXTS[:3]])
+    labels = torch.cat([torch.full((3, 1), WORDS.index("de_DE")), target["values"]], 1)  # as Transformers has them
+    whole = transformers.AutoModelForSeq2SeqLM.from_pretrained(folders["mbart"]).eval()
+    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view.values))
+    ids = torch.cat([torch.ones(3, 1, dtype=torch.long), labels[:, :-1]], 1)
+    theirs = whole(encoder_outputs=read, attention_mask=view.mask.long(), decoder_input_ids=ids).logits
+    torch.testing.assert_close(head.train_output(view, target), theirs[:, 1:], atol=1e-5, rtol=1e-5)
+    assert head.predict_output(view).shape[0] == 3
+    with pytest.raises(ConfigError, match="'fr_FR' is no token"):
+        Text(6, decoder=folders["mbart"], language="fr_FR").fit(TEXTS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tasks_share_it_and_begin_with_ids_of_their_own(folders: dict[str, str], kind: str) -> None:
+    task = Text(6, decoder=folders[kind])
+    states = task.fit_shared([TEXTS, TEXTS[::-1]])
+    first = task.build(states[:1], WIDTH)
+    second = task.build_shared(first, states[1:])
+    first.load_pretrained(), second.load_pretrained()
+    assert [int(h.prompt) for h in (first, second)] == [13, 14]
+    table = first.decoder.get_input_embeddings().weight
+    assert len(table) == 15 and second.decoder is first.decoder
+    start = {"t5": 0, "bart": 1, "mbart": 1}[kind]
+    assert torch.equal(table[13], table[start]) and torch.equal(table[14], table[start]), "as the network's own begins"
+    assert len(first.predict_output(make_view())) == 3
+
+
+def test_how_it_goes_on_learning(folders: dict[str, str]) -> None:
+    def rates(**options: Any) -> dict[float, int]:
+        head = head_of(Text(6, decoder=folders["t5"], **options))
+        engine, settings = torch.nn.Module(), make_settings()
+        groups = make_optimiser(head, engine, settings).param_groups
+        return {g["lr_factor"]: sum(p.numel() for p in g["params"]) for g in groups if g["weight_decay"]}
+
+    new = WIDTH * 8  # the map to its width
+    assert set(rates()) == {1.0, 0.1} and rates()[1.0] == new
+    assert set(rates(decoder_lr=0.5)) == {1.0, 0.5}
+    assert rates(freeze=True) == {1.0: new}
+    pytest.importorskip("peft")
+    head = head_of(Text(6, decoder=folders["t5"], lora=2))
+    learn = {name for name, p in head.named_parameters() if p.requires_grad}
+    assert learn and all("lora_" in name or name.startswith("memory") for name in learn)
+    assert not any("lm_head" in name for name in learn), "what tells words apart is no layer to adapt"
+
+
+def make_settings() -> Any:
+    class Settings:
+        weight_decay, lr, precision = 0.1, 1e-3, "32"
+
+    return Settings()
+
+
+@pytest.mark.parametrize("options", [{}, {"lora": 2}])
+def test_a_run_learns_and_is_loaded_without_the_folder(
+    folders: dict[str, str], options: dict[str, Any], tmp_path: Path
+) -> None:
+    if options:
+        pytest.importorskip("peft")
+    folder = tmp_path / "network"
+    folder.mkdir()
+    save_tokenizer(folder)
+    save_network(folder, "bart")
+    name = str(folder)
+    rows = [{"en": text, "de": text} for text in TEXTS * 8]
+    inputs = {"en": TextInput(encoder=f"transformers:{name}", freeze=False)}
+    model = MultiTaskModel(inputs, {"de": Text(6, decoder=name, **options)}, width=8)
+    run = fit(model, rows, steps=3, out=tmp_path / "run", show_progress=False)
+    said = run.predictor.predict(rows[:3])
+    for file in folder.iterdir():
+        file.unlink()
+    assert load(tmp_path / "run").predict(rows[:3]) == said
+
+
+def test_an_encoder_alone_is_what_an_input_takes(folders: dict[str, str]) -> None:
+    name = folders["t5"]
+    modality = TextInput(encoder=f"transformers:{name}")
+    state = modality.fit(iter(TEXTS))
+    encoder: Any = modality.build(state, WIDTH)
+    encoder.load_pretrained()
+    encoder.eval()
+    values = modality.collate([modality.prepare(text, state, None)[0] for text in TEXTS])
+    whole = transformers.AutoModelForSeq2SeqLM.from_pretrained(name).eval()
+    theirs = whole.get_encoder()(input_ids=values["ids"], attention_mask=values["mask"].long()).last_hidden_state
+    torch.testing.assert_close(encoder.run(values), theirs)
+    assert not any("decoder" in n for n, _ in encoder.named_parameters())
+
+
+def test_what_cannot_be_had(folders: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"decoder: './nowhere': there is no folder ./nowhere"):
+        Text(decoder="./nowhere").fit(TEXTS)
+    save_tokenizer(tmp_path)
+    transformers.BertModel(transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+                           intermediate_size=8, vocab_size=11)).save_pretrained(tmp_path)  # fmt: skip
+    with pytest.raises(ConfigError, match="name an encoder–decoder"):
+        Text(decoder=str(tmp_path)).fit(TEXTS)
+    with pytest.raises(ConfigError, match=r"vocabulary, layers: of a decoder from scratch"):
+        Text(decoder=folders["t5"], vocabulary=300, layers=3).fit(TEXTS)
+    with pytest.raises(ConfigError, match=r"lora: of a decoder that is pretrained; name one with `decoder:`"):
+        Text(lora=2).fit(TEXTS)
+    long = Text(40, decoder=folders["bart"])
+    with pytest.raises(ConfigError, match=r"max_length=40 of a text task: its decoder writes 20 tokens at most"):
+        long.build([long.fit(TEXTS)], WIDTH)
+
+
+def test_a_state_is_json_and_builds_the_same_layers(folders: dict[str, str]) -> None:
+    task = Text(6, decoder=folders["t5"])
+    state = task.fit(TEXTS)
+    assert as_json(state) == state
+    names = [n for n, _ in task.build([copy.deepcopy(state)], WIDTH).named_parameters()]
+    assert names == [n for n, _ in head_of(task).named_parameters()]
+
+
+def as_json(state: Any) -> Any:
+    import json
+
+    return json.loads(json.dumps(state))
