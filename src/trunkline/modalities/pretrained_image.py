@@ -21,8 +21,9 @@ from trunkline.modalities.pretrained_stages import (
     TimmStages,
     TorchvisionStages,
     has_stages,
+    standardised,
 )
-from trunkline.modalities.resnet import as_levels, as_pair
+from trunkline.modalities.resnet import as_pair
 from trunkline.pretrained import Tuning, need
 from trunkline.types import Span, State, Tokens
 
@@ -119,7 +120,7 @@ class PretrainedImage(PretrainedEncoder):
         self.place = nn.Parameter(0.02 * torch.randn(math.prod(self.grid), width))
 
     def run(self, values: dict[str, Tensor]) -> Tensor:
-        return self.network((as_levels(values["pixels"]) - self.mean) / self.std).flatten(1, 2)
+        return self.network(standardised(values["pixels"], self.mean, self.std)).flatten(1, 2)
 
     def forward(self, values: dict[str, Tensor]) -> Tokens:
         """`{"pixels": [n, C, H, W]}` → tokens `[n, h·w, D]` in one `grid` span."""

@@ -20,6 +20,15 @@ from trunkline.pretrained import Tuning
 from trunkline.types import State, Tokens
 
 
+def standardised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Pixels `[n, 3, H, W]` as a pretrained network knows them (see `as_levels`).
+
+    Their channels lie side by side in memory, and so do those of all that is computed from them: a quarter less time
+    for networks of many thin convolutions.
+    """
+    return ((as_levels(pixels) - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
 def pick_stages(grids: Sequence[tuple[int, int]], size: tuple[int, int]) -> list[int]:
     """Which of a network's outputs are levels: the last of each resolution, from the finest stride that is wanted.
 
@@ -134,7 +143,7 @@ class PretrainedPyramid(PretrainedEncoder):
 
     def run(self, values: dict[str, Tensor]) -> Tensor:
         """All levels side by side, `[n, Σ h·w·F]`."""
-        levels = self.network((as_levels(values["pixels"]) - self.mean) / self.std)
+        levels = self.network(standardised(values["pixels"], self.mean, self.std))
         return torch.cat([one.flatten(1) for one in levels], 1)
 
     def forward(self, values: dict[str, Tensor]) -> Tokens:
