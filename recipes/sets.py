@@ -40,6 +40,13 @@ CENSUS = (
     "capital-gain capital-loss hours-per-week native-country income"
 )
 TOX21 = "NR-AR NR-AR-LBD NR-AhR NR-Aromatase NR-ER NR-ER-LBD NR-PPAR-gamma SR-ARE SR-ATAD5 SR-HSE SR-MMP SR-p53"
+PACKAGES = {
+    "split": "split",
+    "section": "section",
+    "description": "body_en",
+    "synopsis": "synopsis_en",
+    "german": "synopsis_de",
+}
 CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
 TARGETS = {"atp1d": 6, "atp7d": 6, "edm": 2, "enb": 2, "jura": 3, "sf1": 3, "sf2": 3, "slump": 3, "wq": 14}
 
@@ -88,6 +95,11 @@ def multi30k(source: Path, base: Path) -> Iterator[Row]:
     for split, stem in {"train": "train", "val": "val", "test": "test_2016_flickr"}.items():
         lines = {language: source / f"{stem}.{language}.gz" for language in ("en", "de")}
         yield from ({"split": split, **row} for row in read_parallel(lines))
+
+
+def packages(source: Path, base: Path) -> Iterator[Row]:
+    """Debian's packages with German translations, one JSONL file."""
+    return choose_columns(source, PACKAGES)
 
 
 def bccd(source: Path, base: Path) -> Iterator[Row]:
@@ -143,6 +155,7 @@ SETS: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
     "atis": intent_and_slots,
     "snips": intent_and_slots,
     "multi30k": multi30k,
+    "packages": packages,
     "bccd": bccd,
     "coco128": coco128,
     "camvid": camvid,

@@ -155,9 +155,12 @@ def config_of(tasks: dict[str, Any]) -> Any:
     return load_config({"inputs": {"x": "number"}, "tasks": tasks}, columns=columns)
 
 
-def test_a_config_takes_over_type_and_options() -> None:
-    config = config_of({"french": {"type": "text", "share": "german"}, "german": {"type": "text", "layers": 3}})
-    assert config.tasks["french"].options == {"layers": 3}
+@pytest.mark.parametrize("said", [{}, {"type": "text"}, {"layers": 3}])
+def test_a_config_takes_over_type_and_options(said: dict[str, Any]) -> None:
+    """Without a look at the column: what shares may have labels from which another type would follow, or none yet."""
+    config = config_of({"french": {"share": "german", **said}, "german": {"type": "text", "layers": 3}})
+    assert (config.tasks["french"].type, config.tasks["french"].options) == ("text", {"layers": 3})
+    assert config.tasks["french"].component is Text
     assert "share: german" in to_yaml(config)
 
 
@@ -179,6 +182,7 @@ def test_a_twin_has_a_head_of_its_own() -> None:
         ({"type": "text", "share": "germn"}, r"tasks.french.share: 'germn' is not a task. Did you mean 'german'\?"),
         ({"type": "category", "share": "german"}, "'german' is of type text, this task of type category"),
         ({"type": "text", "share": "german", "layers": 9}, "the option 'layers' differs from that of 'german'"),
+        ({"share": "german", "layers": 9}, "the option 'layers' differs from that of 'german'"),
         ({"type": "text", "share": "third"}, "'third' has no head of its own: it shares that of 'german'"),
     ],
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ import yaml
 from PIL import Image
 
 import prepare
-from sets import CENSUS, REVIEWS, SETS, TOX21
+from sets import CENSUS, PACKAGES, REVIEWS, SETS, TOX21
 from trunkline.config import load_config
 from trunkline.data import read_table, write_rows
+from trunkline.sources import columns_of
 
 RECIPES = Path(prepare.__file__).parent
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
@@ -36,6 +39,7 @@ def small_sources(folder: Path) -> dict[str, Path]:
         "atis": sentences(folder / "atis"),
         "snips": sentences(folder / "snips"),
         "multi30k": translations(folder / "multi30k"),
+        "packages": packages(folder / "debian_de.jsonl.gz"),
         "bccd": voc(folder / "bccd"),
         "coco128": yolo(folder / "coco128"),
         "camvid": camvid(folder / "camvid"),
@@ -82,6 +86,11 @@ def translations(folder: Path) -> Path:
     return folder
 
 
+def packages(path: Path) -> Path:
+    write_rows(path, [{name: "x" for name in PACKAGES.values()}])
+    return path
+
+
 def voc(folder: Path) -> Path:
     boxes = "".join(
         f"<object><name>{name}</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></object>"
@@ -125,23 +134,31 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return small_sources(tmp_path_factory.mktemp("sources"))
 
 
+def table_keys(data: Mapping[str, Any]) -> dict[str, str]:
+    """The keys under `data` that name a table, and its file."""
+    tables = {f"tables.{name}.": own for name, own in data.get("tables", {}).items()} or {"": data}
+    return {f"{where}{key}": own[key] for where, own in tables.items() for key in ("train", "table") if key in own}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_reads_the_table_that_is_prepared_for_it(name: str, sources: dict[str, Path], tmp_path: Path) -> None:
     said = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
     assert set(said) == {"data", "inputs", "tasks"}  # all else is left to the defaults
-    (key,) = {"train", "table"} & set(said["data"])
-    table = tmp_path / "tables" / str(said["data"][key])
+    keys = table_keys(said["data"])
+    (file,) = set(keys.values())
+    table = tmp_path / "tables" / file
     assert prepare.main(["enb" if name == "mtr" else name, str(sources[name]), str(table)]) == 0
 
     config = load_config(
         RECIPES / f"{name}.yaml",
-        columns=lambda data: read_table(data.train).columns,
-        overrides=[f"data.{key}={table}"],
+        columns=columns_of,
+        overrides=[f"data.{key}={table}" for key in keys],
     )
     assert config.inputs
     assert config.tasks
     assert config.data is not None
-    assert config.data.train == table
+    read = [config.data.train] if not config.data.tables else [one.train for one in config.data.tables.values()]
+    assert set(read) == {table}
 
 
 @pytest.mark.parametrize("name", NAMES)

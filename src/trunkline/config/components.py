@@ -13,6 +13,7 @@ from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.tasks import CATALOG as TASKS
 from trunkline.trunks import CATALOG as TRUNKS
 
+AUTO = "auto"  # a type that is chosen from the column's cells
 Level = Literal["auto", "losses", "features", "last", "sketch", "trunk", "trunk-lean"]
 
 
@@ -21,7 +22,7 @@ class ComponentConfig:
     """A type and its options, both known to be good.
 
     Attributes:
-        type: a name in the catalog, or `my_package.my_module:MyClass`.
+        type: a name in the catalog, or `my_package.my_module:MyClass`; `AUTO` until it is chosen.
         options: what the config says to its constructor.
         component: the class; `None` only while a config with an unknown type is searched for further faults.
     """

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trunkline.config.components import InputConfig, TaskConfig
+from trunkline.config.components import AUTO, InputConfig, TaskConfig
 from trunkline.config.options import read_options, signature_of
 from trunkline.config.problems import Problems
-from trunkline.config.reader import AUTO, Reader
+from trunkline.config.reader import Reader
 from trunkline.data import Description, Table, describe_column
 
 CLASS_NAME = re.compile(r"(?:^|[\W_])(label|class|target|kind|type|category|digit|species|code|y)s?$", re.IGNORECASE)
@@ -91,8 +91,8 @@ def infer_types(
     described: dict[str, Description] = {}
 
     def filled(section: str, name: str, config: InputConfig | TaskConfig) -> Any:
-        if config.type != AUTO:
-            return config
+        if config.type != AUTO or config.share is not None:
+            return config  # what shares takes the type of the other
         where = f"{section}.{name}"
         if table is None:
             problems.add(where, "a type can only be left out with a table at hand.")

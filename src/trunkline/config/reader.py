@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from trunkline.balancers import GramianBalancer, LossBalancer
 from trunkline.config.annotations import MisfitError, as_annotated
-from trunkline.config.components import BalancerConfig, Catalogs, ComponentConfig, InputConfig, Level, TaskConfig
+from trunkline.config.components import AUTO, BalancerConfig, Catalogs, ComponentConfig, InputConfig, Level, TaskConfig
 from trunkline.config.options import read_options
 from trunkline.config.problems import Problems
 from trunkline.errors import suggest
@@ -20,7 +20,6 @@ from trunkline.tasks import Task
 from trunkline.trunks import Trunk
 
 ALL_OTHER = "all_other"
-AUTO = "auto"  # a type that is chosen from the column's cells
 
 _COLUMNS = {"column": str, "columns": list[str] | Literal["all_other"]}
 _BALANCER_KEYS = {"level": Level | None, "every": int}

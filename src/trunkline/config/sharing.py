@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from trunkline.config.components import InputConfig, TaskConfig
+from trunkline.config.components import AUTO, InputConfig, TaskConfig
 from trunkline.config.problems import Problems
 from trunkline.errors import suggest
 
@@ -40,15 +40,16 @@ def _unfit(section: str, name: str, config: Any, other: Any, configs: Mapping[st
         return f"{share!r} is not {noun}.{suggest(str(share), [n for n in configs if n != name])}"
     if other.share is not None:
         return f"{share!r} has no {part} of its own: it shares that of {other.share!r}. Name {noun} that has one."
-    if config.component is None or other.component is None:
+    is_open = config.type == AUTO
+    if other.component is None or (config.component is None and not is_open):
         return None  # the unknown type is the fault to tell
-    if config.reason is None and config.component is not other.component:
+    if not is_open and config.component is not other.component:
         return f"{share!r} is of type {other.type}, this {this} of type {config.type}: {why}."
     if section == "inputs" and other.component.block is not None:
         return f"inputs of type {other.type} are encoded together in one table block: each has its own weights there."
     if section == "tasks" and not other.component.can_share:
         return f"tasks of type {other.type} have a head each. Leave `share` out."
-    unlike = [o for o, v in config.options.items() if config.reason is None and other.options.get(o) != v]
+    unlike = [o for o, v in config.options.items() if other.options.get(o) != v]
     if unlike:
         return f"the option {unlike[0]!r} differs from that of {share!r}. Leave the options of this {this} out."
     return None
