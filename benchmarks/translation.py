@@ -187,7 +187,7 @@ def run_ours(config: Config, table: Path, overrides: Sequence[str], pairs: dict[
     true = [german for _, german in pairs["test"]]
     scores, seconds = {}, {}
     for beams in (1, 4):
-        for _, head in found.predictor.model.network.units():
+        for _, head in found.predictor.network.units():
             head.generation.num_beams = beams
 
         def write(texts: Sequence[str]) -> list[str]:
@@ -195,7 +195,7 @@ def run_ours(config: Config, table: Path, overrides: Sequence[str], pairs: dict[
 
         texts, seconds[beams] = written(write, pairs["test"])
         scores[beams] = score_texts(texts, true)
-    size = sum(p.numel() for p in found.predictor.model.network.parameters())
+    size = sum(p.numel() for p in found.predictor.network.parameters())
     return told(config, found.metrics["training_seconds"], size, scores, seconds)
 
 
