@@ -35,6 +35,7 @@ from trunkline.training.schedule import warmup_cosine
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "multi30k.yaml"
 PAD_LABEL = -100
+SOURCE = 128  # subwords that are read of a sentence, more than any has
 Pairs = list[tuple[str, str]]
 Told = dict[str, Any]
 
@@ -71,14 +72,14 @@ class Plain:
         import transformers
 
         task, text = config.tasks["de"].options, config.inputs["en"].options
-        self.most = task["max_length"]
+        self.most = {"en": SOURCE, "de": task["max_length"]}
         self.vocabulary = learned_vocabulary([t for pair in pairs for t in pair], task["vocabulary"])
         width = config.width
         assert width is not None
         self.network = transformers.MBartForConditionalGeneration(
             transformers.MBartConfig(
                 vocab_size=self.vocabulary["size"],
-                max_position_embeddings=self.most + 2,
+                max_position_embeddings=max(self.most.values()) + 2,
                 d_model=width,
                 encoder_layers=text["layers"],
                 decoder_layers=task["layers"],
@@ -95,24 +96,24 @@ class Plain:
             )
         )
 
-    def ids(self, texts: Sequence[str], padding: int) -> Tensor:
+    def ids(self, language: str, texts: Sequence[str], padding: int) -> Tensor:
         """`[n, L]`, padded."""
-        rows = [torch.tensor(encode(text, self.vocabulary, self.most)) for text in texts]
+        rows = [torch.tensor(encode(text, self.vocabulary, self.most[language])) for text in texts]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
 
     def batch(self, pairs: Pairs) -> dict[str, Tensor]:
         """What the network takes for its loss."""
-        source = self.ids([english for english, _ in pairs], self.vocabulary["pad"])
-        labels = self.ids([german for _, german in pairs], PAD_LABEL)
+        source = self.ids("en", [english for english, _ in pairs], self.vocabulary["pad"])
+        labels = self.ids("de", [german for _, german in pairs], PAD_LABEL)
         return {"input_ids": source, "attention_mask": (source != self.vocabulary["pad"]).long(), "labels": labels}
 
     def write(self, texts: Sequence[str], beams: int = 1) -> list[str]:
         """Their translations."""
-        source = self.ids(texts, self.vocabulary["pad"])
+        source = self.ids("en", texts, self.vocabulary["pad"])
         ids = self.network.generate(
             source,
             attention_mask=(source != self.vocabulary["pad"]).long(),
-            max_new_tokens=self.most,
+            max_new_tokens=self.most["de"] + 1,
             num_beams=beams,
             do_sample=False,
         )

@@ -207,14 +207,19 @@ def evaluate(
 def predict(
     folder: RunFolder,
     table: Annotated[Path, typer.Argument(help="Rows with any inputs missing; it needs no label columns.")],
-    to: Annotated[Path, typer.Option("--out", help="A .jsonl, .csv, .tsv or .parquet file to write.")],
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", help="A .jsonl, .csv, .tsv or .parquet file to write; without it they are shown."),
+    ] = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Predictions for the rows of a table."""
     from trunkline.run import predict
+    from trunkline.tables import answers_shown
 
     rows = predict(folder, table, to, trust_code=trust_code)
-    out.print(f"{len(rows)} rows written to {to}", highlight=False)
+    for shown in answers_shown(rows) if to is None else [f"{len(rows)} rows written to {to}"]:
+        out.print(shown, highlight=False)
 
 
 @app.command()

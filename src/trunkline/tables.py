@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -28,6 +28,36 @@ def all_right_line(whole: Mapping[str, Any]) -> str:
     tasks = whole["tasks"]
     named = ", ".join(tasks) if len(tasks) <= 4 else f"{', '.join(tasks[:3])} and {len(tasks) - 3} more"
     return f"all right at once ({named}): {whole['share']:.3f} of {whole['rows']} rows"
+
+
+SHOWN = 20  # rows whose answers are shown
+
+
+def answers_shown(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table | str]:
+    """What is said about the first rows, and how many there are more."""
+    yield from (_answers_table(number, answers) for number, answers in enumerate(rows[:SHOWN], 1))
+    if len(rows) > SHOWN:
+        yield f"{len(rows) - SHOWN} more rows: --out FILE writes all of them"
+
+
+def _answers_table(number: int, answers: Mapping[str, Any]) -> Table:
+    """Tasks, answers, and how sure they are where they say it."""
+    table = Table(title=f"row {number}", title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
+    for task, said in answers.items():
+        value = said["value"] if isinstance(said, dict) else said
+        sure = said.get("confidence") if isinstance(said, dict) else None
+        table.add_row(task, _answer(value), "" if sure is None else f"{sure:.0%}")
+    return table
+
+
+def _answer(value: Any) -> str:
+    if value is None:
+        return "(absent: so is its input)"
+    if hasattr(value, "shape"):
+        return f"{' × '.join(map(str, value.shape))} numbers"
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return " ".join(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def comparison_table(name: str, result: Mapping[str, Any]) -> Table:
