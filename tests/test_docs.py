@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("code", blocks("python"))
@@ -32,6 +32,19 @@ def test_the_config_is_good() -> None:
     config = load_config_text(many, ["x1", "x2", "a", "b", "c"])
     assert list(config.inputs) == ["x1", "x2"]
     assert list(config.tasks) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("page", "columns"),
+    [
+        ("vision", ["photo", "kinds", "things", "ground", "depth", "normals"]),
+        ("language", ["text", "intent", "slots", "section", "summary", "german"]),
+    ],
+)
+def test_configs_of_the_pages_are_good(page: str, columns: list[str]) -> None:
+    first = blocks("yaml", (ROOT / "docs" / f"{page}.md").read_text())[0]
+    config = load_config_text(first if "data:" in first else f"data: {{train: rows.csv}}\n{first}", columns)
+    assert [*config.inputs, *config.tasks] == columns
 
 
 def load_config_text(text: str, columns: list[str]):  # type: ignore[no-untyped-def]
