@@ -18,7 +18,7 @@ from trunkline.fusion import CATALOG as FUSION
 from trunkline.modalities import Audio, Text
 from trunkline.schema import Preprocessing, RowBatches, TaskColumn
 from trunkline.tasks import Category as CategoryTask
-from trunkline.tasks import Tags
+from trunkline.tasks import Tags, Transcript
 from trunkline.trunks import CATALOG as TRUNKS
 from worlds import inputs, schema, tasks, world
 
@@ -115,6 +115,18 @@ def test_a_crf_is_exported_with_its_chain(tmp_path: Path) -> None:
     assert written.differences["slots"] < 1e-4
     form = json.loads(written.path.with_suffix(".json").read_text())["outputs"]["slots"]["form"]
     assert form.startswith("[rows, tokens + C + 2, C]")
+
+
+def test_a_transcript_is_exported_with_what_its_slots_mean(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [{"sound": (rng.normal(size=n).astype(np.float32), 8000), "said": "ab"} for n in (4000, 900, 2500)]
+    target = TaskColumn(Transcript(), "said", of="sound")
+    model = MultiTaskModel({"sound": Audio(rate=8000)}, {"said": target}, width=32)
+    trained = Predictor(model.build(Preprocessing.fit(model.schema(), read_table(rows), range(3))))
+    written = export_onnx(trained, read_table(rows), tmp_path / "model.onnx")
+    assert written.differences["said"] < 1e-3
+    form = json.loads(written.path.with_suffix(".json").read_text())["outputs"]["said"]["form"]
+    assert form.startswith("[rows, slots, C] log-probabilities")
 
 
 def test_an_input_that_is_never_there(preprocessing: Preprocessing, tmp_path: Path) -> None:

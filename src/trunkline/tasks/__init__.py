@@ -11,6 +11,7 @@ from trunkline.tasks.number import Number
 from trunkline.tasks.ordinal import Ordinal
 from trunkline.tasks.tags import Tags
 from trunkline.tasks.text import Text
+from trunkline.tasks.transcript import Transcript
 
 CATALOG: dict[str, type[Task]] = {
     "category": Category,
@@ -23,6 +24,7 @@ CATALOG: dict[str, type[Task]] = {
     "boxes": Boxes,
     "tags": Tags,
     "text": Text,
+    "transcript": Transcript,
 }
 
 __all__ = [
@@ -39,4 +41,5 @@ __all__ = [
     "Tags",
     "Task",
     "Text",
+    "Transcript",
 ]

@@ -25,7 +25,7 @@ from trunkline.pretrained import Tuning
 from trunkline.tasks.contract import Head, Target, Task
 from trunkline.tasks.text_decoder import describe, fill_decoder, pretrained_decoder, scratch_decoder
 from trunkline.tasks.text_head import IGNORED, TextHead
-from trunkline.tasks.text_metric import TextMetric, as_bytes, signatures
+from trunkline.tasks.text_metric import TextMetric, as_bytes, score_texts, signatures
 from trunkline.tasks.text_search import Search
 from trunkline.tasks.vocabulary import (
     SMALLEST,
@@ -139,12 +139,7 @@ class Text(Task):
         Raises:
             DataError: neither text nor number, or half a surrogate pair in it.
         """
-        if not isinstance(cell, (str, Real)):
-            raise DataError(f"a text is a string, not {type(cell).__name__} ({cell!r:.60})")
-        text = str(cell).strip()
-        if any("\ud800" <= c <= "\udfff" for c in text):
-            raise DataError(f"the text is not valid Unicode ({text!a:.60})")
-        return text
+        return read_text(cell).strip()
 
     def fit(self, values: Iterable[str]) -> State:
         """The vocabulary, and `{"frequent": the most frequent text}`; of several, the first.
@@ -219,7 +214,7 @@ class Text(Task):
     def metric(self, states: Sequence[State]) -> TextMetric:
         """`bleu` and `chrf` (0–100, sacreBLEU), `rouge1`, `rouge2` and `rougeL` (F, rouge-score), `exact`."""
         (state,) = states
-        return TextMetric(state)
+        return TextMetric(partial(decode, state=state), score_texts)
 
     def signatures(self) -> dict[str, str]:
         """Those of sacreBLEU."""
@@ -262,6 +257,20 @@ class Text(Task):
     @property
     def _search(self) -> Search:
         return Search(**{field.name: getattr(self, field.name) for field in fields(Search)})
+
+
+def read_text(cell: Any) -> str:
+    """A text as it is, a number as it is written.
+
+    Raises:
+        DataError: neither text nor number, or half a surrogate pair in it.
+    """
+    if not isinstance(cell, (str, Real)):
+        raise DataError(f"a text is a string, not {type(cell).__name__} ({cell!r:.60})")
+    text = str(cell)
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise DataError(f"the text is not valid Unicode ({text.strip()!a:.60})")
+    return text
 
 
 def _memory(width: int, decoder_width: int) -> nn.Sequential:

@@ -5,15 +5,14 @@ Shape legend: `n` rows, `L` tokens, `U` UTF-8 bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torchmetrics
 from torch import Tensor
 
 from trunkline.tasks.contract import Scores, Target
-from trunkline.tasks.vocabulary import decode, needed
-from trunkline.types import State
+from trunkline.tasks.vocabulary import needed
 
 FILLER = 0xFF  # no byte of a text in UTF-8
 ROUGE = ("rouge1", "rouge2", "rougeL")
@@ -29,7 +28,8 @@ class TextMetric(torchmetrics.Metric):
     """Scores of whole corpora. Keeps all texts as bytes, so it is exact over ranks.
 
     Args:
-        state: of the task.
+        say: output → the text of each row.
+        score: texts that were said and true ones → scores.
     """
 
     full_state_update = False
@@ -38,17 +38,18 @@ class TextMetric(torchmetrics.Metric):
     true: list[Tensor]
     true_sizes: list[Tensor]
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, say: Callable[[Tensor], Sequence[str]], score: Callable[[list[str], list[str]], Scores]) -> None:
         super().__init__()
-        self.state = state
+        self.say = say
+        self.score = score
         for name in ("written", "written_sizes", "true", "true_sizes"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(self, output: Tensor, target: Target) -> None:
-        """Ids `[n, L]` and what `Text.collate` gives."""
+        """An output, and a target with `reference` and `flags`."""
         rows = target["flags"][:, 0]
         references = [row.tobytes().rstrip(bytes([FILLER])) for row in target["reference"][rows].cpu().numpy()]
-        for name, texts in (("written", [t.encode() for t in decode(output[rows], self.state)]), ("true", references)):
+        for name, texts in (("written", [t.encode() for t in self.say(output[rows])]), ("true", references)):
             stream = as_bytes([b"".join(texts)])[0].to(output.device)
             getattr(self, name).append(stream)
             getattr(self, f"{name}_sizes").append(torch.tensor([len(t) for t in texts], device=output.device).long())
@@ -56,7 +57,7 @@ class TextMetric(torchmetrics.Metric):
     def compute(self) -> list[Scores | None]:
         """The scores; `None` where no text was seen."""
         written = list(split_texts(self.written, self.written_sizes))
-        return [score_texts(written, list(split_texts(self.true, self.true_sizes))) if written else None]
+        return [self.score(written, list(split_texts(self.true, self.true_sizes))) if written else None]
 
 
 def split_texts(stream: list[Tensor] | Tensor, sizes: list[Tensor] | Tensor) -> Iterator[str]:

@@ -115,7 +115,11 @@ def encode(text: str, state: State, max_length: int) -> list[int]:
 def decode(ids: Tensor, state: State) -> list[str]:
     """Ids `[n, L]` up to the end → texts."""
     end = state["end"]
-    rows = [row[: row.index(end)] if end in row else row for row in ids.tolist()]
+    return decode_units([row[: row.index(end)] if end in row else row for row in ids.tolist()], state)
+
+
+def decode_units(rows: Sequence[Sequence[int]], state: State) -> list[str]:
+    """Ids of each row → texts."""
     return [text.strip() for text in load_tokenizer(state["tokenizer"]).decode_batch(rows)]
 
 

@@ -1,0 +1,69 @@
+"""Connectionist temporal classification: what is said, without knowing when (Graves et al., 2006).
+
+Class 0 is the blank. A path has a class a slot; what it says are its classes, of which runs are one and blanks none.
+
+Shape legend: `n` rows, `L` tokens, `D` width, `S` slots (`L` times those of a token), `C` classes.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trunkline.tasks.contract import Head, Target
+from trunkline.types import Tokens
+
+BLANK = 0
+NEVER = -1e4  # log-probability of what cannot be: finite, so that no slope is lost in infinities
+
+
+class CtcHead(Head):
+    """Tokens in time → log-probabilities of the classes in every slot, `[n, S, C]`.
+
+    Slots that a row does not have say nothing for sure, so that an output knows no padding.
+
+    Args:
+        width: `D`.
+        classes: `C`, the blank among them.
+        slots: of each token.
+    """
+
+    def __init__(self, width: int, classes: int, slots: int) -> None:
+        super().__init__()
+        self.slots = slots
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, slots * classes)
+
+    def predict_output(self, view: Tokens) -> Tensor:
+        """`[n, S, C]`."""
+        logits = self.linear(self.norm(view.values)).unflatten(2, (self.slots, -1)).flatten(1, 2)
+        said = logits.float().log_softmax(2)
+        silent = torch.full_like(said[:1, :1], NEVER).index_fill(2, said.new_tensor([BLANK]).long(), 0.0)
+        return torch.where(view.mask.repeat_interleave(self.slots, 1).unsqueeze(2), said, silent)
+
+    def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """`−log p(target)`: `(sum [1], units [1])`; an empty target counts as one unit.
+
+        A row that has fewer slots than its target needs can say it on no path: it teaches nothing.
+        """
+        flags = target["flags"][:, 0]
+        sizes = target["sizes"] * flags
+        costs = F.ctc_loss(
+            output.transpose(0, 1),
+            target["values"],
+            torch.full_like(sizes, output.shape[1]),
+            sizes,
+            blank=BLANK,
+            reduction="none",
+        )
+        counts = flags & (costs < -NEVER)
+        total = torch.where(counts, costs, 0.0).sum()
+        return total.reshape(1), (sizes.clamp(min=1) * counts).sum().to(total.dtype).reshape(1)
+
+
+def greedy(output: Tensor) -> list[list[int]]:
+    """Of each row what its likeliest path says: units, without blanks."""
+    return [[c for c, _ in groupby(row) if c != BLANK] for row in output.argmax(2).tolist()]

@@ -1,0 +1,223 @@
+"""What is said in a sound, letter by letter, as it is said: no decoder, and no word of when.
+
+Shape legend: `n` rows, `S` slots, `C` classes, `U` units, `B` UTF-8 bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trunkline.contexts import Context
+from trunkline.errors import ConfigError, DataError
+from trunkline.showing import Answer, plain_answer
+from trunkline.tasks.contract import Scores, Target, Task
+from trunkline.tasks.ctc import BLANK, NEVER, CtcHead, greedy
+from trunkline.tasks.ctc_search import SPACE, lexicon_of, search
+from trunkline.tasks.text import read_text
+from trunkline.tasks.text_metric import TextMetric, as_bytes
+from trunkline.tasks.vocabulary import SMALLEST, decode_units, encode, learned_vocabulary
+from trunkline.types import State
+
+
+class Transcript(Task):
+    """The words of a sound, learned by connectionist temporal classification (see `ctc.py`).
+
+    The head says a letter, or nothing, `slots` times a token; which of them belong to which letter is not told to it.
+    Runs of white space in a text are one space. A text needs a slot for each of its letters, and one more between two
+    that are equal.
+
+    Args:
+        vocabulary: number of subwords (byte-level BPE learned from the training texts), at least 259; `None`: the
+            letters of the training texts.
+        slots: of each token of the sound.
+        beams: prefixes that the search keeps; 1 takes the likeliest class of each slot.
+        words: words that may be said: `training` for those of the training texts, or a file with one a line; `None`:
+            any. Needs beams and letters.
+        ngram: words of a run in a model of how likely they follow each other, learned from the training texts; 0 for
+            none. Needs beams and letters.
+        ngram_weight: what the model counts beside the sound.
+    """
+
+    reads = "time"
+    primary = "wer"
+    best = 0.0
+    reads_files: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        vocabulary: int | None = None,
+        slots: int = 2,
+        beams: int = 1,
+        words: str | None = None,
+        ngram: int = 0,
+        ngram_weight: float = 0.5,
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.slots = slots
+        self.beams = beams
+        self.words = words
+        self.ngram = ngram
+        self.ngram_weight = ngram_weight
+
+    @property
+    def output_form(self) -> str:
+        """Log-probabilities, with what each class is."""
+        return "[rows, slots, C] log-probabilities; class 0 says nothing, and a class again and again is said once"
+
+    def read(self, cell: Any) -> str:
+        """The text, with single spaces between its words; a number is read as it is written.
+
+        Raises:
+            DataError: neither text nor number, or half a surrogate pair in it.
+        """
+        return SPACE.join(read_text(cell).split())
+
+    def names(self, value: str) -> Iterable[str]:
+        """Its letters, where letters are learned."""
+        return value if self.vocabulary is None else ()
+
+    def known_names(self, state: State) -> Collection[str]:
+        """The letters of the training texts."""
+        return state.get("letters", ())
+
+    def is_right(self, said: str | None, true: str) -> bool:
+        """Letter by letter."""
+        return said == true
+
+    def fit(self, values: Iterable[str]) -> State:
+        """`{"letters"}` in alphabetical order, or subwords (see `learned_vocabulary`); `"frequent"`, a text.
+
+        Where they are asked for also the `"words"` that may be said, and the `"texts"` that an n-gram model learns
+        from, each with its number.
+
+        Raises:
+            ConfigError: options that cannot work together, or there is no such file of words.
+            DataError: there is no text.
+        """
+        self._check()
+        texts = Counter(values)
+        if not texts:
+            raise DataError("no row of the training split has a text")
+        state: State = {"frequent": texts.most_common(1)[0][0]}
+        if self.vocabulary is not None:
+            return {**state, **learned_vocabulary(list(texts.elements()), self.vocabulary)}
+        known = self._known(texts)
+        state["letters"] = sorted({letter for text in texts for letter in text} | {c for word in known for c in word})
+        if self.words is not None:
+            state["words"] = known
+            state["letters"] = sorted({*state["letters"], SPACE})
+        return {**state, "texts": dict(texts)} if self.ngram else state
+
+    def prepare(self, value: str, state: State, context: Context | None) -> tuple[list[int], bytes]:
+        """Classes, and the text itself. A letter that training never saw is left out of what is learned."""
+        if "letters" in state:
+            places = {letter: place + 1 for place, letter in enumerate(state["letters"])}
+            return [places[letter] for letter in value if letter in places], value.encode()
+        return encode(value, state, len(value.encode()) + 1)[:-1], value.encode()
+
+    def collate(self, items: Sequence[Sequence[Any]]) -> Target:
+        """`{"values": [n, U], "sizes": [n], "reference": [n, B] uint8, "flags": [n, 1]}`, padded with blanks."""
+        rows: list[tuple[list[int], bytes]] = [row[0] or ([], b"") for row in items]
+        units = [torch.tensor(own or [BLANK], dtype=torch.long) for own, _ in rows]
+        return {
+            "values": nn.utils.rnn.pad_sequence(units, batch_first=True, padding_value=BLANK),
+            "sizes": torch.tensor([len(own) for own, _ in rows]),
+            "reference": as_bytes([reference for _, reference in rows]),
+            "flags": torch.tensor([[row[0] is not None] for row in items]),
+        }
+
+    def build(self, states: Sequence[State], width: int) -> CtcHead:
+        """A linear layer on every token."""
+        (state,) = states
+        return CtcHead(width, _classes(state), self.slots)
+
+    def metric(self, states: Sequence[State]) -> TextMetric:
+        """`wer` and `cer`, edits over words and letters of all references, and `exact`, the share of equal texts."""
+        (state,) = states
+        return TextMetric(partial(self._say, state=state), score_transcripts)
+
+    def decode(self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]) -> list[list[str]]:
+        """The texts."""
+        (state,) = states
+        return [self._say(output, state)]
+
+    def show(self, said: str, true: str | None, state: State, of: Any) -> Answer:
+        """The texts, and how many edits a letter there are between them."""
+        answer = plain_answer(said, true, state)
+        return (
+            answer if true is None else Answer(answer.said, answer.true, None, score_transcripts([said], [true])["wer"])
+        )
+
+    def baseline(self, states: Sequence[State], target: Target) -> Tensor:
+        """The most frequent text of the training split for every row, as sure slots, `[n, S, C]`."""
+        (state,) = states
+        units, _ = self.prepare(state["frequent"], state, None)
+        path = torch.tensor([one for unit in units for one in (unit, BLANK)] or [BLANK], device=target["flags"].device)
+        sure = torch.full((len(path), _classes(state)), NEVER, device=path.device).scatter(1, path.unsqueeze(1), 0.0)
+        return sure.expand(len(target["flags"]), -1, -1)
+
+    def _say(self, output: Tensor, state: State) -> list[str]:
+        if "letters" not in state:
+            return decode_units(greedy(output), state)
+        if self.beams == 1:
+            return [SPACE.join("".join(state["letters"][k - 1] for k in row).split()) for row in greedy(output)]
+        texts = tuple(state["texts"].items()) if self.ngram else ()
+        lexicon = lexicon_of(tuple(state.get("words", ())), texts, self.ngram, self.ngram_weight)
+        rows = output.float().cpu().numpy()
+        return [search(row, state["letters"], lexicon, self.beams) for row in rows]
+
+    def _known(self, texts: Iterable[str]) -> list[str]:
+        """The words that may be said."""
+        if self.words is None:
+            return []
+        if self.words == "training":
+            return sorted({word for text in texts for word in text.split()})
+        path = Path(self.words).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"words: there is no file {path}; give `training`, or a file with a word a line")
+        return sorted({line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()})
+
+    def _check(self) -> None:
+        """Raises:
+        ConfigError: all that is wrong.
+        """
+        needs = self.words is not None or self.ngram > 0
+        faults = {
+            f"vocabulary={self.vocabulary}: at least {SMALLEST}, or none for letters": (
+                self.vocabulary is not None and self.vocabulary < SMALLEST
+            ),
+            f"slots={self.slots}: at least 1": self.slots < 1,
+            f"beams={self.beams}: at least 1": self.beams < 1,
+            f"ngram={self.ngram}: words of a run, or 0": self.ngram < 0,
+            f"ngram_weight={self.ngram_weight}: 0 or more": not 0 <= self.ngram_weight < float("inf"),
+            "words and ngram are for the search; give `beams` of 2 or more": needs and self.beams == 1,
+            "beams, words and ngram look at letters; leave `vocabulary` out": (
+                self.vocabulary is not None and (needs or self.beams > 1)
+            ),
+        }
+        if said := [fault for fault, is_so in faults.items() if is_so]:
+            raise ConfigError("\n".join(f"transcript task: {fault}" for fault in said))
+
+
+def _classes(state: State) -> int:
+    return len(state["letters"]) + 1 if "letters" in state else state["size"]
+
+
+def score_transcripts(said: Sequence[str], true: Sequence[str]) -> Scores:
+    """Word and character error rates, 0 for no error, over 1 where more is said than there was; `exact`, 0–1."""
+    from torchmetrics.functional.text import char_error_rate, word_error_rate
+
+    pairs = list(said), list(true)
+    return {
+        "wer": float(word_error_rate(*pairs)) if any(text.split() for text in true) else None,
+        "cer": float(char_error_rate(*pairs)) if any(true) else None,
+        "exact": sum(s == t for s, t in zip(said, true, strict=True)) / len(true),
+    }
