@@ -5,12 +5,13 @@ Shape legend: `N` rows, `K` tables.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
-from trunkline.data.sampling import Draw, draw_seed
+from trunkline.data.sampling import Draw, draw_seed, seeds
 
 Sampling = Literal["proportional", "equal"] | float | Mapping[str, float]
 
@@ -40,26 +41,39 @@ def table_shares(counts: Mapping[str, int], sampling: Sampling) -> dict[str, flo
 
 
 def apportion(total: int, shares: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Whole numbers that sum to `total` and are nearest to these shares of it (largest remainders).
+    """Whole numbers that sum to `total` and follow these shares of it, none of them less for a greater total.
+
+    Webster's method: the `n`-th of a table comes at `(n − ½) / share`, and the first `total` are taken; so what lies
+    between two totals is theirs alone, and in the long run every share is exact.
 
     Example:
         >>> apportion(10, [0.55, 0.25, 0.2]).tolist()
         [6, 2, 2]
     """
-    exact = total * np.asarray(shares, dtype=np.float64)
-    whole = np.floor(exact + 1e-9).astype(np.int64)
-    by_rest = np.argsort(-(exact - whole), kind="stable")
-    whole[by_rest[: total - int(whole.sum())]] += 1
-    return whole
+    wanted = [(place, share) for place, share in enumerate(shares) if share > 0]
+    counts = np.zeros(len(shares), dtype=np.int64)
+    for place, share in wanted:
+        counts[place] = math.floor(total * share + 0.5)
+    while True:  # few rounds: the counts are next to what they are to be
+        following = min(((counts[place] + 0.5) / share, place) for place, share in wanted)
+        last = max(((counts[place] - 0.5) / share, place) for place, share in wanted)
+        short = total - int(counts.sum())
+        if short > 0 or (short == 0 and following < last):
+            counts[following[1]] += 1
+        if short < 0 or (short == 0 and following < last):
+            counts[last[1]] -= 1
+        if short == 0 and following >= last:
+            return counts
 
 
 class JointSampler:
     """Batches of one epoch of several tables, for training.
 
-    An epoch is as many full batches as all rows together fill. Which table a draw is from follows its share, evenly
-    over the epoch; the rows of a table are drawn in random order, each once before any comes again, from one epoch on
-    into the next. Every rank gets the same number of batches, and step `b` of all ranks together holds what one process
-    would draw with `batch_size * world`.
+    An epoch is as many full batches as all rows together fill. Which table a draw (a batch, where each is of one table)
+    is from follows its share, evenly over the epoch, and what an epoch is too short for, over the epochs; the rows of a
+    table are drawn in random order, each once before any comes again, from one epoch on into the next. Every rank gets
+    the same number of batches, and step `b` of all ranks together holds what one process would draw with
+    `batch_size * world`.
 
     Args:
         rows: row numbers to draw from, `[N]`.
@@ -103,39 +117,35 @@ class JointSampler:
         return len(self.rows) // self.size
 
     def __iter__(self) -> Iterator[Draw]:
-        rng = np.random.default_rng([self.seed, self.epoch, len(self.tables)])
-        order = self._mixed(rng) if self.is_mixed else self._one_each(rng)
-        counts = np.bincount(order, minlength=len(self.tables))
+        rng = np.random.default_rng(seeds(self.seed, self.epoch))
+        before, after = (self._drawn(epoch) for epoch in (self.epoch, self.epoch + 1))
+        order = self._mixed(after - before, rng) if self.is_mixed else self._one_each(after - before, rng)
         drawn = np.empty(len(order), dtype=np.int64)
-        for place, count in enumerate(counts.tolist()):
-            if count:
-                drawn[order == place] = self._stream(place, self.epoch * count, count)
+        for place, (start, stop) in enumerate(zip(before.tolist(), after.tolist())):
+            if stop > start:
+                drawn[order == place] = self._stream(place, start, stop - start)
         for step in range(len(self)):
             mine = np.array_split(drawn[step * self.size : (step + 1) * self.size], self.world)[self.rank]
             yield Draw(tuple(mine.tolist()), draw_seed(self.seed, self.epoch, step * self.world + self.rank))
 
-    def _mixed(self, rng: np.random.Generator) -> np.ndarray:
+    def _drawn(self, epochs: int) -> np.ndarray:
+        """Rows of each table that so many epochs draw, `[K]`."""
+        once, times = (1, self.size) if self.is_mixed else (self.size, 1)
+        return once * apportion(epochs * len(self) * times, self.shares)
+
+    def _mixed(self, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The table of each draw of the epoch: each table's draws lie evenly among the others'."""
-        counts = apportion(len(self) * self.size, self.shares)
         places = np.repeat(np.arange(len(counts)), counts)
         when = np.concatenate([(np.arange(n) + rng.random()) / max(n, 1) for n in counts.tolist()])
         return places[np.argsort(when, kind="stable")]
 
-    def _one_each(self, rng: np.random.Generator) -> np.ndarray:
-        """The same with whole batches in random order; of each table at least one, where there are enough."""
-        steps, wanted = len(self), np.asarray(self.shares) > 0
-        counts = wanted.astype(np.int64) if steps >= wanted.sum() else np.zeros(len(wanted), dtype=np.int64)
-        counts = counts + apportion(steps - int(counts.sum()), self._rest(steps, counts))
-        return np.repeat(rng.permutation(np.repeat(np.arange(len(counts)), counts)), self.size)
-
-    def _rest(self, steps: int, given: np.ndarray) -> np.ndarray:
-        """What is left of the shares when each table has these batches."""
-        left = (steps * np.asarray(self.shares) - given).clip(min=0)
-        return left / left.sum() if left.sum() > 0 else np.asarray(self.shares)
+    def _one_each(self, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The same with whole batches in random order."""
+        return np.repeat(rng.permutation(np.repeat(np.arange(len(counts)), counts // self.size)), self.size)
 
     def _stream(self, place: int, start: int, count: int) -> np.ndarray:
         """Draws `start` to `start + count` of one table: one random order of its rows after the other."""
         rows, (first, skip) = self.tables[place], divmod(start, len(self.tables[place]))
         rounds = range(first, first - (-(skip + count) // len(rows)))
-        orders = [np.random.default_rng([self.seed, place, number, 1]).permutation(rows) for number in rounds]
+        orders = [np.random.default_rng(seeds(self.seed, place, number)).permutation(rows) for number in rounds]
         return np.concatenate(orders)[skip : skip + count]

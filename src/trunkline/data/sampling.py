@@ -86,7 +86,7 @@ class EpochSampler:
         return full + (left >= self.world and not (self.drop_last and full > 0))
 
     def __iter__(self) -> Iterator[Draw]:
-        rng, size = np.random.default_rng(_seeds(self.seed, self.epoch)), self.batch_size * self.world
+        rng, size = np.random.default_rng(seeds(self.seed, self.epoch)), self.batch_size * self.world
         order = rng.permutation(self.rows)
         if self.lengths is not None:
             order = by_length(order, self.lengths[order], size, rng)
@@ -152,10 +152,11 @@ def by_length(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.
 
 def draw_seed(seed: int, epoch: int, number: int) -> int:
     """A seed for one batch, unrelated to that of any other: 63 bits from `(seed, epoch, number)`."""
-    return int(_seeds(seed, epoch, number).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(seeds(seed, epoch, number).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _seeds(seed: int, *path: int) -> np.random.SeedSequence:
+def seeds(seed: int, *path: int) -> np.random.SeedSequence:
+    """A source of randomness for one of many things, unrelated to that of any other."""
     # Not `SeedSequence([seed, *path])`, which takes [7, 1] and [7, 1, 0] for the same.
     return np.random.SeedSequence(seed, spawn_key=path)
 
