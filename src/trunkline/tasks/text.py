@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
+from trunkline.showing import Answer, shown_text
 from trunkline.tasks.contract import Head, Target, Task
+from trunkline.tasks.text_attention import Attended, by_words, word_tokens
 from trunkline.tasks.text_head import IGNORED, TextHead
-from trunkline.tasks.text_metric import TextMetric, as_bytes, signatures
+from trunkline.tasks.text_metric import TextMetric, as_bytes, row_score, signatures
 from trunkline.tasks.text_search import Search
 from trunkline.tasks.vocabulary import (
     SMALLEST,
@@ -33,7 +35,7 @@ from trunkline.tasks.vocabulary import (
     pretrained_vocabulary,
     warn_unfit,
 )
-from trunkline.types import State
+from trunkline.types import State, Tokens
 
 
 class Text(Task):
@@ -69,6 +71,7 @@ class Text(Task):
     is_exportable = False
     can_share = True
     is_written = True
+    attends = True
     primary = "chrf"
     best = 100.0
 
@@ -216,6 +219,26 @@ class Text(Task):
         """The texts."""
         (state,) = states
         return [decode(output, state)]
+
+    def show(self, said: str, true: str | None, state: State, of: Any) -> Answer:
+        """The texts; a row is as wrong as its own chrF is low."""
+        if true is None:
+            return Answer(shown_text(said))
+        score = row_score(said, true)
+        return Answer(shown_text(said), shown_text(true), None, 1 - score / 100, {"chrf": score})
+
+    def attend(self, head: Head, view: Tokens, said: Sequence[str], states: Sequence[State]) -> list[Attended]:
+        """By the decoder's attention to its view (`TextHead.attention`); a word's is the mean of its tokens'."""
+        assert isinstance(head, TextHead)
+        (state,) = states
+        told = [word_tokens(text, state) for text in said]
+        rows = [torch.tensor(ids[: self.max_length], dtype=torch.long) for ids, _, _ in told]
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=state["pad"]).to(view.values.device)
+        weights = head.attention(view, ids)
+        return [
+            by_words(words, tokens, own[: len(row)])
+            for (_, words, tokens), own, row in zip(told, weights, rows, strict=True)
+        ]
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent text of the training split for every row, `[n, L]`."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.tasks.contract import Head, Target
+from trunkline.tasks.text_attention import telling
 from trunkline.tasks.text_search import Search
 from trunkline.tasks.vocabulary import needed
 from trunkline.types import State, Tokens
@@ -66,13 +67,28 @@ class TextHead(Head):
     def train_output(self, view: Tokens, target: Target) -> Tensor:
         """Teacher forcing: logits `[n, L, K]` of each target token, given the true ones before it."""
         known = learned(target)[:, :-1].clamp(min=0)  # IGNORED lies after the end: no token that counts sees it
+        return self._forced(view, known).logits
+
+    def attention(self, view: Tokens, ids: Tensor) -> Tensor:
+        """How much of each token of the view is read to write each of these ids, `[n, L]` → `[n, L, S]`.
+
+        Teacher forcing, once: the mean of the weights of all layers and heads. They sum to 1 over the tokens that the
+        view has, and are 0 elsewhere.
+        """
+        with telling(self.decoder):
+            told = self._forced(view, ids[:, :-1], output_attentions=True)
+        return torch.stack(told.cross_attentions).mean((0, 2))
+
+    def _forced(self, view: Tokens, known: Tensor, **options: Any) -> Any:
+        """What the decoder says of each target token, given those before it, `known [n, L - 1]`."""
         begin = known.new_full((len(known), 1), self.state["begin"])
         return self.decoder(
             input_ids=torch.cat([begin, known], 1),
             encoder_hidden_states=self.memory(view.values),
             encoder_attention_mask=view.mask,
             use_cache=False,
-        ).logits
+            **options,
+        )
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Cross entropy over target tokens: `(sum [1], tokens [1])`."""
