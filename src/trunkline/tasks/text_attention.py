@@ -47,10 +47,12 @@ def telling(decoder: Any) -> Iterator[None]:
 
 
 def word_tokens(text: str, state: State) -> tuple[list[int], list[str], list[list[int]]]:
-    """Ids of a text, its words, and which of the ids each word became."""
+    """Ids of a text, its words, and which of the ids each word became, those of the white space before it with it."""
     told = load_tokenizer(state["tokenizer"]).encode(text, add_special_tokens=False)
     words = list(re.finditer(r"\S+", text))
-    return told.ids, [word.group() for word in words], [_inside(word.span(), told.offsets) for word in words]
+    starts = [-1, *(word.end() for word in words)]
+    tokens = [_inside((start, word.end()), told.offsets) for start, word in zip(starts, words)]
+    return told.ids, [word.group() for word in words], tokens
 
 
 def _inside(place: tuple[int, int], offsets: Sequence[tuple[int, int]]) -> list[int]:
@@ -63,5 +65,5 @@ def by_words(words: Sequence[str], tokens: Sequence[Sequence[int]], weights: Ten
     rows = [weights[own].mean(0) for own in kept if own]
     return Attended(
         tuple(word for word, own in zip(words, kept, strict=True) if own),
-        np.stack([row.float().cpu().numpy() for row in rows]) if rows else np.zeros((0, weights.shape[1])),
+        np.stack([row.detach().float().cpu().numpy() for row in rows]) if rows else np.zeros((0, weights.shape[1])),
     )

@@ -25,7 +25,9 @@ def gallery(run: RunFiles) -> dict[str, Any] | None:
     folder = run.folder / "report"
     kinds = facts.get("kinds", {})
     rows = [_row(row, folder, run, facts) for row in facts["rows"]]
-    groups: list[dict[str, Any]] = [{"title": "drawn at random", "task": None, "rows": [rows[i] for i in facts["random"]]}]
+    groups: list[dict[str, Any]] = [
+        {"title": "drawn at random", "task": None, "rows": [rows[i] for i in facts["random"]]}
+    ]
     for task, ends in facts["ends"].items():
         for word in ("worst", "best"):
             if ends[word]:

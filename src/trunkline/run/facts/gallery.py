@@ -13,7 +13,7 @@ from trunkline.run.facts.attention import attention_facts
 from trunkline.run.facts.figures import hexadecimal
 from trunkline.run.facts.subject import Subject, sampled
 from trunkline.schema.reading import read_cell
-from trunkline.showing import Answer, Shown
+from trunkline.showing import Answer, Shown, colour_of
 
 ROWS, FILE_ROWS = 1_000, 200  # candidates: of plain answers, of answers that are pictures
 TASKS, INPUTS = 12, 12  # that are shown of each row
@@ -85,13 +85,13 @@ def _read(subject: Subject, task: str, drawn: Sequence[int], ends: Mapping[str, 
 
 
 def _kinds(subject: Subject, task: str, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """The tags of these rows that are shown by colours, or the kinds of their spans, with their colours."""
+    """The tags in these rows, or the kinds of their spans; colours are numbered among them, so that few are alike."""
     answers = [row["answers"][task] for row in rows if task in row["answers"]]
     shown = [one for answer in answers for one in (answer["said"], answer["true"]) if one and one["kind"] == "tags"]
     tags = {tag for one in shown if one["spans"] is None for _, tag in one["tags"]}
     told = tags | {kind for one in shown for _, _, kind in one["spans"] or ()}
     legend = subject.preprocessing.schema.tasks[task].task.legend(subject.preprocessing.states["tasks"][task])
-    return [(name, hexadecimal(colour)) for name, colour in legend if name in told]
+    return [(n, hexadecimal(colour_of(i))) for i, n in enumerate(name for name, _ in legend if name in told)]
 
 
 def _value(subject: Subject, name: str, place: int) -> Any:
