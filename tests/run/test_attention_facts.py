@@ -44,8 +44,11 @@ def test_what_is_no_text_is_one_source() -> None:
     picture = {"note": GridContext((8, 8), (0, 0, 8, 8), (8, 8))}
     assert sources_of(Span("note", 1, 5, "grid", (2, 2)), THERE, picture, {}) == [Source("note", "grid", (1, 2, 3, 4))]
     assert sources_of(TEXT, [False] * 7, {"note": WORDS}, {}) == []
-    table = Span("size", 0, 2, "set", (2,))
-    assert sources_of(table, THERE, {}, {"size": "table (2 columns)"}) == [Source("table (2 columns)", "set", (0, 1))]
+    size, pooled = Span("size", 0, 1, "set", (1,)), {"size": ("size", "shop")}
+    assert sources_of(size, THERE, {"size": None}, {}) == [Source("size", "set", (0,))]
+    assert sources_of(size, THERE, {"shop": None}, {}) == [Source("size", "absent", (0,))]
+    assert sources_of(size, THERE, {"shop": None}, pooled) == [Source("table (2 columns)", "set", (0,))]
+    assert sources_of(size, THERE, {"note": WORDS}, pooled) == [Source("table (2 columns)", "absent", (0,))]
 
 
 def test_of_many_words_those_that_most_was_read_of() -> None:
@@ -136,19 +139,15 @@ def test_what_was_read_is_of_the_rows_own_inputs(run: tuple[Run, int]) -> None:
             continue
         np.testing.assert_allclose(np.sum(read["weights"], axis=1), 1, atol=3e-3)
         assert read["words"] == row["answers"]["german"]["said"]["text"].split()[: len(read["words"])]
+        for name in ("note", "title", "size", "shop"):
+            absent = [s for s in read["sources"] if s["input"] == name and s["kind"] == "absent"]
+            assert len(absent) == (row["inputs"][name] is None)
         for name in ("note", "title"):
             words = [s["word"] for s in read["sources"] if s["input"] == name and s["kind"] == "word"]
             assert words == (row["inputs"][name]["text"].split() if row["inputs"][name] else [])
-            absent = [s for s in read["sources"] if s["input"] == name and s["kind"] == "absent"]
-            assert len(absent) == (row["inputs"][name] is None)
         assert ("photo" in read["maps"]) == (row["inputs"]["photo"] is not None)
         kinds |= {s["kind"] for s in read["sources"]}
     assert kinds >= {"row", "word", "absent", "grid"}
-    assert any(s["input"] == "table (2 columns)" for r in facts["rows"] for s in _sources(r))
-
-
-def _sources(row: dict[str, Any]) -> list[dict[str, Any]]:
-    return ((row["answers"].get("german") or {}).get("attention") or {"sources": []})["sources"]
 
 
 def test_rows_are_ranked_by_their_own_chrf(run: tuple[Run, int]) -> None:

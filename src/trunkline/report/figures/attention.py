@@ -59,11 +59,16 @@ def _columns(sources: Sequence[Mapping[str, Any]], left: float) -> list[float]:
     places, x = [], left
     for before, source in itertools.pairwise([None, *sources]):
         assert source is not None
-        if before is not None and (before["input"], before["kind"]) != (source["input"], source["kind"]):
+        if before is not None and _family(before) != _family(source):
             x += GAP
         places.append(x)
         x += CELL
     return places
+
+
+def _family(source: Mapping[str, Any]) -> tuple[str, str | None]:
+    """What stands side by side: the words of a text, the columns of a table."""
+    return source["kind"], source["input"] if source["kind"] == "word" else None
 
 
 def _brackets(sources: Sequence[Mapping[str, Any]], places: Sequence[float], bottom: float) -> list[Markup]:

@@ -50,19 +50,20 @@ def attention_facts(subject: Subject, task: str, places: Sequence[int]) -> dict[
     wanted = [place for place in places if said[place][task]]
     rows = subject.split.rows[wanted].tolist() if wanted else []
     readings = subject.predictor.attend(subject.batches, rows, task, [said[place][task] for place in wanted])
-    tables = {unit.name: table_name(unit.inputs) for unit in subject.preprocessing.encoders if unit.is_block}
-    return {place: told(one, tables) for place, one in zip(wanted, readings, strict=True) if one.attended.words}
+    units = {unit.name: unit.inputs for unit in subject.preprocessing.encoders}
+    return {place: told(one, units) for place, one in zip(wanted, readings, strict=True) if one.attended.words}
 
 
-def told(one: Reading, tables: Mapping[str, str]) -> dict[str, Any]:
+def told(one: Reading, units: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """As the files have it.
 
     Args:
         one: row.
-        tables: what blocks are called, by the names of their tokens.
+        units: inputs of each encoder.
     """
-    mask = one.mask.tolist()
-    sources = rows_as_one([s for span in one.spans for s in sources_of(span, mask, one.contexts, tables)])
+    mask, named = one.mask.tolist(), {span.input for span in one.spans}
+    pooled = {name: inputs for name, inputs in units.items() if not named & {*inputs[1:]}}
+    sources = rows_as_one([s for span in one.spans for s in sources_of(span, mask, one.contexts, pooled)])
     weights = one.attended.weights
     shown = most_read(sources, weights)
     shares = np.stack([weights[:, list(source.tokens)].sum(1) for source in shown], 1)  # [W, C]
@@ -82,7 +83,7 @@ def told(one: Reading, tables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def sources_of(
-    span: Span, mask: Sequence[bool], contexts: Mapping[str, Context | None], tables: Mapping[str, str]
+    span: Span, mask: Sequence[bool], contexts: Mapping[str, Context | None], pooled: Mapping[str, Sequence[str]]
 ) -> list[Source]:
     """Columns of one span: the words of a text each by itself, of anything else all its tokens together.
 
@@ -90,20 +91,19 @@ def sources_of(
         span: of the view.
         mask: `[S]`, which tokens the row has.
         contexts: of the inputs that the row has.
-        tables: what blocks are called; they know absence themselves.
+        pooled: inputs of those encoders that make one token of several.
     """
     there = tuple(i for i in range(span.start, span.stop) if mask[i])
     if not there:
         return []
     if span.input is None:
         return [Source(None, "row", there)]
-    if span.input in tables:
-        return [Source(tables[span.input], span.axis, there)]
-    if span.input not in contexts:
-        return [Source(span.input, "absent", there)]
-    context = contexts[span.input]
+    inputs = pooled.get(span.input, (span.input,))
+    if not contexts.keys() & {*inputs}:
+        return [Source(table_name(inputs), "absent", there)]
+    context = contexts.get(span.input)
     if not isinstance(context, WordsContext):
-        return [Source(span.input, span.axis, there)]
+        return [Source(table_name(inputs), span.axis, there)]
     words = [
         Source(span.input, "word", tuple(range(span.start + start, span.start + stop)), word)
         for word, (start, stop) in zip(context.words, context.spans, strict=True)
