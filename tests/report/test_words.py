@@ -147,7 +147,7 @@ def test_the_page_holds_texts_side_by_side_and_what_was_read() -> None:
     page = page_of([row], {"de": {"type": "text"}, "kind": {"type": "category"}}, texts=["en"])
     assert '<p dir="auto">&lt;b&gt; dog</p>' in page and "<dt>n</dt>" in page and "<dt>en</dt>" not in page
     assert '<mark class="differs">Ein</mark> Hund' in page and '<mark class="differs">Der</mark> Hund' in page
-    assert "chrf 71.3" in page and "The darkest cell is 90\xa0% of what was read" in page
+    assert "chrf 71.3" in page and "The strongest cell is 90\xa0% of what was read" in page
     assert page.count('class="weight"') == 5 + 2 and "Hund ← dog: 90%" in page
     assert "“What was read” is the attention of the decoder" in page
 

@@ -18,7 +18,7 @@ LEAST = 0.02  # of the largest weight: what is less is left blank
 
 def attention_figure(sources: Sequence[Mapping[str, Any]], words: Sequence[str], weights: Sequence[Sequence[float]],
                      *, label: str) -> Markup:  # fmt: skip
-    """Rows are words that were written, columns what was read; the darker, the more.
+    """Rows are words that were written, columns what was read; the stronger, the more.
 
     Args:
         sources: `{input, kind, word}` of each column.
@@ -39,7 +39,7 @@ def attention_figure(sources: Sequence[Mapping[str, Any]], words: Sequence[str],
     parts += _brackets(sources, places, bottom)
     parts += _cells(sources, words, weights, places, top)
     tilt = LETTER * len(heads[-1]) * 0.5
-    return figure(max(right + tilt, right + 12), bottom + BELOW, parts, label=label, class_="attention")
+    return _sized(max(right + tilt, right + 12), bottom + BELOW, parts, label)
 
 
 def map_figure(shares: Sequence[Sequence[float]], *, label: str) -> Markup:
@@ -51,7 +51,12 @@ def map_figure(shares: Sequence[Sequence[float]], *, label: str) -> Markup:
                 class_="weight", fill_opacity=share / most)
         for y, row in enumerate(shares) for x, share in enumerate(row)
     ]  # fmt: skip
-    return figure(side * len(shares[0]), side * len(shares), parts, label=label, class_="attention")
+    return _sized(side * len(shares[0]), side * len(shares), parts, label)
+
+
+def _sized(width: float, height: float, parts: Sequence[Markup], label: str) -> Markup:
+    """As large as it is drawn: cells of two figures are alike."""
+    return element("div", figure(width, height, parts, label=label), style=f"width:{number(width)}px")
 
 
 def _columns(sources: Sequence[Mapping[str, Any]], left: float) -> list[float]:

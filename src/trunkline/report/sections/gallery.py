@@ -51,7 +51,7 @@ def gallery(run: RunFiles) -> dict[str, Any] | None:
 def _kinds(group: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
     """Of each task that tags, the kinds that are seen in these rows, with their colours."""
     found = {}
-    for task in kinds if group["task"] is None else [t for t in kinds if t == group["task"]]:
+    for task in kinds:
         sentences = [s for row in group["rows"] for s in row["answers"].get(task, {}).get("sentences", ())]
         seen = {part["kind"] for sentence in sentences for part in sentence["parts"]}
         found[task] = [pair for pair in kinds[task] if pair[0] in seen]
