@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.contexts import Context
 from trunkline.data import Draw, Table, read_table
 from trunkline.model import Network
 from trunkline.model.evaluation import Evaluation, TaskScores
@@ -18,9 +21,27 @@ from trunkline.schema import HeadUnit, Preprocessing, RowBatches, unseen_labels
 from trunkline.tasks import Task
 from trunkline.tasks.calibration import Judgement
 from trunkline.tasks.contract import Target
-from trunkline.types import State
+from trunkline.tasks.text_attention import Attended
+from trunkline.types import Span, State
 
 Prediction = dict[str, Any]  # by task name; None where the task's input is absent
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a row for a text about it.
+
+    Attributes:
+        attended: the words of the text, and their weights on the tokens of the view.
+        spans: whose tokens lie where in the view.
+        mask: `[S]`, which of them the row has.
+        contexts: by input, of those that the row has.
+    """
+
+    attended: Attended
+    spans: tuple[Span, ...]
+    mask: Tensor
+    contexts: Mapping[str, Context | None]
 
 
 class Predictor:
@@ -149,6 +170,28 @@ class Predictor:
 
     def _states(self, unit: HeadUnit) -> list[State]:
         return self.preprocessing.task_states(unit)
+
+    def attend(self, batches: RowBatches, rows: Sequence[int], task: str, said: Sequence[str]) -> Iterator[Reading]:
+        """What was read of each row for what is said of it; the network runs once more, on these rows alone.
+
+        Args:
+            batches: source of the rows.
+            rows: that have the input which the task is bound to, if it is bound to one.
+            task: one that `attends`.
+            said: what it wrote, one text a row.
+        """
+        unit, head = next(pair for pair in self.network.units() if task in pair[0].tasks)
+        texts = iter(said)
+        for batch in self._batches(batches, rows):
+            with torch.inference_mode():
+                view = self.network.view(unit, self.network.share(batch), None)
+                here = list(itertools.islice(texts, batch.size))
+                found = self._task(unit).attend(head, view, here, self._states(unit))
+            present, mask = batch.present.values.tolist(), view.mask.cpu()
+            for row, attended in enumerate(found):
+                there = [name for name, is_there in zip(batch.present.names, present[row]) if is_there]
+                contexts = {name: batch.context[name][row] if name in batch.context else None for name in there}
+                yield Reading(attended, view.spans, mask[row], contexts)
 
     @property
     def _device(self) -> torch.device:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any, Literal
 
@@ -38,6 +38,7 @@ class Shown:
         data: of a picture or a sound, the content of a file.
         suffix: of that file.
         tags: words with the tag of each; an empty tag is none.
+        spans: of those words `(start, stop, kind)`, where the tags say spans (BIO); else `None`, and each is by itself.
     """
 
     kind: Literal["text", "picture", "sound", "tags"]
@@ -45,6 +46,7 @@ class Shown:
     data: bytes = b""
     suffix: str = ""
     tags: tuple[tuple[str, str], ...] = ()
+    spans: tuple[tuple[int, int, str], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,14 @@ class Answer:
         true: the label; `None` where there is none.
         confidence: of the prediction, 0 to 1; `None` where the task has none.
         error: how wrong it is, 0 for right; rows of one task are sorted by it. `None` without a label.
+        scores: of this row alone, by metric, for kinds whose metric can be told of one row.
     """
 
     said: Shown
     true: Shown | None = None
     confidence: float | None = None
     error: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 def shown_text(value: Any) -> Shown:

@@ -38,7 +38,7 @@ def save_tokenizer(folder: Path) -> None:
 def save_network(folder: Path, kind: str) -> None:
     ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 3, "vocab_size": 13}  # two more than there are words
     bart = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 16,
-            "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "max_position_embeddings": 20, **ids}  # fmt: skip
+            "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "max_position_embeddings": 20, "init_std": 0.4, **ids}  # fmt: skip
     t5 = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, **ids}
     torch.manual_seed(3)
     if kind == "t5":
@@ -138,6 +138,48 @@ def test_tasks_share_it_and_begin_with_ids_of_their_own(folders: dict[str, str],
     start = {"t5": 0, "bart": 1, "mbart": 1}[kind]
     assert torch.equal(table[13], table[start]) and torch.equal(table[14], table[start]), "as the network's own begins"
     assert len(first.predict_output(make_view())) == 3
+
+
+def test_what_may_not_come_twice_is_what_was_written(folders: dict[str, str]) -> None:
+    """BART begins with the token that ends a text: having begun so, it may still end."""
+    head = head_of(Text(6, decoder=folders["bart"], no_repeat=1))
+    head.decoder.final_logits_bias[0, 1] = 1e4
+    assert head.predict_output(make_view()).tolist() == [[1]] * 3
+
+
+@pytest.mark.parametrize("options", [{}, {"freeze": True}, {"lora": 2}])
+def test_tasks_that_share_learn_to_write_different_texts(folders: dict[str, str], options: dict[str, Any]) -> None:
+    if "lora" in options:
+        pytest.importorskip("peft")
+    task = Text(6, decoder=folders["bart"], **options)
+    states = task.fit_shared([TEXTS, TEXTS])
+    first = task.build(states[:1], WIDTH)
+    heads = torch.nn.ModuleList([first, task.build_shared(first, states[1:])])
+    first.load_pretrained()
+    view = make_view()
+    said = [task.collate([[task.prepare(text, states[0], None)]] * 3) for text in ("the cat sleeps", "a dog barks")]
+    optimiser = torch.optim.Adam([p for p in heads.parameters() if p.requires_grad], 0.02)
+    losses = []
+    for _ in range(60):
+        optimiser.zero_grad()
+        sums = [head.loss(head.train_output(view, target), target) for head, target in zip(heads, said)]
+        loss = sum((total / weight).sum() for total, weight in sums)
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    logits = [head.eval().train_output(view, said[0]) for head in heads]
+    assert (logits[0] - logits[1]).abs().max() > 0.1, "each task is told from the other"
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_run_trains_what_the_folder_holds(folders: dict[str, str], tmp_path: Path) -> None:
+    rows = [{"en": text, "de": text} for text in TEXTS * 8]
+    model = MultiTaskModel({"en": TextInput()}, {"de": Text(6, decoder=folders["bart"], freeze=True)}, width=8)
+    run = fit(model, rows, steps=2, out=tmp_path / "run", show_progress=False)
+    (head,) = run.predictor.network.heads
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(folders["bart"]).state_dict()
+    own = head.decoder.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in own.items())
 
 
 def test_how_it_goes_on_learning(folders: dict[str, str]) -> None:

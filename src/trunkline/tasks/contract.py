@@ -19,7 +19,8 @@ from trunkline.contexts import Context
 from trunkline.errors import ConfigError
 from trunkline.showing import Answer, Shown, plain_answer
 from trunkline.tasks.calibration import Judgement, Settled
-from trunkline.types import Choices, State
+from trunkline.tasks.text_attention import Attended
+from trunkline.types import Choices, State, Tokens
 
 # Metrics that count errors, by the names that kinds of task share.
 ERRORS = ("mae", "rmse", "abs_err", "angle_mean", "wer", "cer", "mel_distance", "ece", "log_loss", "brier")
@@ -102,6 +103,7 @@ class Task(ABC):
         can_share: several tasks of it may have one head (`share: OTHER`): it has `fit_shared` and `build_shared`.
         joins: it can say what is true of pictures that were put together (`join`).
         is_written: its labels are texts to be written, the longer the more they cost.
+        attends: it can say what it read of its view for each word of a text that it wrote (`attend`).
         unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
     """
 
@@ -115,6 +117,7 @@ class Task(ABC):
     can_share: ClassVar[bool] = False
     joins: ClassVar[bool] = False
     is_written: ClassVar[bool] = False
+    attends: ClassVar[bool] = False
     unseen_names: ClassVar[str] = "they count as wrong"
 
     @property
@@ -276,6 +279,17 @@ class Task(ABC):
             of: the decoded value of the input that the task is bound to; `None` without one.
         """
         return plain_answer(said, true, state)
+
+    def attend(self, head: Head, view: Tokens, said: Sequence[str], states: Sequence[State]) -> Sequence[Attended]:
+        """Which tokens of the view each word of a text was written from, one entry a row. Where `attends` is true.
+
+        Args:
+            head: that wrote the texts.
+            view: what it read, of as many rows as there are texts.
+            said: the texts.
+            states: of the head's tasks.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what it reads")
 
     def show_target(self, target: Target, state: State, of: Any) -> Shown | None:
         """What training learns from a row, drawn on what it sees; `None` for kinds whose label shows as it is.

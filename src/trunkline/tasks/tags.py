@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from trunkline.cells import as_list
 from trunkline.contexts import Context, WordsContext
 from trunkline.errors import DataError
-from trunkline.showing import Answer, Shown
-from trunkline.tasks.bio import OUTSIDE, barred, irregular, is_bio, outsiders
+from trunkline.showing import Answer, Shown, colour_of
+from trunkline.tasks.bio import OUTSIDE, barred, bio_spans, irregular, is_bio, outsiders
 from trunkline.tasks.contract import Head, Target, Task
 from trunkline.tasks.crf import Chain, CrfHead, likeliest_path, packed
 from trunkline.tasks.tag_metric import Say, TagsMetric, unseen_number
@@ -167,12 +167,21 @@ class Tags(Task):
         return [[self._decode_row(row, state, context) for row, context in zip(best, contexts, strict=True)]]
 
     def show(self, said: list[str], true: list[str] | None, state: State, of: str) -> Answer:
-        """The words, each under its tag; `O` is no tag."""
-        words = of.split()
-        seen = _tagged(words, said)
+        """The words, each under its tag, and the spans where tags are BIO; `O` is no tag."""
+        words, has_spans = of.split(), is_bio(state["tags"])
+        seen = _tagged(words, said, has_spans)
         if true is None:
             return Answer(seen)
-        return Answer(seen, _tagged(words, true), None, sum(s != t for s, t in zip(said, true)) / max(len(true), 1))
+        wrong = sum(s != t for s, t in zip(said, true)) / max(len(true), 1)
+        return Answer(seen, _tagged(words, true, has_spans), None, wrong)
+
+    def legend(self, state: State) -> Sequence[tuple[str, tuple[int, int, int]]]:
+        """Kinds of spans, or the tags where they are not BIO; the most frequent ones differ most."""
+        counts: Counter[str] = Counter()
+        for tag, count in zip(state["tags"], state["counts"]):
+            if tag != OUTSIDE:
+                counts[tag[2:] if is_bio(state["tags"]) else tag] += count
+        return [(name, colour_of(number)) for number, (name, _) in enumerate(counts.most_common())]
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent tag everywhere, as logits `[n, L, C]`, behind which a CRF has a chain of zeros."""
@@ -202,8 +211,9 @@ def _tell_odd(odd: Sequence[str], counts: Counter[str]) -> str:
     )
 
 
-def _tagged(words: Sequence[str], tags: Sequence[str]) -> Shown:
-    return Shown("tags", tags=tuple((w, "" if t == OUTSIDE else t) for w, t in zip(words, tags)))
+def _tagged(words: Sequence[str], tags: Sequence[str], has_spans: bool) -> Shown:
+    spans = tuple(sorted(bio_spans(tags))) if has_spans else None
+    return Shown("tags", tags=tuple((w, "" if t == OUTSIDE else t) for w, t in zip(words, tags)), spans=spans)
 
 
 def fallback(state: State) -> int:

@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.pretrained import Tuning
+from trunkline.showing import Answer, shown_text
 from trunkline.tasks.contract import Head, Target, Task
+from trunkline.tasks.text_attention import Attended, by_words, word_tokens
 from trunkline.tasks.text_decoder import describe, fill_decoder, pretrained_decoder, scratch_decoder
 from trunkline.tasks.text_head import IGNORED, TextHead
-from trunkline.tasks.text_metric import TextMetric, as_bytes, score_texts, signatures
+from trunkline.tasks.text_metric import TextMetric, as_bytes, row_score, score_texts, signatures
 from trunkline.tasks.text_search import Search
 from trunkline.tasks.vocabulary import (
     SMALLEST,
@@ -36,7 +38,7 @@ from trunkline.tasks.vocabulary import (
     pretrained_vocabulary,
     warn_unfit,
 )
-from trunkline.types import State
+from trunkline.types import State, Tokens
 
 SCRATCH = ("vocabulary", "tokenizer", "layers", "heads", "decoder_width", "tie", "dropout")  # options of such a decoder
 PRETRAINED = ("language", "freeze", "decoder_lr", "lora")
@@ -83,6 +85,7 @@ class Text(Task):
     is_exportable = False
     can_share = True
     is_written = True
+    attends = True
     primary = "chrf"
     best = 100.0
 
@@ -209,7 +212,7 @@ class Text(Task):
         """The same layers, told to write this task's texts by its own `begin`."""
         assert isinstance(head, TextHead)
         (state,) = states
-        return TextHead(head.memory, head.decoder, head.search, state, head.label_smoothing)
+        return TextHead(head.memory, head.decoder, head.search, state, head.label_smoothing, tuning=head.tuning)
 
     def metric(self, states: Sequence[State]) -> TextMetric:
         """`bleu` and `chrf` (0–100, sacreBLEU), `rouge1`, `rouge2` and `rougeL` (F, rouge-score), `exact`."""
@@ -224,6 +227,26 @@ class Text(Task):
         """The texts."""
         (state,) = states
         return [decode(output, state)]
+
+    def show(self, said: str, true: str | None, state: State, of: Any) -> Answer:
+        """The texts; a row is as wrong as its own chrF is low."""
+        if true is None:
+            return Answer(shown_text(said))
+        score = row_score(said, true)
+        return Answer(shown_text(said), shown_text(true), None, 1 - score / 100, {"chrf": score})
+
+    def attend(self, head: Head, view: Tokens, said: Sequence[str], states: Sequence[State]) -> list[Attended]:
+        """By the decoder's attention to its view (`TextHead.attention`); a word's is the mean of its tokens'."""
+        assert isinstance(head, TextHead)
+        (state,) = states
+        told = [word_tokens(text, state) for text in said]
+        rows = [torch.tensor(ids[: self.max_length], dtype=torch.long) for ids, _, _ in told]
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=state["pad"]).to(view.values.device)
+        weights = head.attention(view, ids)
+        return [
+            by_words(words, tokens, own[: len(row)])
+            for (_, words, tokens), own, row in zip(told, weights, rows, strict=True)
+        ]
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent text of the training split for every row, `[n, L]`."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from trunkline.pretrained import Tuning
 from trunkline.tasks.contract import Head, Target
+from trunkline.tasks.text_attention import telling
 from trunkline.tasks.text_decoder import prompt_of
 from trunkline.tasks.text_search import Search
 from trunkline.tasks.vocabulary import needed
@@ -30,6 +31,9 @@ def learned(target: Target) -> Tensor:
 class TextHead(Head):
     """Tokens of the view → a text. Heads that share have the same layers, and each its own token to begin with.
 
+    Where shared layers do not learn, no beginning can come to mean anything: what tells the tasks apart is then a token
+    of each that is read before those of the view.
+
     Args:
         memory: view → what the decoder reads, `[n, S, D]` → `[n, S, decoder's width]`.
         decoder: an encoder–decoder of Transformers without its encoder; see `text_decoder`.
@@ -37,7 +41,7 @@ class TextHead(Head):
         state: of the task: ids of its marks.
         label_smoothing: share of the probability that the loss spreads over the whole vocabulary.
         tuning: how a pretrained decoder goes on learning.
-        weights: puts the pretrained weights into it.
+        weights: puts the pretrained weights into it; `None` where another head does.
     """
 
     prompt: Tensor
@@ -54,7 +58,7 @@ class TextHead(Head):
         weights: Callable[[nn.Module], None] | None = None,
     ) -> None:
         super().__init__()
-        if tuning is not None:
+        if tuning is not None and weights is not None:
             tuning.apply(decoder)
         self.memory = memory
         self.decoder = decoder
@@ -64,8 +68,11 @@ class TextHead(Head):
         self.tuning = tuning
         self.weights = weights
         self.generation = search.generation(state)
-        decoder.generation_config = self.generation  # what a network's own says of a search would stand beside it
+        # What a network's own config says of a search would be taken where the task's says nothing.
+        decoder.generation_config = needed("transformers").GenerationConfig()
         self.register_buffer("prompt", torch.tensor([prompt_of(state)]), persistent=False)
+        is_told = tuning is not None and tuning.freeze and state.get("is_shared", False)
+        self.task = nn.Parameter(torch.randn(1, 1, decoder.config.hidden_size)) if is_told else None
 
     def load_pretrained(self) -> None:
         """The decoder's weights from elsewhere, if it has such."""
@@ -82,21 +89,39 @@ class TextHead(Head):
             **self._read(view),
             decoder_input_ids=self.prompt.expand(len(view.values), -1),
             generation_config=self.generation,
-            logits_processor=self.search.processors(view.mask.sum(1)),
+            logits_processor=self.search.processors(view.mask.sum(1), self.prompt.shape[1]),
         )
         return ids[:, self.prompt.shape[1] :]
 
     def train_output(self, view: Tokens, target: Target) -> Tensor:
         """Teacher forcing: logits `[n, L, K]` of each target token, given the true ones before it."""
         known = learned(target)[:, :-1].clamp(min=0)  # IGNORED lies after the end: no token that counts sees it
+        return self._forced(view, known).logits[:, self.prompt.shape[1] - 1 :]
+
+    def attention(self, view: Tokens, ids: Tensor) -> Tensor:
+        """How much of each token of the view is read to write each of these ids, `[n, L]` → `[n, L, S]`.
+
+        Teacher forcing, once: the mean of the weights of all layers and heads. They sum to 1 over the tokens that the
+        view has, and are 0 elsewhere.
+        """
+        with telling(self.decoder):
+            told = self._forced(view, ids[:, :-1], output_attentions=True)
+        weights = torch.stack(told.cross_attentions).mean((0, 2))[:, self.prompt.shape[1] - 1 :, -view.mask.shape[1] :]
+        return weights / weights.sum(2, keepdim=True)
+
+    def _forced(self, view: Tokens, known: Tensor, **options: Any) -> Any:
+        """What the decoder says of each target token, given those before it, `known [n, L - 1]`."""
         ids = torch.cat([self.prompt.expand(len(known), -1), known], 1)
-        logits = self.decoder(**self._read(view), decoder_input_ids=ids, use_cache=False).logits
-        return logits[:, self.prompt.shape[1] - 1 :]
+        return self.decoder(**self._read(view), decoder_input_ids=ids, use_cache=False, **options)
 
     def _read(self, view: Tokens) -> dict[str, Any]:
         """What stands for the encoder."""
-        said = needed("transformers.modeling_outputs").BaseModelOutput(last_hidden_state=self.memory(view.values))
-        return {"encoder_outputs": said, "attention_mask": view.mask}
+        memory, mask = self.memory(view.values), view.mask
+        if self.task is not None:
+            memory = torch.cat([self.task.expand(len(memory), -1, -1).to(memory), memory], 1)
+            mask = torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
+        said = needed("transformers.modeling_outputs").BaseModelOutput(last_hidden_state=memory)
+        return {"encoder_outputs": said, "attention_mask": mask}
 
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Cross entropy over target tokens: `(sum [1], tokens [1])`."""

@@ -86,6 +86,11 @@ def score_texts(written: Sequence[str], true: Sequence[str]) -> Scores:
     }
 
 
+def row_score(written: str, true: str) -> float:
+    """chrF of one text, 0–100; two empty ones are equal."""
+    return 100.0 if written == true else needed("sacrebleu").CHRF().sentence_score(written, [true]).score
+
+
 def signatures() -> dict[str, str]:
     """What sacreBLEU says about how its scores are made, so that others can make the same."""
     sacrebleu = needed("sacrebleu")

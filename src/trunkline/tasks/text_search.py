@@ -8,7 +8,7 @@ Shape legend: `n` rows, `L` tokens written so far, `K` vocabulary.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,6 @@ class Search:
             min_new_tokens=self.min_length or None,
             num_beams=self.beams,
             length_penalty=self.length_penalty,
-            no_repeat_ngram_size=self.no_repeat or 0,
             suppress_tokens=unwritten(state),
             do_sample=False,
             pad_token_id=state["pad"],
@@ -77,20 +76,35 @@ class Search:
             eos_token_id=state["end"],
         )
 
-    def processors(self, lengths: Tensor) -> Any:
+    def processors(self, lengths: Tensor, begun: int) -> Any:
         """What changes the logits of each step beside the options of `generation`.
 
         Args:
             lengths: `[n]`, tokens of each row's view.
+            begun: tokens that stand before each text.
         """
         transformers = needed("transformers")
         steps: list[Any] = []
+        if self.no_repeat is not None:
+            steps.append(Behind(begun, transformers.NoRepeatNGramLogitsProcessor(self.no_repeat)))
         if self.sample:
             steps.append(transformers.TemperatureLogitsWarper(float(self.temperature)))
             if self.top_p < 1:
                 steps.append(transformers.TopPLogitsWarper(float(self.top_p)))
             steps.append(Draw(lengths.tolist()))
         return transformers.LogitsProcessorList(steps)
+
+
+class Behind:
+    """What changes logits for what was written, told of that alone: some texts begin with the token that ends them."""
+
+    def __init__(self, begun: int, processor: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.begun = begun
+        self.processor = processor
+
+    def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
+        """Ids `[n, L]` and logits `[n, K]` → logits."""
+        return self.processor(ids[:, self.begun :], logits) if ids.shape[1] > self.begun else logits
 
 
 class Draw:

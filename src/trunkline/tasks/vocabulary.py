@@ -81,7 +81,7 @@ def apart(vocabulary: State, tasks: int) -> list[State]:
     if tasks == 1:
         return [vocabulary]
     size = vocabulary["size"]
-    return [{**vocabulary, "begin": size + task, "size": size + tasks} for task in range(tasks)]
+    return [{**vocabulary, "begin": size + task, "size": size + tasks, "is_shared": True} for task in range(tasks)]
 
 
 @lru_cache(maxsize=64)

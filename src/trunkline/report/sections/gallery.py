@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trunkline.report.figures import attention_figure, map_figure
 from trunkline.report.files import RunFiles
+from trunkline.report.tagged import sentences
+from trunkline.report.written import differing
 
-WIDE = ("boxes",)  # types whose pictures have words in them
+WIDE, HALF = ("boxes", "text"), ("tags",)  # types that need the page's width, or half of it
+WRITTEN = ("text",)  # types whose answers stand beside what they should be
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".mp3": "audio/mpeg", ".wav": "audio/wav"}
 
 
@@ -19,23 +23,42 @@ def gallery(run: RunFiles) -> dict[str, Any] | None:
     if not facts or not facts["rows"]:
         return None
     folder = run.folder / "report"
-    rows = [_row(row, folder, run) for row in facts["rows"]]
-    groups = [{"title": "drawn at random", "task": None, "rows": [rows[i] for i in facts["random"]]}]
+    kinds = facts.get("kinds", {})
+    rows = [_row(row, folder, run, facts) for row in facts["rows"]]
+    groups: list[dict[str, Any]] = [
+        {"title": "drawn at random", "task": None, "rows": [rows[i] for i in facts["random"]]}
+    ]
     for task, ends in facts["ends"].items():
         for word in ("worst", "best"):
             if ends[word]:
                 groups.append({"title": word, "task": task, "rows": [rows[i] for i in ends[word]]})
+    types = {run.tasks[task]["type"] for task in facts["tasks"]}
+    for group in groups:
+        group["kinds"] = _kinds(group, kinds)
     return {
         "groups": groups,
         "tasks": facts["tasks"],
         "more": facts["more"],
         "split": facts["split"],
-        "legends": {task: told["legend"] for task in facts["tasks"] if (told := run.tasks[task]).get("legend")},
-        "is_wide": any(run.tasks[task]["type"] in WIDE for task in facts["tasks"]),
+        "legends": {
+            t: told["legend"] for t in facts["tasks"] if t not in kinds and (told := run.tasks[t]).get("legend")
+        },
+        "width": "wide" if types & {*WIDE} else "half" if types & {*HALF} else "",
+        "has_attention": any(answer.get("attention") for row in facts["rows"] for answer in row["answers"].values()),
     }
 
 
-def _row(row: Mapping[str, Any], folder: Path, run: RunFiles) -> dict[str, Any]:
+def _kinds(group: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Of each task that tags, the kinds that are seen in these rows, with their colours."""
+    found = {}
+    for task in kinds:
+        sentences = [s for row in group["rows"] for s in row["answers"].get(task, {}).get("sentences", ())]
+        seen = {part["kind"] for sentence in sentences for part in sentence["parts"]}
+        found[task] = [pair for pair in kinds[task] if pair[0] in seen]
+    return found
+
+
+def _row(row: Mapping[str, Any], folder: Path, run: RunFiles, facts: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name: _shown(one, folder) for name, one in row["inputs"].items()}
     media = {name: one for name, one in shown.items() if one and one["kind"] in ("picture", "sound")}
     answers = {}
@@ -43,12 +66,38 @@ def _row(row: Mapping[str, Any], folder: Path, run: RunFiles) -> dict[str, Any]:
         said, true = _shown(answer["said"], folder), _shown(answer["true"], folder)
         assert said is not None
         answers[task] = {**answer, "said": said, "true": true, "mark": _mark(said, true, run.tasks[task]["type"])}
+        if said["kind"] == "tags":
+            colours = dict(facts.get("kinds", {}).get(task, []))
+            answers[task]["sentences"], answers[task]["counts"] = sentences(said, true, colours)
+    texts = {task: _text(task, a) for task, a in answers.items() if run.tasks[task]["type"] in WRITTEN}
+    sources = facts.get("texts", []) if texts else []
     return {
         "number": row["row"],
         "media": media,
-        "plain": {name: one for name, one in shown.items() if one and name not in media},
+        "plain": {name: one for name, one in shown.items() if one and name not in media and name not in sources},
+        "sources": {name: one for name in sources if (one := shown[name])},
         "absent": [name for name, one in shown.items() if one is None],
-        "answers": answers,
+        "texts": texts,
+        "answers": {task: answer for task, answer in answers.items() if task not in texts},
+    }
+
+
+def _text(task: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What was written beside the reference, the words that differ marked, and what was read for it."""
+    said, true = answer["said"]["text"], answer["true"]
+    runs = differing(said, true["text"]) if true is not None else ([(said, False)], None)
+    read = answer.get("attention")
+    return {"said": runs[0], "true": runs[1], "scores": answer.get("scores", {}), "read": read and _read(task, read)}
+
+
+def _read(task: str, read: Mapping[str, Any]) -> dict[str, Any]:
+    maps = {name: map_figure(shares, label=f"Where in {name} {task} looked") for name, shares in read["maps"].items()}
+    return {
+        "figure": attention_figure(read["sources"], read["words"], read["weights"], label=f"What {task} read"),
+        "most": max(max(row) for row in read["weights"]),
+        "maps": maps,
+        "more": read["more"],
+        "unread": read["unread"],
     }
 
 

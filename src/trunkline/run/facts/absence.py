@@ -10,7 +10,7 @@ from trunkline.analysis import subsets
 from trunkline.data import Split
 from trunkline.model import TaskScores
 from trunkline.model.evaluation import gain
-from trunkline.run.facts.subject import Subject, sampled
+from trunkline.run.facts.subject import Subject, sampled, table_name
 
 ROWS, LEAST_ROWS, SECONDS = 1_000, 100, 15.0  # rows that are judged, fewer where that would take longer
 GROUPS = 12  # encoders that are left out one by one
@@ -58,8 +58,7 @@ def _groups(subject: Subject) -> dict[str, tuple[str, ...]]:
         return {name: (name,) for name in units[0].inputs}
     groups = {}
     for unit in units if len(units) <= GROUPS else units[: GROUPS - 1]:
-        count = len(unit.inputs)
-        groups[unit.name if count == 1 else f"table ({count} columns)"] = unit.inputs
+        groups[table_name(unit.inputs)] = unit.inputs
     if rest := tuple(name for unit in units[GROUPS - 1 :] for name in unit.inputs if len(units) > GROUPS):
         groups[f"{len(rest)} other inputs"] = rest
     return groups

@@ -18,6 +18,16 @@ def class_figures(name: str, rows: int, given: int, hits: int) -> dict[str, Any]
     }
 
 
+def hexadecimal(colour: tuple[int, int, int]) -> str:
+    """A colour as a page has it.
+
+    Example:
+        >>> hexadecimal((230, 159, 0))
+        '#e69f00'
+    """
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
 def ranked(classes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The most frequent ones first."""
     return sorted(classes, key=lambda c: (-c["rows"], c["name"]))[:NAMES]

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from trunkline.run.facts.attention import attention_facts
+from trunkline.run.facts.figures import hexadecimal
 from trunkline.run.facts.subject import Subject, sampled
 from trunkline.schema.reading import read_cell
-from trunkline.showing import Answer, Shown
+from trunkline.showing import Answer, Shown, colour_of
 
 ROWS, FILE_ROWS = 1_000, 200  # candidates: of plain answers, of answers that are pictures
 TASKS, INPUTS = 12, 12  # that are shown of each row
@@ -24,8 +26,10 @@ def gallery_facts(subject: Subject) -> dict[str, Any]:
 
     Schema: `split`; `inputs`, `tasks` (names that are shown) and `more {inputs, tasks}` (how many are not); `random
     [place]`; `ends {task: {best [place], worst [place]}}`, places in `rows [{row, inputs {name: shown}, answers {task:
-    {said, true, confidence, error}}}]`; a row's number counts from 1. What is shown is `{kind, text, file, tags}`, with
-    `file` in `gallery/`.
+    {said, true, confidence, error, scores, attention}}}]`; a row's number counts from 1. What is shown is `{kind, text,
+    file, tags, spans}`, with `file` in `gallery/`. `scores` are of the row alone; `attention` is what was read for a
+    text (see `attention_facts`), of rows that are shown for its task. `texts` are the inputs that are texts, `kinds
+    {task: [[name, colour]]}` the tags in these rows, or the kinds of their spans.
     """
     schema = subject.preprocessing.schema
     tasks, inputs = list(subject.focus)[:TASKS], list(schema.inputs)[:INPUTS]
@@ -39,12 +43,15 @@ def gallery_facts(subject: Subject) -> dict[str, Any]:
     drawn = np.sort(rng.permutation(len(subject.split))[:RANDOM]).tolist()
     places = list(dict.fromkeys([*drawn, *(p for both in ends.values() for part in both.values() for p in part)]))
     files = _Files(folder)
-    rows = [_row(subject, place, inputs, tasks, answers, files) for place in places]
+    read = {task: _read(subject, task, drawn, ends[task]) for task in tasks}
+    rows = [_row(subject, place, inputs, tasks, answers, read, files) for place in places]
     at = {place: number for number, place in enumerate(places)}
     return {
         "split": subject.judged,
         "inputs": inputs,
+        "texts": [name for name in inputs if schema.inputs[name].modality.axis == "words"],
         "tasks": tasks,
+        "kinds": {task: found for task in tasks if (found := _kinds(subject, task, rows))},
         "more": {"inputs": len(schema.inputs) - len(inputs), "tasks": len(schema.tasks) - len(tasks)},
         "random": [at[place] for place in drawn],
         "ends": {t: {end: [at[p] for p in part] for end, part in both.items()} for t, both in ends.items()},
@@ -69,6 +76,24 @@ def _answer(subject: Subject, task: str, place: int, true: Any) -> Answer:
     return column.task.show(subject.said[subject.judged][place][task], true, state, of)
 
 
+def _read(subject: Subject, task: str, drawn: Sequence[int], ends: Mapping[str, Sequence[int]]) -> dict[int, Any]:
+    """What a task that writes read, by place: of the rows that are drawn, and of its own best and worst."""
+    if not subject.preprocessing.schema.tasks[task].task.attends:
+        return {}
+    places = dict.fromkeys([*drawn, *(place for part in ends.values() for place in part)])
+    return attention_facts(subject, task, list(places))
+
+
+def _kinds(subject: Subject, task: str, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The tags in these rows, or the kinds of their spans; colours are numbered among them, so that few are alike."""
+    answers = [row["answers"][task] for row in rows if task in row["answers"]]
+    shown = [one for answer in answers for one in (answer["said"], answer["true"]) if one and one["kind"] == "tags"]
+    tags = {tag for one in shown if one["spans"] is None for _, tag in one["tags"]}
+    told = tags | {kind for one in shown for _, _, kind in one["spans"] or ()}
+    legend = subject.preprocessing.schema.tasks[task].task.legend(subject.preprocessing.states["tasks"][task])
+    return [(n, hexadecimal(colour_of(i))) for i, n in enumerate(name for name, _ in legend if name in told)]
+
+
 def _value(subject: Subject, name: str, place: int) -> Any:
     """One input of one row, decoded; `None` where it is absent."""
     column, row = subject.preprocessing.schema.inputs[name], int(subject.split.rows[place])
@@ -91,6 +116,7 @@ def _row(
     inputs: Sequence[str],
     tasks: Sequence[str],
     answers: Mapping[str, Mapping[int, Answer]],
+    read: Mapping[str, Mapping[int, Any]],
     files: _Files,
 ) -> dict[str, Any]:
     assert subject.judged is not None
@@ -109,6 +135,8 @@ def _row(
                 "true": None if answer.true is None else files.keep(answer.true, f"{place}-true-{number}"),
                 "confidence": answer.confidence,
                 "error": answer.error,
+                "scores": dict(answer.scores),
+                "attention": read[task].get(place),
             }
     return {"row": int(subject.split.rows[place]) + 1, "inputs": shown, "answers": told}
 
@@ -121,7 +149,13 @@ class _Files:
 
     def keep(self, shown: Shown, name: str) -> dict[str, Any]:
         """What the JSON says of it; its content becomes a file."""
-        told = {"kind": shown.kind, "text": shown.text, "tags": [list(pair) for pair in shown.tags], "file": None}
+        told = {
+            "kind": shown.kind,
+            "text": shown.text,
+            "tags": [list(pair) for pair in shown.tags],
+            "spans": None if shown.spans is None else [list(span) for span in shown.spans],
+            "file": None,
+        }
         if shown.data and len(shown.data) <= self.room:
             self.room -= len(shown.data)
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import numpy as np
 from trunkline.analysis import confusion, precision_recall_curve, roc_curve
 from trunkline.cells import as_name
 from trunkline.run.facts.boxes import figures_of_boxes, has_boxes
-from trunkline.run.facts.figures import NAMES, class_figures, ranked
+from trunkline.run.facts.figures import NAMES, class_figures, hexadecimal, ranked
 from trunkline.run.facts.held import intervals
 from trunkline.run.facts.subject import Subject, sampled
 from trunkline.tasks import Task
@@ -65,7 +65,7 @@ def quality_facts(subject: Subject) -> dict[str, Any]:
 def _legend(kind: Task, state: State, classes: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Colours of the classes that figures tell of."""
     told = {one["name"] for one in classes}
-    return [(name, "#{:02x}{:02x}{:02x}".format(*colour)) for name, colour in kind.legend(state) if name in told]
+    return [(name, hexadecimal(colour)) for name, colour in kind.legend(state) if name in told]
 
 
 def _labelled(subject: Subject) -> dict[str, int]:

@@ -93,3 +93,8 @@ class Subject:
 def sampled(rows: np.ndarray, wanted: int) -> np.ndarray:
     """At most this many of the rows, evenly spaced."""
     return rows if len(rows) <= wanted else rows[np.linspace(0, len(rows) - 1, wanted).astype(int)]
+
+
+def table_name(columns: Sequence[str]) -> str:
+    """What numbers and categories that one block encodes are called together."""
+    return columns[0] if len(columns) == 1 else f"table ({len(columns)} columns)"
