@@ -96,6 +96,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     facts = _facts(preprocessing, labelled, _padding(batches[id(splits.train.table)], splits.train.rows))
     config, reasons = choose(config, facts)
     reasons = {**types, **share, **told, **reasons}
+    _warn_uneven(config, splits.train, labelled.any(1))
     assert config.training.input_dropout is not None and config.balancer is not None
     for source in batches.values():
         source.input_dropout = config.training.input_dropout
@@ -222,6 +223,32 @@ def config_of(
         width=model.width,
         training=training,
     )
+
+
+def _warn_uneven(config: Config, train: Split, useful: np.ndarray) -> None:
+    """Tell what does not go well with tables that are not drawn as often as they have rows."""
+    data = config.data
+    if data is None or not data.tables:
+        return
+    weighted = [name for name, task in config.tasks.items() if task.options.get("class_weights") == "balanced"]
+    if weighted and data.sampling != "proportional":
+        warnings.warn(
+            f"class_weights: balanced ({', '.join(weighted)}) counts the rows of all tables, which are not drawn as "
+            "often as they have rows (`data.sampling`): give the weight of each class",
+            stacklevel=3,
+        )
+    names, counts = np.unique(np.array(train.table.column(WHOSE))[train.rows][useful], return_counts=True)
+    shares = table_shares(dict(zip(names.tolist(), counts.tolist())), data.sampling)
+    steps, size = config.training.steps, config.training.batch_size
+    assert steps is not None and size is not None
+    draws, what = (steps, "batches") if data.batches == "one_table" else (steps * size, "rows")
+    for name, share in shares.items():
+        if 0 < share * draws < 1:
+            warnings.warn(
+                f"table {name!r} has {share:.2g} of the draws, less than one of the {draws} {what} of this training: "
+                "it may not be seen at all; give `data.sampling`",
+                stacklevel=3,
+            )
 
 
 def draw_weights(data: DataConfig | None, split: Split, useful: np.ndarray) -> np.ndarray:

@@ -57,7 +57,8 @@ def _read_splits(config: Config, data: DataConfig) -> Splits:
         given if given is None or isinstance(given, float) else read_more(data, given)
         for given in (data.validation, data.test)
     ]
-    names = {new: old for new, old in data.columns.items()}
+    # What has been given another name is no column of its old name any more.
+    names = {**{old: None for old in data.columns.values() if old is not None}, **data.columns}
     return split_rows(config, read_more(data, data.train), held[0], held[1], data, names)
 
 

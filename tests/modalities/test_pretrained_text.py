@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import shutil
@@ -103,6 +104,28 @@ def test_it_says_what_the_model_says(folder: Path) -> None:
             torch.testing.assert_close(features[row, :count], expected, atol=1e-5, rtol=0)
     tokens = encoder(values)
     assert (tokens.values[~tokens.mask] == 0).all()
+
+
+def test_kept_features_go_with_device_and_precision(folder: Path) -> None:
+    encoder, values = encoder_of(Text(encoder=f"transformers:{folder}"), TEXTS)
+    encoder.eval()
+    plain = encoder.features(values)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = encoder.features(values)
+    assert not torch.equal(plain, rough), "what is said in half precision is kept for itself"
+    assert torch.equal(encoder.features(values), plain)
+    encoder.double()
+    assert encoder.features(values).dtype == encoder(values).values.dtype == torch.float64
+    encoder.to("meta")
+    assert not encoder.kept.rows, "nothing is kept on a device that was left"
+
+
+def test_a_copy_keeps_as_much(folder: Path) -> None:
+    encoder, values = encoder_of(Text(encoder=f"transformers:{folder}"), TEXTS)
+    encoder.eval().features(values)
+    assert encoder.kept.left < encoder.kept.room
+    other = copy.deepcopy(encoder).kept
+    assert (other.left, other.rows) == (encoder.kept.room, {})
 
 
 def test_a_run_needs_no_folder_any_more(folder: Path, tmp_path: Path) -> None:

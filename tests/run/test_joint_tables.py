@@ -10,7 +10,7 @@ import pytest
 
 from trunkline import ConfigError, DataError, fit, predict
 from trunkline.config import load_config, to_yaml
-from trunkline.data import write_rows
+from trunkline.data import read_table, write_rows
 from trunkline.plan import draw_weights, make_plan
 from trunkline.run.wiring import rows_of, settings_of
 from trunkline.sources import columns_of, read_splits
@@ -170,3 +170,50 @@ def test_length_is_chosen_where_rows_are_drawn_once_alone(folder: Path) -> None:
         write_rows(folder / "mail.jsonl", [{**r, "copy": r["note"] * (i % 9 + 1)} for i, r in enumerate(rows)])
         read = load_config(path, columns=columns_of)
         assert make_plan(read, read_splits(read)).config.training.by_length is wanted
+
+
+def test_no_pattern_takes_the_name_of_the_table(folder: Path) -> None:
+    path = config(folder)
+    path.write_text(
+        path.read_text().replace("inputs: {note: text}", "inputs: {rest: {columns: all_other, type: text}}")
+    )
+    found = load_config(path, columns=columns_of)
+    assert list(found.inputs) == ["note"]
+
+
+def test_a_renamed_column_is_no_class_of_a_split(folder: Path) -> None:
+    """The shop's `kind` is called `note`: it is a text, and no class of it must stay in training."""
+    write_rows(folder / "shop.csv", [{"kind": f"text {i}", "rare": "b" if i == 7 else "a"} for i in range(40)])
+    path = folder / "renamed.yaml"
+    path.write_text(
+        "data:\n  tables:\n    shop: {train: shop.csv, validation: 0.25, columns: {note: kind}}\n"
+        "    mail: {train: mail.jsonl}\ninputs: {note: text}\ntasks: {kind: category, rare: category}\n"
+    )
+    for seed in range(8):
+        splits = read_splits(load_config(path, overrides=[f"training.seed={seed}"], columns=columns_of))
+        assert "b" in {splits.train.table.cell(row, "rare") for row in splits.train.rows.tolist()}, seed
+
+
+def test_what_uneven_draws_do_not_go_with(folder: Path) -> None:
+    path = config(folder, sampling="{shop: 1000, mail: 0.001}")
+    text = path.read_text().replace("kind: category", "kind: {type: category, class_weights: balanced}")
+    path.write_text(text)
+    loaded = load_config(path, columns=columns_of)
+    with pytest.warns(UserWarning, match="of the draws") as told:
+        make_plan(loaded, read_splits(loaded))
+    said = " ".join(str(one.message) for one in told)
+    assert "class_weights: balanced (kind) counts the rows of all tables" in said
+    assert "table 'mail' has 1e-06 of the draws, less than one of the 96 rows" in said
+
+
+def test_each_table_is_scored_on_its_own_rows(folder: Path) -> None:
+    """`by_table` says of a table what `evaluate` says of its test rows alone."""
+    run = fit(config(folder), out=folder / "alone", show_progress=False)
+    found = json.loads((folder / "alone" / "metrics.json").read_text())["by_table"]
+    splits = read_splits(run.config)
+    assert splits.test is not None
+    table = splits.test.table
+    for name in ("shop", "mail"):
+        own = [table.row(row) for row in splits.test.rows.tolist() if table.cell(row, "table") == name]
+        scores = run.predictor.evaluate(read_table(own))[0]["kind"]
+        assert found[name]["kind"] == pytest.approx(scores)

@@ -78,7 +78,7 @@ class TestCells:
             Text().fit([])
 
     def test_too_small_a_vocabulary(self):
-        with pytest.raises(ConfigError, match="vocabulary=100 of a text task is too small: at least 259"):
+        with pytest.raises(ConfigError, match="vocabulary=100: at least 259"):
             Text(vocabulary=100).fit(TEXTS)
 
     def test_heads_must_divide_the_width(self):
@@ -354,6 +354,11 @@ class TestSearchOptions:
     def test_all_faults_at_once(self):
         with pytest.raises(ConfigError, match=r"(?s)beams=0.*top_p=2"):
             Text(beams=0, top_p=2.0).fit(TEXTS)
+
+    def test_numbers_out_of_range_are_told_together(self):
+        wrong = Text(heads=0, layers=-1, dropout=1.5, label_smoothing=2.0, decoder_width=0)
+        with pytest.raises(ConfigError, match=r"(?s)layers=-1.*heads=0.*decoder_width=0.*dropout=1.5.*smoothing=2.0"):
+            wrong.fit(TEXTS)
 
     @pytest.mark.parametrize("beams", [1, 3])
     def test_no_run_of_tokens_comes_twice(self, beams):

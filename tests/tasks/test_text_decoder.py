@@ -38,7 +38,8 @@ def save_tokenizer(folder: Path) -> None:
 def save_network(folder: Path, kind: str) -> None:
     ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 3, "vocab_size": 13}  # two more than there are words
     bart = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 16,
-            "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "max_position_embeddings": 20, "init_std": 0.4, **ids}  # fmt: skip
+            "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "max_position_embeddings": 20, "init_std": 0.4,
+            **ids}  # fmt: skip
     t5 = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, **ids}
     torch.manual_seed(3)
     if kind == "t5":

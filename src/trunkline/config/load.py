@@ -18,7 +18,7 @@ from trunkline.config.sections import Config, DataConfig
 from trunkline.config.settings import read_data, read_training, read_width
 from trunkline.config.sharing import take_over
 from trunkline.config.spread import bind, check_columns, check_leaks, spread
-from trunkline.data import Table
+from trunkline.data import WHOSE, Table
 from trunkline.errors import ConfigError, DataError, suggest
 
 Columns = Sequence[str] | Table
@@ -120,7 +120,7 @@ def _with_entries(
         columns = given.columns if isinstance(given, Table) else given
         named = {} if rest.data is None else {"split": rest.data.split, "group": rest.data.group}
         reserved = {key: column for key, column in named.items() if column is not None}
-        written = spread(entries, columns, reserved=list(reserved.values()), problems=problems)
+        written = spread(entries, columns, reserved=[*reserved.values(), *_of_tables(rest)], problems=problems)
         check_columns(written, columns, problems)
         for key, column in reserved.items():
             if column not in columns:
@@ -130,6 +130,12 @@ def _with_entries(
     written = {section: take_over(section, configs, problems) for section, configs in written.items()}
     written["tasks"] = bind(written["inputs"], written["tasks"], problems)
     return replace(rest, inputs=written["inputs"], tasks=written["tasks"])
+
+
+def _of_tables(rest: Config) -> list[str]:
+    """Columns of several tables that say what a row belongs to: its table, its group."""
+    tables = {} if rest.data is None else rest.data.tables
+    return [WHOSE, *(one.group for one in tables.values() if one.group is not None)] if tables else []
 
 
 def _refuse_groups(entries: Mapping[str, Mapping[str, Entry]], problems: Problems) -> None:

@@ -140,6 +140,12 @@ class PretrainedEncoder(Encoder):
                 module.training = False
         return self
 
+    def _apply(self, fn: Any, recurse: bool = True) -> PretrainedEncoder:
+        if self.kept is not None:
+            self.kept.clear()  # they lie on the device that is left, and in the precision
+        super()._apply(fn, recurse)
+        return self
+
     def features(self, values: dict[str, Tensor]) -> Tensor:
         """`[n, L, F]` for these values, each row's from its own values alone."""
         if not self.tuning.is_still:
@@ -189,6 +195,11 @@ class KeptFeatures:
 
     def __init__(self, room: int) -> None:
         self.room = room
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.left = self.room
         self.rows: dict[bytes, Tensor] = {}
 
     def get(
@@ -196,7 +207,7 @@ class KeptFeatures:
     ) -> Tensor:
         """What `run` says about the values, asked only about rows that are new; padded with zeros to the longest."""
         of_values, of_tokens = ({}, None) if lengths is None else lengths
-        keys = row_keys(values, of_values)
+        keys = [precision_of(values) + key for key in row_keys(values, of_values)]
         if new := [i for i, key in enumerate(keys) if key not in self.rows]:
             index = torch.tensor(new, device=next(iter(values.values())).device)
             made = dict(zip(new, run({k: v.index_select(0, index) for k, v in values.items()})))
@@ -205,13 +216,19 @@ class KeptFeatures:
             made = {}
         rows = [made[i] if i in made else self.rows[key] for i, key in enumerate(keys)]
         for i, row in made.items():
-            if row.nbytes <= self.room:
-                self.room -= row.nbytes
+            if row.nbytes <= self.left:
+                self.left -= row.nbytes
                 self.rows[keys[i]] = row.clone()
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> KeptFeatures:
         return KeptFeatures(self.room)
+
+
+def precision_of(values: dict[str, Tensor]) -> bytes:
+    """In what precision a network runs on these values now: what it says in another is not the same."""
+    kind = next(iter(values.values())).device.type
+    return str(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else "").encode()
 
 
 def row_keys(values: dict[str, Tensor], lengths: dict[str, list[int]]) -> list[bytes]:

@@ -262,7 +262,7 @@ def by_table(plan: Plan, predictor: Predictor) -> dict[str, TaskScores]:
     has = np.stack([labelled[whose == name].any(0) for name in data.tables])  # [tables, tasks]
     shared = [task for task, many in zip(predictor.preprocessing.tasks, has.sum(0) > 1) if many]
     found = {}
-    for name in data.tables if shared else ():
+    for name in (name for name in data.tables if shared and name in whose):
         scores, _ = predictor.evaluate(plan.source(split), split.rows[whose == name].tolist())
         found[name] = {task: scores[task] for task in shared}
     return found

@@ -264,8 +264,18 @@ class Text(Task):
         ConfigError: options that cannot work, or not together.
         """
         self._search.check()
-        if self.tokenizer is None and self.vocabulary < SMALLEST:
-            raise ConfigError(f"vocabulary={self.vocabulary} of a text task is too small: at least {SMALLEST}")
+        faults = {
+            f"vocabulary={self.vocabulary}: at least {SMALLEST}": self.tokenizer is None and self.vocabulary < SMALLEST,
+            f"layers={self.layers}: at least 1": self.layers < 1,
+            f"heads={self.heads}: at least 1": self.heads < 1,
+            f"decoder_width={self.decoder_width}: at least 1": (
+                self.decoder_width is not None and self.decoder_width < 1
+            ),
+            f"dropout={self.dropout}: from 0 to less than 1": not 0 <= self.dropout < 1,
+            f"label_smoothing={self.label_smoothing}: from 0 to less than 1": not 0 <= self.label_smoothing < 1,
+        }
+        if said := [fault for fault, is_so in faults.items() if is_so]:
+            raise ConfigError("\n".join(f"text task: {fault}" for fault in said))
         usual = inspect.signature(Text).parameters
         idle = SCRATCH if self.decoder is not None else PRETRAINED
         if said := [name for name in idle if getattr(self, name) != usual[name].default]:
