@@ -144,6 +144,17 @@ def test_it_is_trained_saved_loaded_and_tells_tasks_apart(tmp_path: Path, tie: b
     assert run.metrics["signatures"]["french"]["bleu"] in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_what_is_shared_is_learned_alike() -> None:
+    task = Text(6, vocabulary=300, label_smoothing=0.3)
+    states = task.fit_shared([["ja", "nein"], ["oui", "non"]])
+    first = task.build(states[:1], 16)
+    second = task.build_shared(first, states[1:])
+    output = torch.randn(1, 3, states[0]["size"])
+    target = task.collate([[task.prepare("ja", states[0], None)]])
+    output = output[:, :1].expand(-1, target["values"].shape[1], -1)
+    assert torch.equal(first.loss(output, target)[0], second.loss(output, target)[0])
+
+
 def test_a_task_without_a_text_is_named() -> None:
     rows = [{**row, "french": None} for row in rows_of(6)]
     with pytest.raises(DataError, match=r"(?s)french.*no row of the training split has a label"):

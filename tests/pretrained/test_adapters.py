@@ -12,7 +12,7 @@ from modalities.test_pretrained_text import TEXTS, encoder_of, folder  # noqa: F
 from trunkline import ConfigError, MultiTaskModel, fit, load, testing
 from trunkline.modalities import Image, Text
 from trunkline.pretrained import Tuning
-from trunkline.pretrained.adapters import linear_layers, without_adapters
+from trunkline.pretrained.adapters import add_adapters, linear_layers, without_adapters
 from trunkline.tasks import Category
 
 pytest.importorskip("peft")
@@ -43,6 +43,19 @@ def test_adapters_alone_learn_and_start_from_what_was_there(folder: Path) -> Non
     with without_adapters(adapted.network):
         assert adapted.network.state_dict().keys() == own.keys()
         assert torch.allclose(adapted.run(values), plain.run(values), atol=1e-6)
+
+
+def test_an_adapter_by_hand() -> None:
+    """`W x + 2 B A x`, whatever the rank."""
+    for rank in (1, 3):
+        network = nn.Sequential(nn.Linear(5, 4))
+        plain = network[0]
+        add_adapters(network, rank, "x")
+        layer = network[0]
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        nn.init.normal_(b)
+        x = torch.randn(3, 5)
+        torch.testing.assert_close(layer(x), plain(x) + 2 * x @ a.T @ b.T)
 
 
 def test_a_run_with_adapters_is_loaded(folder: Path, tmp_path: Path) -> None:  # noqa: F811

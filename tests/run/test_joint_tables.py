@@ -95,6 +95,21 @@ def test_rates_follow_what_is_drawn(folder: Path) -> None:
     assert rates["kind"] == pytest.approx(1.0)
 
 
+def test_rows_that_teach_nothing_have_no_part(folder: Path) -> None:
+    """Half of the mail has no label: the rest of it is drawn as often as the whole shop."""
+    rows = [
+        {"note": "red", "kind": "ab"[i % 2] if i < 12 else None, "long": i % 2 if i < 12 else None} for i in range(24)
+    ]
+    write_rows(folder / "mail.jsonl", rows)
+    read = load_config(config(folder), columns=columns_of)
+    plan = make_plan(read, read_splits(read))
+    labelled = plan.source(plan.splits.train).labelled[plan.splits.train.rows].any(1)
+    weights = draw_weights(plan.config.data, plan.splits.train, labelled)
+    mail = np.array(plan.splits.train.table.column("table"))[plan.splits.train.rows] == "mail"
+    assert (weights[~labelled] == 0).all() and not labelled[mail].all()
+    assert weights[mail].sum() == pytest.approx(weights[~mail].sum()) and weights[labelled].mean() == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -183,15 +198,22 @@ def test_no_pattern_takes_the_name_of_the_table(folder: Path) -> None:
 
 def test_a_renamed_column_is_no_class_of_a_split(folder: Path) -> None:
     """The shop's `kind` is called `note`: it is a text, and no class of it must stay in training."""
-    write_rows(folder / "shop.csv", [{"kind": f"text {i}", "rare": "b" if i == 7 else "a"} for i in range(40)])
+    rare = ["one", "two", "three"]
+    rows = [
+        {"kind": f"text {i}", **{name: "b" if i == 5 + 7 * n else "a" for n, name in enumerate(rare)}}
+        for i in range(40)
+    ]
+    write_rows(folder / "shop.csv", rows)
     path = folder / "renamed.yaml"
     path.write_text(
         "data:\n  tables:\n    shop: {train: shop.csv, validation: 0.25, columns: {note: kind}}\n"
-        "    mail: {train: mail.jsonl}\ninputs: {note: text}\ntasks: {kind: category, rare: category}\n"
+        "    mail: {train: mail.jsonl}\ninputs: {note: text}\n"
+        "tasks: {kind: category, one: category, two: category, three: category}\n"
     )
-    for seed in range(8):
+    for seed in range(15):
         splits = read_splits(load_config(path, overrides=[f"training.seed={seed}"], columns=columns_of))
-        assert "b" in {splits.train.table.cell(row, "rare") for row in splits.train.rows.tolist()}, seed
+        trained = splits.train.rows.tolist()
+        assert all("b" in {splits.train.table.cell(row, name) for row in trained} for name in rare), seed
 
 
 def test_what_uneven_draws_do_not_go_with(folder: Path) -> None:

@@ -427,6 +427,11 @@ class TestDrawing:
         shares = torch.bincount(torch.tensor(draws)) / len(draws)
         torch.testing.assert_close(shares.double(), logits.softmax(0), atol=0.03, rtol=0)
 
+    def test_each_step_draws_anew(self):
+        logits = torch.zeros(1, 50, dtype=torch.double)
+        noise = [Draw([4])(torch.tensor([ids]), logits) for ids in ([BEGIN], [BEGIN, 7], [BEGIN, 7, 7], [BEGIN, 8])]
+        assert all(torch.corrcoef(torch.cat(pair)).abs()[0, 1] < 0.5 for pair in itertools.combinations(noise, 2))
+
     def test_a_low_temperature_and_a_small_top_p_are_greedy(self):
         view, best = make_view(), build().predict_output(make_view()).tolist()
         assert build(Text(6, sample=True, temperature=1e-4)).predict_output(view).tolist() == best
