@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trunkline.cells import as_text
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.tasks.contract import Head, Target, Task
@@ -115,12 +115,7 @@ class Text(Task):
         Raises:
             DataError: neither text nor number, or half a surrogate pair in it.
         """
-        if not isinstance(cell, (str, Real)):
-            raise DataError(f"a text is a string, not {type(cell).__name__} ({cell!r:.60})")
-        text = str(cell).strip()
-        if any("\ud800" <= c <= "\udfff" for c in text):
-            raise DataError(f"the text is not valid Unicode ({text!a:.60})")
-        return text
+        return as_text(cell).strip()
 
     def fit(self, values: Iterable[str]) -> State:
         """The vocabulary, and `{"frequent": the most frequent text}`; of several, the first.
