@@ -17,6 +17,7 @@ _MARKS = {  # longer ones first: a mark of UTF-32 begins like one of UTF-16
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_UNMARKED = {"x0x0": "utf-16-le", "0x0x": "utf-16-be"}  # `0` a NUL, which is in no table's first letters otherwise
 AROUND = 12  # bytes on each side of one that is wrong, in an error
 _ONLY_CP1252 = re.compile(rb"[\x80-\x9f]")
 
@@ -142,6 +143,4 @@ def _marked(path: Path) -> str | None:
     for mark, name in _MARKS.items():
         if first.startswith(mark):
             return name
-    # No table begins with NUL or has one behind its first letter, but for UTF-16 without its mark.
-    zeros = [byte == 0 for byte in first]
-    return {(False, True, False, True): "utf-16-le", (True, False, True, False): "utf-16-be"}.get(tuple(zeros))
+    return _UNMARKED.get("".join("x" if byte else "0" for byte in first))
