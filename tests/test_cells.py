@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trunkline.cells import as_name, as_number, mean_and_scale
+from trunkline.cells import alike, as_name, as_number, mean_and_scale, tell_odd_names
 from trunkline.errors import DataError
 
 
@@ -35,3 +35,23 @@ def test_a_narrow_column_keeps_its_scale():
     column = np.array([1e6, 1e6 + 1e-3, 1e6 - 1e-3])
     assert mean_and_scale(iter(column)) == pytest.approx((column.mean(), column.std()))
     assert mean_and_scale([1e-9, 3e-9]) == pytest.approx((2e-9, 1e-9))
+
+
+@pytest.mark.parametrize("cell", ["\ud800", "red \udfff", "\ude00\ud83d"])
+def test_half_a_surrogate_pair_is_no_name(cell):
+    with pytest.raises(DataError, match=r"is not valid Unicode: \\ud[89a-f]"):
+        as_name(cell)
+
+
+def test_names_that_look_the_same_are_told():
+    assert alike(["caf\xe9", "cafe\u0301", "cafe", "New York", "New\xa0York", "Red", "red"]) == [
+        ["New York", "New\xa0York"],
+        ["cafe\u0301", "caf\xe9"],
+    ]
+    assert tell_odd_names(["a", "b"]) is None
+    assert tell_odd_names(["a b", "a  b", ""]) == (
+        "'a  b' and 'a b' look the same, but are names of their own; write them alike in the table; "
+        "the empty text '' is a name; `na: [\"\"]` under `data:` makes it absent"
+    )
+    many = tell_odd_names([name for i in range(7) for name in (f"{i} x", f"{i}  x")])
+    assert many is not None and many.count(" and ") == 5 and ", 2 more look" in many

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Collection, Iterable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and its values th
 
 YES = frozenset({"1", "1.0", "true", "yes", "y"})
 NO = frozenset({"0", "0.0", "false", "no", "n"})
+ODD = 5  # names that are told
 WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")  # a whole number, written as a float
 
 
@@ -106,6 +109,58 @@ def numbers_of(cells: pa.Array | pa.ChunkedArray) -> list[float] | None:
     return values.tolist() if bool(np.isfinite(values).all()) else None
 
 
+def whole_text(text: str) -> str:
+    """The text itself, if files can hold it.
+
+    Raises:
+        DataError: a half of a surrogate pair stands alone in it, which is no letter and cannot be written in UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise DataError(
+            f"{text!a:.60} is not valid Unicode: {half}, letter {error.start + 1}, is half of a pair; write both "
+            "halves or leave it out"
+        ) from None
+    return text
+
+
+def as_text(cell: Any) -> str:
+    """A text; a number is read as it is written. The empty text is a text.
+
+    Raises:
+        DataError: neither text nor number, or half a surrogate pair in it.
+    """
+    if not isinstance(cell, (str, Real)):
+        raise DataError(f"a text is a string, not {type(cell).__name__} ({cell!r:.60})")
+    return whole_text(str(cell))
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Names that look the same and are not: they differ in white space, or in how a letter with marks is written.
+
+    Example:
+        >>> alike(["New York", "New  York", "York"])
+        [['New  York', 'New York']]
+    """
+    looks: dict[str, list[str]] = {}
+    for name in sorted(names):
+        looks.setdefault(" ".join(unicodedata.normalize("NFC", name).split()), []).append(name)
+    return [same for same in looks.values() if len(same) > 1]
+
+
+def tell_odd_names(names: Collection[str]) -> str | None:
+    """What a person should know of names in use: some look the same, or one is the empty text; else `None`."""
+    found = alike(names)
+    told = [" and ".join(map(ascii, same)) for same in found[:ODD]] + [f"{len(found) - ODD} more"] * (len(found) > ODD)
+    odd = (
+        [f"{', '.join(told)} look the same, but are names of their own; write them alike in the table"] if told else []
+    )
+    odd += ["the empty text '' is a name; `na: [\"\"]` under `data:` makes it absent"] if "" in names else []
+    return "; ".join(odd) or None
+
+
 def as_name(cell: Any) -> str:
     """A name as text, the same however a file's format wrote it.
 
@@ -115,7 +170,7 @@ def as_name(cell: Any) -> str:
     "007", "007.0", "1e3", "+3.0" and "TRUE" are names of their own.
 
     Raises:
-        DataError: the cell is a list or an object.
+        DataError: the cell is a list or an object, or half a surrogate pair stands in it.
 
     Example:
         >>> [as_name(cell) for cell in (3.0, "3.0", "007", True, "red")]
@@ -125,7 +180,7 @@ def as_name(cell: Any) -> str:
         raise DataError(f"one name is wanted here, not {cell!r}")
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    text = str(cell).strip()
+    text = whole_text(str(cell).strip())
     if text in ("True", "False"):
         return text.lower()
     whole = WHOLE.fullmatch(text)

@@ -196,3 +196,11 @@ def test_one_cell_is_no_number() -> None:
         table = read_table([{"x": cell} for cell in [*map(str, range(30)), *odd]])
         (told,) = describe(table)["x"].mess
         assert told.startswith("1 cell is no number: 'forty'" if len(odd) == 1 else "2 cells are no numbers: 'forty'")
+
+
+def test_half_a_surrogate_pair_hinders_no_look() -> None:
+    frame = pd.DataFrame({"note": texts(30), "kind": ["a", "b\ud800", "c"] * 10}, dtype=object)
+    for source in (frame, frame.to_dict("records"), frame.astype(pd.StringDtype("python"))):
+        table = read_table(source)
+        assert table.cell(1, "kind") == "b\ud800"
+        assert {name: found.kind for name, found in describe(table).items()} == {"note": "text", "kind": "category"}

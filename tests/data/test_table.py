@@ -128,12 +128,68 @@ def test_csv_with_a_long_last_cell_of_several_lines(tmp_path):
         (b"a,b\nx,1\n\x80,1\n", r"say `encoding: cp1252`"),
         ("a,b\nä,1\n".encode() + b"\xe4,2\n", r"line 3 is not UTF-8 .*, but line 2 is: the file mixes encodings"),
         ("ä,b\n1,1\n".encode("latin-1"), r"is not UTF-8"),
-        (b'a,b\n1,2\n3,"x\n4,5\n6,7\n', r"line 5: unexpected end of data"),
+        (b'a,b\n1,2\n3,"x\n4,5\n6,7\n', "line 3: a double quote opens a cell that nothing closes"),
     ],
 )
 def test_csv_that_cannot_be_read_says_why(tmp_path, ending, data, message):
     with pytest.raises(DataError, match=message):
         read_table(write(tmp_path / f"t.{ending}", data))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    ("ending", "text"), [("csv", "x,y\nä,1\n"), ("tsv.gz", "x\ty\nä\t1\n"), ("jsonl", '{"x": "ä", "y": "1"}')]
+)
+def test_encodings_that_the_first_bytes_tell(tmp_path, encoding, ending, text):
+    data = text.encode(encoding)
+    path = write(tmp_path / f"t.{ending}", data)
+    assert rows_of(read_table(path)) == [{"x": "ä", "y": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            "x\nGröße\n".encode("latin-1"),
+            r"line 2 .*\(byte 0xf6\).*latin-1` under `data:`, which reads it as 'Größe'$",
+        ),
+        ("x\n“so”\n".encode("cp1252"), r"say `encoding: cp1252` under `data:`, which reads it as '“so”'$"),
+        ("x\nПривет\n".encode("cp1251"), r"; or the encoding it was written in, such as cp1251, shift_jis"),
+        (
+            "x\n日本語の文\n".encode("shift_jis"),
+            r"; or the encoding it was written in, such as cp1251, shift_jis",
+        ),
+        (b"x\n\xed\xa0\x80\n", r"line 2 is not UTF-8 \(byte 0xed\): half a surrogate pair, or half a letter"),
+        ("x\nä\n中".encode()[:-1], r"line 3 is not UTF-8 \(byte 0xe4\): half a surrogate pair, or half a letter"),
+    ],
+)
+def test_bytes_are_shown_as_the_guess_reads_them(tmp_path, data, message):
+    with pytest.raises(DataError, match=message):
+        read_table(write(tmp_path / "t.csv", data))
+
+
+def test_texts_of_arrow_that_are_no_utf8(tmp_path):
+    bad = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xe4b")]
+    )
+    table = pa.table({"x": bad})
+    pq.write_table(table, tmp_path / "t.parquet")
+    for source, name in ((tmp_path / "t.parquet", "t.parquet"), (table, "Arrow table")):
+        with pytest.raises(
+            DataError, match=rf"^{name}, row 2, column 'x': the text is not UTF-8 \(byte 0xe4 of b'.xe4b'\)"
+        ):
+            read_table(source)
+
+
+ODD = [f"a{c}b" for c in ["\x00", "\r", "\n", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\t", '"']]
+ODD += ['"', "\ufeffa", "\U0001f469\u200d\U0001f680", "e\u0301", "\u202eab\u05d0", " a "]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet", "csv.gz", "jsonl.gz"])
+def test_control_characters_come_back(tmp_path, ending):
+    rows = [{"x": text, "y": "1"} for text in ODD]
+    write_rows(tmp_path / f"t.{ending}", rows)
+    assert rows_of(read_table(tmp_path / f"t.{ending}")) == rows
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])

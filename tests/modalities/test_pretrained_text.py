@@ -91,6 +91,32 @@ def test_long_texts_are_cut_before_their_last_mark(folder: Path) -> None:
     assert context.spans == ((1, 2), (2, 3), (4, 4), (4, 4))
 
 
+def test_marks_written_in_a_text_are_text(folder: Path) -> None:
+    modality = Text(encoder=f"transformers:{folder}")
+    ids, context = modality.prepare("the [SEP] fox [PAD]", modality.fit(iter(TEXTS)), None)
+    assert ids[:2].tolist() == [2, 5] and ids[-1] == 3
+    assert not {0, 2, 3, 4} & set(ids[1:-1].tolist())
+    assert context.spans == ((1, 2), (2, 5), (5, 6), (6, 9))
+
+
+def test_words_without_a_token_have_an_empty_span(folder: Path) -> None:
+    modality = Text(encoder=f"transformers:{folder}")
+    ids, context = modality.prepare("the \x00 \u200b fox", modality.fit(iter(TEXTS)), None)
+    assert len(ids) == 4
+    assert [start < stop for start, stop in context.spans] == [True, False, False, True]
+
+
+def test_a_long_text_takes_its_length_and_is_told(folder: Path) -> None:
+    """A hundred thousand words, all of them read: minutes, if each word looked through all tokens."""
+    words = ["the", "red-ish", "unknowable", "\x00"] * 25_000
+    with pytest.warns(UserWarning, match=r"1 of 2 texts have more than max_length=8 tokens \(the longest 175002\)"):
+        state = Text(encoder=f"transformers:{folder}", max_length=8).fit(iter([" ".join(words), "a"]))
+    ids, context = Text(encoder=f"transformers:{folder}", max_length=10**6).prepare(" ".join(words), state, None)
+    assert len(ids) == 175_002
+    assert [stop - start for start, stop in context.spans] == [1, 3, 3, 0] * 25_000
+    assert context.spans[-2] == (174_998, 175_001)
+
+
 def test_it_says_what_the_model_says(folder: Path) -> None:
     encoder, values = encoder_of(Text(encoder=f"transformers:{folder}"), TEXTS)
     model = transformers.AutoModel.from_pretrained(folder).eval()

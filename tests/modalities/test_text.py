@@ -1,6 +1,7 @@
 """Text: what a vocabulary knows, which tokens a word becomes, and that padding and neighbours change nothing."""
 
 import json
+import unicodedata
 
 import pytest
 import torch
@@ -35,6 +36,46 @@ class TestRead:
     def test_anything_else_is_refused(self, cell):
         with pytest.raises(DataError, match=f"a text is a string, not {type(cell).__name__}"):
             Text().read(cell)
+
+    def test_half_a_surrogate_pair_is_refused(self):
+        with pytest.raises(DataError, match=r"not valid Unicode: \\ud800, letter 2, is half of a pair"):
+            Text().read("a\ud800 b")
+        assert Text().read("\U0001f600") == "\U0001f600"
+
+
+class TestPieces:
+    @pytest.mark.parametrize(
+        ("word", "pieces"),
+        [
+            ("这是中文。", ["这", "是", "中", "文", "。"]),
+            ("iPhoneを買う", ["iphone", "を", "買", "う"]),
+            ("العربيّة،", ["العربيّة", "،"]),
+            ("हिन्दी।", ["हिन्दी", "।"]),
+            ("cafe\u0301s", ["cafés"]),
+            ("❤️!", ["❤️", "!"]),
+            ("snake_case-2", ["snake_case", "-", "2"]),
+            ("\x00a\u200bb", ["\x00", "a", "\u200b", "b"]),
+        ],
+    )
+    def test_in_any_script(self, word, pieces):
+        assert Text()._pieces(word) == pieces
+
+    @given(st.text(st.characters(codec="utf-8"), max_size=30))
+    def test_nothing_is_lost(self, row):
+        pieces = "".join(piece for word in row.split() for piece in Text(lower=False)._pieces(word))
+        assert pieces == "".join(unicodedata.normalize("NFC", word) for word in row.split())
+
+    def test_what_is_cut_is_told_with_the_longest(self):
+        with pytest.warns(UserWarning, match=r"2 of 3 texts have more than max_length=4 tokens \(the longest 100000\)"):
+            Text(max_length=4).fit(["a b c d e", "a", "a " * 100_000])
+
+    @given(st.lists(st.sampled_from(["ab", "it's", ".", "中文"]), max_size=12), st.integers(1, 9))
+    def test_cut_or_whole_the_beginning_is_the_same(self, row, limit):
+        text, state = " ".join(row), {"ids": {}}
+        (ids, short), (every, whole) = (Text(max_length=n).prepare(text, state, None) for n in (limit, 1000))
+        assert ids.tolist() == every[:limit].tolist()
+        assert short.words == whole.words
+        assert short.spans == tuple((min(start, limit), min(stop, limit)) for start, stop in whole.spans)
 
 
 class TestVocabulary:

@@ -84,6 +84,21 @@ class TestCells:
         Tags().fit([tags])
         assert not recwarn.list
 
+    @pytest.mark.parametrize("crf", [False, True])
+    def test_spans_that_begin_with_i_are_counted(self, crf):
+        rows = [["I-PER", "O", "I-PER"], ["I-PER", "I-LOC"], ["B-PER", "I-PER", "O"]]
+        said = (
+            r"4 of 8 words .* nothing: 'I-PER' at the start \(2\), 'I-PER' after 'O' \(1\), 'I-LOC' after 'I-PER' \(1\)"
+        )
+        with pytest.warns(UserWarning, match=said):
+            Tags(crf=crf).fit(rows)
+        assert bio_spans(rows[1]) == {(0, 1, "PER"), (1, 2, "LOC")}
+
+    @pytest.mark.parametrize("cell", ["O B-\ud800", ["O", "B-\ud800"], '["O", "B-\\ud800"]'])
+    def test_half_a_pair_is_no_tag(self, cell):
+        with pytest.raises(DataError, match="is not valid Unicode"):
+            Tags().read(cell)
+
     def test_state_survives_json(self):
         state = Tags().fit([["O", "B-PER"], ["O"]])
         assert state == json.loads(json.dumps(state)) == {"tags": ["B-PER", "O"], "counts": [1, 2]}

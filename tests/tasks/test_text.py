@@ -15,11 +15,13 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.text import Text as TextInput
 from trunkline.tasks.text import Text
 from trunkline.tasks.text_head import IGNORED, TextHead
+from trunkline.tasks.text_overlap import ROUGE, longest_common, rouge
 from trunkline.tasks.text_search import Draw
 from trunkline.tasks.vocabulary import BEGIN, END, PAD, decode, encode, load_tokenizer, unwritten
 from trunkline.types import Span, Tokens
@@ -59,6 +61,19 @@ def scores(written: list[str], true: list[str]) -> dict[str, float]:
     metric.update(ids, make_target(true))
     (result,) = metric.compute()
     return result
+
+
+class TestOverlap:
+    @given(st.lists(st.sampled_from("abcd"), max_size=30), st.lists(st.sampled_from("abcde"), max_size=30))
+    def test_rouge_is_that_of_rouge_score(self, true, written):
+        texts = " ".join(true), "-".join(written)
+        said = RougeScorer(list(ROUGE)).score(*texts)
+        assert rouge(*texts) == {name: score.fmeasure for name, score in said.items()}
+
+    def test_long_texts_take_no_square_of_their_length(self):
+        words = [f"w{i * i % 5003}" for i in range(100_000)]
+        assert longest_common(words, words[::2]) == 50_000
+        assert rouge(" ".join(words), " ".join(words[:500]))["rougeL"] == pytest.approx(2 * 500 / 100_500)
 
 
 class TestCells:

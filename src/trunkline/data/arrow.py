@@ -8,12 +8,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trunkline.data.table import Cells, Na, Reading, check_unique
+from trunkline.errors import DataError
 
 
 def arrow_cells(source: str, table: pa.Table, how: Reading) -> Mapping[str, Cells]:
     """Columns of an Arrow table."""
     check_unique(source, table.column_names)
+    for name, column in zip(table.column_names, table.columns):
+        _check_utf8(source, name, column)
     return {name: arrow_column(column, how.na) for name, column in zip(table.column_names, table.columns)}
+
+
+def _check_utf8(source: str, name: str, column: pa.ChunkedArray) -> None:
+    """Is every text of a column UTF-8? Arrow and Parquet take what writers say on trust.
+
+    Raises:
+        DataError: with the first row that is not.
+    """
+    kind = column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        for row, cell in enumerate(column.cast(pa.large_binary()).to_pylist(), start=1):
+            try:
+                (cell or b"").decode()
+            except UnicodeDecodeError as error:
+                said = f"the text is not UTF-8 (byte 0x{cell[error.start]:02x} of {cell[:40]!r}); write it as UTF-8"
+                raise DataError(said).at(source, row, name) from None
+        raise
 
 
 def arrow_column(column: pa.ChunkedArray, na: Na) -> pa.ChunkedArray:

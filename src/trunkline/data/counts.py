@@ -110,7 +110,7 @@ def _as_arrow(cells: Sequence[Any]) -> pa.Array | None:
         return None
     try:
         return pa.array(cells, from_pandas=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
         return None
 
 

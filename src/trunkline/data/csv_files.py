@@ -101,14 +101,18 @@ def _records(path: Path, how: Reading, delimiter: str) -> Iterator[tuple[int, li
     """Number in the file (of its last line) and cells of each record."""
     with as_utf8(path, how.encoding) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         reader = csv.reader(text, delimiter=delimiter, strict=True)
-        limit = csv.field_size_limit(BLOCK_BYTES)
+        limit, whole = csv.field_size_limit(BLOCK_BYTES), 0
         try:
             for cells in reader:
                 yield reader.line_num, cells
+                whole = reader.line_num
         except UnicodeDecodeError as error:
             explain_bytes(path, how.encoding)
             raise DataError(f"{path.name} is not UTF-8 ({error}). Save it as UTF-8") from error
         except csv.Error as error:
+            if str(error) == "unexpected end of data":
+                said = "a double quote opens a cell that nothing closes; inside of a cell it is written twice"
+                raise DataError(f"{path.name}, line {whole + 1}: {said}") from error
             raise DataError(f"{path.name}, line {reader.line_num}: {error}") from error
         finally:
             csv.field_size_limit(limit)

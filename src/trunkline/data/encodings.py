@@ -11,7 +11,14 @@ from typing import IO, NamedTuple, cast
 
 from trunkline.errors import DataError
 
-_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_MARKS = {  # longer ones first: a mark of UTF-32 begins like one of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_UNMARKED = {"x0x0": "utf-16-le", "0x0x": "utf-16-be"}  # `0` a NUL, which is in no table's first letters otherwise
+AROUND = 12  # bytes on each side of one that is wrong, in an error
 _ONLY_CP1252 = re.compile(rb"[\x80-\x9f]")
 
 
@@ -64,17 +71,54 @@ def explain_bytes(path: Path, encoding: str | None) -> None:
     if bad is None:
         return
     where = f"{path.name}, line {bad.number} is not UTF-8 (byte 0x{bad.byte.hex()})"
+    if bad.is_half:
+        raise DataError(f"{where}: half a surrogate pair, or half a letter. Write the file as UTF-8 anew")
     if good is not None:
         raise DataError(f"{where}, but line {good} is: the file mixes encodings. Save all of it as UTF-8")
-    raise DataError(f"{where}. Save the file as UTF-8, or say `encoding: {bad.guess}` under `data:`")
+    others = "; or the encoding it was written in, such as cp1251, shift_jis or gb18030" if bad.is_foreign else ""
+    raise DataError(
+        f"{where}. Save the file as UTF-8, or say `encoding: {bad.guess}` under `data:`, which reads it as "
+        f"{bad.as_guessed!r}{others}"
+    )
 
 
 class _Bad(NamedTuple):
     """A line that is not UTF-8."""
 
     number: int
-    byte: bytes
-    guess: str
+    line: bytes
+    start: int
+
+    @property
+    def byte(self) -> bytes:
+        """The first that is wrong."""
+        return self.line[self.start : self.start + 1]
+
+    @property
+    def guess(self) -> str:
+        """An encoding of western Europe."""
+        return "cp1252" if _ONLY_CP1252.search(self.line) else "latin-1"
+
+    @property
+    def as_guessed(self) -> str:
+        """The beginning of the line, or what stands around the byte."""
+        first = max(0, self.start - AROUND)
+        return self.line[first : self.start + AROUND].decode(self.guess, "replace").strip()
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether most letters are beyond ASCII, as in no text of western Europe."""
+        letters = [byte for byte in self.line if byte >= 0x80 or chr(byte).isalpha()]
+        return sum(byte >= 0x80 for byte in letters) * 2 > len(letters)
+
+    @property
+    def is_half(self) -> bool:
+        """Whether it is UTF-8 but for half a surrogate pair, or for a letter that the file's end cuts through."""
+        try:
+            self.line.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            return error.reason == "unexpected end of data" and len(self.line) - error.start > 1
+        return True
 
 
 def _first_lines(path: Path, encoding: str | None) -> tuple[int | None, _Bad | None]:
@@ -86,8 +130,7 @@ def _first_lines(path: Path, encoding: str | None) -> tuple[int | None, _Bad | N
                 line.decode()
                 good = number if good is None and not line.isascii() and number > 1 else good
             except UnicodeDecodeError as error:
-                guess = "cp1252" if _ONLY_CP1252.search(line) else "latin-1"
-                bad = bad or _Bad(number, line[error.start : error.start + 1], guess)
+                bad = bad or _Bad(number, line, error.start)
             if good and bad:
                 break
     return good, bad
@@ -96,4 +139,8 @@ def _first_lines(path: Path, encoding: str | None) -> tuple[int | None, _Bad | N
 def _marked(path: Path) -> str | None:
     """The encoding that the file's first bytes tell; `None` for UTF-8 with or without its mark."""
     with open_plain(path) as file:
-        return _MARKS.get(file.read(2))
+        first = file.read(4)
+    for mark, name in _MARKS.items():
+        if first.startswith(mark):
+            return name
+    return _UNMARKED.get("".join("x" if byte else "0" for byte in first))

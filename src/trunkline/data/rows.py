@@ -66,8 +66,8 @@ def _series_cells(series: Any, na: Na) -> Cells:
     if hasattr(series, "isna") and str(getattr(series, "dtype", "object")) != "object":
         try:
             return arrow_column(pa.chunked_array([pa.array(series, from_pandas=True)]), na)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-            pass  # a type that Arrow does not have (complex numbers, intervals): value by value, below
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError):
+            pass  # what Arrow does not have (complex numbers, intervals, half a surrogate pair): value by value, below
     # pandas has its own absent values (NaN, NA, NaT) and its own way to find them.
     absent: Sequence[bool] = series.isna() if hasattr(series, "isna") else [False] * len(series)
     values = series.to_list() if hasattr(series, "to_list") else series

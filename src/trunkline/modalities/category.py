@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from trunkline.cells import as_name
+from trunkline.cells import as_name, tell_odd_names
 from trunkline.contexts import Context
 from trunkline.modalities.contract import Modality
 from trunkline.modalities.table import TableBlock
@@ -34,7 +35,10 @@ class Category(Modality):
 
     def fit(self, values: Iterable[str]) -> State:
         """`{"values": {name: number}}`, numbered from 1, most frequent first, equal counts by name."""
-        names, counts = np.unique(np.array(list(values), dtype=object), return_counts=True)
+        values = list(values)
+        if odd := tell_odd_names(set(values)):
+            warnings.warn(odd, stacklevel=2)
+        names, counts = np.unique(np.array(values, dtype=object), return_counts=True)
         order = sorted(range(len(names)), key=lambda i: (-counts[i], names[i]))
         return {"values": {names[i]: number for number, i in enumerate(order[: self.max_values], 1) if counts[i] > 1}}
 

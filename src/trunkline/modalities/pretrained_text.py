@@ -5,10 +5,11 @@ Shape legend: `n` rows, `L` tokens, `F` features, `D` width.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -56,12 +57,18 @@ def share_known(encoder: str, texts: Sequence[str]) -> float:
 def prepare(value: str, about: State, max_length: int) -> tuple[Tensor, WordsContext]:
     """Ids `[L]`, with the marks that the tokenizer puts around a text, and which tokens each word became."""
     said = tokenizer_of(about["tokenizer"]).encode(value)
-    marks = said.special_tokens_mask
+    ids, marks, offsets = said.ids, said.special_tokens_mask, said.offsets  # each is made anew where it is asked for
     words = [(m[0], m.start(), m.end()) for m in re.finditer(r"\S+", value)]
     kept = _kept(marks, max_length)
-    places = [said.offsets[i] if not marks[i] else None for i in kept]
-    spans = [_tokens_of(start, stop, places) for _, start, stop in words]
-    return torch.tensor([said.ids[i] for i in kept]), WordsContext(tuple(word for word, _, _ in words), tuple(spans))
+    places = [offsets[i] if not marks[i] else None for i in kept]
+    spans = _tokens_of([(start, stop) for _, start, stop in words], places)
+    return torch.tensor([ids[i] for i in kept]), WordsContext(tuple(word for word, _, _ in words), tuple(spans))
+
+
+def count_tokens(texts: Iterable[str], about: State) -> Iterator[int]:
+    """Tokens of each text, with the marks that the tokenizer puts around it."""
+    tokenizer = tokenizer_of(about["tokenizer"])
+    return (len(tokenizer.encode(text)) for text in texts)
 
 
 def _kept(marks: Sequence[int], max_length: int) -> list[int]:
@@ -73,13 +80,22 @@ def _kept(marks: Sequence[int], max_length: int) -> list[int]:
     return whole[: max_length - behind] + whole[len(whole) - behind :]
 
 
-def _tokens_of(start: int, stop: int, places: Sequence[tuple[int, int] | None]) -> tuple[int, int]:
-    """The tokens that lie in a word's characters; an empty span at its place where it has none."""
-    inside = [i for i, place in enumerate(places) if place is not None and place[0] < stop and place[1] > start]
-    if inside:
-        return inside[0], inside[-1] + 1
-    before = sum(1 for place in places if place is None or place[1] <= start)
-    return min(before, len(places)), min(before, len(places))
+def _tokens_of(words: Sequence[tuple[int, int]], places: Sequence[tuple[int, int] | None]) -> Iterator[tuple[int, int]]:
+    """The tokens that lie in each word's characters; an empty span at its place where it has none.
+
+    Args:
+        words: where each starts and stops.
+        places: the same of each token, in order; `None` for a mark.
+    """
+    numbers = [i for i, place in enumerate(places) if place is not None]
+    starts, stops = ([place[end] for place in places if place is not None] for end in (0, 1))
+    for start, stop in words:
+        first, behind = bisect.bisect_right(stops, start), bisect.bisect_left(starts, stop)
+        if first < behind:
+            yield numbers[first], numbers[behind - 1] + 1
+        else:
+            before = first + len(places) - len(numbers)
+            yield before, before
 
 
 def build(state: State, width: int, *, encoder: str, tuning: Tuning) -> PretrainedText:
@@ -157,6 +173,7 @@ def tokenizer_of(text: str) -> Any:
     import tokenizers
 
     tokenizer = tokenizers.Tokenizer.from_str(text)
+    tokenizer.encode_special_tokens = True  # `[SEP]` written in a text is text
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

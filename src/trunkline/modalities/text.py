@@ -8,19 +8,20 @@ from __future__ import annotations
 import functools
 import math
 import re
+import unicodedata
 import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trunkline.cells import as_text
 from trunkline.contexts import WordsContext
-from trunkline.errors import ConfigError, DataError
+from trunkline.errors import ConfigError
 from trunkline.modalities import pretrained_text
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.pretrained import SCRATCH, are_usual, is_offered
@@ -30,7 +31,10 @@ from trunkline.types import State
 
 Item = Tensor | tuple[Tensor, Tensor]
 
-PIECE = re.compile(r"\w+|[^\w\s]")
+MARKS = "".join(c for c in map(chr, range(0x300, 0xFE30)) if unicodedata.category(c)[0] == "M")  # they sit on letters
+KANA, HAN = "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9d", "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+ALONE = KANA + HAN
+PIECE = re.compile(rf"[{ALONE}][{MARKS}]*|[^\W{ALONE}](?:[^\W{ALONE}]|[{MARKS}])*|[^\w\s][{MARKS}]*")
 SAMPLE = 2_000  # texts whose lengths are looked at
 SPELLINGS = 2**13  # n-grams
 NGRAMS = 16  # of a piece at most
@@ -44,10 +48,10 @@ class Text(Modality):
     """A sentence or a document, encoded by a network from scratch or by one that others have trained.
 
     Words stand between white space. A word becomes one token for each of its pieces: runs of letters and digits, and
-    single punctuation marks (`isn't.` → `isn ' t .`). A piece that the vocabulary lacks falls into one of a few
-    buckets by its ending, so that unseen words with a familiar ending are not all the same. What trains the buckets:
-    the rare pieces of the training split, which `min_count` keeps out of the vocabulary, and known pieces that
-    `word_dropout` takes for unknown.
+    single punctuation marks (`isn't.` → `isn ' t .`); Chinese and Japanese, which have no white space, are read sign by
+    sign. A piece that the vocabulary lacks falls into one of a few buckets by its ending, so that unseen words with a
+    familiar ending are not all the same. What trains the buckets: the rare pieces of the training split, which
+    `min_count` keeps out of the vocabulary, and known pieces that `word_dropout` takes for unknown.
 
     Args:
         vocabulary: the most frequent this many pieces get an embedding of their own.
@@ -129,11 +133,9 @@ class Text(Modality):
         """The text itself; a number is read as it is written. The empty text is a text.
 
         Raises:
-            DataError: neither text nor number.
+            DataError: neither text nor number, or half a surrogate pair in it.
         """
-        if not isinstance(cell, (str, Real)):
-            raise DataError(f"a text is a string, not {type(cell).__name__} ({cell!r:.60})")
-        return str(cell)
+        return as_text(cell)
 
     def count_words(self, value: str) -> int:
         """What stands between white space."""
@@ -192,19 +194,16 @@ class Text(Modality):
     def fit(self, values: Iterable[str]) -> State:
         """`{"ids": {piece: id}}`, most frequent first, equal counts in alphabetical order."""
         if self.pretrained is not None:
-            return {"encoder": pretrained_text.describe(self.pretrained)}
+            about = pretrained_text.describe(self.pretrained)
+            self._warn_cut(pretrained_text.count_tokens(values, about))
+            return {"encoder": about}
         counts: Counter[str] = Counter()
-        rows = cut = 0
+        lengths = []
         for text in values:
             pieces = [piece for word in text.split() for piece in self._pieces(word)]
             counts.update(pieces)
-            rows += 1
-            cut += len(pieces) > self._length
-        if cut:
-            warnings.warn(
-                f"{cut} of {rows} texts have more than max_length={self._length} tokens; the rest is not read",
-                stacklevel=2,
-            )
+            lengths.append(len(pieces))
+        self._warn_cut(lengths)
         known = sorted((p for p, c in counts.items() if c >= self.min_count), key=lambda p: (-counts[p], p))
         first = EMPTY + 1 + self.buckets
         return {"ids": {piece: first + rank for rank, piece in enumerate(known[: self.vocabulary])}}
@@ -221,7 +220,7 @@ class Text(Modality):
         spans: list[tuple[int, int]] = []
         for word in words:
             start = len(pieces)
-            pieces += self._pieces(word)
+            pieces += self._pieces(word) if start < self._length else ()
             spans.append((min(start, self._length), min(len(pieces), self._length)))
         pieces = pieces[: self._length]
         ids = torch.tensor([state["ids"].get(p) or bucket_id(p, self.buckets) for p in pieces] or [EMPTY])
@@ -267,8 +266,18 @@ class Text(Modality):
     def _length(self) -> int:
         return 256 if self.max_length is None else self.max_length
 
+    def _warn_cut(self, lengths: Iterable[int]) -> None:
+        """Tell how many texts are longer than what is read."""
+        found = list(lengths)
+        if cut := sum(length > self._length for length in found):
+            warnings.warn(
+                f"{cut} of {len(found)} texts have more than max_length={self._length} tokens (the longest "
+                f"{max(found)}); the rest is not read",
+                stacklevel=3,
+            )
+
     def _pieces(self, word: str) -> list[str]:
-        pieces = PIECE.findall(word)
+        pieces = PIECE.findall(unicodedata.normalize("NFC", word))
         return [p.lower() for p in pieces] if self.lower else pieces
 
 
@@ -278,7 +287,7 @@ def _enough(longest: int, most: int) -> tuple[int, str]:
 
 def bucket_id(piece: str, buckets: int) -> int:
     """The id of an unknown piece: its last two characters, hashed; all digits are the same digit."""
-    ending = re.sub(r"\d", "0", piece[-2:]).encode("utf-8", "surrogatepass")
+    ending = re.sub(r"\d", "0", piece[-2:]).encode()
     return EMPTY + 1 + zlib.crc32(ending) % buckets  # `hash` differs from process to process
 
 
@@ -290,5 +299,5 @@ def ngram_ids(piece: str, buckets: int) -> tuple[int, ...]:
     """
     marked = f"<{piece}>"
     runs = [marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1)][:NGRAMS]
-    ids = [1 + zlib.crc32(run.encode("utf-8", "surrogatepass")) % buckets for run in runs]
+    ids = [1 + zlib.crc32(run.encode()) % buckets for run in runs]
     return (*ids, *[PADDING] * (NGRAMS - len(ids)))

@@ -59,7 +59,8 @@ class Fault:
         where = f"{self.source}, {len(rows)} rows ({first}{', …' if len(rows) > NAMED else ''})"
         if self.column is None:
             return f"{where}: {self.reason}"
-        hint = "" if self.text is None else f"; `na: [{json.dumps(self.text, ensure_ascii=False)}]` makes them absent"
+        text = json.dumps(self.text, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+        hint = "" if self.text is None else f"; `na: [{text}]` makes them absent"
         return f"{where}, column {self.column!r}: {self.reason}{hint}"
 
     def as_plain(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -9,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from trunkline.cells import tell_odd_names
 from trunkline.data import Table
 from trunkline.errors import DataError
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
+from trunkline.tasks import Task
 from trunkline.types import State
 
 
@@ -110,6 +113,7 @@ class Preprocessing:
         for name, column in schema.inputs.items():
             if column.share is not None:
                 states["inputs"][name] = states["inputs"][column.share]
+        _warn_odd_names(schema, table, states["tasks"])
         return cls(schema, states)
 
     def before_settling(self) -> Preprocessing:
@@ -179,6 +183,13 @@ def _collect(
     except DataError as error:
         has_place = str(error).startswith((table.source, *(source for source, _ in table.parts)))
         faults.append(str(error if has_place else error.at(table.source, None, column.column)))
+
+
+def _warn_odd_names(schema: Schema, table: Table, states: State) -> None:
+    """Tell of classes that look the same."""
+    for name, column in schema.tasks.items():
+        if type(column.task).names is not Task.names and (odd := tell_odd_names(column.task.known_names(states[name]))):
+            warnings.warn(f"{table.source}, column {column.column!r}: {odd}", stacklevel=3)
 
 
 def _labelled(values: Iterable[Any]) -> list[Any]:

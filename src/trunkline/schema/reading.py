@@ -139,7 +139,11 @@ def as_array(cells: Any) -> pa.Array | None:
         return None
     try:
         return pa.array(there, from_pandas=False)
-    except (pa.ArrowInvalid, OverflowError):  # half a surrogate pair, or a number of more than 64 bits
+    except (
+        pa.ArrowInvalid,
+        UnicodeEncodeError,
+        OverflowError,
+    ):  # half a surrogate pair, over 64 bits
         return None
 
 

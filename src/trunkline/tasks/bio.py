@@ -6,6 +6,7 @@ Shape legend: `C` tags.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 import torch
@@ -37,10 +38,15 @@ def may_follow(before: str | None, after: str) -> bool:
     return after[0] != "I" or (before is not None and before[0] in "BI" and before[1:] == after[1:])
 
 
+def irregular_starts(rows: Iterable[Sequence[str]]) -> Counter[tuple[str | None, str]]:
+    """How often what follows what in these rows although BIO forbids it: (a tag, or `None` for the start; the next)."""
+    pairs = Counter(pair for tags in rows for pair in zip([None, *tags[:-1]], tags))
+    return Counter({pair: count for pair, count in pairs.items() if not may_follow(*pair)})
+
+
 def irregular(rows: Iterable[Sequence[str]]) -> list[list[str | None]]:
     """What follows what in these rows although BIO forbids it, each pair once."""
-    pairs = {pair for tags in rows for pair in zip([None, *tags[:-1]], tags)}
-    return [list(p) for p in sorted((p for p in pairs if not may_follow(*p)), key=lambda p: (p[0] or "", p[1]))]
+    return [list(pair) for pair in sorted(irregular_starts(rows), key=lambda p: (p[0] or "", p[1]))]
 
 
 def barred(tags: Sequence[str], but: Irregular) -> tuple[Tensor, Tensor]:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trunkline.cells import as_list
+from trunkline.cells import as_list, whole_text
 from trunkline.contexts import Context, WordsContext
 from trunkline.errors import DataError
 from trunkline.showing import Answer, Shown, colour_of
-from trunkline.tasks.bio import OUTSIDE, barred, bio_spans, irregular, is_bio, outsiders
+from trunkline.tasks.bio import OUTSIDE, barred, bio_spans, irregular, irregular_starts, is_bio, outsiders
 from trunkline.tasks.contract import Head, Target, Task
 from trunkline.tasks.crf import Chain, CrfHead, likeliest_path, packed
 from trunkline.tasks.tag_metric import Say, TagsMetric, unseen_number
@@ -63,16 +63,17 @@ class Tags(Task):
         """Tags in order, from a list (or its JSON), or from a string with white space between them.
 
         Raises:
-            DataError: the cell is none of these, or an entry of the list is no string.
+            DataError: the cell is none of these, or an entry of the list is no string or has half a surrogate pair.
         """
         if isinstance(cell, str) and not cell.lstrip().startswith("["):
-            return cell.split()
+            return whole_text(cell).split()
         if not isinstance(cell, (str, list, tuple)):
             raise DataError(f"tags are a list, or a string with spaces between them, not {cell!r:.60}")
         tags = as_list(cell)
         for tag in tags:
             if not isinstance(tag, str):
                 raise DataError(f"a tag is a string, not {tag!r}")
+            whole_text(tag)
         return tags
 
     def names(self, value: list[str]) -> Iterable[str]:
@@ -97,7 +98,7 @@ class Tags(Task):
             raise DataError(f"{len(value)} tags for {words} words; there must be one tag a word")
 
     def fit(self, values: Iterable[Sequence[str]]) -> State:
-        """The tags; a warning tells of some that are not BIO beside others that are.
+        """The tags; a warning tells of some that are not BIO beside others that are, or that go on with nothing.
 
         Raises:
             DataError: there is no tag at all.
@@ -109,6 +110,8 @@ class Tags(Task):
         names = sorted(counts)
         if odd := outsiders(names):
             warnings.warn(_tell_odd(odd, counts), stacklevel=2)
+        elif is_bio(names) and (starts := irregular_starts(rows)):
+            warnings.warn(_tell_starts(starts, counts.total()), stacklevel=2)
         state = {"tags": names, "counts": [counts[name] for name in names]}
         return {**state, "irregular": irregular(set(rows))} if self.crf and is_bio(names) else state
 
@@ -214,6 +217,18 @@ def _tell_odd(odd: Sequence[str], counts: Counter[str]) -> str:
 def _tagged(words: Sequence[str], tags: Sequence[str], has_spans: bool) -> Shown:
     spans = tuple(sorted(bio_spans(tags))) if has_spans else None
     return Shown("tags", tags=tuple((w, "" if t == OUTSIDE else t) for w, t in zip(words, tags)), spans=spans)
+
+
+def _tell_starts(starts: Counter[tuple[str | None, str]], words: int) -> str:
+    shown = ", ".join(
+        f"{tag!r} {'at the start' if before is None else f'after {before!r}'} ({count})"
+        for (before, tag), count in starts.most_common(SHOWN)
+    )
+    shown += f" and {len(starts) - SHOWN} more" if len(starts) > SHOWN else ""
+    return (
+        f"{starts.total()} of {words} words have a tag `I-kind` that goes on with nothing: {shown}; each begins a "
+        "span, as conlleval reads it"
+    )
 
 
 def fallback(state: State) -> int:

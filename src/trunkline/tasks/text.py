@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trunkline.cells import as_text
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.pretrained import Tuning
@@ -142,7 +142,7 @@ class Text(Task):
         Raises:
             DataError: neither text nor number, or half a surrogate pair in it.
         """
-        return read_text(cell).strip()
+        return as_text(cell).strip()
 
     def fit(self, values: Iterable[str]) -> State:
         """The vocabulary, and `{"frequent": the most frequent text}`; of several, the first.
@@ -290,20 +290,6 @@ class Text(Task):
     @property
     def _search(self) -> Search:
         return Search(**{field.name: getattr(self, field.name) for field in fields(Search)})
-
-
-def read_text(cell: Any) -> str:
-    """A text as it is, a number as it is written.
-
-    Raises:
-        DataError: neither text nor number, or half a surrogate pair in it.
-    """
-    if not isinstance(cell, (str, Real)):
-        raise DataError(f"a text is a string, not {type(cell).__name__} ({cell!r:.60})")
-    text = str(cell)
-    if any("\ud800" <= c <= "\udfff" for c in text):
-        raise DataError(f"the text is not valid Unicode ({text.strip()!a:.60})")
-    return text
 
 
 def _memory(width: int, decoder_width: int) -> nn.Sequential:

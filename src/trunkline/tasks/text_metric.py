@@ -12,10 +12,10 @@ import torchmetrics
 from torch import Tensor
 
 from trunkline.tasks.contract import Scores, Target
+from trunkline.tasks.text_overlap import ROUGE, rouge
 from trunkline.tasks.vocabulary import needed
 
 FILLER = 0xFF  # no byte of a text in UTF-8
-ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
 def as_bytes(texts: Sequence[bytes]) -> Tensor:
@@ -75,13 +75,12 @@ def score_texts(written: Sequence[str], true: Sequence[str]) -> Scores:
 
     ROUGE as its authors' tokenizer defines it: it sees the letters a–z and digits only.
     """
-    sacrebleu, rouge = needed("sacrebleu"), needed("rouge_score.rouge_scorer")
-    scorer = rouge.RougeScorer(list(ROUGE))
-    rouges = [scorer.score(t, w) for t, w in zip(true, written, strict=True)]
+    sacrebleu = needed("sacrebleu")
+    rouges = [rouge(t, w) for t, w in zip(true, written, strict=True)]
     return {
         "bleu": sacrebleu.BLEU(force=True).corpus_score(written, [true]).score,
         "chrf": sacrebleu.CHRF().corpus_score(written, [true]).score,
-        **{name: sum(r[name].fmeasure for r in rouges) / len(rouges) for name in ROUGE},
+        **{name: sum(r[name] for r in rouges) / len(rouges) for name in ROUGE},
         "exact": sum(t == w for t, w in zip(true, written, strict=True)) / len(true),
     }
 

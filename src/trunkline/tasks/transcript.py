@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from trunkline.cells import as_text
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import Answer, plain_answer
 from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.ctc import BLANK, NEVER, CtcHead, greedy
 from trunkline.tasks.ctc_search import SPACE, lexicon_of, search
-from trunkline.tasks.text import read_text
 from trunkline.tasks.text_metric import TextMetric, as_bytes
 from trunkline.tasks.vocabulary import SMALLEST, decode_units, encode, learned_vocabulary
 from trunkline.types import State
@@ -78,7 +78,7 @@ class Transcript(Task):
         Raises:
             DataError: neither text nor number, or half a surrogate pair in it.
         """
-        return SPACE.join(read_text(cell).split())
+        return SPACE.join(as_text(cell).split())
 
     def names(self, value: str) -> Iterable[str]:
         """Its letters, where letters are learned."""
