@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from trunkline.config.components import BalancerConfig, ComponentConfig, InputConfig, TaskConfig
-
-Sampling = Literal["proportional", "equal"] | float | Mapping[str, float]
+from trunkline.data import Sampling
 
 
 @dataclass(frozen=True)

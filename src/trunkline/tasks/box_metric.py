@@ -20,11 +20,11 @@ import torchmetrics
 from torch import Tensor
 
 from trunkline.contexts import GridContext
+from trunkline.pretrained import need
 from trunkline.tasks.box_cells import is_crowd
 from trunkline.tasks.box_crowds import crowd_classes
 from trunkline.tasks.box_places import as_original, clipped, cut, picture_part
 from trunkline.tasks.contract import Scores, Target
-from trunkline.tasks.extras import extra
 from trunkline.tasks.unseen import class_number
 
 MOST = 100  # boxes a picture
@@ -54,7 +54,7 @@ def pick(output: Tensor, floor: float, inside: Tensor) -> Found:
         floor: lower scores are not looked at.
         inside: `[4]`, the part of what the encoder saw that is picture; boxes are cut at its edges.
     """
-    ops = extra("torchvision.ops", kind="boxes", name="vision")
+    ops = need("torchvision.ops", "vision", "a boxes task")
     scores = output[:, 4:].float()
     points, classes = (scores >= floor).nonzero(as_tuple=True)
     best = scores[points, classes].sort(descending=True, stable=True).indices[:LOOKED_AT]
@@ -216,7 +216,7 @@ def _evidence(verdicts: np.ndarray, true: int) -> dict[str, Any]:
 
 
 def _evaluator(classes: list[int], pictures: list[int], most: int) -> Any:
-    evaluator = extra("pycocotools.cocoeval", kind="boxes", name="vision").COCOeval(iouType="bbox")
+    evaluator = need("pycocotools.cocoeval", "vision", "a boxes task").COCOeval(iouType="bbox")
     params = evaluator.params
     params.catIds, params.imgIds, params.maxDets = classes, pictures, [most]
     params.areaRng, params.areaRngLbl = [[0, 1e10]], ["all"]
@@ -225,7 +225,7 @@ def _evaluator(classes: list[int], pictures: list[int], most: int) -> Any:
 
 def _as_coco(pictures: Sequence[Found], classes: Sequence[int]) -> Any:
     """Pictures in the evaluator's own form; boxes of other classes are left out."""
-    coco = extra("pycocotools.coco", kind="boxes", name="vision").COCO()
+    coco = need("pycocotools.coco", "vision", "a boxes task").COCO()
     entries: list[dict[str, Any]] = []
     for number, picture in enumerate(pictures):
         crowds = torch.zeros_like(picture.classes) if picture.crowds is None else picture.crowds.long()

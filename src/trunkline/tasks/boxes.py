@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trunkline.contexts import Context, GridContext
 from trunkline.errors import ConfigError, DataError, suggest
+from trunkline.pretrained import need
 from trunkline.showing import OUTLINED, WHOLE, Answer, Outline, Shown, colour_of, outlined, shown_picture
 from trunkline.tasks.box_cells import Box, has_area, is_crowd, read_boxes, read_every, told
 from trunkline.tasks.box_crowds import marked
@@ -25,7 +26,6 @@ from trunkline.tasks.box_head import BoxHead
 from trunkline.tasks.box_metric import BoxMetric, as_found, judge_boxes, say
 from trunkline.tasks.box_places import area, as_seen, clipped
 from trunkline.tasks.contract import Target, Task
-from trunkline.tasks.extras import extra
 from trunkline.tasks.unseen import class_number
 from trunkline.types import State
 
@@ -88,7 +88,7 @@ class Boxes(Task):
         if not 0 <= self.floor < 1:
             raise ConfigError(f"floor: {self.floor:g} is no score that leaves any; give 0 or more, and less than 1")
         for module in ("torchvision", "pycocotools"):
-            extra(module, kind="boxes", name="vision")
+            need(module, "vision", "a boxes task")
         rows, has, sizes = 0, Counter[str](), dict[str, list[list[float]]]()
         for value in values:
             rows += 1

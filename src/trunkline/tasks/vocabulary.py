@@ -10,14 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from trunkline.errors import ConfigError
-from trunkline.pretrained import from_hub
-from trunkline.tasks.extras import extra
+from trunkline.pretrained import from_hub, need
 from trunkline.types import State
 
 SPECIAL = ("<pad>", "<begin>", "<end>")
 PAD, BEGIN, END = range(3)  # of a vocabulary that is learned here
 SMALLEST = len(SPECIAL) + 256  # every byte has its token
-needed = partial(extra, kind="text", name="text")
+needed = partial(need, extra="text", what="a text task")
 
 
 def train_tokenizer(texts: Sequence[str], size: int) -> str:
