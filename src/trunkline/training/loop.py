@@ -18,6 +18,7 @@ from trunkline.training.checkpoint import load_checkpoint, load_rng, save_checkp
 from trunkline.training.judge import Judge, Keeper
 from trunkline.training.loaders import training_batches
 from trunkline.training.log import Log, check_finite
+from trunkline.training.memory import keep_memory
 from trunkline.training.processes import any_process, from_first_process, is_alone
 from trunkline.training.progress import StepBar
 from trunkline.training.schedule import Schedule, is_due
@@ -95,6 +96,8 @@ def launch(settings: Settings) -> Fabric:
     """The same with all processes started, and met."""
     fabric = make_fabric(settings)
     fabric.launch()
+    if fabric.device.type == "cpu":
+        keep_memory()
     return fabric
 
 
