@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trunkline import testing
 from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.text import EMPTY, PADDING, Text, TextEncoder, bucket_id
@@ -236,3 +237,15 @@ def test_onnx_with_any_number_of_rows_and_tokens(tmp_path):
         ours = module(**values)[values["mask"]]
         theirs = torch.from_numpy(session.run(None, feed)[0])[values["mask"]]
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+def test_letters_are_read_one_by_one() -> None:
+    modality = Text(letters=True, min_count=1)
+    testing.check_modality(modality, ["Isn't it", "", "a"])
+    state = modality.fit(iter(["Isn't it"]))
+    assert set(state["ids"]) == set("isn't ")
+    ids, context = modality.prepare("Isn't it", state, None)
+    assert [k for i in ids.tolist() for k, v in state["ids"].items() if v == i] == list("isn't it ")
+    assert context.spans == ((0, 6), (6, 9))
+    chosen = modality.choose(["a word and another word " * 3] * 50, 50)
+    assert chosen["layers"][0] == 2 and chosen["ngrams"][0] == 0 and chosen["max_length"][0] == 72

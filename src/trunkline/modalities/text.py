@@ -35,6 +35,7 @@ MARKS = "".join(c for c in map(chr, range(0x300, 0xFE30)) if unicodedata.categor
 KANA, HAN = "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9d", "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 ALONE = KANA + HAN
 PIECE = re.compile(rf"[{ALONE}][{MARKS}]*|[^\W{ALONE}](?:[^\W{ALONE}]|[{MARKS}])*|[^\w\s][{MARKS}]*")
+END_OF_WORD = " "
 SAMPLE = 2_000  # texts whose lengths are looked at
 SPELLINGS = 2**13  # n-grams
 NGRAMS = 16  # of a piece at most
@@ -58,6 +59,7 @@ class Text(Modality):
         min_count: pieces seen less often than this in the training split are left to the buckets.
         buckets: number of buckets, at least 1.
         max_length: tokens read of one text; what comes later is cut.
+        letters: read letter by letter: a word becomes its letters and marks, and a token that ends it.
         lower: ignore case.
         layers: Transformer layers; 0 for a bag of words and of pairs of words, which reads long texts at a tenth of the
             cost and says as much about what they are about.
@@ -89,6 +91,7 @@ class Text(Modality):
         min_count: int = 2,
         buckets: int = 64,
         max_length: int | None = None,
+        letters: bool = False,
         lower: bool = True,
         layers: int | None = None,
         heads: int = 4,
@@ -106,6 +109,7 @@ class Text(Modality):
         self.min_count = min_count
         self.buckets = buckets
         self.max_length = max_length
+        self.letters = letters
         self.lower = lower
         self.layers = layers
         self.heads = heads
@@ -146,23 +150,23 @@ class Text(Modality):
         if self.pretrained is not None:
             return {}
         some = sample[:: max(1, len(sample) // SAMPLE)]
-        lengths = np.array([len(PIECE.findall(text)) for text in some] or [1])
+        lengths = np.array([sum(len(self._pieces(word)) for word in text.split()) for text in some] or [1])
         mean, longest = lengths.mean(), int(np.quantile(lengths, 0.99))
         chosen: Choices = {}
         if self.encoder is None:
             chosen = {"encoder": self._choose_encoder(some, rows, mean, is_read)}
             if chosen["encoder"][0] != SCRATCH:
                 return {**chosen, "max_length": _enough(longest, 256)}
-        layers = 2 if mean <= SHORT or is_read else 0
+        layers = 2 if mean <= SHORT or is_read or self.letters else 0
         most = 256 if layers else 1024
         pairs = min(2**15, 2 ** math.ceil(math.log2(max(1.0, rows * mean / 16)))) if rows * mean >= 20_000 else 0
-        spelling = SPELLINGS if rows * mean < 100_000 else 0
+        spelling = SPELLINGS if rows * mean < 100_000 and not self.letters else 0
         said = f"{rows} texts of {mean:.0f} pieces on average"
         return {
             **chosen,
             "layers": (
                 layers,
-                f"{said}: " + ("short, or read by a task" if layers else "a bag of words is enough"),
+                f"{said}: " + ("short, letters, or read by a task" if layers else "a bag of words is enough"),
             ),
             "max_length": _enough(longest, most),
             "bigrams": (pairs, f"{said}: " + ("pairs of words recur" if pairs else "too few for pairs to recur")),
@@ -286,7 +290,8 @@ class Text(Modality):
             )
 
     def _pieces(self, word: str) -> list[str]:
-        pieces = PIECE.findall(unicodedata.normalize("NFC", word))
+        word = unicodedata.normalize("NFC", word)
+        pieces = [*word, END_OF_WORD] if self.letters else PIECE.findall(word)
         return [p.lower() for p in pieces] if self.lower else pieces
 
 
