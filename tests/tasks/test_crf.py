@@ -13,7 +13,7 @@ from torch import Tensor
 from trunkline import testing
 from trunkline.contexts import WordsContext
 from trunkline.tasks import Tags
-from trunkline.tasks.bio import barred, irregular, may_follow
+from trunkline.tasks.bio import barred, irregular, may_follow, possible
 from trunkline.tasks.crf import (
     FORBIDDEN,
     Chain,
@@ -88,9 +88,9 @@ def test_probabilities_of_all_paths_add_up_to_one() -> None:
     emissions, _, chain = case()
     every = torch.tensor(paths(4, 3))
     mask = torch.ones_like(every, dtype=torch.bool)
-    log, known = log_likelihood(emissions[:1].expand(len(every), -1, -1), every, mask, chain)
+    log = log_likelihood(emissions[:1].expand(len(every), -1, -1), every, mask, chain)
     assert float(log.exp().sum()) == pytest.approx(1)
-    assert bool(known.all())
+    torch.testing.assert_close(log_likelihood(emissions[:1].expand(81, -1, -1), every, mask, chain, mask), log)
 
 
 def test_gradients() -> None:
@@ -98,7 +98,7 @@ def test_gradients() -> None:
     tags = torch.tensor([[0, 2, 1, 1], [2, 0, 0, 0], [0, 0, 0, 0], [1, 7, 0, 2]])  # 7: never seen
 
     def likelihood(e: Tensor, *parts: Tensor) -> Tensor:
-        return log_likelihood(e, tags, mask, Chain(*parts))[0]
+        return log_likelihood(e, tags, mask, Chain(*parts), tags < 3)
 
     assert torch.autograd.gradcheck(likelihood, [x.requires_grad_() for x in (emissions, *chain)])
     assert torch.autograd.gradcheck(lambda e, *c: log_partition(e, mask, Chain(*c)), [emissions, *chain])
@@ -109,11 +109,11 @@ def test_a_row_is_the_same_alone_and_whatever_stands_behind_it(behind: float) ->
     emissions, mask, chain = case()
     emissions = emissions.masked_fill(~mask[..., None], behind).requires_grad_()
     tags = torch.tensor([[0, 2, 1, 1], [2, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 2]])
-    log, _ = log_likelihood(emissions, tags, mask, chain)
+    log = log_likelihood(emissions, tags, mask, chain)
     best = best_path(emissions, mask, chain)
     for row, length in enumerate(LENGTHS):
         there = emissions[row : row + 1, :length]
-        alone = log_likelihood(there, tags[row : row + 1, :length], mask[row : row + 1, :length], chain)[0]
+        alone = log_likelihood(there, tags[row : row + 1, :length], mask[row : row + 1, :length], chain)
         torch.testing.assert_close(alone[0], log[row], rtol=0, atol=1e-12)
         assert best_path(there, mask[row : row + 1, :length], chain)[0].tolist() == best[row, :length].tolist()
     (slope,) = torch.autograd.grad(log.sum(), emissions)
@@ -123,14 +123,13 @@ def test_a_row_is_the_same_alone_and_whatever_stands_behind_it(behind: float) ->
 def test_a_tag_that_training_never_saw_is_summed_over() -> None:
     emissions, _, chain = case()
     row, mask = emissions[:1], torch.ones(1, 4, dtype=torch.bool)
-    log, known = log_likelihood(row, torch.tensor([[0, 99, 2, 1]]), mask, chain)
+    tags = torch.tensor([[0, 99, 2, 1]])
+    log = log_likelihood(row, tags, mask, chain, tags < 3)
     each = [score(row[0], (0, tag, 2, 1), chain) for tag in range(3)]
     wanted = torch.tensor(each).double().logsumexp(0) - log_partition(row, mask, chain)[0]
     torch.testing.assert_close(log[0], wanted)
-    assert known.tolist() == [[True, False, True, True]]
-    nothing, known = log_likelihood(row, torch.full((1, 4), 99), mask, chain)
+    nothing = log_likelihood(row, torch.full((1, 4), 99), mask, chain, ~mask)
     assert float(nothing[0]) == pytest.approx(0, abs=1e-12)
-    assert not known.any()
 
 
 class TestBio:
@@ -177,10 +176,32 @@ class TestBio:
         """`O` is known, `I-PER` behind it cannot be: what is left is the likelihood of `O` and the last `O`."""
         chain = self.chain([])
         emissions, mask = torch.randn(1, 3, 5).double(), torch.ones(1, 3, dtype=torch.bool)
-        log, known = log_likelihood(emissions, torch.tensor([[4, 3, 4]]), mask, chain)
-        assert known.tolist() == [[True, False, True]]
+        can = possible(["O", "I-PER", "O"], BIO_TAGS, [])
+        assert can == [True, False, True]
+        log = log_likelihood(emissions, torch.tensor([[4, 3, 4]]), mask, chain, torch.tensor([can]))
         each = torch.tensor([score(emissions[0], (4, tag, 4), chain) for tag in range(5)]).double()
         torch.testing.assert_close(log[0], each.logsumexp(0) - log_partition(emissions, mask, chain)[0])
+
+    @pytest.mark.parametrize("but", [[], [[None, "I-PER"]], [["O", "I-PER"]]])
+    def test_what_is_left_has_a_path_and_no_more_can_be_kept(self, but: list[list[str | None]]) -> None:
+        """Of every row of four, some of whose tags training never saw: each tag in turn, where a path takes it too."""
+        seen = {tuple(pair) for pair in but}
+        tags = ["B-PER", "I-PER", "I-LOC", "O"]
+        allowed = [
+            path
+            for path in itertools.product(tags, repeat=4)
+            if all(may_follow(*pair) or pair in seen for pair in itertools.pairwise([None, *path]))
+        ]
+        for row in itertools.product([*tags, "B-NEW"], repeat=4):
+            left, wanted = allowed, []
+            for place, tag in enumerate(row):
+                fewer = [path for path in left if path[place] == tag]
+                wanted.append(bool(fewer))
+                left = fewer or left
+            assert possible(row, tags, but) == wanted
+
+    def test_other_tags_are_possible_where_training_saw_them(self) -> None:
+        assert possible(["INF", "NEW", "I-x"], ["I-x", "INF", "NOUN"], []) == [True, False, True]
 
 
 class TestHead:
@@ -244,6 +265,90 @@ class TestHead:
         assert weight.tolist() == [2.0]
         best = [BIO_TAGS[tag] for tag in best_path(logits, mask, open_end)[0].tolist()]
         assert task.decode(output, [self.STATE], [cut]) == [[[*best, "O"]]]
+
+    def test_a_label_that_nothing_behind_an_unknown_word_can_reach_is_left_out(self) -> None:
+        """`I-Y` was seen at the start alone: behind `O` and an unknown word no path comes to it."""
+        task = Tags(crf=True)
+        state = task.fit([["I-Y"], ["O"]])
+        head = task.build([state], 8).double()
+        output = head.predict_output(as_tokens(torch.randn(1, 3, 8).double()))
+        target = task.collate([[task.prepare(["O", "B-NEW", "I-Y"], state, context(1, 1, 1))]])
+        total, weight = head.loss(output, target)
+        logits, chain = unpacked(output)
+        each = [score(logits[0], (1, *rest), chain) for rest in paths(2, 2)]
+        wanted = torch.tensor(each).double().logsumexp(0) - log_partition(logits, torch.ones(1, 3).bool(), chain)[0]
+        torch.testing.assert_close(-total[0], wanted)
+        assert weight.tolist() == [1.0]
+
+    @pytest.mark.parametrize("row", ["O B-NEW I-PER", "B-NEW I-PER O", "O I-PER I-PER", "I-LOC I-LOC B-NEW"])
+    def test_the_loss_of_labels_that_are_partly_possible(self, row: str) -> None:
+        """Of an unknown word before a barred one, and of barred ones: the sum over what is left, in a batch of two."""
+        task, head = Tags(crf=True), self.head().double()
+        output = head.predict_output(as_tokens(torch.randn(2, 3, 8).double()))
+        labels, where = [row.split(), ["O", "O"]], [context(1, 1, 1), context(1, 2)]
+        target = task.collate([[task.prepare(a, self.STATE, b)] for a, b in zip(labels, where)])
+        total, weight = head.loss(output, target)
+        logits, chain = unpacked(output)
+        can = possible(labels[0], BIO_TAGS, [])
+        left = [p for p in paths(3, 5) if all(BIO_TAGS[i] == t or not c for i, t, c in zip(p, labels[0], can))]
+        wanted = torch.tensor([score(logits[0], path, chain) for path in left]).double().logsumexp(0)
+        wanted = wanted - log_partition(logits[:1], torch.ones(1, 3).bool(), chain)[0]
+        wanted = wanted + score(logits[1], (4, 4), chain)
+        wanted = wanted - log_partition(logits[1:, :2], torch.ones(1, 2).bool(), chain)[0]
+        torch.testing.assert_close(-total[0], wanted)
+        assert float(total) < 100
+        assert weight.tolist() == [2.0 + sum(can)]
+
+    def test_only_labels_that_are_not_possible_need_a_second_sum(self) -> None:
+        task, words = Tags(crf=True), context(1, 1)
+        known = task.collate([[task.prepare(["B-PER", "I-PER"], self.STATE, words)], [None]])
+        assert set(known) == {"values", "labels", "places", "flags"}
+        target = task.collate([[task.prepare(["O", "I-PER"], self.STATE, words)], [None]])
+        assert target["possible"].tolist() == [[True, False], [False, False]]
+
+    @pytest.mark.parametrize("tags", ["B-PER I-PER", "O I-PER"])
+    def test_the_loss_never_waits_for_a_device(self, tags: str) -> None:
+        """A tensor on `meta` has no values that the host could ask for."""
+        task, head = Tags(crf=True), self.head().to("meta")
+        target = task.collate([[task.prepare(tags.split(), self.STATE, context(1, 1))]])
+        target = {name: values.to("meta") for name, values in target.items()}
+        total, weight = head.loss(head.predict_output(as_tokens(torch.empty(1, 2, 8, device="meta"))), target)
+        (total / weight).sum().backward()
+
+    def test_a_word_that_was_not_read_is_learned_and_said_by_its_neighbours(self) -> None:
+        """The chain goes on over it: `B-PER ? I-PER` is one span."""
+        task, head = Tags(crf=True), self.head().double()
+        gap, mask = context(1, 0, 1), torch.ones(1, 3, dtype=torch.bool)
+        output = head.predict_output(as_tokens(torch.randn(1, 2, 8).double()))
+        logits, chain = unpacked(output)
+        emissions = torch.stack([logits[0, 0], torch.zeros(5).double(), logits[0, 1]])[None]
+        target = task.collate([[task.prepare(["B-PER", "I-PER", "I-PER"], self.STATE, gap)]])
+        total, weight = head.loss(output, target)
+        wanted = score(emissions[0], (1, 3, 3), chain) - log_partition(emissions, mask, chain)[0]
+        torch.testing.assert_close(-total[0], wanted)
+        assert weight.tolist() == [3.0]
+        sure = packed(torch.eye(5).double()[[1, 3]][None] * 99, chain)
+        assert task.decode(sure, [self.STATE], [gap]) == [[["B-PER", "I-PER", "I-PER"]]]
+        metric = task.metric([self.STATE])
+        metric.update(sure, target)
+        assert metric.compute() == [{"span_f1": 1.0, "accuracy": 1.0, "exact": 1.0}]
+
+    @pytest.mark.parametrize("irregular", [[], [[None, "I-LOC"], ["O", "I-PER"]]])
+    def test_what_bio_forbids_is_not_said_whatever_the_weights(self, irregular: list[list[str | None]]) -> None:
+        state, seen = {**self.STATE, "irregular": irregular}, {tuple(pair) for pair in irregular}
+        torch.manual_seed(0)
+        head, task = Tags(crf=True).build([state], 8), Tags(crf=True)
+        for part in (*head.linear.parameters(), head.start, head.between, head.end):
+            torch.nn.init.normal_(part, std=3.0)
+        output = head.predict_output(as_tokens(torch.randn(200, 6, 8)))
+        _, chain = unpacked(output)
+        first, between = barred(BIO_TAGS, irregular)
+        assert torch.equal(chain.start == FORBIDDEN, first)
+        assert torch.equal(chain.between == FORBIDDEN, between)
+        (rows,) = task.decode(output, [state], [context(*[1] * 6)] * 200)
+        said = {pair for row in rows for pair in itertools.pairwise([None, *row])}
+        assert all(may_follow(*pair) or pair in seen for pair in said)
+        assert seen <= said  # what training held is said
 
     def test_rows_without_words_weigh_nothing(self) -> None:
         task, head = Tags(crf=True), self.head()

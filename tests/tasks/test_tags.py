@@ -12,8 +12,9 @@ from trunkline.contexts import WordsContext
 from trunkline.errors import DataError
 from trunkline.modalities.text import Text
 from trunkline.tasks.bio import bio_spans, is_bio
+from trunkline.tasks.crf import Chain, packed
 from trunkline.tasks.tag_metric import TagsMetric
-from trunkline.tasks.tag_words import IGNORED
+from trunkline.tasks.tag_words import IGNORED, UNREAD, TaggedWords
 from trunkline.tasks.tags import Tags
 from trunkline.types import Span, Tokens
 
@@ -24,9 +25,14 @@ STATE = {"tags": BIO_TAGS, "counts": [1, 1, 1, 1, 6]}
 
 
 def context(*sizes: int) -> WordsContext:
-    """Words of so many tokens each; 0 for a word that was cut off."""
+    """Words of so many tokens each; 0 for a word that was not read."""
     stops = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     return WordsContext(("w",) * len(sizes), tuple((b - a, b) for a, b in zip(sizes, stops, strict=True)))
+
+
+def tagged(*labels: int, places: list[int] | None = None) -> TaggedWords:
+    """Words of these labels, one token each."""
+    return TaggedWords(list(labels), places or list(range(len(labels))), [True] * len(labels))
 
 
 def as_tokens(values: torch.Tensor) -> Tokens:
@@ -106,30 +112,33 @@ class TestCells:
 
 class TestAlignment:
     def test_the_label_sits_at_the_first_token(self):
-        labels, cut = Tags().prepare(["O", "B-PER", "I-PER", "O"], STATE, context(2, 1, 3, 0))
-        assert labels == [4, IGNORED, 1, 3, IGNORED, IGNORED]
-        assert cut == [4]
+        words = Tags().prepare(["O", "B-PER", "I-PER", "O"], STATE, context(2, 1, 3, 0))
+        assert words == ([4, 1, 3, 4], [0, 2, 3, UNREAD], [True] * 4)
+        target = Tags().collate([[words]])
+        assert target["values"].tolist() == [[4, IGNORED, 1, 3]]
+        assert target["labels"].tolist() == [[4, 1, 3, 4]]
+        assert target["places"].tolist() == [[0, 2, 3]]
 
     @given(st.text("ab.,' ", max_size=30), st.integers(1, 8), st.randoms(use_true_random=False))
     @settings(max_examples=100, deadline=None)
     def test_decoding_the_target_gives_the_tags_back(self, row, limit, rng):
         ids, words = Text(max_length=limit).prepare(row, {"ids": {}}, None)
         tags = [rng.choice(BIO_TAGS) for _ in words.words]
-        labels, cut = Tags().prepare(tags, STATE, words)
-        assert len(labels) == (len(ids) if words.words else 0)
-        output = torch.nn.functional.one_hot(torch.tensor([labels or [0]]).clamp(min=0), len(BIO_TAGS)).float()
+        target = Tags().collate([[Tags().prepare(tags, STATE, words)]])
+        labels = torch.nn.functional.pad(target["values"], (0, len(ids) - target["values"].shape[1]), value=4)
+        output = torch.nn.functional.one_hot(labels.clamp(min=0), len(BIO_TAGS)).float()
         (said,) = Tags().decode(output, [STATE], [words])
-        assert said[0][: len(tags) - len(cut)] == tags[: len(tags) - len(cut)]
-        assert said[0][len(tags) - len(cut) :] == ["O"] * len(cut)
-        assert [STATE["tags"][i] for i in cut] == tags[len(tags) - len(cut) :]
+        assert said[0] == [tag if a < b else "O" for tag, (a, b) in zip(tags, words.spans, strict=True)]
+        assert [STATE["tags"][i] for i in target["labels"][0].tolist()] == tags
 
     def test_a_row_without_text_has_no_tags(self):
         assert Tags().decode(torch.zeros(2, 1, 5), [STATE], [None, context()]) == [[None, []]]
 
     def test_collate_marks_what_is_absent(self):
-        target = Tags().collate([[([4, IGNORED, 1], [])], [None], [([0], [2])]])
+        target = Tags().collate([[tagged(4, 1, places=[0, 2])], [None], [tagged(0, 2, places=[0, UNREAD])]])
         assert target["values"].tolist() == [[4, IGNORED, 1], [IGNORED] * 3, [0, IGNORED, IGNORED]]
-        assert target["cut"].tolist() == [[IGNORED], [IGNORED], [2]]
+        assert target["labels"].tolist() == [[4, 1], [IGNORED] * 2, [0, 2]]
+        assert target["places"].tolist() == [[0, 2], [IGNORED] * 2, [0, IGNORED]]
         assert target["flags"].tolist() == [[True], [False], [True]]
 
 
@@ -142,7 +151,7 @@ class TestHead:
     def test_loss_is_cross_entropy_over_words_at_any_padding(self, length):
         head = self.head()
         view = as_tokens(torch.randn(2, length, 8, dtype=torch.double))
-        target = Tags().collate([[([4, IGNORED, 1], [])], [([0], [])]])
+        target = Tags().collate([[tagged(4, 1, places=[0, 2])], [tagged(0)]])
         output = head.train_output(view, target)
         total, weight = head.loss(output, target)
         log = output.log_softmax(2)
@@ -151,14 +160,14 @@ class TestHead:
 
     def test_target_padded_further_than_the_tokens(self):
         head, task = self.head(), Tags()
-        target = task.collate([[([4], [])], [([0, 1], [])]])
+        target = task.collate([[tagged(4)], [tagged(0, 1)]])
         wider = {**target, "values": torch.nn.functional.pad(target["values"], (0, 4), value=IGNORED)}
         output = head.predict_output(as_tokens(torch.randn(2, 2, 8, dtype=torch.double)))
         assert head.loss(output, target) == head.loss(output, wider)
 
     def test_what_is_not_labelled_is_not_read(self):
         head = self.head()
-        target = Tags().collate([[([4], [])], [([2], [])]])
+        target = Tags().collate([[tagged(4)], [tagged(2)]])
         target["flags"][1] = False
         values = torch.randn(2, 1, 8, dtype=torch.double, requires_grad=True)
         total, weight = head.loss(head.predict_output(as_tokens(values)), target)
@@ -170,7 +179,7 @@ class TestHead:
         head, task = self.head(), Tags()
         output = torch.randn(1, 2, 5, dtype=torch.double)
         both = task.collate([[task.prepare(["B-LOC", "B-NEW"], STATE, context(1, 1))]])
-        alone = task.collate([[([0, IGNORED], [])]])
+        alone = task.collate([[tagged(0)]])
         assert head.loss(output, both) == head.loss(output, alone)
 
 
@@ -254,6 +263,36 @@ class TestScores:
         metric.update(logits_of([["B-PER"]]), target)
         assert metric.compute() == [{"span_f1": pytest.approx(2 / 3), "accuracy": pytest.approx(2 / 3), "exact": 0.0}]
 
+    @pytest.mark.parametrize("sizes", [(1, 0, 1, 1), (0, 1, 1, 1), (1, 1, 1, 0), (1, 0, 0, 1), (0, 0, 0, 0)])
+    @pytest.mark.parametrize("crf", [False, True])
+    def test_scores_are_those_of_what_is_written(self, crf, sizes):
+        """Words that nobody read break spans where they stand, in the middle of a text too."""
+        true, its, whole = ["B-PER", "I-PER", "I-PER", "O"], context(*sizes), context(1, 1, 1, 1)
+        task = Tags(crf=crf)
+        logits = logits_of([true[: sum(sizes)] or ["O"]]) * 9
+        nothing = torch.zeros(5)
+        output = packed(logits, Chain(nothing, torch.zeros(5, 5), nothing)) if crf else logits
+        ((said,),) = task.decode(output, [STATE], [its])
+        metric, wanted = task.metric([STATE]), Tags().metric([STATE])
+        metric.update(output, task.collate([[task.prepare(true, STATE, its)]]))
+        wanted.update(logits_of([said]), Tags().collate([[Tags().prepare(true, STATE, whole)]]))
+        assert metric.compute() == wanted.compute()
+
+    def test_a_word_without_signs_in_the_middle_breaks_a_span(self):
+        """By hand: `B-PER O I-PER O` is written, of which neither span is the true one."""
+        task = Tags()
+        target = task.collate([[task.prepare(["B-PER", "I-PER", "I-PER", "O"], STATE, context(1, 0, 1, 1))]])
+        metric = task.metric([STATE])
+        metric.update(logits_of([["B-PER", "I-PER", "O"]]), target)
+        assert metric.compute() == [{"span_f1": 0.0, "accuracy": 0.75, "exact": 0.0}]
+
+    def test_counts_are_moved_once_however_many_rows(self, monkeypatch):
+        rows = [["O", "B-LOC"], ["B-PER", "O"], ["O"], []]
+        moves, to = [], torch.Tensor.to
+        monkeypatch.setattr(torch.Tensor, "to", lambda self, *args, **kw: moves.append(self) or to(self, *args, **kw))
+        assert scores(rows, rows)["exact"] == 1.0
+        assert len(moves) == 1
+
     def test_batches_and_ranks_add_up(self):
         rng = random.Random(0)
         rows = [[rng.choice(BIO_TAGS) for _ in range(rng.randint(1, 6))] for _ in range(20)]
@@ -304,7 +343,7 @@ class TestScores:
         assert metric.compute() == [None]
 
     def test_baseline_says_the_most_frequent_tag(self):
-        target = Tags().collate([[([4, 1, 4], [])]])
+        target = Tags().collate([[tagged(4, 1, 4)]])
         output = Tags().baseline([STATE], target)
         assert output.shape == (1, 3, 5)
         metric = Tags().metric([STATE])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 
 import torch
 from torch import Tensor
@@ -59,10 +59,39 @@ def barred(tags: Sequence[str], but: Irregular) -> tuple[Tensor, Tensor]:
     if not is_bio(tags):
         return torch.zeros(len(tags), dtype=torch.bool), torch.zeros(len(tags), len(tags), dtype=torch.bool)
     seen = {tuple(pair) for pair in but}
-    first, *others = (
-        [not may_follow(before, after) and (before, after) not in seen for after in tags] for before in (None, *tags)
-    )
+    first, *others = ([not _is_allowed(before, after, seen) for after in tags] for before in (None, *tags))
     return torch.tensor(first), torch.tensor(others)
+
+
+def possible(row: Sequence[str], tags: Sequence[str], but: Irregular) -> list[bool]:
+    """Which tags of a row some path can take that takes the possible ones before them too.
+
+    The others are names that are not among `tags`, and tags that are barred behind everything that the word before can
+    be: its own tag, or, where that is not possible, whatever it leaves open.
+
+    Args:
+        row: one tag a word.
+        tags: names.
+        but: what is allowed all the same.
+
+    Example:
+        >>> possible(["O", "I-PER", "I-PER", "B-NEW"], ["B-PER", "I-PER", "O"], ())
+        [True, False, True, False]
+    """
+    if not is_bio(tags):
+        return [tag in tags for tag in row]
+    seen = {tuple(pair) for pair in but}
+    before: list[str | None] = [None]
+    found = []
+    for tag in row:
+        can = tag in tags and any(_is_allowed(b, tag, seen) for b in before)
+        before = [tag] if can else [after for after in tags if any(_is_allowed(b, after, seen) for b in before)]
+        found.append(can)
+    return found
+
+
+def _is_allowed(before: str | None, after: str, seen: Set[tuple[str | None, ...]]) -> bool:
+    return may_follow(before, after) or (before, after) in seen
 
 
 def single_spans(tags: Sequence[str]) -> set[tuple[int, int, str]]:

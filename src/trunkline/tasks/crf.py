@@ -5,7 +5,8 @@ Lafferty, McCallum, Pereira, "Conditional random fields", ICML 2001; over a neur
 
     log p(y | x) = start[y₁] + Σₜ emissions[t, yₜ] + Σₜ between[yₜ₋₁, yₜ] + end[y_T] − log Z(x).
 
-Shape legend: `n` rows, `L` tokens, `T` words that were read, `C` tags, `D` width.
+Shape legend: `n` rows, `L` tokens, `W` words, `T` of them that are reached (see `tag_words.py`), `C` tags, `D` width.
+A word among the `T` that was not read has emissions of 0: only its neighbours say what it is.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from trunkline.tasks.contract import Head, Target
-from trunkline.tasks.tag_words import is_whole, labels_of_words, logits_of_words
+from trunkline.tasks.tag_words import IGNORED, is_whole, logits_of_words
 from trunkline.types import Tokens
 
 FORBIDDEN = -1e4  # log of a factor that is 0; finite, so that no difference of two is NaN
@@ -84,26 +84,26 @@ def best_path(emissions: Tensor, mask: Tensor, chain: Chain) -> Tensor:
     return torch.cat(path[::-1], 1)
 
 
-def log_likelihood(emissions: Tensor, tags: Tensor, mask: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
-    """Of each row `log p(tags | emissions)`, `[n]`, and which words' tags it is about, `[n, T]`.
+def log_likelihood(
+    emissions: Tensor, tags: Tensor, mask: Tensor, chain: Chain, possible: Tensor | None = None
+) -> Tensor:
+    """Of each row `log p(tags | emissions)`, `[n]`.
 
-    It is not about tags without a place among the `C` (training never saw them) or that the chain forbids after the one
-    before: for such a word it sums over all tags (Tsuboi et al., "Training conditional random fields using incomplete
-    annotations", 2008).
+    Args:
+        emissions: `[n, T, C]`.
+        tags: `[n, T]`.
+        mask: `[n, T]`, each row's words first.
+        chain: of `C` tags.
+        possible: words whose tags some path can take (see `bio.possible`), `[n, T]`; `None`: all. For the others the
+            sum is over all tags (Tsuboi et al., "Training conditional random fields using incomplete annotations",
+            2008).
     """
-    count = emissions.shape[2]
-    there = tags.clamp(0, count - 1)
-    known = mask & (tags >= 0) & (tags < count)
-    before = torch.cat([chain.start.expand(len(tags), 1, -1), chain.between[there[:, :-1]]], 1)[:, : tags.shape[1]]
-    is_barred = before.gather(2, there[..., None])[..., 0] <= FORBIDDEN / 2
-    is_barred &= torch.cat([torch.ones_like(mask[:, :1]), known[:, :-1]], 1)  # the word before is known, or is none
-    known &= ~is_barred
     total = log_partition(emissions, mask, chain)
-    if bool((mask & ~known).any()):
-        other = F.one_hot(there, count) == 0
-        allowed = emissions.masked_fill(known[..., None] & other, FORBIDDEN)
-        return log_partition(allowed, mask, chain) - total, known
-    return path_score(emissions, there, mask, chain) - total, known
+    if possible is None:
+        return path_score(emissions, tags, mask, chain) - total
+    others = tags[..., None] != torch.arange(emissions.shape[2], device=tags.device)
+    allowed = emissions.masked_fill(possible[..., None] & others, FORBIDDEN)
+    return log_partition(allowed, mask, chain) - total
 
 
 def packed(logits: Tensor, chain: Chain) -> Tensor:
@@ -124,20 +124,20 @@ def unpacked(output: Tensor) -> tuple[Tensor, Chain]:
 
 
 def ending(chain: Chain, whole: Tensor) -> Chain:
-    """The chain for rows of which some go on behind the last word that was read: nothing ends there."""
+    """The chain for rows of which some go on behind the last word that is reached: nothing ends there."""
     return chain._replace(end=torch.where(whole[:, None], chain.end, 0.0))
 
 
 def likeliest_path(output: Tensor, places: Tensor, whole: Tensor) -> Tensor:
-    """What a `CrfHead` says → the likeliest tags of each row's words together, `[n, T]`.
+    """What a `CrfHead` says → the likeliest tags of each row's words together, `[n, T]`; `IGNORED` where is no word.
 
     Args:
         output: `[n, L + C + 2, C]`.
-        places: of the words' first tokens, `[n, T]`, negative where there is none.
-        whole: rows none of whose words was cut off, `[n]`.
+        places: of the words' first tokens, `[n, T]`.
+        whole: rows all of whose words are reached, `[n]`.
     """
-    logits, chain = unpacked(output)
-    return best_path(logits_of_words(logits, places), places >= 0, ending(chain, whole))
+    (logits, chain), mask = unpacked(output), places != IGNORED
+    return best_path(logits_of_words(logits, places), mask, ending(chain, whole)).masked_fill(~mask, IGNORED)
 
 
 class CrfHead(Head):
@@ -171,11 +171,13 @@ class CrfHead(Head):
     def loss(self, output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Minus the log-likelihood of each row's tags together: `(sum [1], words [1])`.
 
-        Divided by the words it is a loss per word, as cross entropy is: both are equal where the chain is all zeros.
+        Divided by the words it is a loss per word, as cross entropy is: both are equal where the chain is all zeros and
+        every word was read.
         """
-        logits, chain = unpacked(output)
-        places = target["places"]
-        mask = (places >= 0) & target["flags"]
-        emissions = logits_of_words(logits, places)
-        log, known = log_likelihood(emissions, labels_of_words(target), mask, ending(chain, is_whole(target)))
-        return -log.sum().reshape(1), known.sum().to(log.dtype).reshape(1)
+        (logits, chain), places = unpacked(output), target["places"]
+        mask = (places != IGNORED) & target["flags"]
+        labels, possible = target["labels"][:, : places.shape[1]], target.get("possible")
+        chain = ending(chain, is_whole(target))
+        log = log_likelihood(logits_of_words(logits, places), labels, mask, chain, possible)
+        words = mask if possible is None else mask & possible
+        return -log.sum().reshape(1), words.sum().to(log.dtype).reshape(1)

@@ -1,6 +1,6 @@
 """How good tags are: by spans, by words, by rows.
 
-Shape legend: `n` rows, `L` tokens, `T` words that were read, `C` tags.
+Shape legend: `n` rows, `L` tokens, `W` words, `T` of them that are reached (see `tag_words.py`), `C` tags.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 import torch
 import torchmetrics
 from torch import Tensor
+from torch.nn import functional as F
 
 from trunkline.tasks.bio import BIO, OUTSIDE, bio_spans, is_bio, single_spans
 from trunkline.tasks.contract import Scores, Target
-from trunkline.tasks.tag_words import IGNORED, is_whole, labels_of_words, likeliest
+from trunkline.tasks.tag_words import IGNORED, is_whole, likeliest
 from trunkline.tasks.unseen import fingerprint
 
-Say = Callable[[Tensor, Tensor, Tensor], Tensor]  # output, places [n, T], rows that are whole [n] → tags [n, T]
+Say = Callable[[Tensor, Tensor, Tensor], Tensor]  # output, places [n, T], whole rows [n] → tags [n, T] or IGNORED
 
 
 class TagsMetric(torchmetrics.Metric):
@@ -28,7 +29,7 @@ class TagsMetric(torchmetrics.Metric):
 
     Args:
         tags: names.
-        rest: number of the tag that is predicted for words which were cut off.
+        rest: number of the tag that is predicted where `say` says none.
         say: the tags of an output.
     """
 
@@ -46,12 +47,13 @@ class TagsMetric(torchmetrics.Metric):
 
     def update(self, output: Tensor, target: Target) -> None:
         """What the head says and what `Tags.collate` gives."""
-        best = self.say(output, target["places"], is_whole(target))
-        labels = torch.cat([labels_of_words(target), target["cut"]], 1)
-        guesses = torch.cat([best, torch.full_like(target["cut"], self.rest)], 1)
-        for label, guess in zip(labels[target["flags"][:, 0]].cpu(), guesses[target["flags"][:, 0]].cpu(), strict=True):
-            words = label != IGNORED
-            self.counts += torch.tensor(self._count(label[words].tolist(), guess[words].tolist())).to(self.counts)
+        labels, best = target["labels"], self.say(output, target["places"], is_whole(target))
+        guesses = F.pad(best, (0, labels.shape[1] - best.shape[1]), value=IGNORED)  # [n, W]
+        guesses = guesses.masked_fill(guesses == IGNORED, self.rest).cpu()
+        flags, labels = target["flags"][:, 0].cpu(), labels.cpu()
+        rows = ((a[a != IGNORED], b[a != IGNORED]) for a, b in zip(labels[flags], guesses[flags], strict=True))
+        found = [self._count(label.tolist(), guess.tolist()) for label, guess in rows]
+        self.counts += torch.tensor(found, dtype=torch.long).reshape(-1, len(self.counts)).sum(0).to(self.counts)
 
     def compute(self) -> list[Scores | None]:
         """The scores; `None` where no word was seen."""

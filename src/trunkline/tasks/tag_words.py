@@ -1,11 +1,15 @@
 """Words among tokens: what is said and learned of a word stands at its first token.
 
-Shape legend: `n` rows, `L` tokens, `T` words that were read, `C` tags.
+An encoder makes no tokens of words that it cuts off, and a pretrained one none of those its tokenizer has no signs for,
+which may stand anywhere. What is *reached* of a row are its words up to the last one that was read.
+
+Shape legend: `n` rows, `L` tokens, `W` words, `T` of them that are reached, `C` tags.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +18,22 @@ from torch.nn import functional as F
 from trunkline.contexts import Context, WordsContext
 from trunkline.tasks.contract import Target
 
-IGNORED = -100
+IGNORED = -100  # there is no word
+UNREAD = -1  # the place of a word without tokens
+
+
+class TaggedWords(NamedTuple):
+    """A row's words.
+
+    Attributes:
+        labels: of each.
+        places: of each the first token, or `UNREAD`.
+        possible: of each, whether its label can be learned behind those before (see `bio.possible`).
+    """
+
+    labels: list[int]
+    places: list[int]
+    possible: list[bool]
 
 
 def pad(rows: Sequence[Sequence[int]]) -> Tensor:
@@ -29,29 +48,40 @@ def fit_length(labels: Tensor, length: int) -> Tensor:
     return F.pad(labels, (0, length - labels.shape[1]), value=IGNORED)
 
 
-def labels_of_words(target: Target) -> Tensor:
-    """Labels `[n, L]` at their `places [n, T]` → `[n, T]`, `IGNORED` where there is no word."""
-    places = target["places"]
-    return target["values"].gather(1, places.clamp(min=0)).masked_fill(places < 0, IGNORED)
-
-
 def logits_of_words(logits: Tensor, places: Tensor) -> Tensor:
-    """Logits `[n, L, C]` at `places [n, T]` → `[n, T, C]`; anything where there is no word."""
-    return logits.gather(1, places.clamp(min=0)[..., None].expand(-1, -1, logits.shape[2]))
+    """Logits `[n, L, C]` at `places [n, T]` → `[n, T, C]`; 0 of a word that was not read, and where there is none."""
+    there = logits.gather(1, places.clamp(min=0)[..., None].expand(-1, -1, logits.shape[2]))
+    return there.masked_fill((places < 0)[..., None], 0.0)
 
 
 def is_whole(target: Target) -> Tensor:
-    """Rows none of whose words was cut off, `[n]`."""
-    return (target["cut"] == IGNORED).all(1)
+    """Rows all of whose words are reached, `[n]`."""
+    return (target["labels"] != IGNORED).sum(1) == (target["places"] != IGNORED).sum(1)
+
+
+def first_tokens(context: WordsContext) -> list[int]:
+    """Of each word, or `UNREAD`."""
+    return [start if start < stop else UNREAD for start, stop in context.spans]
+
+
+def reached(places: list[int]) -> list[int]:
+    """The places up to the last word that was read."""
+    return places[: max((i + 1 for i, place in enumerate(places) if place != UNREAD), default=0)]
+
+
+def at_tokens(words: TaggedWords) -> list[int]:
+    """Labels at the first tokens of words, `IGNORED` at others."""
+    label_at = dict(zip(words.places, words.labels, strict=True))
+    return [label_at.get(place, IGNORED) for place in range(max(words.places, default=UNREAD) + 1)]
 
 
 def places_of(contexts: Sequence[Context | None]) -> tuple[Tensor, Tensor]:
-    """First tokens of the words that were read, `[n, T]`, and which rows were read to their end, `[n]`."""
-    spans = [context.spans if isinstance(context, WordsContext) else () for context in contexts]
-    places = pad([[start for start, stop in row if start < stop] for row in spans])
-    return places, torch.tensor([all(start < stop for start, stop in row) for row in spans])
+    """First tokens of the words that are reached, `[n, T]`, and in which rows these are all, `[n]`."""
+    rows = [first_tokens(context) if isinstance(context, WordsContext) else [] for context in contexts]
+    there = [reached(row) for row in rows]
+    return pad(there), torch.tensor([len(a) == len(b) for a, b in zip(rows, there, strict=True)])
 
 
 def likeliest(output: Tensor, places: Tensor, whole: Tensor) -> Tensor:
-    """Logits `[n, L, C]` → of each word the likeliest tag by itself, `[n, T]`."""
-    return output.argmax(2).gather(1, places.clamp(min=0))
+    """Logits `[n, L, C]` → of each word the likeliest tag by itself, `[n, T]`; `IGNORED` of one that was not read."""
+    return output.argmax(2).gather(1, places.clamp(min=0)).masked_fill(places < 0, IGNORED)

@@ -1,6 +1,6 @@
 """Tags: one label for each word of a text (named entities, parts of speech).
 
-Shape legend: `n` rows, `L` tokens, `D` width, `C` tags, `E` words that were cut off.
+Shape legend: `n` rows, `L` tokens, `D` width, `C` tags, `W` words, `T` of them that are reached (see `tag_words.py`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,30 @@ from trunkline.cells import as_list, whole_text
 from trunkline.contexts import Context, WordsContext
 from trunkline.errors import DataError
 from trunkline.showing import Answer, Shown, colour_of
-from trunkline.tasks.bio import OUTSIDE, barred, bio_spans, irregular, irregular_starts, is_bio, outsiders
+from trunkline.tasks.bio import (
+    OUTSIDE,
+    barred,
+    bio_spans,
+    irregular,
+    irregular_starts,
+    is_bio,
+    outsiders,
+    possible,
+)
 from trunkline.tasks.contract import Head, Target, Task
 from trunkline.tasks.crf import Chain, CrfHead, likeliest_path, packed
 from trunkline.tasks.tag_metric import Say, TagsMetric, unseen_number
-from trunkline.tasks.tag_words import IGNORED, fit_length, likeliest, pad, places_of
+from trunkline.tasks.tag_words import (
+    IGNORED,
+    TaggedWords,
+    at_tokens,
+    first_tokens,
+    fit_length,
+    likeliest,
+    pad,
+    places_of,
+    reached,
+)
 from trunkline.types import State, Tokens
 
 SHOWN = 5  # tags in a warning
@@ -31,8 +50,9 @@ SHOWN = 5  # tags in a warning
 class Tags(Task):
     """One tag a word. The tag of a word is read and learned at the word's first token.
 
-    Words that the encoder cut off can be neither read nor learned: they are predicted as `O` (the most frequent tag
-    where there is no `O`), and they count in the metrics.
+    Words of which the encoder made no tokens, since it cut them off or has no signs for them, cannot be read: they are
+    predicted as `O` (the most frequent tag where there is no `O`), and they count in the metrics. With `crf`, those
+    before the last word that was read get the tags that are likeliest among their neighbours'.
 
     Args:
         crf: learn which tags follow which, and say the tags of a row that are likeliest together (see `crf.py`), where
@@ -115,8 +135,8 @@ class Tags(Task):
         state = {"tags": names, "counts": [counts[name] for name in names]}
         return {**state, "irregular": irregular(set(rows))} if self.crf and is_bio(names) else state
 
-    def prepare(self, value: Sequence[str], state: State, context: Context | None) -> tuple[list[int], list[int]]:
-        """Labels of the tokens (`IGNORED` but for the first of a word), and labels of the words that were cut off.
+    def prepare(self, value: Sequence[str], state: State, context: Context | None) -> TaggedWords:
+        """The words' labels, where they stand, and with `crf`, which of them the chain can learn.
 
         Raises:
             DataError: not one tag a word.
@@ -125,28 +145,26 @@ class Tags(Task):
             raise DataError("there are tags, but no text whose words they name")
         self.check_words(value, len(context.words))
         numbers = {tag: number for number, tag in enumerate(state["tags"])}
-        labels = [IGNORED] * max((stop for _, stop in context.spans), default=0)
-        cut: list[int] = []
-        for tag, (start, stop) in zip(value, context.spans, strict=True):
-            number = numbers[tag] if tag in numbers else unseen_number(tag, len(numbers))
-            if start < stop:
-                labels[start] = number
-            else:
-                cut.append(number)
-        return labels, cut
+        labels = [numbers[tag] if tag in numbers else unseen_number(tag, len(numbers)) for tag in value]
+        can = possible(value, state["tags"], state.get("irregular", ())) if self.crf else [True] * len(labels)
+        return TaggedWords(labels, first_tokens(context), can)
 
     def collate(self, items: Sequence[Sequence[Any]]) -> Target:
-        """`{"values": [n, L], "places": [n, T], "cut": [n, E], "flags": [n, 1]}`, `IGNORED` where there is nothing.
+        """`{"values": [n, L], "labels": [n, W], "places": [n, T], "flags": [n, 1]}`, `IGNORED` where there is nothing.
 
-        `places` are the tokens where the values of words stand.
+        `values` are the labels of words at their first tokens, and `places` are these tokens. Where some label cannot
+        be learned, `possible [n, T]` says which can; so the host knows, and no training step waits for a device.
         """
-        rows: list[tuple[list[int], list[int]]] = [row[0] or ([], []) for row in items]
-        return {
-            "values": pad([labels for labels, _ in rows]),
-            "places": pad([[i for i, label in enumerate(labels) if label != IGNORED] for labels, _ in rows]),
-            "cut": pad([cut for _, cut in rows]),
+        rows: list[TaggedWords] = [TaggedWords([], [], []) if row[0] is None else row[0] for row in items]
+        places = [reached(words.places) for words in rows]
+        can = [words.possible[: len(there)] for words, there in zip(rows, places, strict=True)]
+        target = {
+            "values": pad([at_tokens(words) for words in rows]),
+            "labels": pad([words.labels for words in rows]),
+            "places": pad(places),
             "flags": torch.tensor([[row[0] is not None] for row in items]),
         }
+        return target if all(map(all, can)) else {**target, "possible": pad(can) == 1}
 
     def build(self, states: Sequence[State], width: int) -> TagsHead | CrfHead:
         """A linear layer on every token."""
@@ -201,8 +219,9 @@ class Tags(Task):
     def _decode_row(self, row: Sequence[int], state: State, context: Context | None) -> list[str] | None:
         if not isinstance(context, WordsContext):
             return None
-        rest, said = state["tags"][fallback(state)], iter(row)
-        return [state["tags"][next(said)] if start < stop else rest for start, stop in context.spans]
+        words, rest = len(context.words), fallback(state)
+        said = [rest if tag == IGNORED else tag for tag in [*row, *[IGNORED] * words][:words]]
+        return [state["tags"][tag] for tag in said]
 
 
 def _tell_odd(odd: Sequence[str], counts: Counter[str]) -> str:
@@ -232,7 +251,7 @@ def _tell_starts(starts: Counter[tuple[str | None, str]], words: int) -> str:
 
 
 def fallback(state: State) -> int:
-    """Number of the tag that words get which nobody read: `O`, or the most frequent one."""
+    """Number of the tag that words get of which nothing is said: `O`, or the most frequent one."""
     tags, counts = state["tags"], state["counts"]
     return tags.index(OUTSIDE) if OUTSIDE in tags else counts.index(max(counts))
 
