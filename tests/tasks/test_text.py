@@ -104,7 +104,7 @@ class TestCells:
     def test_a_missing_extra_is_named(self, module, monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
         load_tokenizer.cache_clear()
-        with pytest.raises(ConfigError, match=rf'need {module}: pip install "trunkline\[text\]"'):
+        with pytest.raises(ConfigError, match=rf'a text task needs {module}, .*pip install "trunkline\[text\]"'):
             Text().build([STATE], WIDTH)
 
 

@@ -197,6 +197,9 @@ def test_texts_are_read_and_told(tmp_path: Path) -> None:
     assert set(task.names("nope")) - set(task.known_names(state)) == {"p", "e"}
     path = tmp_path / "words.txt"
     path.write_text("yes\nno\n\n")
+    (tmp_path / "other.txt").write_bytes(b"stra\xdfe")
+    with pytest.raises(ConfigError, match=r"words: .*other.txt is not UTF-8"):
+        Transcript(beams=2, words=str(tmp_path / "other.txt")).fit(["no"])
     state = Transcript(beams=2, words=str(path)).fit(["no"])
     assert state["words"] == ["no", "yes"] and state["letters"] == [" ", "e", "n", "o", "s", "y"]
 

@@ -183,7 +183,11 @@ class Transcript(Task):
         path = Path(self.words).expanduser()
         if not path.is_file():
             raise ConfigError(f"words: there is no file {path}; give `training`, or a file with a word a line")
-        return sorted({line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()})
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"words: {path} is not UTF-8: {error}") from error
+        return sorted({line.strip() for line in lines if line.strip()})
 
     def _check(self) -> None:
         """Raises:
