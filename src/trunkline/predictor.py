@@ -18,10 +18,10 @@ from trunkline.data import Draw, Table, read_table
 from trunkline.model import Network
 from trunkline.model.evaluation import Evaluation, TaskScores
 from trunkline.schema import HeadUnit, Preprocessing, RowBatches, unseen_labels
+from trunkline.showing import Attended
 from trunkline.tasks import Task
 from trunkline.tasks.calibration import Judgement
 from trunkline.tasks.contract import Target
-from trunkline.tasks.text_attention import Attended
 from trunkline.types import Span, State
 
 Prediction = dict[str, Any]  # by task name; None where the task's input is absent

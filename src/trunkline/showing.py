@@ -67,6 +67,19 @@ class Outline:
 
 
 @dataclass(frozen=True)
+class Attended:
+    """What a task read of its view for a text that it wrote.
+
+    Attributes:
+        words: of the text, between white space; those behind its longest length are left out.
+        weights: `[W, S]`, how much of each token of the view was read for each; a row sums to 1.
+    """
+
+    words: tuple[str, ...]
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a task says about a row, beside the truth.
 

@@ -50,7 +50,7 @@ def test_an_adapter_by_hand() -> None:
     for rank in (1, 3):
         network = nn.Sequential(nn.Linear(5, 4))
         plain = network[0]
-        add_adapters(network, rank, "x")
+        add_adapters(network, rank)
         layer = network[0]
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         nn.init.normal_(b)

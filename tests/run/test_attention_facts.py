@@ -16,7 +16,7 @@ from trunkline.data import write_rows
 from trunkline.predictor import Reading
 from trunkline.run import Run
 from trunkline.run.facts.attention import READ, WRITTEN, Source, map_of, most_read, sources_of, told
-from trunkline.tasks.text_attention import Attended
+from trunkline.showing import Attended
 from trunkline.tasks.text_head import TextHead
 from trunkline.types import Span
 from worlds import write_world

@@ -76,6 +76,12 @@ def test_new_sentences_have_all_answers_together(folder: Path) -> None:
         assert " ".join(row["slots"]) in shown and row["intent"]["value"] in shown
 
 
+def test_of_many_rows_the_first_are_shown(folder: Path) -> None:
+    (folder / "many.csv").write_text("text\n" + "fly to Paris\n" * 23)
+    shown = call("predict", folder / "run", folder / "many.csv")
+    assert shown.count("intent") == 20 and "3 more rows: --out FILE writes all of them" in shown
+
+
 def test_each_task_is_scored_on_the_rows_that_have_it(folder: Path) -> None:
     found = json.loads((folder / "run" / "metrics.json").read_text())
     assert set(found["validation"]) == set(TASKS)

@@ -110,6 +110,24 @@ def test_it_is_searched_as_the_whole_network_is(folders: dict[str, str], kind: s
     assert head.predict_output(view).tolist() == theirs[:, 1:].tolist()
 
 
+@pytest.mark.parametrize(("kind", "options"), [(k, {}) for k in KINDS] + [("mbart", {"language": "de_DE"})])
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_what_it_read_is_told_of_the_tokens_of_the_view(
+    folders: dict[str, str], kind: str, options: dict[str, Any], is_shared: bool
+) -> None:
+    """Neither what a text begins with nor what tells tasks apart is a word or a source."""
+    task = Text(6, decoder=folders[kind], freeze=True, **options)
+    states = task.fit_shared([TEXTS] * (1 + is_shared))
+    head, view = task.build(states[:1], WIDTH).eval(), make_view()
+    ids = torch.tensor([task.prepare(text, states[0], None)[0] for text in TEXTS[:3]])
+    weights = head.attention(view, ids)
+    assert weights.shape == (3, ids.shape[1], 4)
+    torch.testing.assert_close(weights.sum(2), torch.ones(3, ids.shape[1]))
+    assert (weights[~view.mask.unsqueeze(1).expand_as(weights)] == 0).all()
+    longer = torch.cat([ids, ids[:, :1]], 1)
+    torch.testing.assert_close(head.attention(view, longer)[:, :-1], weights)
+
+
 def test_a_language_is_told_before_each_text(folders: dict[str, str]) -> None:
     task = Text(6, decoder=folders["mbart"], language="de_DE")
     state, head, view = task.fit(TEXTS), head_of(task), make_view()

@@ -7,6 +7,7 @@ of columns and classes, and a learning rate.
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from typing import Any
 
 import yaml
@@ -26,10 +27,9 @@ _PLAIN = {
 class _Loader(yaml.SafeLoader):
     """Reads the dialect."""
 
-    # The stubs of PyYAML say less than it does: keys here are texts.
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:  # type: ignore[override]
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         self.flatten_mapping(node)
-        own: dict[str, Any] = {}
+        own: dict[Hashable, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.MarkedYAMLError(problem="a key must be plain text", problem_mark=key.start_mark)

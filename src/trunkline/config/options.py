@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 from trunkline.config.annotations import MisfitError, as_annotated, describe
 from trunkline.config.problems import Problems
@@ -45,9 +45,8 @@ def read_options(
 
 def signature_of(cls: type) -> dict[str, inspect.Parameter]:
     """Parameters of a constructor by name, with annotations as types."""
-    hints = get_type_hints(cls.__init__)  # type: ignore[misc]  # unsound on an instance; this is a class
     return {
-        name: parameter.replace(annotation=hints.get(name, Any))
-        for name, parameter in inspect.signature(cls).parameters.items()
+        name: parameter.replace(annotation=Any) if parameter.annotation is parameter.empty else parameter
+        for name, parameter in inspect.signature(cls, eval_str=True).parameters.items()
         if parameter.kind not in _VARIADIC
     }

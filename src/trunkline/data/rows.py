@@ -61,13 +61,20 @@ def frame_cells(frame: Any, how: Reading) -> Mapping[str, Cells]:
     return {name: _series_cells(frame[key], how.na) for name, key in zip(names, frame.columns)}
 
 
+def _as_arrow(series: Any) -> pa.ChunkedArray | None:
+    """A column in Arrow memory; `None` of what Arrow lacks: complex numbers, intervals, half a surrogate pair."""
+    try:
+        return pa.chunked_array([pa.array(series, from_pandas=True)])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError):
+        return None
+
+
 def _series_cells(series: Any, na: Na) -> Cells:
     # Columns of plain values keep their memory; those of objects may hold anything.
     if hasattr(series, "isna") and str(getattr(series, "dtype", "object")) != "object":
-        try:
-            return arrow_column(pa.chunked_array([pa.array(series, from_pandas=True)]), na)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError):
-            pass  # what Arrow does not have (complex numbers, intervals, half a surrogate pair): value by value, below
+        held = _as_arrow(series)
+        if held is not None:
+            return arrow_column(held, na)
     # pandas has its own absent values (NaN, NA, NaT) and its own way to find them.
     absent: Sequence[bool] = series.isna() if hasattr(series, "isna") else [False] * len(series)
     values = series.to_list() if hasattr(series, "to_list") else series

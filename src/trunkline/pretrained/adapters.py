@@ -22,7 +22,7 @@ class WithEmbeddings(Protocol):
     def get_output_embeddings(self) -> nn.Module | None: ...
 
 
-def add_adapters(network: nn.Module, rank: int, encoder: str) -> None:
+def add_adapters(network: nn.Module, rank: int) -> None:
     """`W x → W x + 2 B A x` in every linear layer, in place; `B` is 0 at first, and `W` is no longer learned.
 
     Hu et al., "LoRA: low-rank adaptation of large language models" (2021), equation 3, with `α = 2 r`.
@@ -30,15 +30,15 @@ def add_adapters(network: nn.Module, rank: int, encoder: str) -> None:
     Args:
         network: to be adapted.
         rank: `r`, rows of `A` and columns of `B`.
-        encoder: its name, for errors.
 
     Raises:
         ConfigError: `peft` is not installed, or there is no linear layer.
     """
-    peft = need("peft", "lora", f"encoder: {encoder!r}")
+    what = f"lora: {type(network).__name__}"
+    peft = need("peft", "lora", what)
     names = linear_layers(network)
     if not names:
-        raise ConfigError(f"lora: {encoder!r} has no linear layer to adapt; `freeze: false` lets all of it learn")
+        raise ConfigError(f"{what} has no linear layer to adapt; `freeze: false` lets all of it learn")
     peft.inject_adapter_in_model(peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names), network)
 
 

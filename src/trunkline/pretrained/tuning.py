@@ -46,7 +46,7 @@ class Tuning:
         """Freeze the network, in place, or put adapters into it."""
         network.requires_grad_(not self.freeze)
         if self.lora > 0:
-            add_adapters(network, self.lora, type(network).__name__)
+            add_adapters(network, self.lora)
 
     def load(self, network: nn.Module, weights: Callable[[nn.Module], None]) -> None:
         """Let `weights` fill the network's own layers, without its adapters."""

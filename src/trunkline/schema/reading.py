@@ -139,12 +139,8 @@ def as_array(cells: Any) -> pa.Array | None:
         return None
     try:
         return pa.array(there, from_pandas=False)
-    except (
-        pa.ArrowInvalid,
-        UnicodeEncodeError,
-        OverflowError,
-    ):  # half a surrogate pair, over 64 bits
-        return None
+    except (pa.ArrowInvalid, UnicodeEncodeError, OverflowError):
+        return None  # half a surrogate pair, or a number of more than 64 bits
 
 
 def _read_each(reader: Reader, cells: Sequence[Any]) -> tuple[list[Any], dict[int, str]]:

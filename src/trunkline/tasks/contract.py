@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError
-from trunkline.showing import Answer, Shown, plain_answer
+from trunkline.showing import Answer, Attended, Shown, plain_answer
 from trunkline.tasks.calibration import Judgement, Settled
-from trunkline.tasks.text_attention import Attended
 from trunkline.types import Choices, State, Tokens
 
 # Metrics that count errors, by the names that kinds of task share.

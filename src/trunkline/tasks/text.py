@@ -22,9 +22,9 @@ from trunkline.cells import as_text
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.pretrained import Tuning
-from trunkline.showing import Answer, shown_text
+from trunkline.showing import Answer, Attended, shown_text
 from trunkline.tasks.contract import Head, Target, Task
-from trunkline.tasks.text_attention import Attended, by_words, word_tokens
+from trunkline.tasks.text_attention import by_words, word_tokens
 from trunkline.tasks.text_decoder import describe, fill_decoder, pretrained_decoder, scratch_decoder
 from trunkline.tasks.text_head import IGNORED, TextHead
 from trunkline.tasks.text_metric import TextMetric, as_bytes, row_score, score_texts, signatures

@@ -8,27 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from trunkline.showing import Attended
 from trunkline.tasks.vocabulary import load_tokenizer
 from trunkline.types import State
-
-
-@dataclass(frozen=True)
-class Attended:
-    """What was read for a text.
-
-    Attributes:
-        words: of the text, between white space; those behind its longest length are left out.
-        weights: `[W, S]`, how much of each token of the view was read for each; a row sums to 1.
-    """
-
-    words: tuple[str, ...]
-    weights: np.ndarray
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class TextHead(Head):
         decoder.generation_config = needed("transformers").GenerationConfig()
         self.register_buffer("prompt", torch.tensor([prompt_of(state)]), persistent=False)
         is_told = tuning is not None and tuning.freeze and state.get("is_shared", False)
-        self.task = nn.Parameter(torch.randn(1, 1, decoder.config.hidden_size)) if is_told else None
+        self.mark = nn.Parameter(torch.randn(1, 1, decoder.config.hidden_size)) if is_told else None
 
     def load_pretrained(self) -> None:
         """The decoder's weights from elsewhere, if it has such."""
@@ -117,8 +117,8 @@ class TextHead(Head):
     def _read(self, view: Tokens) -> dict[str, Any]:
         """What stands for the encoder."""
         memory, mask = self.memory(view.values), view.mask
-        if self.task is not None:
-            memory = torch.cat([self.task.expand(len(memory), -1, -1).to(memory), memory], 1)
+        if self.mark is not None:
+            memory = torch.cat([self.mark.expand(len(memory), -1, -1).to(memory), memory], 1)
             mask = torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
         said = needed("transformers.modeling_outputs").BaseModelOutput(last_hidden_state=memory)
         return {"encoder_outputs": said, "attention_mask": mask}

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,6 @@ class Transcript(Task):
     reads = "time"
     primary = "wer"
     best = 0.0
-    reads_files: ClassVar[bool] = False
 
     def __init__(
         self,
