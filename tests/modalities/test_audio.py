@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError
-from trunkline.modalities.audio import RANGE, Audio, log_mel, mel_filters
+from trunkline.modalities.audio import Audio
+from trunkline.sounds import RANGE
+from trunkline.sounds.mel import log_mel, mel_filters
 
 RATE = 16000
 

@@ -1,0 +1,6 @@
+"""Sounds as every kind of input and task knows them: read, as log-mel frames, and back."""
+
+from trunkline.sounds.mel import RANGE, Spectrum
+from trunkline.sounds.reading import RATE, Sound, check_sound, choose_rate, read_sound
+
+__all__ = ["RANGE", "RATE", "Sound", "Spectrum", "check_sound", "choose_rate", "read_sound"]

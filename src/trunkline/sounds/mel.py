@@ -1,0 +1,84 @@
+"""The log-mel spectrum of a sound.
+
+Shape legend: `S` samples, `T` frames, `M` mel bands.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trunkline.types import State
+
+FLOOR = 1e-10  # least power of a band
+RANGE = 8.0  # powers of ten kept below a sound's loudest band (80 dB)
+QUIET = -3.0  # log10 power under which the loudest band is noise (about -65 dB of full scale), not to be amplified
+FRAMES = 512  # that are looked at of a sound, to learn what is usual
+
+
+@functools.cache
+def mel_filters(mels: int, bins: int, rate: int) -> Tensor:
+    """Triangles of height 1, evenly spaced from 0 Hz to half the rate on the mel scale, `[bins, M]`.
+
+    The scale is O'Shaughnessy's (1987), as in HTK: `mel(f) = 2595 log10(1 + f / 700)`.
+    """
+    edges = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), mels + 2)
+    hertz = 700 * (10 ** (edges / 2595) - 1)
+    distance = hertz[None] - np.linspace(0, rate / 2, bins)[:, None]  # [bins, M + 2]
+    rising = -distance[:, :-2] / np.diff(hertz)[:-1]
+    falling = distance[:, 2:] / np.diff(hertz)[1:]
+    return torch.from_numpy(np.maximum(0, np.minimum(rising, falling))).float()
+
+
+def log_mel(wave: Tensor, *, rate: int, mels: int, hop: int, window: int) -> Tensor:
+    """`log10` of the power in each mel band, `[S]` → `[1 + S // hop, M]`.
+
+    Frame `t` looks at the `window` samples around sample `t·hop` through a Hann window; beyond the ends is silence.
+    """
+    hann = torch.hann_window(window, dtype=wave.dtype, device=wave.device)
+    spectrum = torch.stft(wave, window, hop, window=hann, pad_mode="constant", return_complex=True)  # [bins, T]
+    power = spectrum.real.square() + spectrum.imag.square()
+    return (power.T @ mel_filters(mels, power.shape[0], rate).to(power)).clamp(min=FLOOR).log10()
+
+
+def relative(mel: Tensor) -> Tensor:
+    """Log-mel frames relative to the loudest band of the sound: from `-RANGE` to 0; silence is all `-RANGE`."""
+    return (mel - mel.max().clamp(min=QUIET)).clamp(min=-RANGE)
+
+
+def thin(mel: Tensor) -> Tensor:
+    """Evenly spaced frames, at most `FRAMES`."""
+    return mel[:: math.ceil(len(mel) / FRAMES)]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """How sounds become log-mel frames: samples a second, bands, samples from frame to frame and of one frame."""
+
+    rate: int
+    mels: int
+    hop: int
+    window: int
+
+    @classmethod
+    def of(cls, rate: int, mels: int, hop_ms: float, window_ms: float) -> Spectrum:
+        """The same from milliseconds."""
+        return cls(rate, mels, round(rate * hop_ms / 1000), round(rate * window_ms / 1000))
+
+    def frames(self, wave: Tensor) -> Tensor:
+        """`[S]` → `[1 + S // hop, M]`, relative to the loudest band: how loud it was recorded does not matter."""
+        return relative(log_mel(wave, rate=self.rate, mels=self.mels, hop=self.hop, window=self.window))
+
+    def fit(self, sounds: Iterable[Tensor]) -> State:
+        """`{"mean", "std"}` of each band over the frames of sounds, each `[T, M]`."""
+        frames = [thin(sound).double() for sound in sounds]
+        if len(frames) == 0:
+            return {"mean": [-RANGE / 2] * self.mels, "std": [RANGE / 4] * self.mels}
+        std, mean = torch.std_mean(torch.cat(frames), dim=0, correction=0)
+        return {"mean": mean.tolist(), "std": torch.where(std > 1e-6, std, 1.0).tolist()}

@@ -1,0 +1,109 @@
+"""Sounds out of files and out of memory.
+
+Shape legend: `S` samples.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+
+from trunkline.errors import DataError
+
+RATE = 16000  # samples a second, at most, where nothing else is said
+
+
+class Sound(NamedTuple):
+    """One channel of sound: `wave [S]`, float32, at the modality's rate; rate and length as they were in the cell."""
+
+    wave: np.ndarray
+    rate: int
+    samples: int
+
+
+def read_sound(cell: Any, rate: int, max_seconds: float) -> Sound:
+    """All channels mixed to one, resampled.
+
+    Args:
+        cell: a path (wav, flac, ogg, mp3 …), or `(samples [S] or [S, channels], rate)`; samples are floats from -1
+            to 1, or arrays of int16 or int32.
+        rate: samples a second that are wanted.
+        max_seconds: what comes later is not read.
+
+    Raises:
+        DataError: the file or the samples are no sound, or are damaged.
+    """
+    if isinstance(cell, (str, Path, io.BytesIO)):
+        wave, own_rate, samples = read_file(cell, max_seconds)
+    elif isinstance(cell, (tuple, list)) and len(cell) == 2:
+        wave, own_rate, samples = read_samples(cell[0], cell[1], max_seconds)
+    else:
+        raise DataError(f"{cell!r} is not a sound; give a path, or samples and their rate")
+    if len(wave) == 0:
+        raise DataError("the sound is empty: it has no samples")
+    if not np.isfinite(wave).all():
+        raise DataError("the sound has samples that are NaN or infinite")
+    return Sound(soxr.resample(wave.mean(1), own_rate, rate), own_rate, samples)
+
+
+def choose_rate(sample: Sequence[Sound]) -> tuple[int, str]:
+    """Samples a second that most sounds have, or `RATE`, whatever is less; and why."""
+    rates = Counter(min(RATE, sound.rate) for sound in sample)
+    rate, count = rates.most_common(1)[0] if sample else (RATE, 0)
+    return rate, f"{count} of {len(sample)} sounds have it, or more: {RATE} are enough for speech"
+
+
+def check_sound(cell: Any) -> None:
+    """Opens a file without decoding its samples.
+
+    Raises:
+        DataError: it is no sound.
+    """
+    if isinstance(cell, (str, Path, io.BytesIO)):
+        read_file(cell, 0.0)
+    else:
+        read_sound(cell, RATE, math.inf)
+
+
+def read_file(path: str | Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray, int, int]:
+    """A sound file's first seconds, `[S, channels]` float32, its rate and its whole length in samples.
+
+    Raises:
+        DataError: there is no such file, or it is no sound, or damaged.
+    """
+    name = "the sound" if isinstance(path, io.BytesIO) else path
+    if not isinstance(path, io.BytesIO) and not Path(path).is_file():
+        raise DataError(f"there is no file {path}")
+    try:
+        with soundfile.SoundFile(path) as file:
+            wave = file.read(math.ceil(max_seconds * file.samplerate), dtype="float32", always_2d=True)
+            return wave, file.samplerate, file.frames
+    except soundfile.SoundFileError as error:
+        raise DataError(f"{name} cannot be read as a sound: {error}") from error
+
+
+def read_samples(samples: Any, rate: Any, max_seconds: float) -> tuple[np.ndarray, int, int]:
+    """The same from samples in memory; int16 and int32 are scaled to ±1.
+
+    Raises:
+        DataError: they have no shape or type of sound.
+    """
+    wave = np.asarray(samples)
+    wave = wave[:, None] if wave.ndim == 1 else wave
+    if wave.ndim != 2 or wave.dtype.str[1:] not in ("f2", "f4", "f8", "i2", "i4"):
+        raise DataError(
+            f"samples of {wave.dtype}, shape {list(wave.shape)}; "
+            "give floats in [-1, 1], or an array of int16 or int32, [samples] or [samples, channels]"
+        )
+    if not isinstance(rate, (int, float, np.integer, np.floating)) or not rate > 0:
+        raise DataError(f"{rate!r} is not a sample rate; give samples a second")
+    scale = np.float32(-np.iinfo(wave.dtype).min if wave.dtype.kind == "i" else 1)
+    return wave[: math.ceil(max_seconds * rate)].astype(np.float32) / scale, int(rate), len(wave)
