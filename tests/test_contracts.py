@@ -92,6 +92,7 @@ def task_case(name: str) -> tuple[list[Any], Any, list[Any] | None]:
         "boxes": (boxes, pyramid_view(4), [GridContext((16, 16), (0, 0, 16, 16), (16, 16))] * 4),
         "tags": (["B-x O", "O O", ["O", "B-x"], "B-x I-x"], words_view(4, 3), words),
         "text": (["rot", "blau", "rot rot", "gruen"], words_view(4, 3), None),
+        "speech": (sound_cells(), words_view(3, 3), None),
         "transcript": (["rot", "blau", "rot rot", ""], words_view(4, 5), None),
     }
     return cases[name]

@@ -2,5 +2,6 @@
 
 from trunkline.sounds.mel import RANGE, Spectrum
 from trunkline.sounds.reading import RATE, Sound, check_sound, choose_rate, read_sound
+from trunkline.sounds.vocoder import waves_of
 
-__all__ = ["RANGE", "RATE", "Sound", "Spectrum", "check_sound", "choose_rate", "read_sound"]
+__all__ = ["RANGE", "RATE", "Sound", "Spectrum", "check_sound", "choose_rate", "read_sound", "waves_of"]

@@ -17,6 +17,7 @@ from torch import Tensor
 from trunkline.types import State
 
 FLOOR = 1e-10  # least power of a band
+SILENCE = -10.0  # its logarithm
 RANGE = 8.0  # powers of ten kept below a sound's loudest band (80 dB)
 QUIET = -3.0  # log10 power under which the loudest band is noise (about -65 dB of full scale), not to be amplified
 FRAMES = 512  # that are looked at of a sound, to learn what is usual

@@ -9,6 +9,7 @@ from trunkline.tasks.labels import Labels
 from trunkline.tasks.mask import Mask
 from trunkline.tasks.number import Number
 from trunkline.tasks.ordinal import Ordinal
+from trunkline.tasks.speech import Speech
 from trunkline.tasks.tags import Tags
 from trunkline.tasks.text import Text
 from trunkline.tasks.transcript import Transcript
@@ -25,6 +26,7 @@ CATALOG: dict[str, type[Task]] = {
     "tags": Tags,
     "text": Text,
     "transcript": Transcript,
+    "speech": Speech,
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Mask",
     "Number",
     "Ordinal",
+    "Speech",
     "Tags",
     "Task",
     "Text",

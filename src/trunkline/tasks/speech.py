@@ -1,0 +1,199 @@
+"""Speech as an answer: a text is said.
+
+Shape legend: `n` rows, `S` samples, `T` frames, `M` mel bands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trunkline.contexts import Context
+from trunkline.errors import ConfigError, DataError
+from trunkline.showing import Answer, shown_sound
+from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, read_sound, waves_of
+from trunkline.tasks.contract import ERRORS, Output, Target, Task
+from trunkline.tasks.speech_head import SpeechHead
+from trunkline.tasks.speech_metric import SpeechMetric, sound_distances
+from trunkline.types import Choices, State
+
+
+class Speech(Task):
+    """A sound in which the text named in `of:` is said; cells are paths to sounds.
+
+    Learned from texts and their sounds alone: which part of a sound is which token is found on the way. Texts that are
+    read letter by letter (`letters: true`) can be said whatever their words; of others each piece must have been heard.
+    What else is known of a row, such as its speaker, is heard through the fusion.
+
+    Sounds are log-mel frames relative to their loudest band; from these a sound is made without a network (see
+    `trunkline.sounds.vocoder`).
+
+    Args:
+        rate: samples a second; sounds of other rates are resampled. `None`: that of most training sounds, 16 000 at
+            most.
+        mels: frequency bands.
+        hop_ms: from frame to frame, in milliseconds.
+        window_ms: what one frame looks at.
+        max_seconds: what comes later is not read, and no more is said.
+        channels: of the head's layers.
+        depth: blocks of convolutions over tokens, and over frames.
+        dropout: probability, in the head.
+        vocoder_steps: by which a sound is brought nearer to its frames.
+    """
+
+    reads = "tokens"
+    primary = "mel_distance"
+    best = 0.0
+    lower_is_better = frozenset({*ERRORS, "duration_error"})
+    reads_files = True
+    is_exportable = False
+    choose_sample = 512
+
+    def __init__(
+        self,
+        rate: int | None = None,
+        *,
+        mels: int = 80,
+        hop_ms: float = 12.5,
+        window_ms: float = 50.0,
+        max_seconds: float = 20.0,
+        channels: int = 192,
+        depth: int = 4,
+        dropout: float = 0.1,
+        vocoder_steps: int = 32,
+    ) -> None:
+        self.rate = rate
+        self.mels = mels
+        self.hop_ms = hop_ms
+        self.window_ms = window_ms
+        self.max_seconds = max_seconds
+        self.channels = channels
+        self.depth = depth
+        self.dropout = dropout
+        self.vocoder_steps = vocoder_steps
+
+    def read(self, cell: Any) -> Sound:
+        """As `trunkline.sounds.read_sound` does."""
+        return read_sound(cell, self._rate, self.max_seconds)
+
+    def check(self, cell: Any) -> None:
+        """Opens a file without decoding its samples."""
+        check_sound(cell)
+
+    def choose(self, values: Sequence[Sound]) -> Choices:
+        """The rate of the sounds themselves."""
+        return {"rate": choose_rate(values)}
+
+    def fit(self, values: Iterable[Sound]) -> State:
+        """`{"mean", "std"}` of each band, and `"frames"`, of a sound on average.
+
+        Raises:
+            ConfigError: an option is out of range.
+            DataError: there is no sound.
+        """
+        self._check()
+        sizes: list[int] = []
+
+        def each() -> Iterable[Tensor]:
+            for value in values:
+                frames = self._frames(value)
+                sizes.append(len(frames))
+                yield frames
+
+        state = self._spectrum.fit(each())
+        if not sizes:
+            raise DataError("no row of the training split has a sound")
+        return {**state, "frames": float(np.mean(sizes))}
+
+    def prepare(self, value: Sound, state: State, context: Context | None) -> Tensor:
+        """Standardised log-mel frames `[T, M]`."""
+        return (self._frames(value) - torch.tensor(state["mean"])) / torch.tensor(state["std"])
+
+    def collate(self, items: Sequence[Sequence[Tensor]]) -> Target:
+        """`{"values": [n, T, M], "sizes": [n]}`, padded with zeros that nobody reads."""
+        rows = [row[0] for row in items]
+        values = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return {"values": values, "sizes": torch.tensor([len(row) for row in rows])}
+
+    def build(self, states: Sequence[State], width: int) -> SpeechHead:
+        """The acoustic model."""
+        return SpeechHead(
+            width,
+            self.mels,
+            channels=self.channels,
+            depth=self.depth,
+            dropout=self.dropout,
+            longest=self._longest,
+        )
+
+    def metric(self, states: Sequence[State]) -> SpeechMetric:
+        """`mel_distance` and `duration_error`."""
+        (state,) = states
+        return SpeechMetric(torch.tensor(state["std"]))
+
+    def decode(
+        self, output: Output, states: Sequence[State], contexts: Sequence[Context | None]
+    ) -> list[list[Sound]]:
+        """The sounds, `wave [S]` from -1 to 1 at the task's rate."""
+        (state,) = states
+        mean, std = torch.tensor(state["mean"]), torch.tensor(state["std"])
+        frames = [
+            (row[:size].float().cpu() * std + mean).clamp(max=0.0)
+            for row, size in zip(output["frames"], output["sizes"].tolist())
+        ]
+        waves = waves_of(frames, self._spectrum, steps=self.vocoder_steps)
+        return [[Sound(wave.numpy(), self._rate, len(wave)) for wave in waves]]
+
+    def show(self, said: Sound, true: Sound | None, state: State, of: Any) -> Answer:
+        """Both to listen to, and how far they are apart."""
+        shown = shown_sound(said.wave, self._rate)
+        if true is None:
+            return Answer(shown)
+        pair = [self.prepare(one, state, None) for one in (said, true)]
+        sizes = [torch.tensor([len(one)]) for one in pair]
+        std = torch.tensor(state["std"])
+        distance = float(sound_distances(pair[0][None], sizes[0], pair[1][None], sizes[1], std))
+        return Answer(shown, shown_sound(true.wave, self._rate), None, distance, {"mel_distance": distance})
+
+    def baseline(self, states: Sequence[State], target: Target) -> dict[str, Tensor]:
+        """The mean frame for as long as a sound is on average."""
+        rows, _, mels = target["values"].shape
+        frames = max(1, round(states[0]["frames"]))
+        sizes = torch.full_like(target["sizes"], frames)
+        return {"frames": torch.zeros(rows, frames, mels, device=sizes.device), "sizes": sizes}
+
+    @property
+    def _rate(self) -> int:
+        return RATE if self.rate is None else self.rate
+
+    @property
+    def _spectrum(self) -> Spectrum:
+        return Spectrum.of(self._rate, self.mels, self.hop_ms, self.window_ms)
+
+    @property
+    def _longest(self) -> int:
+        return 1 + int(self.max_seconds * 1000 / self.hop_ms)
+
+    def _frames(self, value: Sound) -> Tensor:
+        return self._spectrum.frames(torch.from_numpy(value.wave))
+
+    def _check(self) -> None:
+        """Raises:
+        ConfigError: all that is wrong.
+        """
+        faults = {
+            f"rate={self.rate}: more than 0": self._rate <= 0,
+            f"mels={self.mels}: at least 1": self.mels < 1,
+            f"hop_ms={self.hop_ms:g}: more than 0, and at most half of window_ms={self.window_ms:g}": (
+                not 0 < self.hop_ms <= self.window_ms / 2
+            ),
+            f"channels={self.channels}: at least 1": self.channels < 1,
+            f"depth={self.depth}: at least 1": self.depth < 1,
+            f"vocoder_steps={self.vocoder_steps}: 0 or more": self.vocoder_steps < 0,
+        }
+        if said := [fault for fault, is_so in faults.items() if is_so]:
+            raise ConfigError("\n".join(f"speech task: {fault}" for fault in said))
