@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from trunkline.sounds import Sound
+
 
 def scores_table(title: str, scores: Mapping[str, Any], majority: Mapping[str, Any]) -> Table:
     """Every metric of every task, beside guessing."""
@@ -53,6 +55,8 @@ def _answers_table(number: int, answers: Mapping[str, Any]) -> Table:
 def _answer(value: Any) -> str:
     if value is None:
         return "(absent: so is its input)"
+    if isinstance(value, Sound):
+        return f"{value.samples / value.rate:.2f} s of sound: --out FILE writes it"
     if hasattr(value, "shape"):
         return f"{' × '.join(map(str, value.shape))} numbers"
     if isinstance(value, list) and all(isinstance(one, str) for one in value):

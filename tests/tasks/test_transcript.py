@@ -105,10 +105,11 @@ class TestLoss:
             torch.testing.assert_close(weights, slope)
             torch.testing.assert_close(norms, found[0][2])
 
-    def test_a_row_without_slots_enough_teaches_nothing(self) -> None:
+    @pytest.mark.parametrize("lengths", [[2, 4], [2, 2]], ids=["beside a longer one", "with no longer one"])
+    def test_a_row_without_slots_enough_teaches_nothing(self, lengths: list[int]) -> None:
         task = Transcript()
         state = task.fit(TEXTS)
-        head, view = CtcHead(WIDTH, 4, 1), make_view([2, 4])
+        head, view = CtcHead(WIDTH, 4, 1), make_view(lengths)
         both = head.loss(head.predict_output(view), target_of(task, ["bb", "ab"], state))  # `bb` needs three
         alone = head.loss(head.predict_output(view), target_of(task, [None, "ab"], state))
         torch.testing.assert_close(both, alone)

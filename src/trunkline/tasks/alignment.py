@@ -34,7 +34,8 @@ def all_paths(log_p: Tensor, frames: Tensor, tokens: Tensor) -> Tensor:
     rows, _, longest = log_p.shape
     blank = torch.full_like(log_p[:, :, :1], NEVER)
     labels = torch.arange(1, longest + 1, device=log_p.device).expand(rows, -1)
-    costs = F.ctc_loss(torch.cat([blank, log_p], 2).transpose(0, 1).float(), labels, frames, tokens, reduction="none")
+    slots = torch.cat([blank, log_p], 2).transpose(0, 1).float()
+    costs = F.ctc_loss(slots, labels, frames, tokens, reduction="none", zero_infinity=True)
     return torch.where(are_alignable(frames, tokens), costs, 0.0)
 
 

@@ -58,10 +58,17 @@ class CtcHead(Head):
             sizes,
             blank=BLANK,
             reduction="none",
+            zero_infinity=True,  # else a row that cannot be said has a slope of NaN
         )
-        counts = flags & (costs < -NEVER)
+        counts = flags & (needed_slots(target["values"], sizes) <= output.shape[1]) & (costs < -NEVER)
         total = torch.where(counts, costs, 0.0).sum()
         return total.reshape(1), (sizes.clamp(min=1) * counts).sum().to(total.dtype).reshape(1)
+
+
+def needed_slots(units: Tensor, sizes: Tensor) -> Tensor:
+    """Of each target, `units [n, U]` of which the first `sizes [n]` count: one a unit, one between two equal ones."""
+    is_second = torch.arange(1, units.shape[1], device=units.device) < sizes.unsqueeze(1)
+    return sizes + ((units[:, 1:] == units[:, :-1]) & is_second).sum(1)
 
 
 def greedy(output: Tensor) -> list[list[int]]:

@@ -105,7 +105,7 @@ def _mark(said: Mapping[str, Any], true: Mapping[str, Any] | None, kind: str) ->
     """`right` or `wrong` where an answer is either; numbers, pictures and sentences are more or less."""
     if true is None:
         return "unknown"
-    if kind in ("number", "mask", "boxes", "text", "transcript", "dense"):
+    if kind in ("number", "mask", "boxes", "text", "transcript", "dense", "speech"):
         return "near"
     return "right" if (said["text"], said["tags"]) == (true["text"], true["tags"]) else "wrong"
 
