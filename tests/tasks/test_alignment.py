@@ -43,18 +43,18 @@ def padded() -> tuple[Tensor, Tensor, Tensor]:
 def test_the_sum_over_all_alignments(padded: tuple[Tensor, Tensor, Tensor]) -> None:
     log_p, frames, tokens = padded
     found = all_paths(log_p, frames, tokens)
-    for row, (T, L) in enumerate(SIZES):
-        total = sum(math.exp(scored(log_p[row], path)) for path in alignments(T, L))
+    for row, (own, words) in enumerate(SIZES):
+        total = sum(math.exp(scored(log_p[row], path)) for path in alignments(own, words))
         assert float(found[row]) == pytest.approx(-math.log(total), rel=1e-4)
 
 
 def test_the_best_alignment(padded: tuple[Tensor, Tensor, Tensor]) -> None:
     log_p, frames, tokens = padded
     found = best_path(log_p, frames, tokens)
-    for row, (T, L) in enumerate(SIZES):
-        best = max(alignments(T, L), key=lambda path: scored(log_p[row], path))
-        assert found[row, :T].tolist() == best
-        assert found[row, T:].tolist() == [L - 1] * (8 - T), "behind a row's own frames stands its last token"
+    for row, (own, words) in enumerate(SIZES):
+        best = max(alignments(own, words), key=lambda path: scored(log_p[row], path))
+        assert found[row, :own].tolist() == best
+        assert found[row, own:].tolist() == [words - 1] * (8 - own), "behind a row's own frames stands its last token"
 
 
 def test_too_few_frames_or_no_token_have_no_alignment() -> None:
@@ -73,9 +73,9 @@ def test_too_few_frames_or_no_token_have_no_alignment() -> None:
 def test_the_prior_is_beta_binomial_and_sums_to_one() -> None:
     frames, tokens = torch.tensor([6, 4]), torch.tensor([5, 2])
     found = diagonal(frames, tokens, (6, 5))
-    for row, (T, L) in enumerate(((6, 5), (4, 2))):
-        assert torch.allclose(found[row, :T, :L].exp().sum(1), torch.ones(T), atol=1e-4)
-        for t in range(1, T + 1):
-            wanted = scipy.stats.betabinom(L - 1, t, T - t + 1).logpmf(range(L))
-            assert found[row, t - 1, :L].tolist() == pytest.approx(wanted.tolist(), abs=1e-4)
+    for row, (own, words) in enumerate(((6, 5), (4, 2))):
+        assert torch.allclose(found[row, :own, :words].exp().sum(1), torch.ones(own), atol=1e-4)
+        for t in range(1, own + 1):
+            wanted = scipy.stats.betabinom(words - 1, t, own - t + 1).logpmf(range(words))
+            assert found[row, t - 1, :words].tolist() == pytest.approx(wanted.tolist(), abs=1e-4)
     assert bool(torch.isfinite(found).all()), "nothing beyond a row's own is NaN"

@@ -192,7 +192,8 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         word = "".join(rng.choice(list(PITCHES), rng.integers(1, 4)))
         voice = ("slow", "fast")[number % 2]
         soundfile.write(folder / f"{number}.wav", say(word, seed=number, slower=1.3 if voice == "slow" else 0.7), RATE)
-        rows.append({"word": word, "voice": voice, "said": f"{number}.wav", "split": "test" if number < 20 else "train"})
+        split = "test" if number < 20 else "train"
+        rows.append({"word": word, "voice": voice, "said": f"{number}.wav", "split": split})
     (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     return folder
 
@@ -241,14 +242,15 @@ def test_what_is_learned_is_said(run: Path, spoken: Path) -> None:
 
 def test_predict_writes_sounds_beside_the_table(run: Path, spoken: Path, tmp_path: Path) -> None:
     (tmp_path / "new.jsonl").write_text('{"word": "ab", "voice": "slow"}\n{"voice": "fast"}\n')
-    result = CliRunner().invoke(app, ["predict", str(run), str(tmp_path / "new.jsonl"), "--out", str(tmp_path / "said.jsonl")])
+    asked = ["predict", str(run), str(tmp_path / "new.jsonl")]
+    result = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "said.jsonl")])
     assert result.exit_code == 0, result.output
     first, second = (json.loads(line) for line in (tmp_path / "said.jsonl").read_text().splitlines())
     wave, rate = soundfile.read(tmp_path / first["said"])
     assert rate == RATE
     assert len(wave) > 0.1 * RATE
     assert second["said"] is None, "no text, nothing to say"
-    shown = CliRunner().invoke(app, ["predict", str(run), str(tmp_path / "new.jsonl")])
+    shown = CliRunner().invoke(app, asked)
     assert "s of sound: --out FILE writes it" in shown.output
 
 

@@ -21,8 +21,8 @@ TOGETHER = 32  # sounds that are made at once
 def waves_of(sounds: Sequence[Tensor], spectrum: Spectrum, *, steps: int = 32) -> list[Tensor]:
     """Sounds that have these log-mel frames, as nearly as can be, each `[T, M]` → `[(T − 1) · hop]`.
 
-    Frames are relative to a sound's loudest band, as `Spectrum.frames` gives them. The loudest sample is `LOUDEST`; what
-    is quiet everywhere stays so.
+    Frames are relative to a sound's loudest band, as `Spectrum.frames` gives them. The loudest sample is `LOUDEST`;
+    what is quiet everywhere stays so.
     """
     made: list[Tensor] = []
     for start in range(0, len(sounds), TOGETHER):
@@ -63,15 +63,15 @@ def griffin_lim(magnitude: Tensor, spectrum: Spectrum, *, steps: int) -> Tensor:
     momentum (Perraudin, Balazs and Søndergaard 2013, "A fast Griffin-Lim algorithm", with α = .99). They start at
     random, always the same.
     """
-    size = {"n_fft": spectrum.window, "hop_length": spectrum.hop}
-    hann = torch.hann_window(spectrum.window, device=magnitude.device)
+    window, hop = spectrum.window, spectrum.hop
+    hann = torch.hann_window(window, device=magnitude.device)
     wanted = magnitude.mT  # [n, F, T]
     start = torch.rand(wanted.shape[1:], generator=torch.Generator().manual_seed(0)).to(wanted)
     angles = torch.polar(torch.ones_like(wanted), 2 * torch.pi * start)
     before = torch.zeros_like(angles)
     for _ in range(steps):
-        wave = torch.istft(wanted * angles, **size, window=hann)
-        now = torch.stft(wave, **size, window=hann, pad_mode="constant", return_complex=True)
+        wave = torch.istft(wanted * angles, window, hop, window=hann)
+        now = torch.stft(wave, window, hop, window=hann, pad_mode="constant", return_complex=True)
         ahead = now + MOMENTUM * (now - before)
         angles, before = ahead / ahead.abs().clamp(min=torch.finfo(wanted.dtype).tiny), now
-    return torch.istft(wanted * angles, **size, window=hann)
+    return torch.istft(wanted * angles, window, hop, window=hann)

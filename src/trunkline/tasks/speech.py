@@ -135,9 +135,7 @@ class Speech(Task):
         (state,) = states
         return SpeechMetric(torch.tensor(state["std"]))
 
-    def decode(
-        self, output: Output, states: Sequence[State], contexts: Sequence[Context | None]
-    ) -> list[list[Sound]]:
+    def decode(self, output: Output, states: Sequence[State], contexts: Sequence[Context | None]) -> list[list[Sound]]:
         """The sounds, `wave [S]` from -1 to 1 at the task's rate."""
         (state,) = states
         mean, std = torch.tensor(state["mean"]), torch.tensor(state["std"])

@@ -1,8 +1,8 @@
 """Tokens of a text → log-mel frames, all at once.
 
 How long each token is said is learned from an alignment that is found on the way (see `alignment.py`); what is said of
-it in each of its frames, by convolutions over frames. After FastSpeech 2 (Ren et al. 2021) without its pitch and energy,
-and with the aligner of Badlani et al. (2021) in place of given durations.
+it in each of its frames, by convolutions over frames. After FastSpeech 2 (Ren et al. 2021) without its pitch and
+energy, and with the aligner of Badlani et al. (2021) in place of given durations.
 
 Shape legend: `n` rows, `L` tokens of the view, `D` its width, `T` frames, `M` mel bands, `C` channels.
 """
@@ -37,18 +37,17 @@ class SpeechHead(Head):
         longest: frames of a sound, at most.
     """
 
-    def __init__(
-        self, width: int, mels: int, *, channels: int, depth: int, dropout: float, longest: int
-    ) -> None:
+    def __init__(self, width: int, mels: int, *, channels: int, depth: int, dropout: float, longest: int) -> None:
         super().__init__()
         self.longest = longest
         self.norm, self.entry = nn.LayerNorm(width), nn.Linear(width, channels)
         self.tokens = Blocks(channels, depth, dropout)
         self.aligner = Aligner(channels, mels, dropout)
-        self.pace = nn.Sequential(nn.Linear(channels, channels), nn.GELU(), nn.Dropout(dropout), nn.Linear(channels, 1))
+        pace = nn.Linear(channels, 1)
         with torch.no_grad():
-            self.pace[-1].weight.zero_()
-            self.pace[-1].bias.fill_(math.log(FRAMES))
+            pace.weight.zero_()
+            pace.bias.fill_(math.log(FRAMES))
+        self.pace = nn.Sequential(nn.Linear(channels, channels), nn.GELU(), nn.Dropout(dropout), pace)
         self.place = nn.Linear(PLACES, channels)
         self.frames = Blocks(channels, depth, dropout)
         self.exit = nn.Linear(channels, mels)
