@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 import torch
 from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.audio import Audio
+from trunkline.modalities.sound_changes import at_places
 from trunkline.sounds import RANGE
-from trunkline.sounds.mel import log_mel, mel_filters
+from trunkline.sounds.mel import band_edges, log_mel, mel_filters
 
 RATE = 16000
 
@@ -251,7 +253,9 @@ def test_training_changes_sounds_a_little_and_the_same_draw_alike() -> None:
     for seed in (0, 1):
         assert torch.equal(drawn[seed], modality.prepare(value, state, np.random.default_rng(seed))[0])
     assert torch.equal(kept[0], plain), "what is kept was changed"
-    assert len({len(mel) for mel in drawn}) > 1 and all(0.89 * len(plain) <= len(mel) <= len(plain) for mel in drawn)
+    assert len({len(mel) for mel in drawn}) > 1
+    assert all(0.89 / 1.1 * len(plain) - 1 <= len(mel) <= 1.1 * len(plain) + 1 for mel in drawn)
+    assert max(map(len, drawn)) > len(plain) > min(map(len, drawn)), "both slower and faster"
     hidden = [(mel == torch.tensor(state["mean"])).double().mean() for mel in drawn]
     assert 0.03 < np.mean(hidden) < 0.25 and max(hidden) < 0.35
     assert all(bool(mel.isfinite().all()) and float(mel.max()) <= 0 for mel in drawn)
@@ -266,4 +270,58 @@ def test_rate_and_change_are_chosen_from_the_sounds() -> None:
     assert few["alter"][0] > many["alter"][0]
     assert Audio().choose([], 0)["rate"][0] == 16000
     with pytest.raises(ConfigError, match="alter: 2 is out of range"):
-        Audio(alter=2).build({"mean": [0.0], "std": [1.0]}, 4)
+        Audio(alter=2).fit([])
+    with pytest.raises(ConfigError, match="voices: 1 is out of range"):
+        Audio(voices=1).fit([])
+
+
+def test_a_higher_voice_has_every_tone_higher() -> None:
+    """A tone of 1000 Hz becomes one of 1000 Hz times the factor, up to `voices`, deeper as often as higher."""
+    modality = Audio(8000, mels=64, alter=0, voices=0.2)
+    assert modality.is_random
+    value = modality.read((tone(1000, 0.5, 8000), 8000))
+    state = modality.fit([value])
+    centres = band_edges(64, 8000)[1:-1]
+    found = [
+        centres[modality.prepare(value, state, np.random.default_rng(s))[0].mean(0).argmax()] / 1000 for s in range(60)
+    ]
+    assert 0.8 < min(found) < 0.88 and 1.14 < max(found) < 1.25
+    assert 20 < sum(f > 1 for f in found) < 40
+    deeper = at_places(torch.arange(5.0).unsqueeze(1), torch.tensor([-3.0, 0.25, 3.5, 9.0]))
+    assert deeper[:, 0].tolist() == [0.0, 0.25, 3.5, 4.0], "between rows, and no further than the last"
+
+
+def test_what_a_microphone_adds_is_taken_out() -> None:
+    """Filters that act on all of a sound alike: with `mean_norm` frames are the same, kept or not, changed or not."""
+    modality, rng = Audio(8000, mels=20, mean_norm=True), np.random.default_rng(0)
+    value = modality.read((0.1 * rng.standard_normal(8000) * np.linspace(0.3, 1, 8000), 8000))
+    other = modality.read((scipy.signal.lfilter([1.0, -0.7], [1.0], value.wave), 8000))
+    state = modality.fit([value])
+    mels = [modality.prepare(one, state, None)[0] for one in (value, other)]
+    plain = [Audio(8000, mels=20).prepare(one, state, None)[0] for one in (value, other)]
+    assert float((plain[0] - plain[1]).abs().mean()) > 0.2
+    assert float((mels[0] - mels[1]).abs().mean()) < 0.02
+    assert float(mels[0].mean(0).abs().max()) < 1e-5
+    kept = modality.shrink(value, state)
+    assert torch.equal(modality.prepare(kept, state, None)[0], mels[0])
+    drawn = (modality.prepare(one, state, np.random.default_rng(3))[0] for one in (kept, value))
+    assert torch.equal(*drawn)
+
+
+def test_layers_tell_tokens_where_they_are() -> None:
+    """Of one frame again and again convolutions say the same in the middle, layers do not; padding is not seen."""
+    modality = Audio(8000, mels=13, layers=2, depth=1)
+    state = modality.fit([])
+    encoder = modality.build(state, 16).eval()
+    mel = torch.randn(1, 1, 13).expand(-1, 60, -1).contiguous()
+    plain = Audio(8000, mels=13, depth=1).build(state, 16).eval()
+    values = {"mel": mel, "length": torch.tensor([60])}
+    middle = plain(values).values[0, 10:20]
+    assert torch.allclose(middle, middle[:1].expand_as(middle), atol=1e-5)
+    tokens = encoder(values).values[0]
+    assert float((tokens[10] - tokens[19]).abs().max()) > 0.1
+    padded = encoder({"mel": torch.cat([mel, torch.full((1, 8, 13), 1e4)], 1), "length": torch.tensor([60])})
+    torch.testing.assert_close(padded.values[0, :30], tokens, atol=1e-5, rtol=0)
+    assert not bool(padded.values[0, 30:].any())
+    assert Audio().choose([], 0, is_read=True)["layers"][0] == 2
+    assert Audio().choose([], 0)["layers"][0] == 0

@@ -6,6 +6,7 @@ Shape legend: `n` rows, `S` samples, `T` frames, `M` mel bands, `L` tokens, `C` 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,19 +19,22 @@ from trunkline.modalities import pretrained_audio
 from trunkline.modalities.contract import Choices, Encoder, Modality
 from trunkline.modalities.convnet import ConvNet
 from trunkline.modalities.pretrained import SCRATCH
+from trunkline.modalities.sound_changes import hidden, noisy, respoken
 from trunkline.pretrained import Tuning
 from trunkline.showing import Shown, shown_sound
-from trunkline.sounds import RANGE, RATE, Sound, Spectrum, check_sound, choose_rate, read_sound
+from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, read_sound
 from trunkline.types import State
 
 MANY = 20_000  # sounds that are varied enough by themselves
+LAYERS = 2  # over tokens that a task reads
+TEMPO = 0.1  # share by which training says a sound faster or slower, at most
 
 
 class Audio(Modality):
     """A sound, as log-mel frames relative to its own loudest band: how loud it was recorded does not matter.
 
     Training hides a few neighbouring bands and frames of each sound (Park et al., "SpecAugment", 2019), cuts a little
-    off its ends, and lays noise under it.
+    off its ends, lays noise under it, and says it a little faster or slower.
 
     Args:
         rate: samples a second; sounds of other rates are resampled. `None`: that of most training sounds, 16 000 at
@@ -42,7 +46,14 @@ class Audio(Modality):
         channels: of the network's layers.
         depth: residual blocks.
         stride: frames a token.
+        layers: Transformer layers over the tokens, which then know where they are and hear the whole. `None`: two
+            where a task reads the tokens, else none.
+        heads: attention heads; must divide the model's width.
+        mean_norm: take from each band its mean over the sound (cepstral mean normalisation, Atal 1974): a microphone
+            and a room add the same to all of its frames. So do voices: for what is said, not for who says it.
         alter: how much training changes sounds, from 0, not at all, to 1.
+        voices: training makes voices deeper and higher by up to this share, so that what is learned holds for voices
+            that were never heard; .2 is much. Never chosen for you: who speaks is in it, too.
         encoder: `scratch`, which is also `None`, or a pretrained network, on what it wants of a sound:
             `transformers:NAME`, `transformers:FOLDER` or `package:resemblyzer`. Of the options above only `rate` and
             `max_seconds` are for it.
@@ -68,7 +79,11 @@ class Audio(Modality):
         channels: int = 64,
         depth: int = 3,
         stride: int = 2,
+        layers: int | None = None,
+        heads: int = 4,
+        mean_norm: bool = False,
         alter: float | None = None,
+        voices: float = 0.0,
         encoder: str | None = None,
         freeze: bool = True,
         encoder_lr: float = 0.1,
@@ -80,7 +95,11 @@ class Audio(Modality):
         self.encoder_lr = encoder_lr
         self.layer_decay = layer_decay
         self.lora = lora
+        self.layers = layers
+        self.heads = heads
+        self.mean_norm = mean_norm
         self.alter = alter
+        self.voices = voices
         self.rate = rate
         self.mels = mels
         self.hop_ms = hop_ms
@@ -129,7 +148,7 @@ class Audio(Modality):
     @property
     def is_random(self) -> bool:
         """Whether training changes sounds."""
-        return self._alter > 0 and self.pretrained is None
+        return (self._alter > 0 or self.voices > 0) and self.pretrained is None
 
     @property
     def _rate(self) -> int:
@@ -144,40 +163,61 @@ class Audio(Modality):
         return 1.0 if self.alter is None else self.alter
 
     def choose(self, sample: Sequence[Sound], rows: int, *, is_read: bool = False) -> Choices:
-        """The rate of the sounds themselves, and how much training changes them."""
+        """The rate of the sounds themselves, how much training changes them, and whether tokens hear the whole."""
         if self.pretrained is not None:
             return {"rate": (pretrained_audio.describe(self.pretrained)["rate"], "what the pretrained network hears")}
         return {
             "rate": choose_rate(sample),
             "alter": (1.0 if rows < MANY else 0.5, f"{rows} sounds: the fewer, the more training changes them"),
+            "layers": (
+                (LAYERS, "a task reads the tokens: they are to know where they are")
+                if is_read
+                else (0, "only the whole is read")
+            ),
         }
 
     def fit(self, values: Iterable[Sound]) -> State:
-        """`{"mean", "std"}` of each mel band over the frames."""
+        """`{"mean", "std"}` of each mel band over the frames.
+
+        Raises:
+            ConfigError: the pretrained network hears another rate, or `alter` or `voices` is out of range.
+        """
         if self.pretrained is not None:
             about = pretrained_audio.describe(self.pretrained)
             if about["rate"] != self._rate:
                 raise ConfigError(f"rate: {self.pretrained!r} hears {about['rate']} samples a second, not {self._rate}")
             return {"encoder": about}
+        if not 0 <= self._alter <= 1:
+            raise ConfigError(f"alter: {self.alter} is out of range; give 0 (not at all) to 1")
+        if not 0 <= self.voices < 1:
+            raise ConfigError(f"voices: {self.voices} is out of range; give 0 (not at all) to less than 1")
         return self._spectrum.fit(self.prepare(value, {}, None)[0] for value in values)
 
     def shrink(self, value: Sound, state: State) -> tuple[Tensor, TimeContext]:
-        """The frames: what training changes."""
-        return self.prepare(value, state, None)
+        """The frames as they are: what training changes."""
+        context = TimeContext(value.rate, value.samples, 1 / self._rate)
+        if self.pretrained is not None:
+            return torch.from_numpy(value.wave), context
+        spectrum = self._spectrum
+        context = replace(context, hop_seconds=spectrum.hop / spectrum.rate)
+        return spectrum.frames(torch.from_numpy(value.wave)), context
 
     def prepare(
         self, value: Sound | tuple[Tensor, TimeContext], state: State, rng: np.random.Generator | None
     ) -> tuple[Tensor, TimeContext]:
-        """Log-mel frames `[T, M]`, float32, `T = 1 + S // hop`; in training a few less, and changed."""
-        if isinstance(value, Sound) and self.pretrained is not None:
-            return torch.from_numpy(value.wave), TimeContext(value.rate, value.samples, 1 / self._rate)
-        if isinstance(value, Sound):
-            spectrum = self._spectrum
-            context = TimeContext(value.rate, value.samples, spectrum.hop / spectrum.rate)
-            value = spectrum.frames(torch.from_numpy(value.wave)), context
-        mel, context = value
-        if rng is not None and self._alter > 0:
-            mel = altered(mel, torch.tensor(state["mean"]), self._alter, rng)
+        """Log-mel frames `[T, M]`, float32, `T = 1 + S // hop`; in training changed, and a few more or less.
+
+        For a pretrained network the samples `[S]`.
+        """
+        mel, context = self.shrink(value, state) if isinstance(value, Sound) else value
+        if self.pretrained is not None:
+            return mel, context
+        if rng is not None and self.is_random:
+            mel = respoken(mel, tempo=TEMPO * self._alter, voices=self.voices, rate=self._rate, rng=rng)
+            mel = noisy(mel, self._alter, rng)
+        mel = mel - mel.mean(0) if self.mean_norm else mel
+        if rng is not None and self.is_random:
+            mel = hidden(mel, torch.tensor(state["mean"]), self._alter, rng)
         return mel, context
 
     def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -188,32 +228,15 @@ class Audio(Modality):
         return {"mel": nn.utils.rnn.pad_sequence(list(items), batch_first=True), "length": length}
 
     def build(self, state: State, width: int) -> Encoder:
-        """The convolutional network, or the pretrained one.
-
-        Raises:
-            ConfigError: `alter` is out of range.
-        """
+        """The convolutional network, or the pretrained one."""
         if self.pretrained is not None:
             return pretrained_audio.build(state, width, encoder=self.pretrained, tuning=self.tuning)
-        if not 0 <= self._alter <= 1:
-            raise ConfigError(f"alter: {self.alter} is out of range; give 0 (not at all) to 1")
-        return ConvNet(state, width, channels=self.channels, depth=self.depth, stride=self.stride)
-
-
-def altered(mel: Tensor, mean: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Training's view of log-mel frames `[T, M]`.
-
-    Up to a twentieth of the frames is cut off each end; noise of one level lies under the sound, up to 20 dB below its
-    loudest band; up to an eighth of the frames and a fifth of the bands show `mean [M]`. All that times `strength`.
-    """
-    first, last = (int(len(mel) * strength * rng.uniform(0, 0.05)) for _ in range(2))
-    mel = mel[first : len(mel) - last]
-    level = rng.uniform(-RANGE, -RANGE + strength * (RANGE - 2))
-    seed = int(rng.integers(2**31))
-    noise = level + 0.3 * torch.randn(mel.shape, generator=torch.Generator().manual_seed(seed))
-    mel = (10**mel + 10**noise).log10().clamp(max=0.0)
-    frames, bands = (int(n * strength * rng.uniform(0, share)) for n, share in zip(mel.shape, (1 / 8, 1 / 5)))
-    start, low = (int(rng.integers(0, n - hidden + 1)) for n, hidden in zip(mel.shape, (frames, bands)))
-    mel[start : start + frames] = mean
-    mel[:, low : low + bands] = mean[low : low + bands]
-    return mel
+        return ConvNet(
+            state,
+            width,
+            channels=self.channels,
+            depth=self.depth,
+            stride=self.stride,
+            layers=self.layers or 0,
+            heads=self.heads,
+        )

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.modalities.attention import TransformerLayer, sinusoids
 from trunkline.modalities.contract import Encoder
 from trunkline.types import Span, State, Tokens
 
 LOCAL = 16  # channels of the convolution over time and frequency
+DROPOUT = 0.1
 
 
 class ConvNet(Encoder):
@@ -29,12 +31,16 @@ class ConvNet(Encoder):
         channels: `C`.
         depth: residual blocks.
         stride: frames a token.
+        layers: of a Transformer over the tokens, which are told where they are; none by default.
+        heads: of its attention.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, state: State, width: int, *, channels: int, depth: int, stride: int) -> None:
+    def __init__(
+        self, state: State, width: int, *, channels: int, depth: int, stride: int, layers: int = 0, heads: int = 4
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.register_buffer("mean", torch.tensor(state["mean"]), persistent=False)
@@ -44,6 +50,7 @@ class ConvNet(Encoder):
         self.mix = nn.Linear(LOCAL * math.ceil(len(state["mean"]) / 2), channels)
         self.blocks = nn.ModuleList(TimeBlock(channels) for _ in range(depth))
         self.project = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, width))
+        self.layers = nn.ModuleList(TransformerLayer(width, heads, DROPOUT) for _ in range(layers))
 
     def forward(self, values: dict[str, Tensor]) -> Tokens:
         """`{"mel": [n, T, M], "length": [n]}` → tokens `[n, L, D]` in one `time` span, `L = ⌈T / stride⌉`."""
@@ -55,7 +62,12 @@ class ConvNet(Encoder):
         mask = torch.arange(x.shape[1], device=x.device) * self.stride < length  # [n, L]
         for block in self.blocks:
             x = block(x, mask)
-        tokens = self.project(x).masked_fill(~mask.unsqueeze(-1), 0.0)
+        tokens = self.project(x)
+        if len(self.layers):
+            tokens = tokens + sinusoids(tokens.shape[1], tokens.shape[2], tokens.device).to(tokens.dtype)
+        for layer in self.layers:
+            tokens = layer(tokens, mask)
+        tokens = tokens.masked_fill(~mask.unsqueeze(-1), 0.0)
         span = Span("", 0, x.shape[1], "time", (x.shape[1],), (float(self.stride),))
         return Tokens(tokens, mask, (span,))
 

@@ -5,12 +5,11 @@ Shape legend: `n` rows, `L` tokens, `D` width, `H` attention heads, `N` n-grams 
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.modalities.attention import TransformerLayer, sinusoids
 from trunkline.modalities.contract import Encoder
 from trunkline.types import Span, Tokens
 
@@ -98,35 +97,3 @@ class TextEncoder(Encoder):
         """The bucket of each piece with the one before it; the first has `PADDING` before it."""
         assert self.pairs is not None
         return (ids * 1_000_003 + F.pad(ids[:, :-1], (1, 0), value=PADDING)) % self.pairs.num_embeddings
-
-
-class TransformerLayer(nn.Module):
-    """Self-attention and a feed-forward net, each normalised before and added to what came in (Xiong et al., 2020)."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.to_query_key_value = nn.Linear(width, 3 * width)
-        self.to_out = nn.Linear(width, width)
-        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """`x [n, L, D]`, `mask [n, L]` → `[n, L, D]`."""
-        x = x + self.dropout(self.attend(self.attention_norm(x), mask))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-
-    def attend(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Every token looks at the tokens its row has."""
-        parts = self.to_query_key_value(x).unflatten(2, (3, self.heads, -1))  # [n, L, 3, H, D / H]
-        query, key, value = parts.permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
-        return self.to_out(seen.transpose(1, 2).flatten(2))
-
-
-def sinusoids(length: int, width: int, device: torch.device) -> Tensor:
-    """Positions as sines and cosines of falling frequency, `[L, D]` (Vaswani et al., 2017, section 3.5)."""
-    position = torch.arange(length, device=device).unsqueeze(1)
-    rate = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
-    return torch.cat([torch.sin(position * rate), torch.cos(position * rate)], 1)[:, :width]

@@ -23,14 +23,19 @@ QUIET = -3.0  # log10 power under which the loudest band is noise (about -65 dB 
 FRAMES = 512  # that are looked at of a sound, to learn what is usual
 
 
-@functools.cache
-def mel_filters(mels: int, bins: int, rate: int) -> Tensor:
-    """Triangles of height 1, evenly spaced from 0 Hz to half the rate on the mel scale, `[bins, M]`.
+def band_edges(mels: int, rate: int) -> np.ndarray:
+    """Where triangles begin, peak and end, in hertz, `[M + 2]`: the first begins at 0, each next at the last's peak.
 
-    The scale is O'Shaughnessy's (1987), as in HTK: `mel(f) = 2595 log10(1 + f / 700)`.
+    They are even on O'Shaughnessy's (1987) mel scale, as in HTK: `mel(f) = 2595 log10(1 + f / 700)`.
     """
     edges = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), mels + 2)
-    hertz = 700 * (10 ** (edges / 2595) - 1)
+    return 700 * (10 ** (edges / 2595) - 1)
+
+
+@functools.cache
+def mel_filters(mels: int, bins: int, rate: int) -> Tensor:
+    """Triangles of height 1 from 0 Hz to half the rate, `[bins, M]`; see `band_edges`."""
+    hertz = band_edges(mels, rate)
     distance = hertz[None] - np.linspace(0, rate / 2, bins)[:, None]  # [bins, M + 2]
     rising = -distance[:, :-2] / np.diff(hertz)[:-1]
     falling = distance[:, 2:] / np.diff(hertz)[1:]
