@@ -48,6 +48,7 @@ PACKAGES = {
     "german": "synopsis_de",
 }
 CAMVID = ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist")
+DIGITS = "zero one two three four five six seven eight nine"
 TARGETS = {"atp1d": 6, "atp7d": 6, "edm": 2, "enb": 2, "jura": 3, "sf1": 3, "sf2": 3, "slump": 3, "wq": 14}
 
 
@@ -79,7 +80,8 @@ def fsdd(source: Path, base: Path) -> Iterator[Row]:
     """Free Spoken Digit Dataset: `recordings/DIGIT_SPEAKER_TAKE.wav`; takes 0 to 4 test, 5 to 9 validate."""
     for row in read_sounds(source / "recordings", "{digit}_{speaker}_{take}.wav", base):
         take = int(row["take"])
-        yield {**row, "split": "test" if take < 5 else "val" if take < 10 else "train"}
+        word = DIGITS.split()[int(row["digit"])]
+        yield {**row, "word": word, "split": "test" if take < 5 else "val" if take < 10 else "train"}
 
 
 def intent_and_slots(source: Path, base: Path) -> Iterator[Row]:
