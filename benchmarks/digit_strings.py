@@ -2,8 +2,8 @@
 
 Recordings of single digits of one speaker are joined to numbers of two to five digits, with short silences between
 them; no recording is in strings of two splits. RECORDINGS is a table with the columns `sound`, `digit`, `speaker` and
-`split`, as `recipes/prepare.py fsdd` makes it. OUT becomes a folder of sounds and `strings.csv`: `sound`, `english` (the
-digits, one after the other), `german` (the number's word, with ones before tens), `speaker`, `split`.
+`split`, as `recipes/prepare.py fsdd` makes it. OUT becomes a folder of sounds and `strings.csv`: `sound`, `english`
+(the digits, one after the other), `german` (the number's word, with ones before tens), `speaker`, `split`.
 """
 
 from __future__ import annotations
