@@ -20,6 +20,7 @@ WHOLE = 512  # the same of a picture that is shown as the network sees it
 OUTLINED = 320  # of one with things named in it
 NAME = 16  # letters of a name in a picture
 SECONDS = 8.0  # of a sound
+WAVE = 17  # pixels of its samples' height
 # Of a mask's classes after the first, and of boxes, by Okabe and Ito: told apart by all eyes.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 TONES = ((1.0, 0), (0.55, 0), (0.45, 140))  # share of a colour's levels, and what is added to them
@@ -37,6 +38,7 @@ class Shown:
         text: of a text; of a picture or sound a caption.
         data: of a picture or a sound, the content of a file.
         suffix: of that file.
+        drawing: of a sound, a PNG of it.
         tags: words with the tag of each; an empty tag is none.
         spans: of those words `(start, stop, kind)`, where the tags say spans (BIO); else `None`, and each is by itself.
     """
@@ -45,6 +47,7 @@ class Shown:
     text: str = ""
     data: bytes = b""
     suffix: str = ""
+    drawing: bytes = b""
     tags: tuple[tuple[str, str], ...] = ()
     spans: tuple[tuple[int, int, str], ...] | None = None
 
@@ -145,12 +148,37 @@ def shown_picture(pixels: np.ndarray, *, caption: str = "", side: int = SIDE) ->
     return Shown("picture", caption, file.getvalue(), ".png" if is_drawing else ".jpg")
 
 
-def shown_sound(wave: np.ndarray, rate: int) -> Shown:
-    """`wave [S]` from -1 to 1, its first seconds, as a file that browsers play."""
+def shown_sound(wave: np.ndarray, rate: int, loudness: np.ndarray) -> Shown:
+    """`wave [S]` from -1 to 1, its first seconds, as a file that browsers play, and drawn.
+
+    Args:
+        wave: the samples.
+        rate: samples a second.
+        loudness: of those seconds, how loud each band is in each frame, `[T, M]` from 0 to 1, the lowest band first.
+    """
     file = io.BytesIO()
     kind = "MP3" if "MP3" in soundfile.available_formats() and rate in (8000, 16000, 22050, 24000, 44100) else "WAV"
     soundfile.write(file, wave[: int(SECONDS * rate)], rate, format=kind)
-    return Shown("sound", f"{len(wave) / rate:.1f} s", file.getvalue(), f".{kind.lower()}")
+    drawing = drawn_sound(wave[: int(SECONDS * rate)], loudness)
+    return Shown("sound", f"{len(wave) / rate:.1f} s", file.getvalue(), f".{kind.lower()}", drawing)
+
+
+def drawn_sound(wave: np.ndarray, loudness: np.ndarray) -> bytes:
+    """A PNG, time from left to right: how far the samples of each frame reach, of the farthest, and its bands below.
+
+    Args:
+        wave: `[S]` from -1 to 1.
+        loudness: `[T, M]`, from 0 to 1; the lowest band comes first, and is drawn at the bottom.
+    """
+    bands = ramp(loudness[:, ::-1].T)  # [M, T, 3]
+    reach = np.array([float(np.abs(part).max(initial=0.0)) for part in np.array_split(wave, len(loudness))])
+    height = np.abs(np.arange(WAVE) - (WAVE - 1) / 2)[:, None] / (WAVE / 2)  # [WAVE, 1], from the middle
+    is_there = height <= reach[None] / max(float(reach.max()), 1e-9)
+    above = np.where(is_there[:, :, None], RAMP[-4], RAMP[0])
+    file = io.BytesIO()
+    pixels = np.concatenate([above, bands]).round().astype(np.uint8)
+    PIL.Image.fromarray(pixels).quantize(64).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def overlaid(pixels: np.ndarray, mask: np.ndarray, indices: list[int]) -> np.ndarray:

@@ -21,8 +21,8 @@ from trunkline.modalities.convnet import ConvNet
 from trunkline.modalities.pretrained import SCRATCH
 from trunkline.modalities.sound_changes import hidden, noisy, respoken
 from trunkline.pretrained import Tuning
-from trunkline.showing import Shown, shown_sound
-from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, read_sound
+from trunkline.showing import Shown
+from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, read_sound, show_sound
 from trunkline.types import State
 
 MANY = 20_000  # sounds that are varied enough by themselves
@@ -123,7 +123,7 @@ class Audio(Modality):
 
     def show(self, value: Sound) -> Shown:
         """The sound itself, its first seconds."""
-        return shown_sound(value.wave, self._rate)
+        return show_sound(value.wave, self._rate)
 
     def check(self, cell: Any) -> None:
         """Opens a file without decoding its samples."""

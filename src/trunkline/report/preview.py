@@ -89,4 +89,5 @@ def _view(view: View, first: View) -> dict[str, Any]:
 
 def _inline(shown: Shown) -> dict[str, Any]:
     uri = inline(shown.data, shown.suffix) if shown.data else None
-    return {"kind": shown.kind, "text": shown.text, "tags": shown.tags, "uri": uri}
+    drawn = inline(shown.drawing, ".png") if shown.drawing else None
+    return {"kind": shown.kind, "text": shown.text, "tags": shown.tags, "uri": uri, "drawn": drawn}

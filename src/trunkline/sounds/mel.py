@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.showing import SECONDS, Shown, shown_sound
 from trunkline.types import State
 
 FLOOR = 1e-10  # least power of a band
 SILENCE = -10.0  # its logarithm
 RANGE = 8.0  # powers of ten kept below a sound's loudest band (80 dB)
 QUIET = -3.0  # log10 power under which the loudest band is noise (about -65 dB of full scale), not to be amplified
+SHOWN_MS, SHOWN_BANDS, SHOWN_FRAMES = 8.0, 48, 240  # of the picture of a sound; no more frames than it is wide
 FRAMES = 512  # that are looked at of a sound, to learn what is usual
 
 
@@ -88,3 +90,11 @@ class Spectrum:
             return {"mean": [-RANGE / 2] * self.mels, "std": [RANGE / 4] * self.mels}
         std, mean = torch.std_mean(torch.cat(frames), dim=0, correction=0)
         return {"mean": mean.tolist(), "std": torch.where(std > 1e-6, std, 1.0).tolist()}
+
+
+def show_sound(wave: np.ndarray, rate: int) -> Shown:
+    """`wave [S]` from -1 to 1 to listen to and to look at, with its log-mel bands."""
+    seen = torch.from_numpy(wave[: int(SECONDS * rate)])
+    long = max(SHOWN_MS, 1000 * len(seen) / rate / SHOWN_FRAMES)
+    frames = Spectrum.of(rate, SHOWN_BANDS, long, 4 * SHOWN_MS).frames(seen)
+    return shown_sound(wave, rate, (1 + frames / RANGE).numpy())

@@ -44,15 +44,16 @@ def _levelled(wave: Tensor, loudest: float) -> Tensor:
 def bins_of(power: Tensor, filters: Tensor) -> Tensor:
     """Power in each bin, none negative, that gives nearly this power in each band: `[n, T, M]`, `[F, M]` → `[n, T, F]`.
 
-    Least squares by multiplicative steps (Lee and Seung 2001, "Algorithms for non-negative matrix factorization",
-    theorem 1), which start from power spread evenly over each band. A bin that is in no band has none.
+    Least divergence by multiplicative steps (Lee and Seung 2001, "Algorithms for non-negative matrix factorization",
+    theorem 2), by which quiet bands count as loud ones do. They start from power spread evenly over each band. A bin
+    that is in no band has none.
     """
     mix = filters.to(power)
-    spread = mix / mix.sum(0).clamp(min=FLOOR)
-    bins = power @ spread.T  # [n, T, F]
-    given = power @ mix.T
+    tiny = torch.finfo(power.dtype).tiny
+    bins = power @ (mix / mix.sum(0).clamp(min=tiny)).T  # [n, T, F]
+    share = mix / mix.sum(1, keepdim=True).clamp(min=tiny)
     for _ in range(UNMIXING):
-        bins = bins * given / ((bins @ mix) @ mix.T).clamp(min=torch.finfo(power.dtype).tiny)
+        bins = bins * ((power / (bins @ mix).clamp(min=tiny)) @ share.T)
     return bins
 
 
@@ -61,12 +62,12 @@ def griffin_lim(magnitude: Tensor, spectrum: Spectrum, *, steps: int) -> Tensor:
 
     Phases are looked for by going to the nearest spectrum that a sound can have and back to the magnitudes, with
     momentum (Perraudin, Balazs and Søndergaard 2013, "A fast Griffin-Lim algorithm", with α = .99). They start at
-    random, always the same.
+    random, always the same, however many frames there are.
     """
     window, hop = spectrum.window, spectrum.hop
     hann = torch.hann_window(window, device=magnitude.device)
     wanted = magnitude.mT  # [n, F, T]
-    start = torch.rand(wanted.shape[1:], generator=torch.Generator().manual_seed(0)).to(wanted)
+    start = torch.rand(magnitude.shape[1:], generator=torch.Generator().manual_seed(0)).T.to(wanted)  # frame by frame
     angles = torch.polar(torch.ones_like(wanted), 2 * torch.pi * start)
     before = torch.zeros_like(angles)
     for _ in range(steps):

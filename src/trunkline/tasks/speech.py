@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
-from trunkline.showing import Answer, shown_sound
-from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, read_sound, waves_of
+from trunkline.showing import Answer
+from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, read_sound, show_sound, waves_of
 from trunkline.tasks.contract import ERRORS, Output, Target, Task
 from trunkline.tasks.speech_head import SpeechHead
 from trunkline.tasks.speech_metric import SpeechMetric, sound_distances
@@ -148,14 +148,14 @@ class Speech(Task):
 
     def show(self, said: Sound, true: Sound | None, state: State, of: Any) -> Answer:
         """Both to listen to, and how far they are apart."""
-        shown = shown_sound(said.wave, self._rate)
+        shown = show_sound(said.wave, self._rate)
         if true is None:
             return Answer(shown)
         pair = [self.prepare(one, state, None) for one in (said, true)]
         sizes = [torch.tensor([len(one)]) for one in pair]
         std = torch.tensor(state["std"])
         distance = float(sound_distances(pair[0][None], sizes[0], pair[1][None], sizes[1], std))
-        return Answer(shown, shown_sound(true.wave, self._rate), None, distance, {"mel_distance": distance})
+        return Answer(shown, show_sound(true.wave, self._rate), None, distance, {"mel_distance": distance})
 
     def baseline(self, states: Sequence[State], target: Target) -> dict[str, Tensor]:
         """The mean frame for as long as a sound is on average."""

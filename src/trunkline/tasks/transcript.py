@@ -149,11 +149,13 @@ class Transcript(Task):
         return [self._say(output, state)]
 
     def show(self, said: str, true: str | None, state: State, of: Any) -> Answer:
-        """The texts, and how many edits a letter there are between them."""
+        """The texts, and how many edits a word and a letter there are between them."""
         answer = plain_answer(said, true, state)
-        return (
-            answer if true is None else Answer(answer.said, answer.true, None, score_transcripts([said], [true])["wer"])
-        )
+        if true is None:
+            return answer
+        found = score_transcripts([said], [true])
+        scores = {name: score for name in ("wer", "cer") if (score := found[name]) is not None}
+        return Answer(answer.said, answer.true, None, found["wer"], scores)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent text of the training split for every row, as sure slots, `[n, S, C]`."""

@@ -12,8 +12,8 @@ from trunkline.report.files import RunFiles
 from trunkline.report.tagged import sentences
 from trunkline.report.written import differing
 
-WIDE, HALF = ("boxes", "text"), ("tags",)  # types that need the page's width, or half of it
-WRITTEN = ("text",)  # types whose answers stand beside what they should be
+WIDE, HALF = ("boxes", "text", "transcript"), ("tags",)  # types that need the page's width, or half of it
+WRITTEN = ("text", "transcript")  # types whose answers stand beside what they should be
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".mp3": "audio/mpeg", ".wav": "audio/wav"}
 
 
@@ -114,10 +114,14 @@ def _shown(one: Mapping[str, Any] | None, folder: Path) -> dict[str, Any] | None
     """With its file inline; a file that is gone is told, not shown."""
     if one is None:
         return None
-    path = None if one["file"] is None else folder / one["file"]
+    return {**one, "uri": _uri(one["file"], folder), "drawn": _uri(one.get("drawing"), folder)}
+
+
+def _uri(name: str | None, folder: Path) -> str | None:
+    path = None if name is None else folder / name
     if path is None or path.suffix not in MEDIA or not path.is_file():
-        return {**one, "uri": None}
-    return {**one, "uri": inline(path.read_bytes(), path.suffix)}
+        return None
+    return inline(path.read_bytes(), path.suffix)
 
 
 def inline(content: bytes, suffix: str) -> str:

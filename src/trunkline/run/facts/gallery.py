@@ -25,11 +25,12 @@ def gallery_facts(subject: Subject) -> dict[str, Any]:
     """Some rows with their inputs and answers.
 
     Schema: `split`; `inputs`, `tasks` (names that are shown) and `more {inputs, tasks}` (how many are not); `random
-    [place]`; `ends {task: {best [place], worst [place]}}`, places in `rows [{row, inputs {name: shown}, answers {task:
-    {said, true, confidence, error, scores, attention}}}]`; a row's number counts from 1. What is shown is `{kind, text,
-    file, tags, spans}`, with `file` in `gallery/`. `scores` are of the row alone; `attention` is what was read for a
-    text (see `attention_facts`), of rows that are shown for its task. `texts` are the inputs that are texts, `kinds
-    {task: [[name, colour]]}` the tags in these rows, or the kinds of their spans.
+    [place]`; `ends {task: {best [place], worst [place]}}`, places in `rows [{row, inputs {name: shown}, answers
+    {task: {said, true, confidence, error, scores, attention}}}]`; a row's number counts from 1. What is shown is
+    `{kind, text, file, drawing, tags, spans}`, with `file`, and the `drawing` of a sound, in `gallery/`. `scores` are
+    of the row alone; `attention` is what was read for a text (see `attention_facts`), of rows that are shown for its
+    task. `texts` are the inputs that are texts, `kinds {task: [[name, colour]]}` the tags in these rows, or the kinds
+    of their spans.
     """
     schema = subject.preprocessing.schema
     tasks, inputs = list(subject.focus)[:TASKS], list(schema.inputs)[:INPUTS]
@@ -149,16 +150,19 @@ class _Files:
 
     def keep(self, shown: Shown, name: str) -> dict[str, Any]:
         """What the JSON says of it; its content becomes a file."""
-        told = {
+        return {
             "kind": shown.kind,
             "text": shown.text,
             "tags": [list(pair) for pair in shown.tags],
             "spans": None if shown.spans is None else [list(span) for span in shown.spans],
-            "file": None,
+            "file": self._kept(shown.data, f"{name}{shown.suffix}"),
+            "drawing": self._kept(shown.drawing, f"{name}.png"),
         }
-        if shown.data and len(shown.data) <= self.room:
-            self.room -= len(shown.data)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / f"{name}{shown.suffix}").write_bytes(shown.data)
-            told["file"] = f"gallery/{name}{shown.suffix}"
-        return told
+
+    def _kept(self, content: bytes, name: str) -> str | None:
+        if not content or len(content) > self.room:
+            return None
+        self.room -= len(content)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_bytes(content)
+        return f"gallery/{name}"
