@@ -53,7 +53,8 @@ def test_the_page_shows_what_training_sees(plan: Plan, tmp_path: Path) -> None:
     titles = re.findall(r"<h3>(.*?)</h3>", page)
     assert set(titles) == {"plain", *(f"draw {n}" for n in range(1, DRAWS + 1))}
     assert not re.search(r'(src|href)="(?!data:)', page), "nothing is fetched"
-    contents = re.findall(r'<img src="data:image/[a-z]+;base64,([^"]+)"', page)
+    assert page.count('alt="waveform and log-mel') == page.count("<audio"), "a sound is drawn, too"
+    contents = re.findall(r'<img src="data:image/[a-z]+;base64,([^"]+)" alt="(?!waveform)', page)
     shapes = {Picture.open(io.BytesIO(base64.b64decode(content))).size for content in contents}
     assert shapes == {(288, 216)}, "tiny ones are enlarged by whole numbers"
     assert len(set(contents)) == len(contents) > ROWS, "draws differ"
