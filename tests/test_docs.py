@@ -39,6 +39,7 @@ def test_the_config_is_good() -> None:
     [
         ("vision", ["photo", "kinds", "things", "ground", "depth", "normals"]),
         ("language", ["text", "intent", "slots", "section", "summary", "german"]),
+        ("speech", ["sound", "line", "voice", "speaker", "words", "german", "reading"]),
     ],
 )
 def test_configs_of_the_pages_are_good(page: str, columns: list[str]) -> None:
