@@ -47,6 +47,21 @@ def test_nothing_is_chosen_from_held_out_rows(tmp_path: Path) -> None:
     assert first.engine.rates == second.engine.rates
 
 
+def test_what_writes_has_settings_of_its_own(tmp_path: Path) -> None:
+    """A text to be written has many words to learn from: smaller batches, no ensemble, whatever the other tasks are."""
+    rows = [
+        {"split": "val" if i % 4 == 0 else "train", "z": f"a {i}", "w": f"b {i}", "y": "ab"[i % 2]} for i in range(200)
+    ]
+    config = "data: {train: rows.csv, split: split}\ninputs: {z: {type: text, encoder: scratch}}\n"
+    told = plan_of(tmp_path / "1", rows, config + "tasks: {y: category, w: text}\n")
+    plain = plan_of(tmp_path / "2", rows, config + "tasks: {y: category}\n")
+    assert "sequences" in told.reasons["training.lr"] and "sequences" in told.reasons["training.batch_size"]
+    assert "sequences" not in plain.reasons["training.lr"]
+    members = [plan.config.trunk.options["members"] for plan in (told, plain) if plan.config.trunk]
+    assert members == [1, 4]
+    assert told.config.training.lr != plain.config.training.lr
+
+
 def test_a_rare_task_is_divided_by_what_is_expected(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, rows_with(None))
     assert plan.engine.rates == {"w": pytest.approx(12 / 60)}

@@ -19,7 +19,7 @@ from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.trunks import Hard
 
 Reasons = dict[str, str]
-Kind = Literal["plain", "texts", "others", "places"]
+Kind = Literal["plain", "texts", "others", "places", "sequences"]
 
 FEW, MANY = 5_000, 100_000  # training rows
 SMALL_TABLE = 2_000  # rows of which a tenth is too few to choose by
@@ -30,6 +30,7 @@ MANY_TASKS = 64
 LOOK = 0.4  # rows looked at in all validations together, at most, in rows trained on: about an eighth of the time
 PADDING = 0.2  # of a batch, from which on rows of about one length come together
 FEWEST_ROWS = 500  # to look at in a validation
+USUAL = "as usual for networks that answer step by step"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,12 @@ PLACES = (  # pictures of which a task reads the places
     Recipe("a middling number of pictures whose places are read", 24, 1e-3, 0.05, 1, 0.0, why="as usual with few"),
     Recipe("many pictures whose places are read", 12, 1e-3, 0.05, 1, 0.0, why="as usual with few"),
 )
-RECIPES = {"plain": TABLES, "texts": TEXTS, "others": OTHERS, "places": PLACES}
+SEQUENCES = (  # of whose tasks one writes, transcribes or speaks
+    Recipe("few rows whose answers are sequences", 60, 1e-3, 0.05, 1, 0.1, 10, 192, USUAL),
+    Recipe("a middling number of rows whose answers are sequences", 12, 1e-3, 0.05, 1, 0.1, 10, 256, USUAL),
+    Recipe("many rows whose answers are sequences", 6, 1e-3, 0.05, 1, 0.1, 6, 256, USUAL),
+)
+RECIPES = {"plain": TABLES, "texts": TEXTS, "others": OTHERS, "places": PLACES, "sequences": SEQUENCES}
 
 
 @dataclass(frozen=True)
@@ -91,8 +97,8 @@ class Facts:
         inputs: how many there are.
         encoders: those among them that are pictures, texts, sounds or vectors.
         can_join: every task can join what single inputs say (see `fusion.Late`).
-        kind: `plain` where all of them are numbers and categories, `texts` where all others are texts, `places` where a
-            task reads a pyramid.
+        kind: `places` where a task reads a pyramid, `sequences` where one writes, transcribes or speaks; of all else
+            `plain` where all inputs are numbers and categories, `texts` where all others are texts.
         padding: how much of batches of random rows would be padding; `None` where no task writes texts.
         tasks: names.
         overlap: `[T, T]`, training rows that carry both labels.
@@ -189,6 +195,9 @@ def _batch_size(facts: Facts) -> tuple[int, str]:
     if facts.kind == "places":
         size = 8 if facts.rows < FEW else 16
         return size, f"{size} pictures have many places to learn from"
+    if facts.kind == "sequences":
+        size = 32 if facts.rows < FEW else 128
+        return size, f"{size} sequences have many steps to learn from"
     rate = float(facts.counts.mean()) / max(facts.rows, 1)
     most = 1024 if facts.kind == "plain" else 256
     wanted = min(most, 2 ** math.ceil(math.log2(max(64 / max(rate, 0.25), facts.rows / 192))))
