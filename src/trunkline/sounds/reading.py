@@ -19,6 +19,7 @@ import soxr
 from trunkline.errors import DataError
 
 RATE = 16000  # samples a second, at most, where nothing else is said
+EMPTY = "the sound is empty: it has no samples"
 
 
 class Sound(NamedTuple):
@@ -48,7 +49,7 @@ def read_sound(cell: Any, rate: int, max_seconds: float) -> Sound:
     else:
         raise DataError(f"{cell!r} is not a sound; give a path, or samples and their rate")
     if len(wave) == 0:
-        raise DataError("the sound is empty: it has no samples")
+        raise DataError(EMPTY)
     if not np.isfinite(wave).all():
         raise DataError("the sound has samples that are NaN or infinite")
     return Sound(soxr.resample(wave.mean(1), own_rate, rate), own_rate, samples)
@@ -68,7 +69,8 @@ def check_sound(cell: Any) -> None:
         DataError: it is no sound.
     """
     if isinstance(cell, (str, Path, io.BytesIO)):
-        read_file(cell, 0.0)
+        if read_file(cell, 0.0)[2] == 0:
+            raise DataError(EMPTY)
     else:
         read_sound(cell, RATE, math.inf)
 
