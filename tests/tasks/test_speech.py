@@ -48,6 +48,11 @@ def small(**options: Any) -> Speech:
     return Speech(RATE, **{"mels": 20, "channels": 24, "depth": 2, "dropout": 0.0, **options})
 
 
+def head_of(mels: int) -> SpeechHead:
+    none, one = torch.zeros(mels), torch.ones(mels)
+    return SpeechHead(WIDTH, mels, channels=8, depth=1, dropout=0.0, longest=100, mean=none, std=one).eval()
+
+
 def prepared(task: Speech, cells: list[Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     values = [task.read(cell) for cell in cells]
     state = task.fit(values)
@@ -88,8 +93,8 @@ class TestDistances:
         sizes = torch.tensor([6]), torch.tensor([12])
         assert float(sound_distances(sound, sizes[0], slow, sizes[1], torch.ones(4))) == 0.0
 
-    def test_one_power_of_ten_in_all_bands_is_ten_decibels(self) -> None:
-        sound, std = torch.zeros(1, 5, 4), torch.full((4,), 2.0)
+    def test_half_a_deviation_in_all_bands_is_so_many_decibels(self) -> None:
+        sound, std = torch.zeros(1, 5, 4), torch.full((4,), 20.0)
         sizes = torch.tensor([5])
         assert float(sound_distances(sound, sizes, sound + 0.5, sizes, std)) == pytest.approx(10.0)
 
@@ -149,7 +154,7 @@ class TestHead:
 
     def test_durations_are_rounded_together(self) -> None:
         """Tokens of 1.4 frames each: ten of them are 14 frames, not 10."""
-        head = SpeechHead(WIDTH, 4, channels=8, depth=1, dropout=0.0, longest=100).eval()
+        head = head_of(4)
         with torch.no_grad():
             head.pace[-1].bias.fill_(float(np.log(1.4)))
         assert head.predict_output(view_of([10, 5]))["sizes"].tolist() == [14, 7]
@@ -157,7 +162,7 @@ class TestHead:
         assert head.predict_output(view_of([10, 5]))["sizes"].tolist() == [9, 7]
 
     def test_a_text_without_a_token_is_one_frame(self) -> None:
-        head = SpeechHead(WIDTH, 4, channels=8, depth=1, dropout=0.0, longest=100).eval()
+        head = head_of(4)
         view = view_of([3, 1])
         view.mask[1] = False
         said = head.predict_output(view)
@@ -285,3 +290,75 @@ def test_no_sound_and_bad_sounds_are_told(tmp_path: Path) -> None:
         small().check(str(tmp_path / "nothing.wav"))
     with pytest.raises(DataError, match="empty"):
         small().read((np.zeros(0), RATE))
+
+
+class TestVocoder:
+    """A network of others makes the sounds: tiny, with random weights."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        transformers = pytest.importorskip("transformers")
+        torch.manual_seed(0)
+        config = transformers.SpeechT5HifiGanConfig(
+            model_in_dim=16, sampling_rate=RATE, upsample_initial_channel=8, upsample_rates=[4, 4, 4],
+            upsample_kernel_sizes=[8, 8, 8], resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1]],
+        )  # fmt: skip
+        transformers.SpeechT5HifiGan(config).save_pretrained(tmp_path / "hifigan")
+        return tmp_path / "hifigan"
+
+    def test_it_says_what_the_network_makes_of_the_frames(self, folder: Path) -> None:
+        transformers = pytest.importorskip("transformers")
+        task = small(vocoder=str(folder))
+        assert task.choose([])["rate"][0] == RATE
+        state, target = prepared(task, CELLS)
+        assert (state["vocoder"]["hop"], len(state["mean"])) == (64, 16)
+        extractor = transformers.SpeechT5FeatureExtractor(
+            sampling_rate=RATE, num_mel_bins=16, hop_length=8, win_length=32, fmax=4000
+        )
+        wave = task.read(CELLS[0]).wave
+        theirs = extractor(audio_target=wave / np.abs(wave).max(), sampling_rate=RATE)["input_values"][0]
+        ours = target["values"][0, : len(theirs)] * torch.tensor(state["std"]) + torch.tensor(state["mean"])
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+        head = task.build([state], WIDTH).eval()
+        assert not any(p.requires_grad for p in head.vocoder.parameters())
+        head.load_pretrained()
+        network = transformers.SpeechT5HifiGan.from_pretrained(folder)
+        with torch.no_grad():
+            said = head.finish(head.predict_output(view_of([2, 1, 3])))
+            alone = head.finish(head.predict_output(view_of([2, 1, 3]).take(torch.tensor([1]))))
+            size = int(said["sizes"][1])
+            frames = said["frames"][1, :size] * torch.tensor(state["std"]) + torch.tensor(state["mean"])
+            wanted = network(frames)
+        sound = task.decode(said, [state], [None] * 3)[0][1]
+        assert (sound.rate, sound.samples) == (RATE, 64 * size)
+        np.testing.assert_allclose(sound.wave, wanted, atol=1e-5)
+        np.testing.assert_allclose(sound.wave, task.decode(alone, [state], [None])[0][0].wave, atol=1e-5)
+
+    def test_scores_do_not_wait_for_it_and_the_contract_is_kept(self, folder: Path) -> None:
+        task = small(vocoder=str(folder))
+        testing.check_task(task, CELLS, view_of([2, 1, 3]))
+        state, _ = prepared(task, CELLS)
+        assert "wave" not in task.build([state], WIDTH).eval().predict_output(view_of([2, 1, 3]))
+
+    def test_a_run_has_its_weights_and_needs_the_folder_no_more(
+        self, spoken: Path, folder: Path, tmp_path: Path
+    ) -> None:
+        config = CONFIG.replace("TABLE", str(spoken / "rows.jsonl")).replace("steps: 250", "steps: 2")
+        (tmp_path / "config.yaml").write_text(config.replace("mels: 24", f"vocoder: {folder}"))
+        run = fit(tmp_path / "config.yaml", out=tmp_path / "run").folder
+        rows = [{"word": "ab", "voice": "slow"}]
+        before = load(run).predict(rows)[0]["said"]
+        for file in folder.iterdir():
+            file.unlink()
+        after = load(run).predict(rows)[0]["said"]
+        assert before.samples == after.samples > 0
+        np.testing.assert_array_equal(before.wave, after.wave)
+
+    def test_what_cannot_be_is_told(self, folder: Path, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="makes 8000 samples a second, not 16000"):
+            Speech(16000, vocoder=str(folder)).fit([])
+        with pytest.raises(ConfigError, match="there is no folder"):
+            Speech(RATE, vocoder=str(tmp_path / "nothing")).fit([])
+        (folder / "config.json").write_text('{"model_type": "bert"}')
+        with pytest.raises(ConfigError, match="is a 'bert'; name a SpeechT5HifiGan"):
+            Speech(RATE, vocoder=str(folder)).fit([])

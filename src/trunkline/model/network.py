@@ -115,7 +115,8 @@ class Network(nn.Module):
             part = None if of is None else batch.inputs.get(of)
             if of is None or part is not None:
                 rows = None if part is None else part.rows
-                outputs[unit.name] = HeadOutput(self.output(unit, head, taps, rows, batch.present), rows)
+                said = self.output(unit, head, taps, rows, batch.present)
+                outputs[unit.name] = HeadOutput(head.finish(said), rows)
         return outputs
 
     def output(self, unit: HeadUnit, head: Head, taps: Taps, rows: Tensor | None, present: Flags) -> Any:

@@ -51,6 +51,10 @@ class Head(nn.Module, ABC):
         The engine divides. Whatever stands behind a `False` in `target["flags"]` must not be read.
         """
 
+    def finish(self, output: Output) -> Output:
+        """What only answers for people need beside `predict_output`, and scores do not. Nothing by default."""
+        return output
+
     def load_pretrained(self) -> None:
         """Weights that others have trained, if it has such: called once, before training."""
         return

@@ -16,6 +16,7 @@ from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import Answer
 from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, read_sound, show_sound, waves_of
+from trunkline.tasks import speech_vocoder
 from trunkline.tasks.contract import ERRORS, Output, Target, Task
 from trunkline.tasks.speech_head import SpeechHead
 from trunkline.tasks.speech_metric import SpeechMetric, sound_distances
@@ -30,7 +31,7 @@ class Speech(Task):
     What else is known of a row, such as its speaker, is heard through the fusion.
 
     Sounds are log-mel frames relative to their loudest band; from these a sound is made without a network (see
-    `trunkline.sounds.vocoder`).
+    `trunkline.sounds.vocoder`), or by one that others have trained.
 
     Args:
         rate: samples a second; sounds of other rates are resampled. `None`: that of most training sounds, 16 000 at
@@ -42,7 +43,10 @@ class Speech(Task):
         channels: of the head's layers.
         depth: blocks of convolutions over tokens, and over frames.
         dropout: probability, in the head.
-        vocoder_steps: by which a sound is brought nearer to its frames.
+        vocoder: a HiFi-GAN of Transformers that makes sounds of frames, by its name on the hub or its folder, such as
+            `microsoft/speecht5_hifigan`. Frames are then what it knows, and `rate`, `mels`, `hop_ms` and `window_ms`
+            are not for it.
+        vocoder_steps: by which a sound is brought nearer to its frames, where no network makes it.
     """
 
     reads = "tokens"
@@ -64,6 +68,7 @@ class Speech(Task):
         channels: int = 192,
         depth: int = 4,
         dropout: float = 0.1,
+        vocoder: str | None = None,
         vocoder_steps: int = 32,
     ) -> None:
         self.rate = rate
@@ -74,6 +79,7 @@ class Speech(Task):
         self.channels = channels
         self.depth = depth
         self.dropout = dropout
+        self.vocoder = vocoder
         self.vocoder_steps = vocoder_steps
 
     def read(self, cell: Any) -> Sound:
@@ -85,33 +91,38 @@ class Speech(Task):
         check_sound(cell)
 
     def choose(self, values: Sequence[Sound]) -> Choices:
-        """The rate of the sounds themselves."""
+        """The rate of the sounds themselves, or that of the vocoder."""
+        if self.vocoder is not None:
+            return {"rate": (speech_vocoder.describe(self.vocoder)["rate"], "what the vocoder makes")}
         return {"rate": choose_rate(values)}
 
     def fit(self, values: Iterable[Sound]) -> State:
-        """`{"mean", "std"}` of each band, and `"frames"`, of a sound on average.
+        """`{"mean", "std"}` of each band, and `"frames"`, of a sound on average; `"vocoder"`, what is known of it.
 
         Raises:
-            ConfigError: an option is out of range.
+            ConfigError: an option is out of range, or the vocoder cannot be had or makes another rate.
             DataError: there is no sound.
         """
         self._check()
+        known: State = {} if self.vocoder is None else {"vocoder": speech_vocoder.describe(self.vocoder)}
+        if self.vocoder is not None and (rate := known["vocoder"]["rate"]) != self._rate:
+            raise ConfigError(f"speech task: rate: {self.vocoder!r} makes {rate} samples a second, not {self._rate}")
         sizes: list[int] = []
 
         def each() -> Iterable[Tensor]:
             for value in values:
-                frames = self._frames(value)
+                frames = self._frames(value, known)
                 sizes.append(len(frames))
                 yield frames
 
         state = self._spectrum.fit(each())
         if not sizes:
             raise DataError("no row of the training split has a sound")
-        return {**state, "frames": float(np.mean(sizes))}
+        return {**state, **known, "frames": float(np.mean(sizes))}
 
     def prepare(self, value: Sound, state: State, context: Context | None) -> Tensor:
         """Standardised log-mel frames `[T, M]`."""
-        return (self._frames(value) - torch.tensor(state["mean"])) / torch.tensor(state["std"])
+        return (self._frames(value, state) - torch.tensor(state["mean"])) / torch.tensor(state["std"])
 
     def collate(self, items: Sequence[Sequence[Tensor]]) -> Target:
         """`{"values": [n, T, M], "sizes": [n]}`, padded with zeros that nobody reads."""
@@ -121,23 +132,34 @@ class Speech(Task):
 
     def build(self, states: Sequence[State], width: int) -> SpeechHead:
         """The acoustic model."""
+        (state,) = states
+        name, about = self.vocoder, state.get("vocoder")
+        hop = self.hop_ms if about is None else 1000 * about["hop"] / about["rate"]
         return SpeechHead(
             width,
-            self.mels,
+            len(state["mean"]),
             channels=self.channels,
             depth=self.depth,
             dropout=self.dropout,
-            longest=self._longest,
+            longest=1 + int(self.max_seconds * 1000 / hop),
+            mean=torch.tensor(state["mean"]),
+            std=torch.tensor(state["std"]),
+            vocoder=None if about is None else speech_vocoder.build(about),
+            weights=None if name is None else lambda network: speech_vocoder.fill(network, name),
         )
 
     def metric(self, states: Sequence[State]) -> SpeechMetric:
         """`mel_distance` and `duration_error`."""
         (state,) = states
-        return SpeechMetric(torch.tensor(state["std"]))
+        return SpeechMetric(_decibels(state))
 
     def decode(self, output: Output, states: Sequence[State], contexts: Sequence[Context | None]) -> list[list[Sound]]:
         """The sounds, `wave [S]` from -1 to 1 at the task's rate."""
         (state,) = states
+        if "wave" in output:
+            sizes = (output["sizes"] * state["vocoder"]["hop"]).tolist()
+            made = [wave[:size].float().cpu().numpy() for wave, size in zip(output["wave"], sizes)]
+            return [[Sound(wave, self._rate, len(wave)) for wave in made]]
         mean, std = torch.tensor(state["mean"]), torch.tensor(state["std"])
         frames = [
             (row[:size].float().cpu() * std + mean).clamp(max=0.0)
@@ -153,8 +175,7 @@ class Speech(Task):
             return Answer(shown)
         pair = [self.prepare(one, state, None) for one in (said, true)]
         sizes = [torch.tensor([len(one)]) for one in pair]
-        std = torch.tensor(state["std"])
-        distance = float(sound_distances(pair[0][None], sizes[0], pair[1][None], sizes[1], std))
+        distance = float(sound_distances(pair[0][None], sizes[0], pair[1][None], sizes[1], _decibels(state)))
         return Answer(shown, show_sound(true.wave, self._rate), None, distance, {"mel_distance": distance})
 
     def baseline(self, states: Sequence[State], target: Target) -> dict[str, Tensor]:
@@ -172,11 +193,9 @@ class Speech(Task):
     def _spectrum(self) -> Spectrum:
         return Spectrum.of(self._rate, self.mels, self.hop_ms, self.window_ms)
 
-    @property
-    def _longest(self) -> int:
-        return 1 + int(self.max_seconds * 1000 / self.hop_ms)
-
-    def _frames(self, value: Sound) -> Tensor:
+    def _frames(self, value: Sound, state: State) -> Tensor:
+        if "vocoder" in state:
+            return speech_vocoder.frames_of(value.wave, state["vocoder"])
         return self._spectrum.frames(torch.from_numpy(value.wave))
 
     def _check(self) -> None:
@@ -195,3 +214,8 @@ class Speech(Task):
         }
         if said := [fault for fault, is_so in faults.items() if is_so]:
             raise ConfigError("\n".join(f"speech task: {fault}" for fault in said))
+
+
+def _decibels(state: State) -> Tensor:
+    """A standard deviation of each band: a vocoder's frames are logarithms of amplitudes, all others of powers."""
+    return torch.tensor(state["std"]) * (20.0 if "vocoder" in state else 10.0)

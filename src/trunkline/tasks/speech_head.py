@@ -10,6 +10,7 @@ Shape legend: `n` rows, `L` tokens of the view, `D` its width, `T` frames, `M` m
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +36,35 @@ class SpeechHead(Head):
         depth: convolution blocks over tokens, and over frames.
         dropout: probability.
         longest: frames of a sound, at most.
+        mean: of each band, before it was standardised.
+        std: likewise.
+        vocoder: frames `[1, T, M]` → a sound `[1, S]`; a network that does not learn, where there is one.
+        weights: puts its weights into it.
     """
 
-    def __init__(self, width: int, mels: int, *, channels: int, depth: int, dropout: float, longest: int) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        mels: int,
+        *,
+        channels: int,
+        depth: int,
+        dropout: float,
+        longest: int,
+        mean: Tensor,
+        std: Tensor,
+        vocoder: nn.Module | None = None,
+        weights: Callable[[nn.Module], None] | None = None,
+    ) -> None:
         super().__init__()
         self.longest = longest
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.vocoder = vocoder
+        self.weights = weights
         self.norm, self.entry = nn.LayerNorm(width), nn.Linear(width, channels)
         self.tokens = Blocks(channels, depth, dropout)
         self.aligner = Aligner(channels, mels, dropout)
@@ -86,6 +111,19 @@ class SpeechHead(Head):
         path = torch.minimum(torch.searchsorted(ends, steps, right=True), last)
         whole = torch.diff(ends, dim=1, prepend=torch.zeros_like(ends[:, :1])).float()
         return {"frames": self._say(x, path, whole, steps < sizes.unsqueeze(1)), "sizes": sizes}
+
+    def finish(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
+        """With a vocoder also `wave [n, S]`; each row is made by itself, so that it is the same beside any other."""
+        if self.vocoder is None:
+            return output
+        frames = output["frames"] * self.std + self.mean
+        waves = [self.vocoder(row[None, :size])[0] for row, size in zip(frames, output["sizes"].tolist())]
+        return {**output, "wave": nn.utils.rnn.pad_sequence(waves, batch_first=True)}
+
+    def load_pretrained(self) -> None:
+        """The vocoder's weights, if there is one."""
+        if self.vocoder is not None and self.weights is not None:
+            self.weights(self.vocoder)
 
     def loss(self, output: dict[str, Tensor], target: Target) -> tuple[Tensor, Tensor]:
         """`(sum [1], frames [1])`. A sound that has fewer frames than its text has tokens teaches nothing."""

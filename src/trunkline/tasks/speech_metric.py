@@ -13,8 +13,6 @@ from torch import Tensor
 
 from trunkline.tasks.contract import Scores, Target
 
-DECIBEL = 10.0  # in a power of ten
-
 
 def warped(distances: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """The mean distance between two sequences along the best way to stretch them onto each other, `[n]`.
@@ -54,9 +52,9 @@ def sound_distances(said: Tensor, said_sizes: Tensor, true: Tensor, true_sizes: 
         said_sizes: frames of each, `[n]`.
         true: `[n, T2, M]`.
         true_sizes: `[n]`.
-        std: of each band in powers of ten, `[M]`.
+        std: of each band in decibels, `[M]`.
     """
-    a, b = (DECIBEL * std * x.float() for x in (said, true))
+    a, b = (std * x.float() for x in (said, true))
     distances = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") / a.shape[2] ** 0.5
     return warped(distances, said_sizes, true_sizes)
 
@@ -65,7 +63,7 @@ class SpeechMetric(torchmetrics.Metric):
     """`mel_distance` in decibels, and `duration_error`, the share by which a sound is too long or too short.
 
     Args:
-        std: of each band in powers of ten.
+        std: of each band in decibels.
     """
 
     full_state_update = False

@@ -54,7 +54,7 @@ def check_task(task: Task, cells: Sequence[Any], view: Any, contexts: Sequence[C
         output = head.predict_output(view)
         metric.update(output, target)
         scores = metric.compute()[0]
-        decoded = task.decode(output, [state], contexts)
+        decoded = task.decode(head.finish(output), [state], contexts)
         metric.reset()
         metric.update(task.baseline([state], target), target)
     assert scores is not None and task.primary in scores, f"the metric lacks the primary score {task.primary!r}"
