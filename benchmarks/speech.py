@@ -1,8 +1,8 @@
 """Speech, judged by recordings: `python -m benchmarks.speech speakers | round_trip | speed …`.
 
-speakers --table fsdd.csv --out RUNS [--seeds 0 1 2] [overrides …]
+speakers [overrides …] --table fsdd.csv --out RUNS [--seeds 0 1 2]
     Digits of a speaker who is in neither training nor validation, one run a speaker and seed; takes 0 to 9 of the
-    others validate. What RUNS has already is not run again.
+    others validate. What RUNS has already, with the same overrides, is not run again.
 round_trip SPEAKER RECOGNISER
     Two run folders: of `recipes/say.yaml`, and of `recipes/fsdd.yaml`, which has heard recordings alone. Each word is
     said in each voice and given to the recogniser; beside it the recordings of its own test rows.
@@ -13,6 +13,7 @@ speed RUN TABLE
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 import time
@@ -34,6 +35,7 @@ def speakers(table: Path, out: Path, seeds: Sequence[int], overrides: Sequence[s
     rows = read_table(table)
     everyone = sorted({str(speaker) for speaker in rows.column("speaker")})
     found: dict[str, list[float]] = {}
+    out = out / hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:8] if overrides else out
     for left_out in everyone:
         own = out / f"{left_out}.csv"
         write_rows(own, [_split(rows.row(i), left_out, table.parent) for i in range(len(rows))])

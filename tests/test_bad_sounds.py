@@ -92,15 +92,19 @@ def test_broken_ones_say_why(kind: str, tmp_path: Path) -> None:
 def test_odd_ones_are_sounds(kind: str, tmp_path: Path) -> None:
     make, seconds = ODD[kind]
     make(tmp_path / "a.wav")
-    audio, speech = Audio(RATE, max_seconds=2.0), Speech(RATE, mels=20, max_seconds=2.0)
+    audio, speech = Audio(RATE, max_seconds=2.0), Speech(RATE, mels=20)
     audio.check(str(tmp_path / "a.wav"))
     sound = audio.read(str(tmp_path / "a.wav"))
     assert sound.samples / sound.rate == pytest.approx(seconds)
     assert len(sound.wave) == pytest.approx(RATE * min(seconds, 2.0), abs=2)
     frames, _ = audio.prepare(sound, audio.fit([sound]), None)
+    assert len(frames) > 0 and bool(frames.isfinite().all())
+    if kind == "three hours":
+        with pytest.raises(DataError, match=r"takes 10800\.0 s, 20 at most"):
+            speech.check(str(tmp_path / "a.wav"))
+        return
     said = speech.prepare(speech.read(str(tmp_path / "a.wav")), speech.fit([sound]), None)
-    assert len(frames) > 0 and len(said) > 0
-    assert bool(frames.isfinite().all()) and bool(said.isfinite().all())
+    assert len(said) > 0 and bool(said.isfinite().all())
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ MANY_TASKS = 64
 LOOK = 0.4  # rows looked at in all validations together, at most, in rows trained on: about an eighth of the time
 PADDING = 0.2  # of a batch, from which on rows of about one length come together
 FEWEST_ROWS = 500  # to look at in a validation
-USUAL = "as usual for networks that answer step by step"
+USUAL = "as usual where answers are sequences, not measured"
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _batch_size(facts: Facts) -> tuple[int, str]:
         return size, f"{size} pictures have many places to learn from"
     if facts.kind == "sequences":
         size = 32 if facts.rows < FEW else 128
-        return size, f"{size} sequences have many steps to learn from"
+        return size, f"{size} sequences are much to learn from"
     rate = float(facts.counts.mean()) / max(facts.rows, 1)
     most = 1024 if facts.kind == "plain" else 256
     wanted = min(most, 2 ** math.ceil(math.log2(max(64 / max(rate, 0.25), facts.rows / 192))))

@@ -40,7 +40,6 @@ from trunkline.tasks import Task
 from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.types import Choices
 
-SEQUENCES = ("time", "tokens")  # what tasks read whose answers are sequences
 BATCHES, BATCH = 50, 32  # that are drawn to see how much of them is padding
 
 
@@ -291,7 +290,7 @@ def _facts(preprocessing: Preprocessing, labelled: np.ndarray, padding: float | 
     inputs = preprocessing.schema.inputs
     axes = [inputs[unit.name].modality.axis for unit in preprocessing.encoders if not unit.is_block]
     kind: Kind = "plain" if not axes else "texts" if set(axes) == {"words"} else "others"
-    if any(column.task.reads in SEQUENCES for column in preprocessing.schema.tasks.values()):
+    if any(column.task.is_sequence for column in preprocessing.schema.tasks.values()):
         kind = "sequences"
     return Facts(
         rows=int(labelled.any(1).sum()),

@@ -270,9 +270,49 @@ def test_rate_and_change_are_chosen_from_the_sounds() -> None:
     assert few["alter"][0] > many["alter"][0]
     assert Audio().choose([], 0)["rate"][0] == 16000
     with pytest.raises(ConfigError, match="alter: 2 is out of range"):
-        Audio(alter=2).fit([])
-    with pytest.raises(ConfigError, match="voices: 1 is out of range"):
-        Audio(voices=1).fit([])
+        Audio(alter=2).read((tone(500, 0.1), RATE))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"voices": 1.0}, "voices: 1 is out of range"),
+        ({"rate": 0}, "rate: 0 samples a second"),
+        ({"max_seconds": 0.0}, "max_seconds: 0; give more than 0"),
+        ({"hop_ms": 0.01}, "hop_ms: 0.01; give a sample at least"),
+        ({"mels": 0}, "give at least 1"),
+        ({"layers": -1}, "layers and depth: -1, 3; give 0 or more"),
+        (
+            {"encoder": "transformers:some", "voices": 0.1, "mean_norm": True},
+            "voices and mean_norm: not for a pretrained",
+        ),
+    ],
+)
+def test_options_out_of_range_are_told_before_a_sound_is_read(options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Audio(**options).read((tone(500, 0.1), RATE))
+
+
+def test_heads_must_divide_the_width() -> None:
+    with pytest.raises(ConfigError, match="heads=4 of an audio encoder does not divide the model's width 10"):
+        Audio(layers=2).build(Audio().fit([]), 10)
+
+
+def test_what_is_in_memory_can_be_looked_at() -> None:
+    Audio().check((tone(500, 0.1), RATE))
+    for rate in (0.5, float("inf"), float("nan")):
+        with pytest.raises(DataError, match="is not a sample rate"):
+            Audio().check((tone(500, 0.1), rate))
+
+
+def test_voices_alone_lay_no_noise() -> None:
+    modality = Audio(8000, alter=0, voices=0.2)
+    silence = modality.read((np.zeros(8000), 8000))
+    state = modality.fit([silence])
+    plain, drawn = (modality.prepare(silence, state, rng)[0] for rng in (None, np.random.default_rng(0)))
+    torch.testing.assert_close(drawn, plain)
+    noise = [Audio(8000, alter=0.01).prepare(silence, state, np.random.default_rng(s))[0].mean() for s in range(20)]
+    assert abs(float(np.mean(noise)) - float(plain.mean())) < 0.15, "a little alteration is little noise"
 
 
 def test_a_higher_voice_has_every_tone_higher() -> None:

@@ -57,6 +57,8 @@ def test_what_is_silent_stays_silent_and_one_frame_is_no_sound() -> None:
     assert len(silent) == 8 * SPECTRUM.hop
     assert float(silent.abs().max()) < 1e-3
     assert len(short) == 0
+    (alone,) = waves_of([torch.zeros(1, 40)], SPECTRUM)
+    assert len(alone) == 0
 
 
 def test_true_magnitudes_give_back_the_sound_itself_but_for_its_phase() -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from trunkline import ConfigError, DataError, fit, load, testing
 from trunkline.cli import app
 from trunkline.sounds import Sound
-from trunkline.tasks import Speech
+from trunkline.tasks import Speech, speech_metric
 from trunkline.tasks.speech_head import Blocks, SpeechHead, places_of
 from trunkline.tasks.speech_metric import SpeechMetric, sound_distances, warped
 from trunkline.types import Span, Tokens
@@ -92,6 +92,14 @@ class TestDistances:
         slow = sound.repeat_interleave(2, 1)
         sizes = torch.tensor([6]), torch.tensor([12])
         assert float(sound_distances(sound, sizes[0], slow, sizes[1], torch.ones(4))) == 0.0
+
+    def test_many_at_once_are_as_each_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rng = torch.Generator().manual_seed(0)
+        a, b = torch.randn(5, 30, 4, generator=rng), torch.randn(5, 40, 4, generator=rng)
+        sizes = torch.tensor([30, 9, 30, 1, 17]), torch.tensor([40, 40, 12, 3, 1])
+        together = sound_distances(a, sizes[0], b, sizes[1], torch.ones(4))
+        monkeypatch.setattr(speech_metric, "TOGETHER", 2 * 30 * 40)
+        torch.testing.assert_close(sound_distances(a, sizes[0], b, sizes[1], torch.ones(4)), together)
 
     def test_half_a_deviation_in_all_bands_is_so_many_decibels(self) -> None:
         sound, std = torch.zeros(1, 5, 4), torch.full((4,), 20.0)
@@ -263,7 +271,8 @@ def test_the_report_has_players_of_both(run: Path) -> None:
     gallery = json.loads((run / "report" / "gallery.json").read_text())
     answer = gallery["rows"][0]["answers"]["said"]
     assert answer["said"]["kind"] == answer["true"]["kind"] == "sound"
-    assert answer["error"] == answer["scores"]["mel_distance"] > 0
+    assert answer["error"] > 0
+    assert answer["said"]["drawing"] and answer["true"]["drawing"]
     assert "<audio" in (run / "report.html").read_text()
 
 
@@ -272,15 +281,59 @@ def test_the_report_has_players_of_both(run: Path) -> None:
     [
         ({"rate": 0}, "rate=0: more than 0"),
         ({"mels": 0}, "mels=0"),
-        ({"hop_ms": 30.0}, "hop_ms=30: more than 0, and at most half of window_ms=50"),
+        ({"hop_ms": 30.0}, "hop_ms=30: a sample at least, and at most half of window_ms=50"),
         ({"depth": 0, "channels": 0}, "channels=0: at least 1\nspeech task: depth=0"),
         ({"vocoder_steps": -1}, "vocoder_steps=-1"),
+        ({"hop_ms": 0.01}, "hop_ms=0.01: a sample at least"),
+        ({"max_seconds": 0.0}, "max_seconds=0: more than 0"),
+        ({"dropout": 1.0}, "dropout=1: 0 to less than 1"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
+    """Before a sound is read: what is wrong are not the rows."""
     with pytest.raises(ConfigError, match="speech task") as told:
-        Speech(**options).fit([])
+        Speech(**options).read(CELLS[0])
     assert message in str(told.value)
+
+
+def test_it_must_be_bound_to_a_text(spoken: Path) -> None:
+    config = {
+        "data": {"table": str(spoken / "rows.jsonl"), "split": "split"},
+        "inputs": {"word": "text", "voice": "category"},
+        "tasks": {"said": "speech"},
+    }
+    with pytest.raises(ConfigError, match="of: names the input whose tokens this task reads"):
+        fit(config)
+
+
+def test_a_sound_too_long_is_told_and_not_cut(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", np.zeros(2 * RATE), RATE)
+    task = Speech(RATE, max_seconds=1.5)
+    for act in (task.read, task.check):
+        for cell in (str(tmp_path / "long.wav"), (np.zeros(2 * RATE), RATE)):
+            with pytest.raises(DataError, match=r"takes 2\.0 s, 1\.5 at most; its text cannot be cut with it"):
+                act(cell)
+    assert task.check((np.zeros(RATE), RATE)) is None
+
+
+def test_half_precision_aligns_in_full() -> None:
+    """The aligner's large numbers are not rounded to eight bits."""
+    task = small()
+    state, target = prepared(task, CELLS)
+    head = task.build([state], WIDTH).eval()
+    with torch.no_grad():
+        for layer in (head.aligner.key, head.aligner.query):
+            layer.weight.mul_(10)
+        view = view_of([2, 1, 3])
+        x, mask = torch.randn(3, 3, 24, generator=torch.Generator().manual_seed(0)), view.mask
+        full = head.aligner(x, mask, target["values"], target["sizes"])
+        with torch.autocast("cpu", torch.bfloat16):
+            half = head.aligner(x, mask, target["values"], target["sizes"])
+            total, weight = head.loss(head.train_output(view, target), target)
+    assert half.dtype == total.dtype == torch.float32
+    assert bool(torch.isfinite(total)) and float(weight) == float(target["sizes"].sum())
+    here = mask.unsqueeze(1).expand_as(full)
+    assert float((full - half)[here].abs().max()) < 0.1 * float(full[here].abs().max())
 
 
 def test_no_sound_and_bad_sounds_are_told(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def _chosen_heads(states: Preprocessing, tasks: Sequence[str] | None) -> list[He
     if generated := [t for t in wanted if not states.schema.tasks[t].task.is_exportable]:
         others = [t for t in wanted if t not in generated]
         raise ConfigError(
-            f"{', '.join(map(repr, generated))}: generation is a loop over steps, which one graph cannot hold; "
+            f"{', '.join(map(repr, generated))}: how long an answer is comes out on the way, which no one graph holds; "
             f"export the other tasks with tasks={others}"
         )
     return [unit for unit in states.heads if any(task in wanted for task in unit.tasks)]

@@ -119,6 +119,7 @@ class Audio(Modality):
         Raises:
             DataError: the file or the samples are no sound, or are damaged.
         """
+        self._check()
         return read_sound(cell, self._rate, self.max_seconds)
 
     def show(self, value: Sound) -> Shown:
@@ -180,17 +181,13 @@ class Audio(Modality):
         """`{"mean", "std"}` of each mel band over the frames.
 
         Raises:
-            ConfigError: the pretrained network hears another rate, or `alter` or `voices` is out of range.
+            ConfigError: the pretrained network hears another rate.
         """
         if self.pretrained is not None:
             about = pretrained_audio.describe(self.pretrained)
             if about["rate"] != self._rate:
                 raise ConfigError(f"rate: {self.pretrained!r} hears {about['rate']} samples a second, not {self._rate}")
             return {"encoder": about}
-        if not 0 <= self._alter <= 1:
-            raise ConfigError(f"alter: {self.alter} is out of range; give 0 (not at all) to 1")
-        if not 0 <= self.voices < 1:
-            raise ConfigError(f"voices: {self.voices} is out of range; give 0 (not at all) to less than 1")
         return self._spectrum.fit(self.prepare(value, {}, None)[0] for value in values)
 
     def shrink(self, value: Sound, state: State) -> tuple[Tensor, TimeContext]:
@@ -214,7 +211,7 @@ class Audio(Modality):
             return mel, context
         if rng is not None and self.is_random:
             mel = respoken(mel, tempo=TEMPO * self._alter, voices=self.voices, rate=self._rate, rng=rng)
-            mel = noisy(mel, self._alter, rng)
+            mel = noisy(mel, self._alter, rng) if self._alter > 0 else mel
         mel = mel - mel.mean(0) if self.mean_norm else mel
         if rng is not None and self.is_random:
             mel = hidden(mel, torch.tensor(state["mean"]), self._alter, rng)
@@ -228,9 +225,15 @@ class Audio(Modality):
         return {"mel": nn.utils.rnn.pad_sequence(list(items), batch_first=True), "length": length}
 
     def build(self, state: State, width: int) -> Encoder:
-        """The convolutional network, or the pretrained one."""
+        """The convolutional network, or the pretrained one.
+
+        Raises:
+            ConfigError: `heads` does not divide the width.
+        """
         if self.pretrained is not None:
             return pretrained_audio.build(state, width, encoder=self.pretrained, tuning=self.tuning)
+        if self.layers and width % self.heads:
+            raise ConfigError(f"heads={self.heads} of an audio encoder does not divide the model's width {width}")
         return ConvNet(
             state,
             width,
@@ -240,3 +243,25 @@ class Audio(Modality):
             layers=self.layers or 0,
             heads=self.heads,
         )
+
+    def _check(self) -> None:
+        """Raises:
+        ConfigError: all that is wrong.
+        """
+        hop, window = self.hop_ms * max(1, self._rate), self.window_ms * max(1, self._rate)
+        ours = [name for name in ("voices", "mean_norm", "layers") if getattr(self, name)]
+        faults = {
+            f"alter: {self._alter:g} is out of range; give 0 (not at all) to 1": not 0 <= self._alter <= 1,
+            f"voices: {self.voices:g} is out of range; give 0 (not at all) to less than 1": not 0 <= self.voices < 1,
+            f"rate: {self.rate} samples a second; give more than 0": self._rate <= 0,
+            f"max_seconds: {self.max_seconds:g}; give more than 0": not self.max_seconds > 0,
+            f"hop_ms: {self.hop_ms:g}; give a sample at least, and window_ms or less": not 1000 <= hop <= window,
+            f"mels, channels and stride: {self.mels}, {self.channels}, {self.stride}; give at least 1": (
+                min(self.mels, self.channels, self.stride) < 1
+            ),
+            f"layers and depth: {self.layers or 0}, {self.depth}; give 0 or more": min(self.layers or 0, self.depth)
+            < 0,
+            f"{' and '.join(ours)}: not for a pretrained network; leave them out": self.pretrained and ours,
+        }
+        if said := [fault for fault, is_so in faults.items() if is_so]:
+            raise ConfigError("\n".join(said))

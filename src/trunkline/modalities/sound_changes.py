@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trunkline.sounds import RANGE
-from trunkline.sounds.mel import band_edges
+from trunkline.sounds import RANGE, band_edges
 
 
 def respoken(mel: Tensor, *, tempo: float, voices: float, rate: int, rng: np.random.Generator) -> Tensor:
@@ -43,14 +42,15 @@ def noisy(mel: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
     """Cut, and with noise: `[T, M]` → `[T', M]`.
 
     Up to a twentieth of the frames is cut off each end; noise of one level lies under the sound, up to 20 dB below its
-    loudest band. All that times `strength`.
+    loudest band. All that times `strength`; what the noise adds is its power above the floor, which is there already.
     """
     first, last = (int(len(mel) * strength * rng.uniform(0, 0.05)) for _ in range(2))
     mel = mel[first : len(mel) - last]
     level = rng.uniform(-RANGE, -RANGE + strength * (RANGE - 2))
     seed = int(rng.integers(2**31))
     noise = level + 0.3 * torch.randn(mel.shape, generator=torch.Generator().manual_seed(seed))
-    return (10**mel + 10**noise).log10().clamp(max=0.0)
+    floor = 10**-RANGE
+    return (10**mel + 10**noise - floor).clamp(min=floor).log10().clamp(max=0.0)
 
 
 def hidden(mel: Tensor, mean: Tensor, strength: float, rng: np.random.Generator) -> Tensor:

@@ -42,6 +42,7 @@ NGRAMS = 16  # of a piece at most
 FEW = 5_000  # texts
 FEW_PIECES = 200_000  # of all texts together, that a CPU can put through a large network
 KNOWN = 0.75  # of the words of a text in English, at least, are in an English vocabulary
+ROOM = 1.25  # for texts that are longer than those of training, where a task reads their tokens
 SHORT = 24  # pieces of a text on average
 
 
@@ -159,6 +160,8 @@ class Text(Modality):
                 return {**chosen, "max_length": _enough(longest, 256)}
         layers = 2 if mean <= SHORT or is_read or self.letters else 0
         most = 256 if layers else 1024
+        if is_read and len(lengths) > 1:
+            longest = math.ceil(ROOM * int(lengths.max()))  # what is cut cannot be said, written or tagged
         pairs = min(2**15, 2 ** math.ceil(math.log2(max(1.0, rows * mean / 16)))) if rows * mean >= 20_000 else 0
         spelling = SPELLINGS if rows * mean < 100_000 and not self.letters else 0
         said = f"{rows} texts of {mean:.0f} pieces on average"

@@ -166,7 +166,8 @@ class Schema:
     def _unfit(self, task: TaskColumn) -> str | None:
         reads = task.task.reads
         if task.of is None:
-            return None if reads in ("row", "tokens") else f"of: names the input whose {reads} this task reads"
+            is_free = reads == "row" or (reads == "tokens" and not task.task.needs_of)
+            return None if is_free else f"of: names the input whose {reads} this task reads"
         if task.of not in self.inputs:
             return f"of: {task.of!r} is not an input.{suggest(task.of, self.inputs)}"
         if self.inputs[task.of].modality.block is not None:

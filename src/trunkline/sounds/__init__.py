@@ -1,7 +1,18 @@
 """Sounds as every kind of input and task knows them: read, as log-mel frames, and back."""
 
-from trunkline.sounds.mel import RANGE, Spectrum, show_sound
+from trunkline.sounds.mel import RANGE, Spectrum, band_edges, show_sound
 from trunkline.sounds.reading import RATE, Sound, check_sound, choose_rate, read_sound
 from trunkline.sounds.vocoder import waves_of
 
-__all__ = ["RANGE", "RATE", "Sound", "Spectrum", "check_sound", "choose_rate", "read_sound", "show_sound", "waves_of"]
+__all__ = [
+    "RANGE",
+    "RATE",
+    "Sound",
+    "Spectrum",
+    "band_edges",
+    "check_sound",
+    "choose_rate",
+    "read_sound",
+    "show_sound",
+    "waves_of",
+]

@@ -37,7 +37,7 @@ def read_sound(cell: Any, rate: int, max_seconds: float) -> Sound:
         cell: a path (wav, flac, ogg, mp3 …), or `(samples [S] or [S, channels], rate)`; samples are floats from -1
             to 1, or arrays of int16 or int32.
         rate: samples a second that are wanted.
-        max_seconds: what comes later is not read.
+        max_seconds: what comes later is not read; infinity for all.
 
     Raises:
         DataError: the file or the samples are no sound, or are damaged.
@@ -62,17 +62,19 @@ def choose_rate(sample: Sequence[Sound]) -> tuple[int, str]:
     return rate, f"{count} of {len(sample)} sounds have it, or more: {RATE} are enough for speech"
 
 
-def check_sound(cell: Any) -> None:
-    """Opens a file without decoding its samples.
+def check_sound(cell: Any) -> float:
+    """Opens a file without decoding its samples; how long it is, in seconds.
 
     Raises:
         DataError: it is no sound.
     """
     if isinstance(cell, (str, Path, io.BytesIO)):
-        if read_file(cell, 0.0)[2] == 0:
+        _, rate, samples = read_file(cell, 0.0)
+        if samples == 0:
             raise DataError(EMPTY)
-    else:
-        read_sound(cell, RATE, math.inf)
+        return samples / rate
+    sound = read_sound(cell, RATE, math.inf)
+    return sound.samples / sound.rate
 
 
 def read_file(path: str | Path | io.BytesIO, max_seconds: float) -> tuple[np.ndarray, int, int]:
@@ -86,7 +88,8 @@ def read_file(path: str | Path | io.BytesIO, max_seconds: float) -> tuple[np.nda
         raise DataError(f"there is no file {path}")
     try:
         with soundfile.SoundFile(path) as file:
-            wave = file.read(math.ceil(max_seconds * file.samplerate), dtype="float32", always_2d=True)
+            most = -1 if max_seconds == math.inf else math.ceil(max_seconds * file.samplerate)
+            wave = file.read(most, dtype="float32", always_2d=True)
             return wave, file.samplerate, file.frames
     except soundfile.SoundFileError as error:
         raise DataError(f"{name} cannot be read as a sound: {error}") from error
@@ -105,7 +108,8 @@ def read_samples(samples: Any, rate: Any, max_seconds: float) -> tuple[np.ndarra
             f"samples of {wave.dtype}, shape {list(wave.shape)}; "
             "give floats in [-1, 1], or an array of int16 or int32, [samples] or [samples, channels]"
         )
-    if not isinstance(rate, (int, float, np.integer, np.floating)) or not rate > 0:
+    if not isinstance(rate, (int, float, np.integer, np.floating)) or not 1 <= rate < math.inf:
         raise DataError(f"{rate!r} is not a sample rate; give samples a second")
     scale = np.float32(-np.iinfo(wave.dtype).min if wave.dtype.kind == "i" else 1)
-    return wave[: math.ceil(max_seconds * rate)].astype(np.float32) / scale, int(rate), len(wave)
+    most = None if max_seconds == math.inf else math.ceil(max_seconds * rate)
+    return wave[:most].astype(np.float32) / scale, int(rate), len(wave)

@@ -65,6 +65,8 @@ def griffin_lim(magnitude: Tensor, spectrum: Spectrum, *, steps: int) -> Tensor:
     random, always the same, however many frames there are.
     """
     window, hop = spectrum.window, spectrum.hop
+    if magnitude.shape[1] == 1:
+        return magnitude.new_zeros(len(magnitude), 0)
     hann = torch.hann_window(window, device=magnitude.device)
     wanted = magnitude.mT  # [n, F, T]
     start = torch.rand(magnitude.shape[1:], generator=torch.Generator().manual_seed(0)).T.to(wanted)  # frame by frame

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NEVER = -1e4  # log-probability of what cannot be: finite, so that no slope is lost in infinities
+from trunkline.tasks.ctc import NEVER
 
 
 def are_alignable(frames: Tensor, tokens: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def all_paths(log_p: Tensor, frames: Tensor, tokens: Tensor) -> Tensor:
     """`−log` of the sum over all alignments of the product of their frames' probabilities, `[n]` (eq. 2 to 4).
 
     This is CTC with one class a token and a blank that never is (there it is given a chance, which lets frames belong
-    to no token). Rows that have no alignment have 0.
+    to no token). Rows that have no alignment have 0. PyTorch's CTC asks the device for both lengths, and waits for it.
 
     Args:
         log_p: of the tokens in each frame, `[n, T, L]`.

@@ -104,6 +104,9 @@ class Task(ABC):
         can_combine: its heads can `combine` what several inputs say, each for itself (late fusion).
         choose_sample: how many labels `choose` looks at, evenly spread over the rows; `None`: all.
         can_share: several tasks of it may have one head (`share: OTHER`): it has `fit_shared` and `build_shared`.
+        needs_of: it reads the tokens of one input in their order, and so must be bound to it; other kinds that read
+            `tokens` may read those of all inputs.
+        is_sequence: its answers are sequences, so that each label has many steps to learn from.
         joins: it can say what is true of pictures that were put together (`join`).
         is_written: its labels are texts to be written, the longer the more they cost.
         attends: it can say what it read of its view for each word of a text that it wrote (`attend`).
@@ -118,6 +121,8 @@ class Task(ABC):
     can_combine: ClassVar[bool] = False
     choose_sample: ClassVar[int | None] = None
     can_share: ClassVar[bool] = False
+    needs_of: ClassVar[bool] = False
+    is_sequence: ClassVar[bool] = False
     joins: ClassVar[bool] = False
     is_written: ClassVar[bool] = False
     attends: ClassVar[bool] = False

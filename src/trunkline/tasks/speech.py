@@ -39,7 +39,7 @@ class Speech(Task):
         mels: frequency bands.
         hop_ms: from frame to frame, in milliseconds.
         window_ms: what one frame looks at.
-        max_seconds: what comes later is not read, and no more is said.
+        max_seconds: of a sound, at most: its text could not be cut with it. No more is said.
         channels: of the head's layers.
         depth: blocks of convolutions over tokens, and over frames.
         dropout: probability, in the head.
@@ -50,6 +50,8 @@ class Speech(Task):
     """
 
     reads = "tokens"
+    needs_of = True
+    is_sequence = True
     primary = "mel_distance"
     best = 0.0
     lower_is_better = frozenset({*ERRORS, "duration_error"})
@@ -83,12 +85,20 @@ class Speech(Task):
         self.vocoder_steps = vocoder_steps
 
     def read(self, cell: Any) -> Sound:
-        """As `trunkline.sounds.read_sound` does."""
-        return read_sound(cell, self._rate, self.max_seconds)
+        """As `trunkline.sounds.read_sound` does.
+
+        Raises:
+            ConfigError: an option is out of range.
+            DataError: the cell is no sound, is damaged, or longer than `max_seconds`.
+        """
+        self._check()
+        sound = read_sound(cell, self._rate, self.max_seconds + 0.5)
+        _check_seconds(sound.samples / sound.rate, self.max_seconds)
+        return sound
 
     def check(self, cell: Any) -> None:
         """Opens a file without decoding its samples."""
-        check_sound(cell)
+        _check_seconds(check_sound(cell), self.max_seconds)
 
     def choose(self, values: Sequence[Sound]) -> Choices:
         """The rate of the sounds themselves, or that of the vocoder."""
@@ -100,10 +110,9 @@ class Speech(Task):
         """`{"mean", "std"}` of each band, and `"frames"`, of a sound on average; `"vocoder"`, what is known of it.
 
         Raises:
-            ConfigError: an option is out of range, or the vocoder cannot be had or makes another rate.
+            ConfigError: the vocoder cannot be had or makes another rate.
             DataError: there is no sound.
         """
-        self._check()
         known: State = {} if self.vocoder is None else {"vocoder": speech_vocoder.describe(self.vocoder)}
         if self.vocoder is not None and (rate := known["vocoder"]["rate"]) != self._rate:
             raise ConfigError(f"speech task: rate: {self.vocoder!r} makes {rate} samples a second, not {self._rate}")
@@ -169,14 +178,14 @@ class Speech(Task):
         return [[Sound(wave.numpy(), self._rate, len(wave)) for wave in waves]]
 
     def show(self, said: Sound, true: Sound | None, state: State, of: Any) -> Answer:
-        """Both to listen to, and how far they are apart."""
+        """Both to listen to, and how far they are apart as they sound, with what the vocoder adds to it."""
         shown = show_sound(said.wave, self._rate)
         if true is None:
             return Answer(shown)
         pair = [self.prepare(one, state, None) for one in (said, true)]
         sizes = [torch.tensor([len(one)]) for one in pair]
         distance = float(sound_distances(pair[0][None], sizes[0], pair[1][None], sizes[1], _decibels(state)))
-        return Answer(shown, show_sound(true.wave, self._rate), None, distance, {"mel_distance": distance})
+        return Answer(shown, show_sound(true.wave, self._rate), None, distance)
 
     def baseline(self, states: Sequence[State], target: Target) -> dict[str, Tensor]:
         """The mean frame for as long as a sound is on average."""
@@ -205,15 +214,26 @@ class Speech(Task):
         faults = {
             f"rate={self.rate}: more than 0": self._rate <= 0,
             f"mels={self.mels}: at least 1": self.mels < 1,
-            f"hop_ms={self.hop_ms:g}: more than 0, and at most half of window_ms={self.window_ms:g}": (
-                not 0 < self.hop_ms <= self.window_ms / 2
+            f"hop_ms={self.hop_ms:g}: a sample at least, and at most half of window_ms={self.window_ms:g}": (
+                not 1000 <= self.hop_ms * max(1, self._rate) <= self.window_ms * max(1, self._rate) / 2
             ),
+            f"max_seconds={self.max_seconds:g}: more than 0": not self.max_seconds > 0,
+            f"dropout={self.dropout:g}: 0 to less than 1": not 0 <= self.dropout < 1,
             f"channels={self.channels}: at least 1": self.channels < 1,
             f"depth={self.depth}: at least 1": self.depth < 1,
             f"vocoder_steps={self.vocoder_steps}: 0 or more": self.vocoder_steps < 0,
         }
         if said := [fault for fault, is_so in faults.items() if is_so]:
             raise ConfigError("\n".join(f"speech task: {fault}" for fault in said))
+
+
+def _check_seconds(seconds: float, most: float) -> None:
+    """Raises:
+    DataError: a sound is too long.
+    """
+    if seconds > most:
+        raise DataError(f"the sound takes {seconds:.1f} s, {most:g} at most; its text cannot be cut with it, so raise "
+                        "`max_seconds` or leave the row out")  # fmt: skip
 
 
 def _decibels(state: State) -> Tensor:

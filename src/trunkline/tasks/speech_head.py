@@ -15,8 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from trunkline.tasks.alignment import NEVER, all_paths, are_alignable, best_path, diagonal
+from trunkline.tasks.alignment import all_paths, are_alignable, best_path, diagonal
 from trunkline.tasks.contract import Head, Target
+from trunkline.tasks.ctc import NEVER
 from trunkline.types import Tokens
 
 FRAMES = 8  # of a token, before anything is learned
@@ -27,7 +28,8 @@ class SpeechHead(Head):
     """The acoustic model; frames are standardised by band.
 
     The loss is the mean distance of the bands of a frame (L1), and beside it `−log p` of all alignments, the same for
-    the best one, both by frame, and the squared error of the logarithm of each token's duration in frames, by token.
+    the best one, and the squared error of the logarithm of each token's duration in frames: all summed and divided by
+    frames, so that a token's duration counts as one of its frames does.
 
     Args:
         width: `D`.
@@ -182,9 +184,10 @@ class Aligner(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, frames: Tensor, sizes: Tensor) -> Tensor:
         """`x [n, L, C]` with `mask [n, L]`; `frames [n, T, M]`, of which each row has `sizes [n]` → `[n, T, L]`."""
         here = torch.arange(frames.shape[1], device=sizes.device) < sizes.unsqueeze(1)
-        query = self.query(self.frames(self.hear(frames.to(x.dtype)), here)).float()
-        key = self.key(x).float()
-        near = COLDNESS * (2 * query @ key.mT - key.square().sum(2).unsqueeze(1))  # ‖q‖² is the same for all tokens
+        query, key = self.query(self.frames(self.hear(frames.to(x.dtype)), here)), self.key(x)
+        with torch.autocast(x.device.type, enabled=False):  # differences of large numbers
+            query, key = query.float(), key.float()
+            near = COLDNESS * (2 * query @ key.mT - key.square().sum(2).unsqueeze(1))  # ‖q‖² is the same for all tokens
         expected = diagonal(sizes, mask.sum(1), (frames.shape[1], x.shape[1]))
         return (near + expected).masked_fill(~mask.unsqueeze(1), NEVER).log_softmax(2)
 

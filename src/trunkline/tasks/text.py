@@ -85,6 +85,7 @@ class Text(Task):
     is_exportable = False
     can_share = True
     is_written = True
+    is_sequence = True
     attends = True
     primary = "chrf"
     best = 100.0

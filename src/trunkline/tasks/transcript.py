@@ -46,6 +46,7 @@ class Transcript(Task):
     """
 
     reads = "time"
+    is_sequence = True
     primary = "wer"
     best = 0.0
 

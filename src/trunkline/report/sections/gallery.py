@@ -12,7 +12,8 @@ from trunkline.report.files import RunFiles
 from trunkline.report.tagged import sentences
 from trunkline.report.written import differing
 
-WIDE, HALF = ("boxes", "text", "transcript"), ("tags", "mask", "dense", "speech")  # types that need the page's width, or half of it
+WIDE = ("boxes", "text", "transcript")  # types that need the page's width
+HALF = ("tags", "mask", "dense", "speech")  # or half of it
 WRITTEN = ("text", "transcript")  # types whose answers stand beside what they should be
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".mp3": "audio/mpeg", ".wav": "audio/wav"}
 

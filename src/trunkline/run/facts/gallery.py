@@ -150,13 +150,14 @@ class _Files:
 
     def keep(self, shown: Shown, name: str) -> dict[str, Any]:
         """What the JSON says of it; its content becomes a file."""
+        file = self._kept(shown.data, f"{name}{shown.suffix}")
         return {
             "kind": shown.kind,
             "text": shown.text,
             "tags": [list(pair) for pair in shown.tags],
             "spans": None if shown.spans is None else [list(span) for span in shown.spans],
-            "file": self._kept(shown.data, f"{name}{shown.suffix}"),
-            "drawing": self._kept(shown.drawing, f"{name}.png"),
+            "file": file,
+            "drawing": file and self._kept(shown.drawing, f"{name}.png"),
         }
 
     def _kept(self, content: bytes, name: str) -> str | None:
