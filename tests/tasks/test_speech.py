@@ -17,7 +17,9 @@ from trunkline import ConfigError, DataError, fit, load, testing
 from trunkline.cli import app
 from trunkline.sounds import Sound
 from trunkline.tasks import Speech, speech_metric
-from trunkline.tasks.speech_head import Blocks, SpeechHead, places_of
+from trunkline.tasks.alignment import diagonal
+from trunkline.tasks.ctc import NEVER
+from trunkline.tasks.speech_head import COLDNESS, Blocks, SpeechHead, places_of
 from trunkline.tasks.speech_metric import SpeechMetric, sound_distances, warped
 from trunkline.types import Span, Tokens
 
@@ -326,14 +328,18 @@ def test_half_precision_aligns_in_full() -> None:
             layer.weight.mul_(10)
         view = view_of([2, 1, 3])
         x, mask = torch.randn(3, 3, 24, generator=torch.Generator().manual_seed(0)), view.mask
-        full = head.aligner(x, mask, target["values"], target["sizes"])
+        values, sizes = target["values"], target["sizes"]
+        here = torch.arange(values.shape[1]) < sizes.unsqueeze(1)
         with torch.autocast("cpu", torch.bfloat16):
-            half = head.aligner(x, mask, target["values"], target["sizes"])
+            found = head.aligner(x, mask, values, sizes)
+            query = head.aligner.query(head.aligner.frames(head.aligner.hear(values), here)).float()
+            key = head.aligner.key(x).float()
             total, weight = head.loss(head.train_output(view, target), target)
-    assert half.dtype == total.dtype == torch.float32
-    assert bool(torch.isfinite(total)) and float(weight) == float(target["sizes"].sum())
-    here = mask.unsqueeze(1).expand_as(full)
-    assert float((full - half)[here].abs().max()) < 0.1 * float(full[here].abs().max())
+    near = -COLDNESS * (query.unsqueeze(2) - key.unsqueeze(1)).square().sum(3)
+    expected = (near + diagonal(sizes, mask.sum(1), (values.shape[1], 3))).masked_fill(~mask.unsqueeze(1), NEVER)
+    torch.testing.assert_close(found, expected.log_softmax(2), rtol=1e-3, atol=1e-2)
+    assert total.dtype == torch.float32
+    assert bool(torch.isfinite(total)) and float(weight) == float(sizes.sum())
 
 
 def test_no_sound_and_bad_sounds_are_told(tmp_path: Path) -> None:
