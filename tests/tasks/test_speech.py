@@ -337,7 +337,8 @@ def test_half_precision_aligns_in_full() -> None:
             total, weight = head.loss(head.train_output(view, target), target)
     near = -COLDNESS * (query.unsqueeze(2) - key.unsqueeze(1)).square().sum(3)
     expected = (near + diagonal(sizes, mask.sum(1), (values.shape[1], 3))).masked_fill(~mask.unsqueeze(1), NEVER)
-    torch.testing.assert_close(found, expected.log_softmax(2), rtol=1e-3, atol=1e-2)
+    there = mask.unsqueeze(1).expand_as(found)
+    torch.testing.assert_close(found[there], expected.log_softmax(2)[there], rtol=1e-3, atol=1e-2)
     assert total.dtype == torch.float32
     assert bool(torch.isfinite(total)) and float(weight) == float(sizes.sum())
 
