@@ -16,6 +16,8 @@ CASES: dict[str, tuple[Any, Any]] = {
     "ple": (UPGrad, "last"),
     "cross_stitch": (UPGrad, "features"),
     "dselect_k": (Equal, "losses"),
+    "film": (UPGrad, "last"),
+    "adapters": (UPGrad, "trunk"),
 }
 ROWS = 160
 

@@ -1,8 +1,10 @@
 """Sharing architectures, one file each. To add one: a file here, and a line in `CATALOG`."""
 
+from trunkline.trunks.adapters import Adapters
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
 from trunkline.trunks.cross_stitch import CrossStitch
 from trunkline.trunks.dselect_k import DSelectK
+from trunkline.trunks.film import FiLM
 from trunkline.trunks.hard import Hard
 from trunkline.trunks.mmoe import MMoE
 from trunkline.trunks.mtan import MTAN
@@ -17,14 +19,18 @@ CATALOG: dict[str, type[Trunk]] = {
     "ple": PLE,
     "cross_stitch": CrossStitch,
     "mtan": MTAN,
+    "film": FiLM,
+    "adapters": Adapters,
 }
 
 __all__ = [
     "CATALOG",
     "MTAN",
     "PLE",
+    "Adapters",
     "CrossStitch",
     "DSelectK",
+    "FiLM",
     "Hard",
     "MMoE",
     "Taps",

@@ -63,9 +63,12 @@ class Trunk(ABC):
     Attributes:
         wants_tokens: it has use for the tokens of every input, not only for the row and for what some task reads; the
             fusion keeps them all.
+        meets_at_taps: what two tasks learn in the same shared layers shows in the same taps. Otherwise gradients are
+            not compared there, unless somebody asks for it.
     """
 
     wants_tokens: ClassVar[bool] = False
+    meets_at_taps: ClassVar[bool] = True
 
     @abstractmethod
     def build(self, tasks: Sequence[str], width: int) -> TrunkModule:

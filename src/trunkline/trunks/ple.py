@@ -50,7 +50,8 @@ class PLEModule(TrunkModule):
 
     def share(self, tokens: Tokens) -> Taps:
         levels, tasks = len(self.shared), range(len(self.tasks))
-        common, own, said = tokens, [tokens] * len(self.tasks), (tokens,)
+        common, own = tokens, [tokens] * len(self.tasks)
+        said: Taps = (tokens,)
         for level in range(levels - 1):
             of_tasks = [self._own(level, k, own[k]) for k in tasks]
             of_all = self._shared(level, common)
