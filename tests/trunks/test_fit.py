@@ -16,7 +16,7 @@ CASES: dict[str, tuple[Any, Any]] = {
     "ple": (UPGrad, "last"),
     "cross_stitch": (UPGrad, "features"),
     "dselect_k": (Equal, "losses"),
-    "film": (UPGrad, "last"),
+    "film": (UPGrad, None),
     "adapters": (UPGrad, "trunk"),
 }
 ROWS = 160
@@ -46,6 +46,9 @@ def test_it_learns(name: str, tmp_path: Path) -> None:
         model, table[32:], validation=table[:32], balancer=balancer(), level=level, steps=80, lr=0.01,
         threads=1, accelerator="cpu", out=tmp_path / "run",
     )  # fmt: skip
+    if level is None:
+        assert run.config.balancer.level == "last"
+        assert "tasks meet in the layers" in run.reasons["balancer.level"]
     scores = run.metrics["validation"]
     assert scores["sum"]["r2"] > 0.8 and scores["less"]["r2"] > 0.8 and scores["both"]["roc_auc"] > 0.7, scores
     (said,) = load(tmp_path / "run").predict([{"x": 1.0, "y": 1.0, "town": "north"}])

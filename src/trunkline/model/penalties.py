@@ -23,17 +23,17 @@ def paid(trunk: TrunkModule, taps: Mapping[str, Taps], batch: Batch, speaking: T
         batch: the rows.
         speaking: `[E, B]` bool, which expert of late fusion speaks; the others' rows do not count.
     """
-    nothing = batch.labelled.values.new_zeros((), dtype=torch.float32)
-    return torch.stack([
-        weighted_mean(trunk.penalty(task, taps[task]).float(), row_weights(batch, task, speaking))
-        if task in taps
-        else nothing
-        for task in batch.labelled.names
-    ])  # fmt: skip
+    means = {
+        task: weighted_mean(trunk.penalty(task, own), row_weights(batch, task, speaking)) for task, own in taps.items()
+    }
+    nothing = torch.zeros_like(next(iter(means.values()), batch.labelled.values.new_zeros((), dtype=torch.float32)))
+    return torch.stack([means.get(task, nothing) for task in batch.labelled.names])
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """`Σ w v / Σ w`; 0 where nothing weighs."""
+    """`Σ w v / Σ w`, in float32 at least; 0 where nothing weighs."""
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    weights = weights.to(values)
     return (values * weights).sum() / weights.sum().clamp(min=1e-6)
 
 
