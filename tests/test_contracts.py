@@ -172,6 +172,24 @@ class TestContractsCatch:
         with pytest.raises(AssertionError, match="exactly one boundary copy"):
             testing.check_trunk(Leaky())
 
+    def test_a_penalty_that_reads_past_the_boundary(self) -> None:
+        class Leaky(trunks.DSelectK):
+            def build(self, tasks: Any, width: int) -> Any:
+                module = super().build(tasks, width)
+                share, penalty = module.share, module.penalty
+                kept: list[Any] = []
+
+                def leaky_share(tokens: Tokens) -> Any:
+                    kept[:] = share(tokens)
+                    return tuple(kept)
+
+                module.share = leaky_share  # type: ignore[method-assign]
+                module.penalty = lambda task, taps: penalty(task, tuple(kept))  # type: ignore[method-assign]
+                return module
+
+        with pytest.raises(AssertionError, match="exactly one boundary copy"):
+            testing.check_trunk(Leaky())
+
     def test_a_task_that_reads_behind_a_false_flag(self) -> None:
         class Curious(tasks.Number):
             def build(self, states: Any, width: int) -> Any:

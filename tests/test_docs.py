@@ -40,6 +40,7 @@ def test_the_config_is_good() -> None:
         ("vision", ["photo", "kinds", "things", "ground", "depth", "normals"]),
         ("language", ["text", "intent", "slots", "section", "summary", "german"]),
         ("speech", ["sound", "line", "voice", "speaker", "words", "german", "reading"]),
+        ("sharing", ["photo", "note", "kind", "price"]),
     ],
 )
 def test_configs_of_the_pages_are_good(page: str, columns: list[str]) -> None:
@@ -62,6 +63,13 @@ def test_first_screen() -> None:
     assert "together" in top
     assert "majority" in top
     assert "DEMO" not in README
+
+
+def test_what_trunks_cost_is_what_is_counted() -> None:
+    from benchmarks.sharing import table
+
+    page = (ROOT / "docs" / "sharing.md").read_text().splitlines()
+    assert [line for line in table() if line not in page] == []
 
 
 def test_every_room_is_in_the_tree() -> None:

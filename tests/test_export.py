@@ -18,6 +18,7 @@ from trunkline.fusion import CATALOG as FUSION
 from trunkline.modalities import Audio, Text
 from trunkline.schema import Preprocessing, RowBatches, TaskColumn
 from trunkline.tasks import Category as CategoryTask
+from trunkline.tasks import Number as NumberTask
 from trunkline.tasks import Tags, Transcript
 from trunkline.trunks import CATALOG as TRUNKS
 from worlds import inputs, schema, tasks, world
@@ -65,6 +66,26 @@ def test_every_kind_of_input_and_task_but_generation(
         with torch.inference_mode():
             ours = trained.network.predict(batch)["kind"].output
         np.testing.assert_allclose(said, ours.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("trunk", ["ple", "cross_stitch", "dselect_k", "film", "adapters"])
+def test_trunks_with_private_layers(trunk: str, tmp_path: Path) -> None:
+    """Tasks that read rows and tasks that read words."""
+    notes = ["a red cat", "so", "a cat", "red"] * 2
+    rows = [{"note": n, "slots": " ".join("O" * len(n.split())), "size": len(n), "kind": n[0]} for n in notes]
+    targets: dict[str, Any] = {
+        "slots": TaskColumn(Tags(), "slots", of="note"),
+        "size": NumberTask(),
+        "kind": CategoryTask(),
+    }
+    model = MultiTaskModel({"note": Text()}, targets, trunk=TRUNKS[trunk](), width=32)
+    torch.manual_seed(0)
+    trained = Predictor(model.build(Preprocessing.fit(model.schema(), read_table(rows), range(8))))
+    for parameter in trained.network.trunk.parameters():  # away from where tasks see alike
+        torch.nn.init.normal_(parameter, std=0.2)
+    written = export_onnx(trained, read_table(rows), tmp_path / "model.onnx")
+    assert set(written.differences) == {"slots", "size", "kind"}
+    assert max(written.differences.values()) < 1e-3
 
 
 def test_generation_is_refused_with_the_reason(table: Table, preprocessing: Preprocessing, tmp_path: Path) -> None:

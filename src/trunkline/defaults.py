@@ -175,7 +175,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         tasks={name: c.complete() for name, c in config.tasks.items()},
         fusion=fusion.complete(),
         trunk=_with_members(trunk, fusion, facts, reasons).complete(),
-        balancer=_with_level(pick("balancer", config.balancer, _equal), facts, reasons).complete(),
+        balancer=_with_level(pick("balancer", config.balancer, _equal), trunk, facts, reasons).complete(),
         width=pick("width", config.width, lambda: (recipe.width, so)),
         training=training,
     )
@@ -272,12 +272,14 @@ def _equal() -> tuple[BalancerConfig, str]:
     return BalancerConfig(type="equal", component=BALANCERS["equal"]), "the plain sum, hard to beat"
 
 
-def _with_level(balancer: BalancerConfig, facts: Facts, reasons: Reasons) -> BalancerConfig:
+def _with_level(balancer: BalancerConfig, trunk: ComponentConfig, facts: Facts, reasons: Reasons) -> BalancerConfig:
     if balancer.level not in (None, "auto"):
         return balancer
     if issubclass(balancer.component, GramianBalancer):
         level, reasons["balancer.level"] = choose_level(
             facts.overlap, facts.counts, facts.tasks, own=balancer.component.level
         )
+        if level == "features" and not trunk.component.meets_at_taps:
+            level, reasons["balancer.level"] = "last", "in this trunk, tasks meet in the layers and not at the features"
         return replace(balancer, level=level)
     return replace(balancer, level="losses")

@@ -27,7 +27,7 @@ from trunkline.engine import Engine, Whole
 from trunkline.model import Evaluation, MultiTaskModel
 from trunkline.schema import Preprocessing, RowBatches
 from trunkline.training.processes import gather_ranks
-from trunkline.trunks import Hard, MMoE, Trunk
+from trunkline.trunks import PLE, DSelectK, FiLM, Hard, MMoE, Trunk
 from trunkline.types import Batch, Part
 from worlds import inputs, schema, tasks, write_world
 
@@ -39,7 +39,14 @@ WAYS: dict[str, tuple[type, Any]] = {
     "features": (UPGrad, "features"),
     "last": (UPGrad, "last"),
 }
-TRUNKS: dict[str, Trunk] = {"hard": Hard(), "ensemble": Hard(members=3), "mmoe": MMoE()}
+TRUNKS: dict[str, Trunk] = {
+    "hard": Hard(),
+    "ensemble": Hard(members=3),
+    "mmoe": MMoE(),
+    "ple": PLE(levels=3),
+    "dselect_k": DSelectK(gating="static", entropy=0.5),
+    "film": FiLM(),
+}
 CASES = [(trunk, way) for trunk in TRUNKS for way in WAYS]
 TOLERANCE = 1e-11
 

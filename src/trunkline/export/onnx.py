@@ -84,7 +84,7 @@ def _write(
         name: {key: _free_sizes(states, name, key, value, batch) for key, value in its.items()}
         for name, its in values.items()
     }
-    with replacing(path) as unfinished, warnings.catch_warnings(), _quietly():
+    with replacing(path) as unfinished, warnings.catch_warnings(), _quietly(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             dense,

@@ -19,6 +19,7 @@ from trunkline.fusion import Fusion, LateModule
 from trunkline.modalities import Encoder
 from trunkline.model.ensemble import averaged, members_loss, rows_of_members
 from trunkline.model.late import check_late, joined, late_loss, rows_of_each, taken
+from trunkline.model.penalties import paid
 from trunkline.schema import EncoderUnit, HeadUnit, Preprocessing
 from trunkline.tasks import Head
 from trunkline.trunks import Taps, Trunk
@@ -201,11 +202,18 @@ class Network(nn.Module):
         Of mixed rows, both are what their own labels give and what their partners' give, by share.
         """
         sums, weights = self._losses(batch.targets, batch, taps)
-        if batch.mix is None:
-            return sums, weights
-        others = self._losses(batch.mix.targets, batch, taps)
-        own, rest = batch.mix.share, 1 - batch.mix.share
-        return own * sums + rest * others[0], own * weights + rest * others[1]
+        if batch.mix is not None:
+            others = self._losses(batch.mix.targets, batch, taps)
+            own, rest = batch.mix.share, 1 - batch.mix.share
+            sums, weights = own * sums + rest * others[0], own * weights + rest * others[1]
+        return (sums + weights * self._paid(batch, taps) if self.trunk.has_penalty else sums), weights
+
+    def _paid(self, batch: Batch, taps: Taps | Mapping[str, Taps]) -> Tensor:
+        """What each task pays to the trunk, `[T]`."""
+        present = {task: count > 0 for task, count in zip(self.preprocessing.tasks, batch.counts, strict=True)}
+        own = {task: taps[task] if isinstance(taps, Mapping) else taps for task, here in present.items() if here}
+        speaking = self._speaking(self.fusion, batch.present) if isinstance(self.fusion, LateModule) else None
+        return paid(self.trunk, own, batch, speaking)
 
     def _losses(
         self, targets: Mapping[str, Part], batch: Batch, taps: Taps | Mapping[str, Taps]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.testing.shared import WIDTH, check_constructor, make_tokens
-from trunkline.trunks import Trunk, TrunkModule
+from trunkline.trunks import Taps, Trunk, TrunkModule
 from trunkline.types import Tokens
 
 
@@ -27,14 +27,14 @@ def check_trunk(trunk: Trunk, *, tasks: Sequence[str] = ("a", "b.c", "type")) ->
     tokens = tokens.with_values(tokens.values.requires_grad_())
     assert isinstance(module, TrunkModule), "a trunk builds a TrunkModule"
     taps = module.share(tokens)
-    plain = {task: _gradients(module, module.view(task, taps), tokens) for task in tasks}
+    plain = {task: _gradients(module, task, taps, tokens) for task in tasks}
     shared = {n for n in plain[tasks[0]] if sum(plain[t][n] is not None for t in tasks) > 1}
     assert "tokens" in shared, "the tasks do not read the tokens"
     assert any(n != "tokens" for n in shared) or not list(module.parameters()), "no parameter is shared"
     for task in tasks:
         for scale in (0.0, 2.0):
             copies = tuple(tap.with_values(_scale_gradient(tap.values, scale)) for tap in taps)
-            scaled = _gradients(module, module.view(task, copies), tokens)
+            scaled = _gradients(module, task, copies, tokens)
             for name, gradient in plain[task].items():
                 _check_scaled(name, gradient, scaled[name], scale if name in shared else 1.0)
     for layer in module.last_shared():
@@ -72,7 +72,12 @@ def _scale_gradient(x: Tensor, scale: float) -> Tensor:
     return _Scale.apply(x, scale)
 
 
-def _gradients(module: nn.Module, view: Tokens, tokens: Tokens) -> dict[str, Tensor | None]:
+def _gradients(module: TrunkModule, task: str, taps: Taps, tokens: Tokens) -> dict[str, Tensor | None]:
     named = {**dict(module.named_parameters()), "tokens": tokens.values}
-    loss = (view.values * torch.linspace(0.5, 1.5, WIDTH, dtype=view.values.dtype)).square().sum()
+    view = module.view(task, taps).values
+    loss = (view * torch.linspace(0.5, 1.5, WIDTH, dtype=view.dtype)).square().sum()
+    if module.has_penalty:
+        penalty = module.penalty(task, taps)
+        assert penalty.shape == tokens.values.shape[:1], f"a penalty is one number a row, not {tuple(penalty.shape)}"
+        loss = loss + penalty.sum()
     return dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True, retain_graph=True)))

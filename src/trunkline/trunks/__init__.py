@@ -1,11 +1,40 @@
 """Sharing architectures, one file each. To add one: a file here, and a line in `CATALOG`."""
 
+from trunkline.trunks.adapters import Adapters
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
+from trunkline.trunks.cross_stitch import CrossStitch
+from trunkline.trunks.dselect_k import DSelectK
+from trunkline.trunks.film import FiLM
 from trunkline.trunks.hard import Hard
 from trunkline.trunks.mmoe import MMoE
 from trunkline.trunks.mtan import MTAN
+from trunkline.trunks.ple import PLE
 from trunkline.trunks.transformer import Transformer
 
-CATALOG: dict[str, type[Trunk]] = {"hard": Hard, "transformer": Transformer, "mmoe": MMoE, "mtan": MTAN}
+CATALOG: dict[str, type[Trunk]] = {
+    "hard": Hard,
+    "transformer": Transformer,
+    "mmoe": MMoE,
+    "dselect_k": DSelectK,
+    "ple": PLE,
+    "cross_stitch": CrossStitch,
+    "mtan": MTAN,
+    "film": FiLM,
+    "adapters": Adapters,
+}
 
-__all__ = ["CATALOG", "MTAN", "Hard", "MMoE", "Taps", "Transformer", "Trunk", "TrunkModule"]
+__all__ = [
+    "CATALOG",
+    "MTAN",
+    "PLE",
+    "Adapters",
+    "CrossStitch",
+    "DSelectK",
+    "FiLM",
+    "Hard",
+    "MMoE",
+    "Taps",
+    "Transformer",
+    "Trunk",
+    "TrunkModule",
+]

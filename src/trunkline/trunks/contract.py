@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from trunkline.types import Tokens
 
@@ -26,9 +26,11 @@ class TrunkModule(nn.Module, ABC):
             make it once for all.
         members: row tokens that its taps and views begin with, if they have any: one for each member of an ensemble,
             whose answers are averaged.
+        has_penalty: tasks pay for how they read, beside their loss.
     """
 
     one_view: ClassVar[bool] = False
+    has_penalty: ClassVar[bool] = False
     members: int = 1
 
     @abstractmethod
@@ -42,6 +44,14 @@ class TrunkModule(nn.Module, ABC):
     def view(self, task: str, taps: Taps) -> Tokens:
         """Everything private to one task: (its copies of) the taps → its tokens `[B, L, D]`."""
 
+    def penalty(self, task: str, taps: Taps) -> Tensor:
+        """What one task pays for how it reads (its copies of) the taps, `[B]`, on the scale of its loss.
+
+        Its mean over the rows that the task is labelled in is a part of the task's loss, for every balancer. Asked only
+        where it `has_penalty`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no penalty")
+
     @abstractmethod
     def last_shared(self) -> Sequence[nn.Linear]:
         """The last shared layers, for engine levels that look at their weights."""
@@ -53,9 +63,12 @@ class Trunk(ABC):
     Attributes:
         wants_tokens: it has use for the tokens of every input, not only for the row and for what some task reads; the
             fusion keeps them all.
+        meets_at_taps: what two tasks learn in the same shared layers shows in the same taps. Otherwise gradients are
+            not compared there, unless somebody asks for it.
     """
 
     wants_tokens: ClassVar[bool] = False
+    meets_at_taps: ClassVar[bool] = True
 
     @abstractmethod
     def build(self, tasks: Sequence[str], width: int) -> TrunkModule:

@@ -1,10 +1,11 @@
-"""The layer that trunks are made of."""
+"""What trunks are made of. Shape legend: `B` rows, `L` tokens, `D` width, `E` experts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 
@@ -26,6 +27,11 @@ class ResidualMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply."""
         return x + self.outer(self.hidden(x))
+
+
+def mixture(weights: Tensor, values: Sequence[Tensor]) -> Tensor:
+    """`Σᵢ wᵢ vᵢ`: a row's weights `[B, E]` hold for all its tokens; `E` times `[B, L, D]` → `[B, L, D]`."""
+    return torch.stack([w[:, None, None] * value for w, value in zip(weights.unbind(-1), values, strict=True)]).sum(0)
 
 
 def outer_linears(layers: Iterable[nn.Module]) -> list[nn.Linear]:

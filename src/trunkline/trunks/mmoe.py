@@ -9,7 +9,7 @@ from torch import nn
 
 from trunkline.errors import ConfigError
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
-from trunkline.trunks.layers import ResidualMLP, outer_linears
+from trunkline.trunks.layers import ResidualMLP, mixture, outer_linears
 from trunkline.types import Tokens
 
 
@@ -29,8 +29,7 @@ class MMoEModule(TrunkModule):
     def view(self, task: str, taps: Taps) -> Tokens:
         *experts, gate_input = taps
         gate = torch.softmax(self.gates[self.tasks.index(task)](gate_input.row()), -1)  # [B, E]
-        weighted = [g[:, None, None] * expert.values for g, expert in zip(gate.unbind(-1), experts)]
-        return experts[0].with_values(torch.stack(weighted).sum(0))
+        return experts[0].with_values(mixture(gate, [expert.values for expert in experts]))
 
     def last_shared(self) -> Sequence[nn.Linear]:
         return outer_linears(self.experts)
