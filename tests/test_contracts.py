@@ -39,7 +39,11 @@ def cells(tmp_path: Path) -> dict[str, list[Any]]:
         "graph": [
             {"nodes": [["a", 1.5]]},
             '{"nodes": [["a", 2], ["b", 0]], "edges": [[0, 1]], "edge_features": [["x"]]}',
-            {"nodes": [["c", 1], ["b", 3], ["a", 0]], "edges": [[0, 1], [1, 2], [2, 2]], "edge_features": ["x", "y", "x"]},
+            {
+                "nodes": [["c", 1], ["b", 3], ["a", 0]],
+                "edges": [[0, 1], [1, 2], [2, 2]],
+                "edge_features": ["x", "y", "x"],
+            },
         ],
     }
 

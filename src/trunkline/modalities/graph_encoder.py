@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from trunkline.modalities.contract import Encoder
 from trunkline.modalities.graph_features import FeatureEmbedding
-from trunkline.pretrained.extras import need
+from trunkline.pretrained import need
 from trunkline.types import Span, State, Tokens
 
 WHAT = "a graph input"
@@ -115,15 +115,18 @@ class GraphEncoder(Encoder):
         mask = values["mask"]
         # GPSConv packs by itself, and waits; the other kinds rather carry padding along than wait for a device.
         is_packed = self.is_whole or mask.device.type == "cpu"
-        flat = flatten(mask, values["ends"], values["edge_mask"], is_packed=is_packed)
+        tokens = self.run(values, flatten(mask, values["ends"], values["edge_mask"], is_packed=is_packed))
+        return Tokens(tokens, mask, (Span("", 0, mask.shape[1], "nodes", (mask.shape[1],)),))
+
+    def run(self, values: dict[str, Tensor], flat: Flat) -> Tensor:
+        """The layers, over the graphs of all rows as one → `[n, L, D]`."""
         edges = flat.of_edges(values["edge_names"]), flat.of_edges(values["edge_numbers"])
         x = self.dropout(self.embedding(flat.of_nodes(values["names"]), flat.of_nodes(values["numbers"])))
         for place, layer in enumerate(self.layers):
             if self.virtual:
-                x = self.virtual[place](x, flat, len(mask))
+                x = self.virtual[place](x, flat, len(values["mask"]))
             x = layer(x, flat, edges)
-        tokens = flat.to_rows(self.norm(x), mask)
-        return Tokens(tokens, mask, (Span("", 0, mask.shape[1], "nodes", (mask.shape[1],)),))
+        return flat.to_rows(self.norm(x), values["mask"])
 
 
 class GinLayer(nn.Module):

@@ -71,7 +71,7 @@ class FeatureEmbedding(nn.Module):
         # A matrix, not an `nn.Embedding`: it has weight decay.
         self.names = nn.Parameter(torch.randn(int(offsets[-1]), width) * max(len(sizes), 1) ** -0.5)
         self.numbers = nn.Linear(numbers, width, bias=False) if numbers else None
-        self.bias = nn.Parameter(torch.zeros(width))
+        self.bias = nn.Parameter(torch.randn(width) * 0.02)  # all that nodes without features have
         with torch.no_grad():
             self.names[self.offsets] = 0.0
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trunkline.errors import DataError
-from trunkline.pretrained.extras import need
+from trunkline.pretrained import need
 from trunkline.showing import Shown
 
 WHAT = "a graph that is a molecule"
