@@ -18,7 +18,7 @@ from trunkline.modalities import Graph
 from trunkline.modalities.graph_encoder import GraphEncoder, flatten
 from trunkline.modalities.graph_features import encode_features, fit_features
 from trunkline.plan import make_plan
-from trunkline.run import fit, predict
+from trunkline.run import fit
 from trunkline.sources import split_rows
 from trunkline.types import Tokens
 
@@ -271,7 +271,7 @@ def test_it_learns_what_only_edges_tell(kind: str) -> None:
     assert right.float().mean() > 0.85
 
 
-def test_beside_a_number_and_missing_in_some_rows(tmp_path: Path) -> None:
+def test_beside_a_number_missing_in_some_rows_with_a_tag_a_node(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     molecules = ["CCO", "c1ccccc1", "C1CCCCC1N", "CC(=O)O", "CCCCN", "O=C1CCCC1"]
     rows = [
@@ -279,6 +279,9 @@ def test_beside_a_number_and_missing_in_some_rows(tmp_path: Path) -> None:
             "molecule": None if i % 5 == 0 else (smiles := molecules[i % 6]),
             "dose": float(rng.normal()),
             "ring": None if i % 5 == 0 else "1" in smiles,
+            "parts": None
+            if i % 5 == 0
+            else ["ring" if node[7] == "yes" else "O" for node in Graph().read(smiles).nodes],
         }
         for i in range(120)
     ]
@@ -286,14 +289,17 @@ def test_beside_a_number_and_missing_in_some_rows(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(
         "data: {train: rows.jsonl, validation: 0.2, test: 0.2}\n"
         "inputs: [molecule, dose]\n"
-        "tasks: {ring: binary}\n"
+        "tasks: {ring: binary, parts: {type: tags, of: molecule}}\n"
         "training: {steps: 60, batch_size: 16}\n"
         "width: 16\n"
     )
-    fitted = fit(tmp_path / "config.yaml", out=tmp_path / "run")
-    print(fitted)
-    said = predict(tmp_path / "run", read_table([{"molecule": "C1CC1CO", "dose": 0.0}, {"dose": 1.0}]))
-    assert len(said) == 2
+    run = fit(tmp_path / "config.yaml", out=tmp_path / "run")
+    assert run.config.inputs["molecule"].type == "graph"
+    assert run.metrics["test"]["ring"]["accuracy"] > 0.9
+    assert run.metrics["test"]["parts"]["accuracy"] > 0.9
+    whole, alone = run.predictor.predict(read_table([{"molecule": "C1CC1CO", "dose": 0.0}, {"dose": 1.0}]))
+    assert whole["parts"] == ["ring", "ring", "ring", "O", "O"] and alone["parts"] is None
+    assert [*(tmp_path / "run" / "report" / "gallery").glob("*.png")]
 
 
 def test_bad_molecules_are_told_with_their_rows() -> None:

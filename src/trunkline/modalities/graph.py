@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from trunkline.contexts import Context
+from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError
 from trunkline.modalities.contract import Choices, Modality
 from trunkline.modalities.graph_cells import NodesAndEdges, read_graph
@@ -30,9 +30,9 @@ FEW = 5_000  # graphs
 class Graph(Modality):
     """A graph: a molecule as SMILES, or JSON with nodes, edges and features of both.
 
-    JSON is `{"nodes": [[1.5, "red"], …], "edges": [[0, 1], …], "edge_features": [["wide"], …]}`: nodes are numbered from
-    0 in their order, features are numbers or names, always as many, and a single one needs no list around it. Self loops
-    and edges that are said twice stand as they are.
+    JSON is `{"nodes": [[1.5, "red"], …], "edges": [[0, 1], …], "edge_features": [["wide"], …]}`: nodes are numbered
+    from 0 in their order, features are numbers or names, always as many, and a single one needs no list around it. Self
+    loops and edges that are said twice stand as they are.
 
     Args:
         kind: of layers: `gin` adds up what neighbours say, `gat` attends to them, `gps` adds them up and attends to all
@@ -94,6 +94,10 @@ class Graph(Modality):
         size = f"{len(value.nodes)} nodes, {len(value.edges)} edges"
         return shown_text(f"{size}: {some}{more}" if some else size)
 
+    def count_words(self, value: NodesAndEdges) -> int:
+        """Its nodes: tasks may label them one by one, as they do words."""
+        return len(value.nodes)
+
     def choose(self, sample: Sequence[NodesAndEdges], rows: int, *, is_read: bool = False) -> Choices:
         """Depth and dropout by the number of graphs, directions by how edges are listed."""
         layers, dropout = (3, 0.2) if rows < FEW else (4, 0.1)
@@ -125,8 +129,8 @@ class Graph(Modality):
 
     def prepare(
         self, value: NodesAndEdges, state: State, rng: np.random.Generator | None
-    ) -> tuple[GraphItem, Context | None]:
-        """Features as the network takes them, and edges both ways unless they have a direction.
+    ) -> tuple[GraphItem, WordsContext]:
+        """Features as the network takes them, and edges both ways unless they have a direction; nodes stand for words.
 
         Raises:
             DataError: features are not those of training.
@@ -140,7 +144,7 @@ class Graph(Modality):
             *encode_features(value.nodes, state["nodes"], "nodes"),
             torch.tensor(ends, dtype=torch.long).reshape(-1, 2),
             *encode_features(features, state["edges"], "edges"),
-        ), None
+        ), WordsContext(value.words, tuple((place, place + 1) for place in range(len(value.nodes))))
 
     def collate(self, items: Sequence[GraphItem]) -> dict[str, Tensor]:
         """Padded to the graphs with the most nodes and the most edges, with zeros that nobody reads.

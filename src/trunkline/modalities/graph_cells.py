@@ -35,6 +35,11 @@ class NodesAndEdges:
     smiles: str | None = None
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """What people call each node: an atom its element, any other its number."""
+        return tuple(str(place if self.smiles is None else node[0]) for place, node in enumerate(self.nodes))
+
+    @property
     def has_both_ways(self) -> bool:
         """Whether there is, for every edge, one in the other direction."""
         edges = set(self.edges)
