@@ -20,7 +20,7 @@ from trunkline.modalities.graph_cells import NodesAndEdges, read_graph
 from trunkline.modalities.graph_encoder import GraphEncoder, geometric
 from trunkline.modalities.graph_features import encode_features, fit_features
 from trunkline.modalities.molecules import shown_molecule
-from trunkline.showing import Shown, shown_text
+from trunkline.showing import Shown, plain, shown_text
 from trunkline.types import State
 
 KINDS = ("gin", "gat", "gps")
@@ -89,7 +89,7 @@ class Graph(Modality):
         """A molecule's structural formula; of any other graph its size and its first nodes."""
         if value.smiles is not None:
             return shown_molecule(value.smiles)
-        some = "; ".join(", ".join(map(str, node)) for node in value.nodes[:8] if node)
+        some = "; ".join(plain(list(node)) for node in value.nodes[:8] if node)
         more = " …" if some and len(value.nodes) > 8 else ""
         size = f"{len(value.nodes)} nodes, {len(value.edges)} edges"
         return shown_text(f"{size}: {some}{more}" if some else size)
@@ -137,9 +137,9 @@ class Graph(Modality):
         """
         ends, features = list(value.edges), list(value.edge_features)
         if value.smiles is not None or not self.directed:
-            back = [place for place, (start, end) in enumerate(ends) if start != end]
-            ends += [ends[place][::-1] for place in back]
-            features += [features[place] for place in back]
+            back = [place for place, (start, end) in enumerate(value.edges) if start != end]
+            ends += [(value.edges[place][1], value.edges[place][0]) for place in back]
+            features += [value.edge_features[place] for place in back]
         return GraphItem(
             *encode_features(value.nodes, state["nodes"], "nodes"),
             torch.tensor(ends, dtype=torch.long).reshape(-1, 2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -127,9 +127,9 @@ def _feature(value: Any, where: str) -> float | str:
 
 
 def _edge(said: Any, place: int, nodes: int) -> tuple[int, int]:
-    ends = _items(said, f"edge {place}: the ends") if not isinstance(said, (int, float)) else ()
-    if len(ends) != 2 or not all(isinstance(end, int) and not isinstance(end, bool) for end in ends):
+    ends = said if isinstance(said, (list, tuple, np.ndarray)) else ()
+    if len(ends) != 2 or not all(isinstance(end, Integral) and not isinstance(end, bool) for end in ends):
         raise DataError(f"edge {place}: {said!r:.60} is no pair of node numbers; give [from, to], counted from 0")
     if not all(0 <= end < nodes for end in ends):
         raise DataError(f"edge {place}: {list(ends)} is out of range; nodes are numbered 0 to {nodes - 1}")
-    return ends[0], ends[1]
+    return int(ends[0]), int(ends[1])

@@ -44,7 +44,7 @@ def encode_features(rows: Sequence[Row], states: Sequence[State], what: str) -> 
     """
     if rows and len(rows[0]) != len(states):
         raise DataError(f"{what} have {len(rows[0])} features; in training they had {len(states)}")
-    columns = list(zip(*rows)) if rows else [()] * len(states)
+    columns = [[row[place] for row in rows] for place in range(len(states))]
     names = [_ids(c, s["values"]) for c, s in zip(columns, states) if "values" in s]
     numbers = [_scaled(c, s, place, what) for place, (c, s) in enumerate(zip(columns, states)) if "mean" in s]
     return _beside(names, len(rows), torch.long), _beside(numbers, len(rows), torch.float32)
