@@ -36,11 +36,22 @@ def cells(tmp_path: Path) -> dict[str, list[Any]]:
         "number": [1, "2.5", -3.0],
         "category": ["red", "blue", "red", 3],
         "vector": [[1, 2.5], "[-1, 0]", "3|4", np.zeros(2)],
+        "graph": [
+            {"nodes": [["a", 1.5]]},
+            '{"nodes": [["a", 2], ["b", 0]], "edges": [[0, 1]], "edge_features": [["x"]]}',
+            {
+                "nodes": [["c", 1], ["b", 3], ["a", 0]],
+                "edges": [[0, 1], [1, 2], [2, 2]],
+                "edge_features": ["x", "y", "x"],
+            },
+        ],
     }
 
 
 @pytest.mark.parametrize("name", modalities.CATALOG)
 def test_modality(name: str, cells: dict[str, list[Any]]) -> None:
+    if name == "graph":
+        pytest.importorskip("torch_geometric", reason="graphs need the extra `graphs`")
     testing.check_modality(modalities.CATALOG[name](), cells[name])
 
 

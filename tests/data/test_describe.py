@@ -66,6 +66,8 @@ def texts(n: int) -> list[str]:
         ("x", [f"{1 + i % 28}.3.2021" for i in range(60)], "date"),
         ("x", [["O", "B-city"], ["O"]] * 9, "tags"),
         ("x", [{"a": 1}] * 3, "unknown"),
+        ("x", [{"nodes": [[1]], "edges": []}] * 3, "graph"),
+        ("x", ['{"nodes": [[1], [2]], "edges": [[0, 1]]}', '{"nodes": [[3]]}', None] * 9, "graph"),
         ("x", [[1], [1, 2]] * 3, "unknown"),
     ],
 )
@@ -76,6 +78,39 @@ def test_kinds(name, cells, kind):
     assert (found.rows, found.present) == (len(cells), sum(cell is not None for cell in cells))
     if not any(isinstance(cell, dict | list | tuple | np.ndarray | Image.Image) for cell in cells):
         assert found.distinct == len({cell for cell in cells if cell is not None})
+
+
+MOLECULES = [f"{'C' * (1 + i // 5)}{end}" for i in range(40) for end in ("(=O)O", "c1ccccc1", "[N+](C)C")]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "kind"),
+    [
+        ("SMILES", ["CCO", "CC", "C", "N", None] * 9, "graph"),
+        ("canonical_smiles", ["CCO", "CC", "C", "N", "c1ccccc1C"] * 9, "graph"),
+        ("x", MOLECULES, "graph"),
+        ("x", ["CCO", "CC", "C", "N"] * 9, "category"),  # letters, and no name that says more
+        ("x", [*MOLECULES, "no molecule"], "category"),
+        ("smileys", ["CCO", "CC", "C", "N"] * 9, "category"),
+        ("smiles", ["often", "never", "rarely"] * 9, "category"),
+        ("x", [f"{a}{b}{i}" for a in "CNOPS" for b in "CNOPS" for i in range(9)], "identifier"),  # no rings close
+    ],
+)
+def test_molecules_only_where_that_is_sure(name, cells, kind):
+    for module in ("rdkit", "torch_geometric"):
+        pytest.importorskip(module, reason="graphs need the extra `graphs`")
+    assert describe_column(name, cells).kind == kind
+
+
+def test_molecules_are_text_where_nothing_reads_them(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert describe_column("x", MOLECULES).kind == "category"
+
+
+def test_molecules_that_cannot_be_read_are_told():
+    pytest.importorskip("rdkit", reason="graphs need the extra `graphs`")
+    found = describe_column("x", [*MOLECULES, "C(C"])
+    assert (found.kind, found.mess) == ("graph", ("about 4.0% are no molecules, such as 'C(C'",))
 
 
 def test_the_same_from_every_source(tmp_path):

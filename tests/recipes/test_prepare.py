@@ -144,7 +144,7 @@ def prepare_table(name: str, sources: dict[str, Path], table: Path) -> None:
         table.parent.mkdir(parents=True)
         write_rows(table, list(make_rows(recordings, table.parent, {"train": 2, "val": 1}, seed=0)))
     else:
-        known = {"mtr": "enb", "say": "fsdd"}.get(name, name)
+        known = {"mtr": "enb", "say": "fsdd", "tox21_graph": "tox21"}.get(name, name)
         assert prepare.main([known, str(sources[known if known in sources else name]), str(table)]) == 0
 
 

@@ -70,6 +70,7 @@ def task_type(name: str, found: Description, catalog: Mapping[str, Any]) -> Infe
         "image": (None, ": say whether it is a `mask` or `dense`"),
         "audio": (None, ": no kind of task makes sounds"),
         "vector": (None, ": no kind of task learns lists of numbers; give each number a column"),
+        "graph": (None, ": no kind of task makes graphs"),
         "date": (None, ": no kind of task learns dates; give the number you want, such as a year"),
         "unknown": (None, ": no kind of task learns that; say a type"),
     }

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 Kind = Literal[
     "number", "ordinal", "binary", "category", "text", "image", "audio", "vector", "labels", "tags", "date", "boxes",
-    "identifier", "constant", "empty", "unknown",
+    "graph", "identifier", "constant", "empty", "unknown",
 ]  # fmt: skip
 
 

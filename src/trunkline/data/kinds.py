@@ -13,6 +13,7 @@ import numpy as np
 
 from trunkline.data.counts import SAMPLE, Counts
 from trunkline.data.description import Description, Kind
+from trunkline.data.graphs import as_graphs, as_molecules
 from trunkline.data.numerals import ALWAYS_ABSENT, is_truth
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
@@ -32,6 +33,8 @@ def texts_as(name: str, counts: Counts, base: Path | None) -> Description:
     found = (
         _truths(counts)
         or _files(counts, base)
+        or as_graphs(_spread(counts.texts))
+        or as_molecules(name, _spread(counts.texts))
         or _listed(counts)
         or _dates(counts)
         or _tags(counts)
@@ -47,6 +50,8 @@ def objects_as(sample: Sequence[Any]) -> Description:
     cell = sample[0]
     if isinstance(cell, Mapping) and "bytes" in cell and "path" in cell:
         return _file_in_cell(cell)
+    if isinstance(cell, Mapping) and "nodes" in cell:
+        return Description("graph", "objects with nodes")
     if isinstance(cell, Mapping) and "array" in cell:
         return Description("audio", "samples of a sound")
     if isinstance(cell, np.ndarray) and cell.ndim in (2, 3):

@@ -3,6 +3,7 @@
 from trunkline.modalities.audio import Audio
 from trunkline.modalities.category import Category
 from trunkline.modalities.contract import Block, Choices, Encoder, Modality
+from trunkline.modalities.graph import Graph
 from trunkline.modalities.image import Image
 from trunkline.modalities.number import Number
 from trunkline.modalities.text import Text
@@ -15,6 +16,7 @@ CATALOG: dict[str, type[Modality]] = {
     "number": Number,
     "category": Category,
     "vector": Vector,
+    "graph": Graph,
 }
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Category",
     "Choices",
     "Encoder",
+    "Graph",
     "Image",
     "Modality",
     "Number",

@@ -128,7 +128,7 @@ class Modality(ABC):
         return None
 
     def count_words(self, value: Any) -> int | None:
-        """The words of a value that tasks may label one by one; `None` for kinds without words."""
+        """The words, or nodes, of a value that tasks may label one by one; `None` for kinds without them."""
         return None
 
     def read_many(self, cells: pa.Array) -> Sequence[Any] | None:

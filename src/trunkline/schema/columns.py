@@ -181,8 +181,10 @@ class Schema:
 
 
 def can_read(reads: str, modality: Modality | type[Modality]) -> bool:
-    """Whether an input of this kind has what a task reads."""
-    return modality.gives_pyramid if reads == "pyramid" else reads in ("tokens", modality.axis)
+    """Whether an input of this kind has what a task reads; nodes are as good as words."""
+    if reads == "pyramid":
+        return modality.gives_pyramid
+    return reads in ("tokens", modality.axis) or (reads, modality.axis) == ("words", "nodes")
 
 
 def had_by(modality: Modality | type[Modality], reads: str) -> str:

@@ -1,4 +1,4 @@
-"""Tags: one label for each word of a text (named entities, parts of speech).
+"""Tags: one label for each word of a text (named entities, parts of speech), or for each node of a graph.
 
 Shape legend: `n` rows, `L` tokens, `D` width, `C` tags, `W` words, `T` of them that are reached (see `tag_words.py`).
 """
@@ -187,9 +187,9 @@ class Tags(Task):
         best = self._say(output, places.to(output.device), whole.to(output.device)).tolist()
         return [[self._decode_row(row, state, context) for row, context in zip(best, contexts, strict=True)]]
 
-    def show(self, said: list[str], true: list[str] | None, state: State, of: str) -> Answer:
+    def show(self, said: list[str], true: list[str] | None, state: State, of: Any) -> Answer:
         """The words, each under its tag, and the spans where tags are BIO; `O` is no tag."""
-        words, has_spans = of.split(), is_bio(state["tags"])
+        words, has_spans = of.split() if isinstance(of, str) else of.words, is_bio(state["tags"])
         seen = _tagged(words, said, has_spans)
         if true is None:
             return Answer(seen)
