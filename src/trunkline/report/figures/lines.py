@@ -52,12 +52,14 @@ def line_figure(
     """
     points = [point for line in lines for point in line.points]
     heights = [y for _, y in points] + ([level[0]] if level else [])
-    x = scale([x for x, _ in points], 46, width - 12, margin=0.01)
+    x = scale([x for x, _ in points], 54, width - 12, margin=0.01)
     y = scale(heights, height - 38, 26)
     parts = axes(x, y, x_label=x_label, y_label=y_label)
     if level is not None:
         parts.append(element("line", x1=x.start, x2=x.stop, y1=y(level[0]), y2=y(level[0]), class_="level"))
-        parts.append(element("text", level[1], x=x.start + 3, y=y(level[0]) - 4, class_="tick"))
+        is_high = y(level[0]) < y.stop + 12  # above is the label of the axis
+        words = y(level[0]) + (12 if is_high else -4)
+        parts.append(element("text", level[1], x=x.start + 3, y=words, class_="tick"))
     if mark is not None:
         parts += _mark(mark, x, y)
     for line in lines:
