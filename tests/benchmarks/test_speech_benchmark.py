@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.number_words import ENGLISH
 
 from benchmarks import speech
-from benchmarks.number_words import ENGLISH
 from trunkline.data import read_table, write_rows
 from trunkline.sounds import Sound
 
