@@ -269,19 +269,19 @@ def test_rate_and_change_are_chosen_from_the_sounds() -> None:
     assert (few["rate"][0], many["rate"][0]) == (8000, 16000)
     assert few["alter"][0] > many["alter"][0]
     assert Audio().choose([], 0)["rate"][0] == 16000
-    with pytest.raises(ConfigError, match="alter: 2 is out of range"):
+    with pytest.raises(ConfigError, match=r"alter=2: 0 .not at all. to 1"):
         Audio(alter=2).read((tone(500, 0.1), RATE))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"voices": 1.0}, "voices: 1 is out of range"),
-        ({"rate": 0}, "rate: 0 samples a second"),
-        ({"max_seconds": 0.0}, "max_seconds: 0; give more than 0"),
-        ({"hop_ms": 0.01}, "hop_ms: 0.01; give a sample at least"),
-        ({"mels": 0}, "give at least 1"),
-        ({"layers": -1}, "layers and depth: -1, 3; give 0 or more"),
+        ({"voices": 1.0}, "voices=1: 0 .not at all. to less than 1"),
+        ({"rate": 0}, "rate=0: more than 0"),
+        ({"max_seconds": 0.0}, "max_seconds=0: more than 0"),
+        ({"hop_ms": 0.01}, "hop_ms=0.01: a sample at least, and at most window_ms=40"),
+        ({"mels": 0}, "mels=0: at least 1"),
+        ({"layers": -1}, "layers=-1, depth=3: 0 or more"),
         (
             {"encoder": "transformers:some", "voices": 0.1, "mean_norm": True},
             "voices and mean_norm: not for a pretrained",
@@ -291,6 +291,8 @@ def test_rate_and_change_are_chosen_from_the_sounds() -> None:
 def test_options_out_of_range_are_told_before_a_sound_is_read(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Audio(**options).read((tone(500, 0.1), RATE))
+    with pytest.raises(ConfigError, match=message):
+        Audio(**options).check((tone(500, 0.1), RATE))
 
 
 def test_heads_must_divide_the_width() -> None:

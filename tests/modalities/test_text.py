@@ -249,3 +249,11 @@ def test_letters_are_read_one_by_one() -> None:
     assert context.spans == ((0, 6), (6, 9))
     chosen = modality.choose(["a word and another word " * 3] * 50, 50)
     assert chosen["layers"][0] == 2 and chosen["ngrams"][0] == 0 and chosen["max_length"][0] == 72
+
+
+def test_texts_whose_tokens_are_read_have_room_for_longer_ones() -> None:
+    """What is cut of one cannot be said, written or tagged; of a whole text one word in a hundred is no loss."""
+    texts = ["a b c"] * 300 + ["a " * 80]
+    read = Text(encoder="scratch").choose(texts, 301, is_read=True)["max_length"][0]
+    whole = Text(encoder="scratch").choose(texts, 301)["max_length"][0]
+    assert whole < 80 < 100 <= read

@@ -44,5 +44,7 @@ def test_long_and_short_and_silent_sounds_can_be_drawn() -> None:
     assert pixels(long.drawing).shape[1] <= SHOWN_FRAMES + 1
     wave, rate = soundfile.read(io.BytesIO(long.data))
     assert len(wave) / rate <= SECONDS + 0.2
+    slow = show_sound(np.sin(np.arange(90, dtype=np.float32)), 20)  # no millisecond has a sample
+    assert 80 < pixels(slow.drawing).shape[1] < 100
     for samples in (1, 100, RATE):
         assert pixels(show_sound(np.zeros(samples, np.float32), RATE).drawing).shape[0] == WAVE + SHOWN_BANDS

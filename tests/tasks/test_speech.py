@@ -283,7 +283,7 @@ def test_the_report_has_players_of_both(run: Path) -> None:
     [
         ({"rate": 0}, "rate=0: more than 0"),
         ({"mels": 0}, "mels=0"),
-        ({"hop_ms": 30.0}, "hop_ms=30: a sample at least, and at most half of window_ms=50"),
+        ({"hop_ms": 30.0}, "hop_ms=30: a sample at least, and at most window_ms=50 by 2"),
         ({"depth": 0, "channels": 0}, "channels=0: at least 1\nspeech task: depth=0"),
         ({"vocoder_steps": -1}, "vocoder_steps=-1"),
         ({"hop_ms": 0.01}, "hop_ms=0.01: a sample at least"),
@@ -296,6 +296,8 @@ def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match="speech task") as told:
         Speech(**options).read(CELLS[0])
     assert message in str(told.value)
+    with pytest.raises(ConfigError, match="speech task"):
+        Speech(**options).check(CELLS[0])
 
 
 def test_it_must_be_bound_to_a_text(spoken: Path) -> None:

@@ -66,7 +66,7 @@ def _as_arrow(series: Any) -> pa.ChunkedArray | None:
     try:
         return pa.chunked_array([pa.array(series, from_pandas=True)])
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError):
-        return None
+        return None  # nothing is lost: such a column is taken cell by cell
 
 
 def _series_cells(series: Any, na: Na) -> Cells:

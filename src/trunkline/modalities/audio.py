@@ -117,6 +117,7 @@ class Audio(Modality):
                 to 1, or arrays of int16 or int32.
 
         Raises:
+            ConfigError: an option is out of range.
             DataError: the file or the samples are no sound, or are damaged.
         """
         self._check()
@@ -128,6 +129,7 @@ class Audio(Modality):
 
     def check(self, cell: Any) -> None:
         """Opens a file without decoding its samples."""
+        self._check()
         check_sound(cell)
 
     @property
@@ -248,20 +250,16 @@ class Audio(Modality):
         """Raises:
         ConfigError: all that is wrong.
         """
-        hop, window = self.hop_ms * max(1, self._rate), self.window_ms * max(1, self._rate)
         ours = [name for name in ("voices", "mean_norm", "layers") if getattr(self, name)]
-        faults = {
-            f"alter: {self._alter:g} is out of range; give 0 (not at all) to 1": not 0 <= self._alter <= 1,
-            f"voices: {self.voices:g} is out of range; give 0 (not at all) to less than 1": not 0 <= self.voices < 1,
-            f"rate: {self.rate} samples a second; give more than 0": self._rate <= 0,
-            f"max_seconds: {self.max_seconds:g}; give more than 0": not self.max_seconds > 0,
-            f"hop_ms: {self.hop_ms:g}; give a sample at least, and window_ms or less": not 1000 <= hop <= window,
-            f"mels, channels and stride: {self.mels}, {self.channels}, {self.stride}; give at least 1": (
-                min(self.mels, self.channels, self.stride) < 1
-            ),
-            f"layers and depth: {self.layers or 0}, {self.depth}; give 0 or more": min(self.layers or 0, self.depth)
-            < 0,
+        shares = {
+            f"alter={self._alter:g}: 0 (not at all) to 1": not 0 <= self._alter <= 1,
+            f"voices={self.voices:g}: 0 (not at all) to less than 1": not 0 <= self.voices < 1,
+            f"max_seconds={self.max_seconds:g}: more than 0": not self.max_seconds > 0,
+            f"channels={self.channels}, stride={self.stride}: at least 1": min(self.channels, self.stride) < 1,
+            f"layers={self.layers}, depth={self.depth}: 0 or more": min(self.layers or 0, self.depth) < 0,
             f"{' and '.join(ours)}: not for a pretrained network; leave them out": self.pretrained and ours,
         }
-        if said := [fault for fault, is_so in faults.items() if is_so]:
-            raise ConfigError("\n".join(said))
+        said = Spectrum.faults(self._rate, self.mels, self.hop_ms, self.window_ms)
+        said += [fault for fault, is_so in shares.items() if is_so]
+        if said:
+            raise ConfigError("\n".join(f"audio input: {fault}" for fault in said))

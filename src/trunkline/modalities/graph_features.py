@@ -86,7 +86,7 @@ class FeatureEmbedding(nn.Module):
 def _fit_column(column: Sequence[float | str]) -> State:
     if any(isinstance(value, str) for value in column):
         return {"values": sorted(set(map(as_name, column)))}
-    mean, std = mean_and_scale(column)  # type: ignore[arg-type]
+    mean, std = mean_and_scale([float(value) for value in column])
     return {"mean": mean, "std": std}
 
 

@@ -160,7 +160,7 @@ class Text(Modality):
                 return {**chosen, "max_length": _enough(longest, 256)}
         layers = 2 if mean <= SHORT or is_read or self.letters else 0
         most = 256 if layers else 1024
-        if is_read and len(lengths) > 1:
+        if is_read:
             longest = math.ceil(ROOM * int(lengths.max()))  # what is cut cannot be said, written or tagged
         pairs = min(2**15, 2 ** math.ceil(math.log2(max(1.0, rows * mean / 16)))) if rows * mean >= 20_000 else 0
         spelling = SPELLINGS if rows * mean < 100_000 and not self.letters else 0

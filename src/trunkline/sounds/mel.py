@@ -74,6 +74,18 @@ class Spectrum:
     hop: int
     window: int
 
+    @staticmethod
+    def faults(rate: int, mels: int, hop_ms: float, window_ms: float, *, overlap: int = 1) -> list[str]:
+        """What is wrong with these; `overlap`: frames that must see each sample, at least."""
+        hop, window = hop_ms * max(1, rate) / 1000, window_ms * max(1, rate) / 1000
+        most = f"window_ms={window_ms:g}" if overlap == 1 else f"window_ms={window_ms:g} by {overlap}"
+        found = {
+            f"rate={rate}: more than 0": rate <= 0,
+            f"mels={mels}: at least 1": mels < 1,
+            f"hop_ms={hop_ms:g}: a sample at least, and at most {most}": not 1 <= hop <= window / overlap,
+        }
+        return [fault for fault, is_so in found.items() if is_so]
+
     @classmethod
     def of(cls, rate: int, mels: int, hop_ms: float, window_ms: float) -> Spectrum:
         """The same from milliseconds."""
@@ -95,6 +107,6 @@ class Spectrum:
 def show_sound(wave: np.ndarray, rate: int) -> Shown:
     """`wave [S]` from -1 to 1 to listen to and to look at, with its log-mel bands."""
     seen = torch.from_numpy(wave[: int(SECONDS * rate)])
-    long = max(SHOWN_MS, 1000 * len(seen) / rate / SHOWN_FRAMES)
-    frames = Spectrum.of(rate, SHOWN_BANDS, long, 4 * SHOWN_MS).frames(seen)
+    long = max(SHOWN_MS, 1000 / rate, 1000 * len(seen) / rate / SHOWN_FRAMES)  # a sample at least
+    frames = Spectrum.of(rate, SHOWN_BANDS, long, max(4 * SHOWN_MS, 4000 / rate)).frames(seen)
     return shown_sound(wave, rate, (1 + frames / RANGE).numpy())

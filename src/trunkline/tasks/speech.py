@@ -92,12 +92,13 @@ class Speech(Task):
             DataError: the cell is no sound, is damaged, or longer than `max_seconds`.
         """
         self._check()
-        sound = read_sound(cell, self._rate, self.max_seconds + 0.5)
+        sound = read_sound(cell, self._rate, self.max_seconds)
         _check_seconds(sound.samples / sound.rate, self.max_seconds)
         return sound
 
     def check(self, cell: Any) -> None:
         """Opens a file without decoding its samples."""
+        self._check()
         _check_seconds(check_sound(cell), self.max_seconds)
 
     def choose(self, values: Sequence[Sound]) -> Choices:
@@ -212,18 +213,15 @@ class Speech(Task):
         ConfigError: all that is wrong.
         """
         faults = {
-            f"rate={self.rate}: more than 0": self._rate <= 0,
-            f"mels={self.mels}: at least 1": self.mels < 1,
-            f"hop_ms={self.hop_ms:g}: a sample at least, and at most half of window_ms={self.window_ms:g}": (
-                not 1000 <= self.hop_ms * max(1, self._rate) <= self.window_ms * max(1, self._rate) / 2
-            ),
             f"max_seconds={self.max_seconds:g}: more than 0": not self.max_seconds > 0,
             f"dropout={self.dropout:g}: 0 to less than 1": not 0 <= self.dropout < 1,
             f"channels={self.channels}: at least 1": self.channels < 1,
             f"depth={self.depth}: at least 1": self.depth < 1,
             f"vocoder_steps={self.vocoder_steps}: 0 or more": self.vocoder_steps < 0,
         }
-        if said := [fault for fault, is_so in faults.items() if is_so]:
+        said = Spectrum.faults(self._rate, self.mels, self.hop_ms, self.window_ms, overlap=2)
+        said += [fault for fault, is_so in faults.items() if is_so]
+        if said:
             raise ConfigError("\n".join(f"speech task: {fault}" for fault in said))
 
 

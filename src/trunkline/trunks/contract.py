@@ -47,10 +47,10 @@ class TrunkModule(nn.Module, ABC):
     def penalty(self, task: str, taps: Taps) -> Tensor:
         """What one task pays for how it reads (its copies of) the taps, `[B]`, on the scale of its loss.
 
-        Its mean over the rows that the task is labelled in is a part of the task's loss, for every balancer. Asked only
-        where it `has_penalty`.
+        Its mean over the rows that the task is labelled in is a part of the task's loss, for every balancer. Nothing by
+        default, and not asked for where the trunk does not say that it `has_penalty`.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no penalty")
+        return taps[0].values.new_zeros(len(taps[0].values))
 
     @abstractmethod
     def last_shared(self) -> Sequence[nn.Linear]:
