@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.audio import Audio
-from trunkline.modalities.sound_changes import at_places
+from trunkline.modalities.sound_changes import at_places, noisy, respoken
 from trunkline.sounds import RANGE
 from trunkline.sounds.mel import band_edges, log_mel, mel_filters
 
@@ -313,8 +314,9 @@ def test_voices_alone_lay_no_noise() -> None:
     state = modality.fit([silence])
     plain, drawn = (modality.prepare(silence, state, rng)[0] for rng in (None, np.random.default_rng(0)))
     torch.testing.assert_close(drawn, plain)
-    noise = [Audio(8000, alter=0.01).prepare(silence, state, np.random.default_rng(s))[0].mean() for s in range(20)]
-    assert abs(float(np.mean(noise)) - float(plain.mean())) < 0.15, "a little alteration is little noise"
+    floor = torch.full((400, 40), -RANGE)
+    assert abs(float(noisy(floor, 0.001, np.random.default_rng(0)).mean()) + RANGE) < 0.2, "little noise is little"
+    assert max(float(noisy(floor, 1.0, np.random.default_rng(s)).mean()) for s in range(8)) > -RANGE + 3
 
 
 def test_a_higher_voice_has_every_tone_higher() -> None:
@@ -329,6 +331,12 @@ def test_a_higher_voice_has_every_tone_higher() -> None:
     ]
     assert 0.8 < min(found) < 0.88 and 1.14 < max(found) < 1.25
     assert 20 < sum(f > 1 for f in found) < 40
+    always = SimpleNamespace(uniform=lambda low, high: high)
+    plain = modality.prepare(value, state, None)[0]
+    higher = respoken(plain, tempo=0.0, voices=0.2, rate=8000, rng=always)
+    assert centres[higher.mean(0).argmax()] == pytest.approx(1200, rel=0.05), "a factor above one is a higher voice"
+    slower = respoken(plain, tempo=0.5, voices=0.0, rate=8000, rng=always)
+    assert len(slower) == pytest.approx(1.5 * len(plain), abs=1)
     deeper = at_places(torch.arange(5.0).unsqueeze(1), torch.tensor([-3.0, 0.25, 3.5, 9.0]))
     assert deeper[:, 0].tolist() == [0.0, 0.25, 3.5, 4.0], "between rows, and no further than the last"
 

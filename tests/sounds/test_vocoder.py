@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trunkline.sounds import RANGE, Spectrum, waves_of
+from trunkline.sounds import RANGE, Spectrum, vocoder, waves_of
 from trunkline.sounds.mel import mel_filters
 from trunkline.sounds.vocoder import LOUDEST, bins_of, griffin_lim
 
@@ -43,6 +43,16 @@ def test_more_steps_bring_it_nearer() -> None:
     frames = SPECTRUM.frames(hum(130, 0.5))
     errors = [distance(SPECTRUM.frames(waves_of([frames], SPECTRUM, steps=n)[0]), frames) for n in (0, 4, 32)]
     assert errors[0] > errors[1] > errors[2]
+
+
+def test_momentum_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [SPECTRUM.frames(hum(pitch, 0.5, seed=pitch)) for pitch in (90, 130, 170, 210)]
+    errors = []
+    for momentum in (vocoder.MOMENTUM, 0.0):
+        monkeypatch.setattr(vocoder, "MOMENTUM", momentum)
+        waves = waves_of(frames, SPECTRUM)
+        errors.append(np.mean([distance(SPECTRUM.frames(wave), own) for wave, own in zip(waves, frames)]))
+    assert errors[0] < 0.95 * errors[1]
 
 
 def test_a_sound_does_not_depend_on_those_made_with_it() -> None:

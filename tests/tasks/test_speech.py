@@ -19,7 +19,7 @@ from trunkline.sounds import Sound
 from trunkline.tasks import Speech, speech_metric
 from trunkline.tasks.alignment import diagonal
 from trunkline.tasks.ctc import NEVER
-from trunkline.tasks.speech_head import COLDNESS, Blocks, SpeechHead, places_of
+from trunkline.tasks.speech_head import COLDNESS, Blocks, SpeechHead, places_of, token_at
 from trunkline.tasks.speech_metric import SpeechMetric, sound_distances, warped
 from trunkline.types import Span, Tokens
 
@@ -178,6 +178,11 @@ class TestHead:
         said = head.predict_output(view)
         assert said["sizes"].tolist()[1] == 1
         assert bool(torch.isfinite(said["frames"]).all())
+
+    def test_a_frame_is_of_the_token_that_ends_behind_it(self) -> None:
+        """Two frames, none, three: a token that is too short to be said is passed over."""
+        path = token_at(torch.tensor([[2, 2, 5]]), torch.arange(5).unsqueeze(0))
+        assert path.tolist() == [[0, 0, 2, 2, 2]]
 
     def test_places_run_through_each_token(self) -> None:
         places = places_of(torch.tensor([[0, 0, 1, 2, 2, 2]]), torch.tensor([[2.0, 1.0, 3.0]]))

@@ -56,7 +56,7 @@ def log_mel(wave: Tensor, *, rate: int, mels: int, hop: int, window: int) -> Ten
 
 
 def relative(mel: Tensor) -> Tensor:
-    """Log-mel frames relative to the loudest band of the sound: from `-RANGE` to 0; silence is all `-RANGE`."""
+    """Log-mel frames relative to the loudest band of the sound: from `-RANGE` to 0; silence is all -7."""
     return (mel - mel.max().clamp(min=QUIET)).clamp(min=-RANGE)
 
 

@@ -110,7 +110,7 @@ class SpeechHead(Head):
         sizes = ends[:, -1].clamp(min=1)
         steps = torch.arange(int(sizes.max()), device=x.device).expand(len(x), -1).contiguous()
         last = (view.mask.sum(1, keepdim=True) - 1).clamp(min=0)
-        path = torch.minimum(torch.searchsorted(ends, steps, right=True), last)
+        path = torch.minimum(token_at(ends, steps), last)
         whole = torch.diff(ends, dim=1, prepend=torch.zeros_like(ends[:, :1])).float()
         return {"frames": self._say(x, path, whole, steps < sizes.unsqueeze(1)), "sizes": sizes}
 
@@ -149,6 +149,11 @@ class SpeechHead(Head):
         spread = x.gather(1, path.unsqueeze(2).expand(-1, -1, x.shape[2]))
         places = places_of(path, durations).to(x.dtype)
         return self.exit(self.frames(spread + self.place(places), here))
+
+
+def token_at(ends: Tensor, steps: Tensor) -> Tensor:
+    """Which token is said in a frame: the first that ends behind it. `ends [n, L]`, `steps [n, T]` → `[n, T]`."""
+    return torch.searchsorted(ends, steps, right=True)
 
 
 PLACES = 4
