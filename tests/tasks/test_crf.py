@@ -75,6 +75,18 @@ def test_every_path_is_summed_and_the_best_is_found(seed: int) -> None:
         assert tuple(best[row, :length].tolist()) == max(scores, key=lambda path: scores[path])
 
 
+@pytest.mark.parametrize("nats", [50.0, 150.0, 600.0])
+def test_the_only_way_to_a_tag_counts_however_unlikely_it_is(nats: float) -> None:
+    """Tag 2 follows tag 1 alone, and at the first word tag 0 is far likelier: the best path takes the unlikely way."""
+    between = torch.zeros(3, 3)
+    between[0, 2] = between[2, 2] = FORBIDDEN
+    emissions = torch.tensor([[[nats, 0.0, -nats], [0.0, 0.0, 2 * nats]]], requires_grad=True)
+    total = log_partition(emissions, torch.ones(1, 2, dtype=torch.bool), Chain(torch.zeros(3), between, torch.zeros(3)))
+    assert total.tolist() == pytest.approx([2 * nats])
+    (slope,) = torch.autograd.grad(total.sum(), emissions)
+    assert slope[0, :, :].tolist() == [pytest.approx([0, 1, 0]), pytest.approx([0, 0, 1])]
+
+
 def test_the_score_of_a_path_is_its_terms() -> None:
     emissions, mask, chain = case()
     tags = torch.tensor([[0, 2, 1, 1], [2, 0, 0, 0], [0, 0, 0, 0], [1, 1, 0, 2]])

@@ -40,6 +40,11 @@ class Chain(NamedTuple):
 def log_partition(emissions: Tensor, mask: Tensor, chain: Chain) -> Tensor:
     """The log of the sum over all paths, by the forward algorithm, `[n]`; 0 for a row without words.
 
+    A step is a product of matrices of exponentials, as Rabiner's scaled recursion ("A tutorial on hidden Markov models",
+    1989, section V.A), in double precision where the device has it: a sum over pairs of tags in the log domain costs ten
+    times as much with 120 tags. A tag that all paths before reach with less than e⁻⁷⁰⁰ of the best one's weight counts as
+    reached with that.
+
     Args:
         emissions: `[n, T, C]`.
         mask: `[n, T]`, each row's words first.
@@ -47,11 +52,14 @@ def log_partition(emissions: Tensor, mask: Tensor, chain: Chain) -> Tensor:
     """
     if emissions.shape[1] == 0:
         return emissions.sum((1, 2))
-    alpha = chain.start + emissions[:, 0]
+    dtype = torch.float32 if emissions.device.type == "mps" else torch.float64
+    factors, said = chain.between.to(dtype).exp(), emissions.to(dtype)
+    alpha = chain.start + said[:, 0]
     for t in range(1, emissions.shape[1]):
-        further = (alpha[:, :, None] + chain.between).logsumexp(1) + emissions[:, t]
-        alpha = torch.where(mask[:, t, None], further, alpha)
-    return torch.where(mask[:, 0], (alpha + chain.end).logsumexp(1), 0.0)
+        best = alpha.detach().amax(1, keepdim=True)
+        reached = ((alpha - best).exp() @ factors).clamp(min=torch.finfo(dtype).tiny)
+        alpha = torch.where(mask[:, t, None], best + reached.log() + said[:, t], alpha)
+    return torch.where(mask[:, 0], (alpha + chain.end).logsumexp(1), 0.0).to(emissions.dtype)
 
 
 def path_score(emissions: Tensor, tags: Tensor, mask: Tensor, chain: Chain) -> Tensor:
