@@ -99,7 +99,8 @@ class Facts:
         can_join: every task can join what single inputs say (see `fusion.Late`).
         kind: `places` where a task reads a pyramid, `sequences` where one writes, transcribes or speaks; of all else
             `plain` where all inputs are numbers and categories, `texts` where all others are texts.
-        padding: how much of batches of random rows would be padding; `None` where no task writes texts.
+        padding: how much of batches of random rows would be padding; `None` where no task writes texts or
+            reads their words.
         tasks: names.
         overlap: `[T, T]`, training rows that carry both labels.
         counts: `[T]`, training rows that carry each label.
@@ -186,7 +187,7 @@ def _by_length(config: Config, facts: Facts) -> tuple[bool, str]:
     if config.data is not None and not config.data.is_drawn_whole:
         return False, "rows of several tables are drawn by their shares"
     if facts.padding is None:
-        return False, "no task writes texts"
+        return False, "no task writes texts or reads their words"
     return facts.padding > PADDING, f"about {facts.padding:.0%} of a batch of random rows would be padding"
 
 

@@ -277,8 +277,9 @@ def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray, w
 
 
 def _padding(source: RowBatches, rows: np.ndarray) -> float | None:
-    """How much of batches of random rows would be padding, where a task writes texts."""
-    lengths = source.lengths() if any(c.task.is_written for c in source.preprocessing.schema.tasks.values()) else None
+    """How much of batches of random rows would be padding, where a task writes texts or reads their words."""
+    tasks = [column.task for column in source.preprocessing.schema.tasks.values()]
+    lengths = source.lengths() if any(task.is_written or task.reads == "words" for task in tasks) else None
     if lengths is None or len(rows) == 0:
         return None
     drawn = lengths[np.random.default_rng(0).choice(rows, (BATCHES, BATCH))]  # [BATCHES, BATCH]
