@@ -21,7 +21,8 @@ from trunkline.training.loop import padding
 
 def config(folder: Path, **training: Any) -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    rows = [{"note": "ab " * int(rng.integers(1, 40)), "kind": "xy"[i % 2]} for i in range(120)]
+    counts = rng.integers(1, 40, 120).tolist()
+    rows = [{"note": "ab " * n, "kind": "xy"[i % 2], "tags": "O " * n} for i, n in enumerate(counts)]
     write_rows(folder / "rows.jsonl", rows)
     return {
         "data": {"train": str(folder / "rows.jsonl"), "validation": 0.1},
@@ -32,8 +33,9 @@ def config(folder: Path, **training: Any) -> dict[str, Any]:
     }
 
 
-def plan_of(folder: Path, **training: Any) -> Plan:
-    read = load_config(config(folder, **training), columns=columns_of)
+def plan_of(folder: Path, *, tasks: dict[str, Any] | None = None, **training: Any) -> Plan:
+    asked = config(folder, **training)
+    read = load_config(asked if tasks is None else asked | {"tasks": tasks}, columns=columns_of)
     return make_plan(read, read_splits(read))
 
 
@@ -46,7 +48,8 @@ def padded(plan: Plan) -> float:
 def test_what_is_asked_for_is_drawn(tmp_path: Path) -> None:
     plans = {by_length: plan_of(tmp_path, by_length=by_length) for by_length in (True, False)}
     assert padded(plans[True]) < padded(plans[False]) / 2
-    assert plan_of(tmp_path).config.training.by_length is False, "nothing is written"
+    assert plan_of(tmp_path).config.training.by_length is False, "nothing is written, no word is read"
+    assert plan_of(tmp_path, tasks={"tags": {"type": "tags", "of": "note"}}).config.training.by_length is True
 
 
 def test_a_run_says_how_much_is_padding(tmp_path: Path) -> None:
