@@ -47,6 +47,13 @@ def test_ngrams_are_three_to_five_letters_with_the_ends_marked():
     assert all(1 <= i <= 97 for i in ngram_ids("incomprehensibilities", 97))
 
 
+def test_numbers_of_one_shape_share_a_run() -> None:
+    year, other, code, short = (set(ngram_ids(word, 2**20)) - {PADDING} for word in ("1994", "2038", "dh8", "75"))
+    assert len(year & other) == 1
+    assert not year & (code | short)
+    assert len(code & set(ngram_ids("dh7", 2**20))) == 2  # the shape, and `<dh`
+
+
 def test_what_is_chosen_follows_length_and_number():
     few_short = Text().choose(["a red fox"] * 10, 500)
     many_long = Text().choose(["word " * 80] * 10, 20_000)

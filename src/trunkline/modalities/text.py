@@ -312,9 +312,12 @@ def bucket_id(piece: str, buckets: int) -> int:
 def ngram_ids(piece: str, buckets: int) -> tuple[int, ...]:
     """The buckets, from 1, of a piece's runs of 3 to 5 letters, its ends marked; filled up with `PADDING` to `NGRAMS`.
 
-    Of a long piece the shorter runs count first.
+    Of a long piece the shorter runs count first. A piece with digits has one more, the first: itself, all digits the
+    same, so that a number that was never seen is still a year, a time of day or the name of an aircraft.
     """
     marked = f"<{piece}>"
-    runs = [marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1)][:NGRAMS]
+    shape = re.sub(r"\d", "0", marked)
+    own = [shape] if re.search(r"\d", piece) else []
+    runs = [*own, *(marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1))][:NGRAMS]
     ids = [1 + zlib.crc32(run.encode()) % buckets for run in runs]
     return (*ids, *[PADDING] * (NGRAMS - len(ids)))
