@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -138,17 +137,18 @@ def check(
 ) -> None:
     """Validate a config and its data; show the model, one batch, and how long training will take."""
     from trunkline.run import check, preview
+    from trunkline.tables import batch_lines, choices_table, columns_table
 
     report = check(config, overrides=overrides or [], trust_code=trust_code)
     settings = report.plan.config.training
-    out.print(_columns_table("inputs", report.plan.config.inputs, "present", report.presence))
-    out.print(_columns_table("tasks", report.plan.config.tasks, "labelled", report.labels))
+    out.print(columns_table("inputs", report.plan.config.inputs, "present", report.presence))
+    out.print(columns_table("tasks", report.plan.config.tasks, "labelled", report.labels))
     out.print("rows: " + ", ".join(f"{count} {name}" for name, count in report.rows.items()))
     out.print(f"parameters: {report.shared:,} shared, {report.private:,} private")
     out.print("one batch:")
-    for line in _describe_batch(report.batch, report.plan.network.preprocessing):
+    for line in batch_lines(report.batch, report.plan.network.preprocessing):
         out.print(f"  {line}", highlight=False)
-    out.print(_choices_table(report.plan.config, report.plan.reasons))
+    out.print(choices_table(report.plan.config, report.plan.reasons))
     looks = f"and {settings.validations} validations: about {report.minutes:.1f} minutes"
     out.print(f"{settings.steps} steps of {report.pace.step * 1e3:.0f} ms here, {looks}")
     if page is not None:
@@ -181,6 +181,28 @@ def compare(
     for line in comparison_lines(found.result):
         _say(line)
     _say(f"Folder: {found.folder}")
+
+
+@app.command()
+def affinity(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="The run folder; it must be new or empty.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in the folder.")] = False,
+    trust_code: TrustCode = False,
+) -> None:
+    """Which task helps which, measured in one run, and which of them should share a network."""
+    from trunkline.run import affinity
+    from trunkline.tables import affinity_table, groupings_table
+
+    try:
+        found = affinity(config, overrides=overrides or [], out=folder, resume=resume, trust_code=trust_code)
+    except KeyboardInterrupt as stop:
+        print(f"Training {stop}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    out.print(affinity_table(found.found))
+    out.print(groupings_table(found.found))
+    _say(f"Run folder: {found.run.folder}\nReport: {found.run.folder / 'report.html'}")
 
 
 @app.command()
@@ -301,44 +323,6 @@ def demo(
 
 def _say(text: str) -> None:
     out.print(text, highlight=False)
-
-
-def _choices_table(config: Any, reasons: dict[str, str]) -> Table:
-    from trunkline.config import setting
-
-    table = Table(title="chosen", title_justify="left")
-    for heading in ("setting", "value", "because"):
-        table.add_column(heading)
-    for path, why in reasons.items():
-        table.add_row(path, str(setting(config, path)), why)
-    return table
-
-
-def _columns_table(title: str, configs: Any, share: str, shares: dict[str, float]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for heading in ("name", "type", "column", share):
-        table.add_column(heading, justify="right" if heading == share else "left")
-    for name, config in list(configs.items())[:40]:
-        table.add_row(name, config.type, config.column, f"{shares[name]:.0%}")
-    if len(configs) > 40:
-        table.add_row(f"… and {len(configs) - 40} more", "", "", "")
-    return table
-
-
-def _describe_batch(batch: Any, preprocessing: Any) -> list[str]:
-    members = {unit.name: unit.inputs for unit in preprocessing.encoders}
-    tasks = {unit.name: unit.tasks for unit in preprocessing.heads}
-    lines = []
-    for title, parts, names in (("input", batch.inputs, members), ("target", batch.targets, tasks)):
-        for name, part in parts.items():
-            rows = batch.size if part.rows is None else len(part.rows)
-            shapes = ", ".join(f"{key} {list(value.shape)}" for key, value in part.values.items())
-            lines.append(f"{title} {_listed(names[name])}: {rows} of {batch.size} rows; {shapes}")
-    return lines
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
 def _number(value: float | None) -> str:

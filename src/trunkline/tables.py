@@ -7,7 +7,10 @@ from typing import Any
 
 from rich.table import Table
 
+from trunkline.config import Config, setting
+from trunkline.schema import Preprocessing
 from trunkline.sounds import Sound
+from trunkline.types import Batch
 
 
 def scores_table(title: str, scores: Mapping[str, Any], majority: Mapping[str, Any]) -> Table:
@@ -33,6 +36,7 @@ def all_right_line(whole: Mapping[str, Any]) -> str:
 
 
 SHOWN = 20  # rows whose answers are shown
+WIDE = 12  # tasks that have a column on a terminal; all are in the report
 
 
 def answers_shown(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table | str]:
@@ -105,6 +109,77 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
     if result["judged"] == "validation":
         lines.append("There is no test split: weights were chosen by the same validation rows.")
     return lines
+
+
+def affinity_table(found: Mapping[str, Any]) -> Table:
+    """What a step on the task of the row does to the loss of that of the column, in per cent."""
+    tasks = found["tasks"]
+    title = f"% by which a loss falls in a step on another task, {found['looks']} looks (~: not told from 0)"
+    table = Table(title=title, title_justify="left")
+    table.add_column("a step on … | lowers")
+    for task in tasks[:WIDE]:
+        table.add_column(task, justify="right")
+    for one, row in zip(tasks, found["affinity"], strict=True):
+        table.add_row(one, *("·" if one == other else _percent(h) for other, h in zip(tasks[:WIDE], row)))
+    return table
+
+
+def _percent(helping: Mapping[str, Any]) -> str:
+    if helping["mean"] is None:
+        return "–"
+    doubt = "~" if helping["low"] is None or helping["low"] <= 0 <= helping["high"] else ""
+    return f"{doubt}{100 * helping['mean']:+.3f}"
+
+
+def groupings_table(found: Mapping[str, Any]) -> Table:
+    """Which tasks should share a network, for one network, two, …."""
+    table = Table(title="which tasks should share a network", title_justify="left")
+    table.add_column("networks", justify="right")
+    table.add_column("tasks")
+    table.add_column("score", justify="right")
+    for one in found["groupings"]:
+        shared = " | ".join(", ".join(group) for group in one["groups"])
+        table.add_row(str(len(one["groups"])), shared, f"{100 * one['score']:+.3f}")
+    return table
+
+
+def choices_table(config: Config, reasons: Mapping[str, str]) -> Table:
+    """What was left open, what was chosen, and why."""
+    table = Table(title="chosen", title_justify="left")
+    for heading in ("setting", "value", "because"):
+        table.add_column(heading)
+    for path, why in reasons.items():
+        table.add_row(path, str(setting(config, path)), why)
+    return table
+
+
+def columns_table(title: str, configs: Mapping[str, Any], share: str, shares: Mapping[str, float]) -> Table:
+    """Inputs or tasks, their columns, and how often they are there."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("name", "type", "column", share):
+        table.add_column(heading, justify="right" if heading == share else "left")
+    for name, config in list(configs.items())[:40]:
+        table.add_row(name, config.type, config.column, f"{shares[name]:.0%}")
+    if len(configs) > 40:
+        table.add_row(f"… and {len(configs) - 40} more", "", "", "")
+    return table
+
+
+def batch_lines(batch: Batch, preprocessing: Preprocessing) -> list[str]:
+    """What a batch holds, a line for each encoder and each head."""
+    members = {unit.name: unit.inputs for unit in preprocessing.encoders}
+    tasks = {unit.name: unit.tasks for unit in preprocessing.heads}
+    lines = []
+    for title, parts, names in (("input", batch.inputs, members), ("target", batch.targets, tasks)):
+        for name, part in parts.items():
+            rows = batch.size if part.rows is None else len(part.rows)
+            shapes = ", ".join(f"{key} {list(value.shape)}" for key, value in part.values.items())
+            lines.append(f"{title} {_listed(names[name])}: {rows} of {batch.size} rows; {shapes}")
+    return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
 def _between(said: Mapping[str, Any], form: str = "+.3f") -> str:

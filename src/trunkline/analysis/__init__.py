@@ -1,5 +1,6 @@
 """Statistics of what models say and of models that are compared. Pure: numbers in, numbers out."""
 
+from trunkline.analysis.affinity import Grouping, Helping, groupings, helping
 from trunkline.analysis.calibration import Bin, calibration_error, reliability
 from trunkline.analysis.comparison import NOT_RATIOS, Scores, compare_scores, metrics_of
 from trunkline.analysis.confusions import Confusion, confusion
@@ -13,6 +14,8 @@ __all__ = [
     "NOT_RATIOS",
     "Bin",
     "Confusion",
+    "Grouping",
+    "Helping",
     "Interval",
     "Scores",
     "Subset",
@@ -22,6 +25,8 @@ __all__ = [
     "compare_scores",
     "confusion",
     "delta_m",
+    "groupings",
+    "helping",
     "interval",
     "mean_over_tasks",
     "mean_std",

@@ -85,6 +85,8 @@ class Training:
         seed: of weights, order and augmentation.
         input_dropout: how often an input that is present is hidden from the network in training.
         by_length: whether rows with texts of about one length come together, so that little of a batch is padding.
+        affinity: steps from one look at which task helps which to the next (see `trunkline affinity`); by default
+            nobody looks.
         normalise: what a task's summed loss is divided by: this batch's weight, or the expected one.
         workers: processes that make batches, for each device; by default the one that trains makes them.
         threads: CPU threads of PyTorch.
@@ -110,6 +112,7 @@ class Training:
     seed: int = 0
     input_dropout: float | None = None
     by_length: bool | None = None
+    affinity: int | None = None
     normalise: Literal["batch", "expected"] | None = None
     workers: int | None = None
     threads: int | None = None

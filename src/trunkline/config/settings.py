@@ -14,7 +14,7 @@ from trunkline.config.sections import DataConfig, Training
 
 _AS_WRITTEN = ("split", "na", "separator", "group", "on_bad_row", "encoding", "delimiter")
 _AT_LEAST_1 = (
-    "steps", "batch_size", "devices", "threads", "accumulate", "patience", "validations", "validation_rows",
+    "steps", "batch_size", "devices", "threads", "accumulate", "affinity", "patience", "validations", "validation_rows",
 )  # fmt: skip
 _POSITIVE = ("epochs", "lr", "clip", "minutes")
 _NOT_NEGATIVE = ("weight_decay", "seed", "workers")

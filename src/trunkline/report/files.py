@@ -12,7 +12,7 @@ from typing import Any
 from trunkline.errors import RunError
 
 VERSION = 1  # of the files in `report/`
-FACTS = ("data", "model", "choices", "system", "quality", "absence", "gallery", "calibration")
+FACTS = ("data", "model", "choices", "system", "quality", "absence", "affinity", "gallery", "calibration")
 
 
 @dataclass(frozen=True)

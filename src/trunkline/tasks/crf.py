@@ -40,9 +40,9 @@ class Chain(NamedTuple):
 def log_partition(emissions: Tensor, mask: Tensor, chain: Chain) -> Tensor:
     """The log of the sum over all paths, by the forward algorithm, `[n]`; 0 for a row without words.
 
-    A step is a product of matrices of exponentials, as Rabiner's scaled recursion ("A tutorial on hidden Markov models",
-    1989, section V.A), in double precision where the device has it: a sum over pairs of tags in the log domain costs ten
-    times as much with 120 tags. A tag that all paths before reach with less than e⁻⁷⁰⁰ of the best one's weight counts as
+    A step is a product of matrices of exponentials, as Rabiner's scaled recursion ("A tutorial on hidden Markov
+    models", 1989, section V.A), in double precision where the device has it: a sum over pairs of tags in the log domain
+    costs ten times as much with 120 tags. A tag that is reached with less than e⁻⁷⁰⁰ of the best one's weight counts as
     reached with that.
 
     Args:

@@ -75,7 +75,7 @@ class Log:
 
 
 def flat(line: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a line by their path, as in `validation/kind/accuracy`; of cosines each pair once.
+    """The numbers of a line by their path, as in `validation/kind/accuracy`; of cosines each pair once, no affinities.
 
     Example:
         >>> list(flat({"step": 3, "lr": 0.1, "losses": {"a": 2.0, "b": None}}))
@@ -85,7 +85,7 @@ def flat(line: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, float]]
         path = f"{name}/{key}" if name else key
         if key == "cosines" and not name and isinstance(value, Mapping):
             yield from _pairs(value)
-        elif isinstance(value, Mapping):
+        elif isinstance(value, Mapping) and path != "affinity":
             yield from flat(value, path)
         elif isinstance(value, int | float) and path != "step" and math.isfinite(value):
             yield path, value

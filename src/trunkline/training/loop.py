@@ -18,6 +18,7 @@ from trunkline.training.checkpoint import load_checkpoint, load_rng, save_checkp
 from trunkline.training.judge import Judge, Keeper
 from trunkline.training.loaders import training_batches
 from trunkline.training.log import Log, check_finite
+from trunkline.training.looking_ahead import LookAhead
 from trunkline.training.memory import keep_memory
 from trunkline.training.processes import any_process, from_first_process, is_alone
 from trunkline.training.progress import StepBar
@@ -125,6 +126,7 @@ class _Loop:
         self.stepper, self.judge, self.rows, self.settings, self.folder = stepper, judge, rows, settings, folder
         self.schedule = Schedule(settings.steps, settings.warmup)
         self.keeper = Keeper(stepper.network, folder / BEST)
+        self.ahead = None if settings.affinity is None else LookAhead(stepper)
         self.done = 0
         seconds = self._go_on() if (folder / LAST).exists() and not is_alone() else 0.0
         self.log = Log(folder, done=self.done, seconds=seconds, with_tensorboard=settings.tensorboard)
@@ -140,6 +142,7 @@ class _Loop:
         with StopSignal() as stop:
             while self.done < self.schedule.last:
                 parts = next(batches)
+                self._look_ahead(parts)
                 self.stepper.step(parts, self.schedule.rate(self.done))
                 self.done += 1
                 bar.step()
@@ -166,6 +169,11 @@ class _Loop:
         """All processes stop after the same step; several ask each other now and then only."""
         is_asked = self.stepper.fabric.world_size == 1 or self.done % ASKED == 0
         return is_asked and any_process(stop.is_wanted) and self.done < self.schedule.last
+
+    def _look_ahead(self, parts: Sequence[Batch]) -> None:
+        """What the step that comes will do, task by task; once the optimiser knows how large gradients are."""
+        if self.ahead is not None and self.done > 0 and self.done % (self.settings.affinity or 1) == 0:
+            self.log.write({"step": self.done + 1, "affinity": self.ahead.measure(parts)})
 
     def _write_losses(self, parts: Sequence[Batch]) -> None:
         if self.done == 1 or self.done % max(1, self.settings.steps // LINES) == 0:

@@ -67,6 +67,7 @@ class Settings:
         tensorboard: write curves for TensorBoard too.
         seed: of the order of rows, augmentation and dropout.
         by_length: rows of about one length come together.
+        affinity: steps from one look at which task helps which to the next; `None`: nobody looks.
         joint: how rows of several tables are drawn; `None` where each row comes once an epoch.
     """
 
@@ -88,6 +89,7 @@ class Settings:
     tensorboard: bool
     seed: int
     by_length: bool
+    affinity: int | None
     joint: Joint | None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from lightning.fabric import Fabric
@@ -88,23 +89,34 @@ class Stepper:
                 self.fabric.backward(self.module(Part(batch, whole)))
 
     def _look(self, parts: Sequence[Batch], numbers: Sequence[Tensor] | None = None) -> Whole:
-        """The step's losses, without gradients: one pass more, that moves no random number and no running statistic.
+        """What is known of the step whose parts these are, with its losses; see `losses`."""
+        sums, weights = self.losses(parts, numbers)
+        counts = [sum(each) for each in zip(*(batch.counts for batch in parts))]
+        return Whole(counts, sum(batch.size for batch in parts), len(parts), sums, weights)
+
+    def losses(self, parts: Sequence[Batch], numbers: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """`(sum [T], weight [T])` of the tasks' losses, without gradients: one pass more, that leaves no trace.
 
         Args:
             parts: of the step.
             numbers: the random state to begin with; the present one by default. With that from before the step, dropout
                 is the same.
         """
-        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
-        with torch.no_grad(), self.fabric.autocast(), torch.random.fork_rng(self._cuda):
+        with torch.no_grad(), self.fabric.autocast(), self.undisturbed():
             if numbers is not None:
                 self._set_random_state(numbers)
             found = [self.network.losses(batch, self.network.share(batch)) for batch in parts]
-            for buffer, before in statistics:
-                buffer.copy_(before)
         sums, weights = (torch.stack(each).sum(0) for each in zip(*found))
-        counts = [sum(each) for each in zip(*(batch.counts for batch in parts))]
-        return Whole(counts, sum(batch.size for batch in parts), len(parts), sums, weights)
+        return sums, weights
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Passes in here move no random number and no running statistic."""
+        statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
+        with torch.random.fork_rng(self._cuda):
+            yield
+        for buffer, before in statistics:
+            buffer.copy_(before)
 
     @property
     def _cuda(self) -> list[torch.device]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from trunkline.report.files import RunFiles
 from trunkline.report.sections.absence import absence
+from trunkline.report.sections.affinity import affinity
 from trunkline.report.sections.answers import answers, calibration
 from trunkline.report.sections.data import data
 from trunkline.report.sections.gallery import gallery
@@ -38,6 +39,7 @@ SECTIONS = (
     Section("data", "The data", data),
     Section("model", "The network", model),
     Section("training", "How it learned", training),
+    Section("affinity", "Which task helps which", affinity),
     Section("scores", "All scores", scores),
     Section("answers", "Right and wrong", answers),
     Section("calibration", "How sure it is", calibration),

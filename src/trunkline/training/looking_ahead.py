@@ -1,0 +1,124 @@
+"""Which task's step helps which other task: a step is tried, looked at, and taken back.
+
+Fifty, Amid, Zhao, Yu, Anil, Finn, "Efficiently identifying task groupings for multi-task learning", NeurIPS 2021, eq.
+1: the affinity of task i for task j is by how much a step on i alone lets the loss of j on the same rows fall,
+
+    Z[i, j] = (L_j(θ) − L_j(θ − d_i)) / |L_j(θ)|.
+
+`d_i` is what the gradient of i adds to the step that comes: AdamW's, with its present rate, moments and clipping, where
+all tasks weigh the same. What is private to i moves too, which moves no other task's loss. To first order the loss of j
+falls by `⟨d_i, ∇L_j⟩`, which is told beside it (`slope`): it needs no further pass through the network.
+
+Shape legend: `T` tasks, `P` numbers that learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trunkline.errors import ConfigError
+from trunkline.training.stepper import Stepper
+from trunkline.types import Batch
+
+Table = dict[str, dict[str, float | None]]  # of one task for another; `None` where one of them is not there
+
+
+class LookAhead:
+    """Tries steps on single tasks. Weights, statistics, random numbers and the optimiser are then as they were.
+
+    It takes `T` gradients and `T` passes more than a step, and holds `[T, P]` gradients.
+
+    Args:
+        stepper: whose network and optimiser.
+
+    Raises:
+        ConfigError: there are several processes, or the precision has a scaler of its own.
+    """
+
+    def __init__(self, stepper: Stepper) -> None:
+        if stepper.fabric.world_size > 1:
+            raise ConfigError("training.affinity: one process measures it; set training.devices: 1")
+        if stepper.settings.precision == "16-mixed":
+            raise ConfigError("training.affinity: gradients of single tasks are not scaled; bf16-mixed serves")
+        self.stepper, self.tasks, self.rates = stepper, stepper.engine.tasks, stepper.engine.rates
+        self.parameters = [p for p in stepper.network.parameters() if p.requires_grad]
+
+    def measure(self, batches: Sequence[Batch]) -> dict[str, Table]:
+        """`{"ahead": Z, "slope": its first order}` on the rows of all these batches together.
+
+        A task takes part where something is labelled in these rows and its loss is not 0.
+        """
+        parts = [batch.to(self.stepper.fabric.device) for batch in batches]
+        gradients, losses = self._gradients(parts)
+        size = losses.abs()
+        weighed = gradients * self._shares(parts)[:, None]
+        steps = weighed * self._clipping(weighed) * self._rates_of_numbers()
+        there = (losses.isfinite() & (losses != 0)).tolist()
+        ahead = [self._falls(step, parts, losses) / size if here else size for step, here in zip(steps, there)]
+        return {
+            "ahead": self._table(torch.stack(ahead), there),
+            "slope": self._table(steps @ gradients.T / size, there),
+        }
+
+    def _gradients(self, parts: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Of each task's mean loss, `[T, P]`, and these losses, `[T]`; NaN for a task without a label."""
+        network, found = self.stepper.network, []
+        sums = weights = torch.zeros(len(self.tasks), device=self.stepper.fabric.device)
+        with self.stepper.undisturbed():
+            for batch in parts:
+                with self.stepper.fabric.autocast():
+                    own, weight = network.losses(batch, network.share(batch))
+                found.append(torch.stack([self._gradient(one) for one in own]))
+                sums, weights = sums + own.detach(), weights + weight.detach()
+        return torch.stack(found).sum(0) / weights[:, None], sums / weights
+
+    def _gradient(self, total: Tensor) -> Tensor:
+        """`[P]`, 0 where nothing is reached."""
+        slopes = torch.autograd.grad(total, self.parameters, retain_graph=True, allow_unused=True)
+        zipped = zip(self.parameters, slopes, strict=True)
+        return torch.cat([(torch.zeros_like(p) if slope is None else slope).flatten().float() for p, slope in zipped])
+
+    def _shares(self, parts: Sequence[Batch]) -> Tensor:
+        """What the engine makes of each task's loss where it divides by what is labelled as a rule, `[T]`."""
+        size = sum(batch.size for batch in parts)
+        counts = [sum(each) for each in zip(*(batch.counts for batch in parts), strict=True)]
+        known = zip(self.tasks, counts, strict=True)
+        shares = [count / (self.rates[task] * size) if task in self.rates else 1.0 for task, count in known]
+        return torch.tensor(shares, device=self.stepper.fabric.device)
+
+    def _clipping(self, gradients: Tensor) -> Tensor:
+        """By what the sum of all tasks' gradients `[T, P]` is multiplied, a scalar."""
+        most = self.stepper.settings.clip
+        norm = gradients.nan_to_num().sum(0).norm()
+        return torch.ones_like(norm) if most is None else (most / (norm + 1e-6)).clamp(max=1.0)
+
+    def _rates_of_numbers(self) -> Tensor:
+        """By what AdamW multiplies a gradient in the step that it comes in, `[P]`; 0 where nothing has moved yet."""
+        optimiser, found = self.stepper.optimiser, {}
+        for group in optimiser.param_groups:
+            for p in group["params"]:
+                if state := optimiser.state.get(p):
+                    share, square = (1 - beta ** (state["step"] + 1) for beta in group["betas"])
+                    mean = (state["exp_avg_sq"] / square).sqrt() + group["eps"]
+                    found[p] = group["lr"] * (1 - group["betas"][0]) / share / mean
+        return torch.cat([found.get(p, torch.zeros_like(p)).flatten().float() for p in self.parameters])
+
+    @torch.no_grad()
+    def _falls(self, step: Tensor, parts: Sequence[Batch], losses: Tensor) -> Tensor:
+        """By how much the losses are less after this step `[P]`, `[T]`."""
+        kept = [p.clone() for p in self.parameters]
+        moves = step.split([p.numel() for p in self.parameters])
+        torch._foreach_sub_(self.parameters, [m.view_as(p).to(p) for p, m in zip(self.parameters, moves, strict=True)])
+        sums, weights = self.stepper.losses(parts)
+        torch._foreach_copy_(self.parameters, kept)
+        return losses - sums / weights
+
+    def _table(self, values: Tensor, there: Sequence[bool]) -> Table:
+        numbers = values.tolist()
+        return {
+            one: {other: numbers[i][j] if there[i] and there[j] else None for j, other in enumerate(self.tasks)}
+            for i, one in enumerate(self.tasks)
+        }
