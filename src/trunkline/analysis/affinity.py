@@ -2,10 +2,10 @@
 
 After Fifty, Amid, Zhao, Yu, Anil, Finn, "Efficiently identifying task groupings for multi-task learning", NeurIPS 2021:
 the affinity of one task for another is the mean over training, and of all groupings into so many networks the best is
-that whose groups are worth most to their tasks. Two things are different here. A group is worth to a task the sum of the
-others' affinities for it, and not their mean: gradients add up, so to first order this is what their part of each step
-does for it; by the mean a helper that helps less than another would be turned away. And a task is in one network alone,
-so that none is paid for twice.
+that whose groups are worth most to their tasks. Two things differ. A group is worth to a task the sum of the others'
+affinities for it, and not their mean: gradients add up, so to first order this is what their part of each step does for
+it; by the mean a helper that helps less than another would be turned away. And a task is in one network alone, so that
+none is paid for twice.
 
 Shape legend: `T` tasks.
 """
@@ -52,8 +52,8 @@ class Grouping:
 
     Attributes:
         groups: tasks of each network, in task order.
-        score: the sum of affinities within groups: the share of its loss that a step takes off each task, by the others'
-            part in it, over all tasks.
+        score: the sum of affinities within groups: the share of its loss that the others' part of a step takes off a
+            task, over all tasks.
     """
 
     groups: tuple[Group, ...]

@@ -14,7 +14,8 @@ Shape legend: `T` tasks, `P` numbers that learn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,14 +36,12 @@ class LookAhead:
         stepper: whose network and optimiser.
 
     Raises:
-        ConfigError: there are several processes, or the precision has a scaler of its own.
+        ConfigError: there are several processes.
     """
 
     def __init__(self, stepper: Stepper) -> None:
         if stepper.fabric.world_size > 1:
             raise ConfigError("training.affinity: one process measures it; set training.devices: 1")
-        if stepper.settings.precision == "16-mixed":
-            raise ConfigError("training.affinity: gradients of single tasks are not scaled; bf16-mixed serves")
         self.stepper, self.tasks, self.rates = stepper, stepper.engine.tasks, stepper.engine.rates
         self.parameters = [p for p in stepper.network.parameters() if p.requires_grad]
 
@@ -52,10 +51,8 @@ class LookAhead:
         A task takes part where something is labelled in these rows and its loss is not 0.
         """
         parts = [batch.to(self.stepper.fabric.device) for batch in batches]
-        gradients, losses = self._gradients(parts)
-        size = losses.abs()
-        weighed = gradients * self._shares(parts)[:, None]
-        steps = weighed * self._clipping(weighed) * self._rates_of_numbers()
+        gradients, losses = self.gradients(parts)
+        steps, size = self.steps(gradients, parts), losses.abs()
         there = (losses.isfinite() & (losses != 0)).tolist()
         ahead = [self._falls(step, parts, losses) / size if here else size for step, here in zip(steps, there)]
         return {
@@ -63,7 +60,19 @@ class LookAhead:
             "slope": self._table(steps @ gradients.T / size, there),
         }
 
-    def _gradients(self, parts: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+    def steps(self, gradients: Tensor, parts: Sequence[Batch]) -> Tensor:
+        """`d`, `[T, P]`: what is taken off the parameters for each task; 0 for one without a label.
+
+        With what momentum and decay take off, their sum is the step of all tasks with equal weights.
+        """
+        weighed = gradients.nan_to_num() * self._shares(parts)[:, None]
+        whole = weighed.sum(0)
+        if (most := self.stepper.settings.clip) is not None:
+            share = (most / (whole.norm() + 1e-6)).clamp(max=1.0)
+            weighed, whole = weighed * share, whole * share
+        return weighed * self._rates(whole)
+
+    def gradients(self, parts: Sequence[Batch]) -> tuple[Tensor, Tensor]:
         """Of each task's mean loss, `[T, P]`, and these losses, `[T]`; NaN for a task without a label."""
         network, found = self.stepper.network, []
         sums = weights = torch.zeros(len(self.tasks), device=self.stepper.fabric.device)
@@ -89,22 +98,24 @@ class LookAhead:
         shares = [count / (self.rates[task] * size) if task in self.rates else 1.0 for task, count in known]
         return torch.tensor(shares, device=self.stepper.fabric.device)
 
-    def _clipping(self, gradients: Tensor) -> Tensor:
-        """By what the sum of all tasks' gradients `[T, P]` is multiplied, a scalar."""
-        most = self.stepper.settings.clip
-        norm = gradients.nan_to_num().sum(0).norm()
-        return torch.ones_like(norm) if most is None else (most / (norm + 1e-6)).clamp(max=1.0)
+    def _rates(self, whole: Tensor) -> Tensor:
+        """By what AdamW multiplies a gradient in the step that it comes in, `[P]`; 0 where none has come before.
 
-    def _rates_of_numbers(self) -> Tensor:
-        """By what AdamW multiplies a gradient in the step that it comes in, `[P]`; 0 where nothing has moved yet."""
-        optimiser, found = self.stepper.optimiser, {}
-        for group in optimiser.param_groups:
-            for p in group["params"]:
-                if state := optimiser.state.get(p):
-                    share, square = (1 - beta ** (state["step"] + 1) for beta in group["betas"])
-                    mean = (state["exp_avg_sq"] / square).sqrt() + group["eps"]
-                    found[p] = group["lr"] * (1 - group["betas"][0]) / share / mean
-        return torch.cat([found.get(p, torch.zeros_like(p)).flatten().float() for p in self.parameters])
+        Args:
+            whole: all tasks' gradients together, clipped, `[P]`.
+        """
+        groups = {p: group for group in self.stepper.optimiser.param_groups for p in group["params"]}
+        sizes = [p.numel() for p in self.parameters]
+        return torch.cat([self._rate(p, groups[p], own) for p, own in zip(self.parameters, whole.split(sizes))])
+
+    def _rate(self, parameter: Tensor, group: Mapping[str, Any], gradient: Tensor) -> Tensor:
+        state = self.stepper.optimiser.state.get(parameter)
+        if not state:
+            return torch.zeros_like(gradient)
+        first, second = group["betas"]
+        square = second * state["exp_avg_sq"].flatten() + (1 - second) * gradient.square()
+        mean = (square / (1 - second ** (state["step"] + 1))).sqrt() + group["eps"]
+        return group["lr"] * (1 - first) / (1 - first ** (state["step"] + 1)) / mean
 
     @torch.no_grad()
     def _falls(self, step: Tensor, parts: Sequence[Batch], losses: Tensor) -> Tensor:
