@@ -114,9 +114,9 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
 def affinity_table(found: Mapping[str, Any]) -> Table:
     """What a step on the task of the row does to the loss of that of the column, in per cent."""
     tasks = found["tasks"]
-    title = f"% by which a loss falls in a step on another task, {found['looks']} looks (~: not told from 0)"
+    title = f"{found['looks']} looks: % off the losses by a step on one task (~: about 0)"
     table = Table(title=title, title_justify="left")
-    table.add_column("a step on … | lowers")
+    table.add_column("a step on")
     for task in tasks[:WIDE]:
         table.add_column(task, justify="right")
     for one, row in zip(tasks, found["affinity"], strict=True):
@@ -127,8 +127,7 @@ def affinity_table(found: Mapping[str, Any]) -> Table:
 def _percent(helping: Mapping[str, Any]) -> str:
     if helping["mean"] is None:
         return "–"
-    doubt = "~" if helping["low"] is None or helping["low"] <= 0 <= helping["high"] else ""
-    return f"{doubt}{100 * helping['mean']:+.3f}"
+    return f"{100 * helping['mean']:+.2f}" if helping["is_clear"] else "~"
 
 
 def groupings_table(found: Mapping[str, Any]) -> Table:

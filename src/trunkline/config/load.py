@@ -70,7 +70,7 @@ def load_config(
     if rest.training.affinity and isinstance(rest.training.devices, int) and rest.training.devices > 1:
         problems.add("training.affinity", "one process measures it; leave out training.devices.")
     if rest.training.affinity and rest.training.precision == "16-mixed":
-        problems.add("training.affinity", "gradients of single tasks are not scaled; training.precision: bf16-mixed is.")
+        problems.add("training.affinity", "gradients of single tasks are not scaled; bf16-mixed needs no scaling.")
     if rest.training.by_length and data is not None and not data.is_drawn_whole:
         problems.add("training.by_length", "goes with rows that are drawn once an epoch. Leave it out, or "
                      "`data.sampling` and `data.batches`.")  # fmt: skip

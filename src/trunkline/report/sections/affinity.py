@@ -19,7 +19,7 @@ def affinity(run: RunFiles) -> dict[str, Any] | None:
     places = [(i, j) for i in range(len(tasks)) for j in range(len(tasks)) if i != j]
     known = {(i, j): table[i][j]["mean"] for i, j in places if table[i][j]["mean"] is not None}
     largest = max(map(abs, known.values()), default=0.0) or 1.0
-    clear = sorted((p for p in known if _is_clear(table[p[0]][p[1]])), key=lambda p: known[p])
+    clear = sorted((p for p in known if table[p[0]][p[1]]["is_clear"]), key=lambda p: known[p])
     return {
         "facts": facts,
         "tasks": tasks if len(tasks) <= MANY else [],
@@ -29,10 +29,6 @@ def affinity(run: RunFiles) -> dict[str, Any] | None:
         "unclear": len(known) - len(clear),
         "pairs": len(known),
     }
-
-
-def _is_clear(one: dict[str, Any]) -> bool:
-    return one["low"] is not None and (one["low"] > 0 or one["high"] < 0)
 
 
 def _shade(mean: float | None, largest: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ NETWORKS = 5  # that the tasks are split into, at most
 def affinity_facts(subject: Subject) -> dict[str, Any]:
     """From the looks that `training.affinity` asked for; nothing where it asked for none.
 
-    Schema: `tasks`; `looks`, how many there were; `affinity [[{mean, low, high}]]` of rows for columns, as shares of
-    the loss a step (`null` where two were never there together), and `slope`, the same to first order;
+    Schema: `tasks`; `looks`, how many there were; `affinity [[{mean, low, high, is_clear}]]` of rows for columns, as
+    shares of the loss a step (`null` where two were never there together), and `slope`, the same to first order;
     `agreement`, the correlation of the two over pairs of tasks (`null` for fewer than three); `groupings [{groups
     [[task]], score}]`, the best for one network, for two, ….
     """
@@ -31,11 +32,16 @@ def affinity_facts(subject: Subject) -> dict[str, Any]:
     return {
         "tasks": list(tasks),
         "looks": len(looks),
-        "affinity": [[{"mean": h.mean, "low": h.low, "high": h.high} for h in row] for row in ahead],
-        "slope": [[{"mean": h.mean, "low": h.low, "high": h.high} for h in row] for row in slope],
+        "affinity": plain(ahead),
+        "slope": plain(slope),
         "agreement": agreement(means(ahead), means(slope)),
         "groupings": [{"groups": [list(group) for group in one.groups], "score": one.score} for one in found],
     }
+
+
+def plain(table: list[list[Helping]]) -> list[list[dict[str, Any]]]:
+    """As the file has it."""
+    return [[{**asdict(one), "is_clear": one.is_clear} for one in row] for row in table]
 
 
 def means(table: list[list[Helping]]) -> np.ndarray:

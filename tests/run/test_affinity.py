@@ -1,0 +1,90 @@
+"""`trunkline affinity`: one run, what helps what, and a page that says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from trunkline.cli import app
+from trunkline.data import write_rows
+from trunkline.errors import ConfigError, RunError
+from trunkline.run import affinity, fit
+from trunkline.run.facts.affinity import agreement
+
+
+def config(folder: Path, **training: Any) -> dict[str, Any]:
+    """`twice` is `once` with noise, `other` is something else; they share one layer of eight."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 3))
+    rows = [
+        {"a": a, "b": b, "c": c, "once": a * b, "twice": 2 * a * b + 0.3 * e, "other": c * c}
+        for (a, b, c), e in zip(x.tolist(), rng.standard_normal(400).tolist(), strict=True)
+    ]
+    write_rows(folder / "rows.csv", rows)
+    return {
+        "data": {"train": str(folder / "rows.csv")},
+        "inputs": {name: "number" for name in "abc"},
+        "tasks": {name: "number" for name in ("once", "other", "twice")},
+        "trunk": {"type": "hard", "members": 1, "dropout": 0.0},
+        "width": 16,
+        "training": {"steps": 300, "batch_size": 64, "lr": 5e-3, "threads": 1, "accelerator": "cpu", "patience": "off", **training},
+    }
+
+
+def test_tasks_that_are_one_help_each_other_and_belong_together(tmp_path: Path) -> None:
+    found = affinity(config(tmp_path), out=tmp_path / "run", show_progress=False)
+    told = found.found
+    once, twice, other = (told["tasks"].index(name) for name in ("once", "twice", "other"))
+    assert told["looks"] == 29
+    means = np.abs([[one["mean"] for one in row] for row in told["affinity"]])
+    alike, unlike = (
+        (means[once, twice], means[twice, once]),
+        (*means[[once, twice], other], *means[other, [once, twice]]),
+    )
+    assert min(alike) > 2 * max(unlike)
+    assert told["affinity"][once][twice]["is_clear"]
+    assert told["agreement"] > 0.9
+    assert {frozenset(group) for group in told["groupings"][1]["groups"]} == {
+        frozenset({"once", "twice"}),
+        frozenset({"other"}),
+    }
+    assert told["groupings"][2]["score"] == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Which task helps which" in page
+    assert "<b>once</b> helps <b>twice</b>" in page
+
+
+def test_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(json.dumps(config(tmp_path, steps=30)))
+    said = CliRunner().invoke(app, ["affinity", str(path), "training.affinity=5", "--out", str(tmp_path / "run")])
+    assert said.exit_code == 0, said.output
+    assert "5 looks" in said.output
+    assert "which tasks should share a network" in said.output
+    assert json.loads((tmp_path / "run" / "report" / "affinity.json").read_text())["looks"] == 5
+
+
+def test_a_run_that_asks_for_no_look_has_no_such_page(tmp_path: Path) -> None:
+    fit(config(tmp_path, steps=12), out=tmp_path / "run", show_progress=False)
+    assert "Which task helps which" not in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
+    asked = config(tmp_path, steps=5)
+    with pytest.raises(ConfigError, match="one task alone has no other to help"):
+        affinity({**asked, "tasks": {"once": "number"}}, out=tmp_path / "one", show_progress=False)
+    with pytest.raises(RunError, match="5 steps, a look every 10: nothing was measured"):
+        affinity(asked, out=tmp_path / "run", show_progress=False)
+
+
+def test_agreement_is_over_pairs_of_different_tasks() -> None:
+    one = np.array([[9.0, 1.0, 2.0], [3.0, -9.0, np.nan], [4.0, 5.0, 0.0]])
+    assert agreement(one, 2 * one + 1) == pytest.approx(1)
+    assert agreement(one, -one) == pytest.approx(-1)
+    assert agreement(one, np.ones((3, 3))) is None
+    assert agreement(one[:2, :2], one[:2, :2]) is None
