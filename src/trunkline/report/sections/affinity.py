@@ -23,13 +23,9 @@ def affinity(run: RunFiles) -> dict[str, Any] | None:
     return {
         "facts": facts,
         "tasks": tasks if len(tasks) <= MANY else [],
-        "shades": [[_shade(known.get((i, j)), largest) for j in range(len(tasks))] for i in range(len(tasks))],
+        "shades": {place: known[place] / largest for place in clear},
         "helps": [(tasks[i], tasks[j], known[i, j]) for i, j in reversed(clear) if known[i, j] > 0][:NAMED],
         "harms": [(tasks[i], tasks[j], known[i, j]) for i, j in clear if known[i, j] < 0][:NAMED],
         "unclear": len(known) - len(clear),
         "pairs": len(known),
     }
-
-
-def _shade(mean: float | None, largest: float) -> float | None:
-    return None if mean is None else mean / largest
