@@ -161,6 +161,7 @@ def compare(
     overrides: Overrides = None,
     seeds: Annotated[int, typer.Option(help="Runs of each model.")] = 3,
     balancers: Annotated[str | None, typer.Option(help="Others to compare, separated by commas.")] = None,
+    trunks: Annotated[str | None, typer.Option(help="Other trunks to compare, separated by commas.")] = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Of all runs; one begun before is gone on with.")] = None,
     trust_code: TrustCode = False,
 ) -> None:
@@ -168,10 +169,10 @@ def compare(
     from trunkline.run import compare
     from trunkline.tables import comparison_lines, comparison_table
 
-    names = balancers.split(",") if balancers else []
+    others = {"balancers": balancers.split(",") if balancers else [], "trunks": trunks.split(",") if trunks else []}
     try:
         found = compare(
-            config, seeds=seeds, balancers=names, overrides=overrides or [], out=folder, trust_code=trust_code, say=_say
+            config, seeds=seeds, overrides=overrides or [], out=folder, trust_code=trust_code, say=_say, **others
         )
     except KeyboardInterrupt:
         print("Interrupted. To go on: the same again.", file=sys.stderr)

@@ -32,7 +32,15 @@ def config(folder: Path, **training: Any) -> dict[str, Any]:
         "tasks": {name: "number" for name in ("once", "other", "twice")},
         "trunk": {"type": "hard", "members": 1, "dropout": 0.0},
         "width": 16,
-        "training": {"steps": 300, "batch_size": 64, "lr": 5e-3, "threads": 1, "accelerator": "cpu", "patience": "off", **training},
+        "training": {
+            "steps": 300,
+            "batch_size": 64,
+            "lr": 5e-3,
+            "threads": 1,
+            "accelerator": "cpu",
+            "patience": "off",
+            **training,
+        },
     }
 
 

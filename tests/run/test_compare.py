@@ -48,10 +48,14 @@ def write(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder: its config, and the comparison of two seeds and two balancers beside it."""
+    """A folder: its config, and the comparison of two seeds, two balancers and two trunks beside it."""
     folder = tmp_path_factory.mktemp("compare")
     said = CliRunner().invoke(
-        app, ["compare", str(write(folder)), "--seeds", "2", "--balancers", "upgrad", "--out", str(folder / "out")]
+        app,
+        [
+            *("compare", str(write(folder)), "--seeds", "2", "--balancers", "upgrad", "--trunks", "hard,mmoe"),
+            *("--out", str(folder / "out")),
+        ],
     )
     assert said.exit_code == 0, said.output
     (folder / "said.txt").write_text(said.stdout)
@@ -70,7 +74,7 @@ def metrics(compared: Path, run: str) -> dict[str, Any]:
 def test_scores_are_those_of_the_runs(compared: Path, result: dict[str, Any]) -> None:
     assert result["version"] == 1
     assert result["seeds"] == [0, 1]
-    assert list(result["models"]) == ["equal", "upgrad"]
+    assert list(result["models"]) == ["equal", "upgrad", "mmoe"], "the trunk that the config has is no other"
     for task in ("total", "is big"):
         metric = result["tasks"][task]["primary"]
         alone = [metrics(compared, run)["test"][task][metric] for run in result["alone"]["runs"][task]]
@@ -87,7 +91,7 @@ def test_scores_are_those_of_the_runs(compared: Path, result: dict[str, Any]) ->
 def test_pairs_share_seed_steps_rows_and_network(compared: Path, result: dict[str, Any]) -> None:
     runs = [metrics(compared, run) for model in result["models"].values() for run in model["runs"]]
     twins = [metrics(compared, run) for runs in result["alone"]["runs"].values() for run in runs]
-    assert [run["seed"] for run in runs + twins] == [0, 1] * 4
+    assert [run["seed"] for run in runs + twins] == [0, 1] * 5
     assert {run["steps"] for run in runs + twins} == {12}
     assert len({json.dumps(run["tables"]) for run in runs + twins}) == 1
     assert list(twins[0]["test"]) == ["total"]
@@ -188,9 +192,18 @@ def test_labels_and_costs(compared: Path, result: dict[str, Any]) -> None:
     assert together["predict_ms_a_row"] > 0
 
 
+def test_each_model_differs_from_the_config_in_one_thing(compared: Path, result: dict[str, Any]) -> None:
+    found = {name: load_config(compared / "out" / model["runs"][1] / "config.yaml", columns=None)
+             for name, model in result["models"].items()}  # fmt: skip
+    kinds = {name: (config.balancer.type, config.trunk.type) for name, config in found.items()}
+    assert kinds == {"equal": ("equal", "hard"), "upgrad": ("upgrad", "hard"), "mmoe": ("equal", "mmoe")}
+    assert {config.training for config in found.values()} == {found["equal"].training}
+    assert found["mmoe"].trunk.options["experts"] > 1, "its own defaults are written out"
+
+
 def test_what_is_printed(compared: Path, result: dict[str, Any]) -> None:
     said = (compared / "said.txt").read_text()
-    for word in ("8 runs of 12 steps", "8 of 8:", "together (equal) against alone, test rows", "is big", "roc_auc",
+    for word in ("10 runs of 12 steps", "10 of 10:", "together (equal) against alone, test rows", "is big", "roc_auc",
                  "Δm of upgrad over tasks", "negative is better", "2 seeds (95% intervals"):  # fmt: skip
         assert word in said
 
@@ -202,8 +215,10 @@ def test_a_finished_part_is_not_trained_again(compared: Path, result: dict[str, 
     lost = result["models"]["equal"]["runs"][1]
     (folder / lost / "metrics.json").unlink()
     told: list[str] = []
-    again = compare(compared / "config.yaml", seeds=2, balancers=["upgrad"], out=folder, say=told.append).result
-    assert told[0] == "8 runs of 12 steps, 7 of them finished before"
+    again = compare(
+        compared / "config.yaml", seeds=2, balancers=["upgrad"], trunks=["mmoe"], out=folder, say=told.append
+    ).result
+    assert told[0] == "10 runs of 12 steps, 9 of them finished before"
     assert len(told) == 2
     for key in ("models", "alone", "majority", "tasks"):
         assert again[key] == result[key]
@@ -236,8 +251,9 @@ def test_all_that_cannot_work_is_said_at_once(tmp_path: Path) -> None:
         "data": {"table": str(write(tmp_path).with_name("rows.csv"))},
     }
     with pytest.raises(ConfigError) as caught:
-        compare(one, seeds=0, balancers=["upgrade"])
+        compare(one, seeds=0, balancers=["upgrade"], trunks=["moe"])
     assert "'upgrade' is not a balancer. Did you mean 'upgrad'?" in str(caught.value)
+    assert "trunks: 'moe' is not a trunk. Did you mean 'mmoe'?" in str(caught.value)
     assert "tasks: one task alone has nothing to be compared with" in str(caught.value)
     assert "seeds: 0 is no number of runs" in str(caught.value)
 

@@ -16,7 +16,7 @@ TONES = {"better": "good", "worse": "bad", "no difference seen": "none"}
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The runs that a page about this folder tells of: the folder itself, or of a comparison one a balancer.
+    """The runs that a page about this folder tells of: the folder itself, or of a comparison one a model.
 
     Raises:
         RunError: the comparison is of a later version.
@@ -84,7 +84,7 @@ def _delta_m(found: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 def _lead(result: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> str:
-    """One sentence a balancer."""
+    """One sentence a model."""
     verdicts = {
         task: (model["differences"][task].get(told["primary"]) or {}).get("verdict")
         for task, told in result["tasks"].items()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.balancers import CATALOG as BALANCERS
-from trunkline.config import BalancerConfig, Config, load_config, to_yaml
+from trunkline.config import BalancerConfig, ComponentConfig, Config, load_config, to_yaml
 from trunkline.errors import ConfigError, RunError, suggest
 from trunkline.files import plain_json, replacing, write_json
 from trunkline.loading import FILES, read_metrics
@@ -22,6 +22,7 @@ from trunkline.run.reporting import report
 from trunkline.run.verdicts import Contest, result_of
 from trunkline.sources import columns_of, fingerprints, read_splits
 from trunkline.training import LAST
+from trunkline.trunks import CATALOG as TRUNKS
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def compare(
     *,
     seeds: int = 3,
     balancers: Sequence[str] = (),
+    trunks: Sequence[str] = (),
     overrides: Iterable[str] = (),
     out: str | Path | None = None,
     trust_code: bool = False,
@@ -50,34 +52,33 @@ def compare(
     """Train the config's network and its single-task twins with several seeds, and say where they differ.
 
     Every run has one thread, and as many run at a time as there are cores. A folder that holds a part of the same
-    comparison is gone on with: finished runs are taken as they are, interrupted ones go on, and more seeds or balancers
-    can be added later.
+    comparison is gone on with: finished runs are taken as they are, interrupted ones go on, and more seeds, balancers
+    or trunks can be added later.
     A script that calls this must guard its main part (`if __name__ == "__main__":`), since processes are started.
 
     Args:
         source: path of a config, or what it would hold; with `data`.
         seeds: how many; from `training.seed` on.
-        balancers: names of others to compare beside the config's own.
+        balancers: names of others to compare beside the config's own, each with its trunk.
+        trunks: names of others, each with its balancer.
         overrides: `key=value`.
         out: the folder; by default under `runs/`.
         trust_code: import classes of your own that the config names.
         say: told of each run that ends.
 
     Raises:
-        ConfigError: the config cannot work, has fewer than two tasks, or a balancer is unknown.
+        ConfigError: the config cannot work, has fewer than two tasks, or a balancer or trunk is unknown.
         DataError: the rows cannot be used.
         RunError: the folder holds something else, or a table has changed since.
     """
     config = load_config(source, columns=columns_of, overrides=overrides, trust_code=trust_code)
-    _check(config, seeds, balancers)
+    _check(config, seeds, balancers, trunks)
     name = Path(source).stem if isinstance(source, str | Path) else "config"
     folder = Path(out) if out is not None else Path("runs") / f"{name}-compare"
     settled = _settled(config, folder, trust_code)
-    assert settled.balancer is not None
-    own = {settled.balancer.type: settled.balancer}
-    others = {n: BalancerConfig(type=n, component=BALANCERS[n]) for n in balancers if n not in own}
     first = settled.training.seed
-    contest = Contest(settled, own | others, tuple(range(first, first + seeds)))
+    models = _models(settled, config.balancer, balancers, trunks)
+    contest = Contest(settled, models, tuple(range(first, first + seeds)))
     metrics = _run(_jobs(contest, folder, is_open=config.training.batch_size is None), settled, say)
     result = result_of(contest, metrics, folder, trust_code=trust_code)
     write_json(folder / "comparison.json", plain_json(result))
@@ -85,8 +86,31 @@ def compare(
     return Comparison(folder, result)
 
 
-def _check(config: Config, seeds: int, balancers: Sequence[str]) -> None:
+def _models(
+    settled: Config, balancer: BalancerConfig | None, balancers: Sequence[str], trunks: Sequence[str]
+) -> dict[str, Config]:
+    """The config itself, under its balancer's name, and the others, each by the name of what it has for its own.
+
+    Args:
+        settled: everything chosen.
+        balancer: as it was asked for: at which level another trunk's gradients are taken follows from that trunk.
+        balancers: names.
+        trunks: names.
+    """
+    assert settled.balancer is not None and settled.trunk is not None
+    models = {settled.balancer.type: settled}
+    for name in balancers:
+        models.setdefault(name, replace(settled, balancer=BalancerConfig(type=name, component=BALANCERS[name])))
+    for name in trunks:
+        if name != settled.trunk.type:
+            other = ComponentConfig(type=name, component=TRUNKS[name])
+            models[name] = replace(settled, trunk=other, balancer=balancer or settled.balancer)
+    return models
+
+
+def _check(config: Config, seeds: int, balancers: Sequence[str], trunks: Sequence[str]) -> None:
     faults = [f"balancers: {n!r} is not a balancer.{suggest(n, BALANCERS)}" for n in balancers if n not in BALANCERS]
+    faults += [f"trunks: {n!r} is not a trunk.{suggest(n, TRUNKS)}" for n in trunks if n not in TRUNKS]
     if config.data is None:
         faults.append("data: a comparison trains many runs from files; name a table")
     if len(config.tasks) < 2:
@@ -121,18 +145,22 @@ def _jobs(contest: Contest, folder: Path, *, is_open: bool) -> dict[str, Job]:
     A twin has the rows of the whole, and the batch size that suits its own label rate where the config leaves it open
     (`is_open`).
     """
-    shown = {contest.together(name, contest.seeds[0]) for name in contest.balancers}
+    shown = {contest.together(name, contest.seeds[0]) for name in contest.models}
     jobs = {}
     for seed in contest.seeds:
-        config = replace(contest.config, training=replace(contest.config.training, seed=seed))
-        for name, balancer in contest.balancers.items():
+        for name, model in contest.models.items():
             run = contest.together(name, seed)
-            jobs[run] = Job(replace(config, balancer=balancer), folder / run, report=run in shown)
+            jobs[run] = Job(_with_seed(model, seed), folder / run, report=run in shown)
+        config = _with_seed(contest.config, seed)
         own = replace(config, training=replace(config.training, batch_size=None)) if is_open else config
         for task in config.tasks:
             run = contest.alone(task, seed)
             jobs[run] = Job(alone(own, task), folder / run, whole=config)
     return jobs
+
+
+def _with_seed(config: Config, seed: int) -> Config:
+    return replace(config, training=replace(config.training, seed=seed))
 
 
 def _run(jobs: Mapping[str, Job], config: Config, say: Callable[[str], None]) -> dict[str, Metrics]:

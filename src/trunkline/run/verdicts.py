@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.analysis import NOT_RATIOS, compare_scores, mean_std, metrics_of
-from trunkline.config import BalancerConfig, Config, load_config
+from trunkline.config import Config, load_config
 from trunkline.data import Split
 from trunkline.loading import as_model, load
 from trunkline.run.fitting import Metrics
@@ -28,17 +28,17 @@ class Contest:
 
     Attributes:
         config: settled; of every run, but for what makes it that run.
-        balancers: of the multi-task models, by name; the config's own first.
+        models: the configs of the multi-task models, by name; the config itself first.
         seeds: of each.
     """
 
     config: Config
-    balancers: Mapping[str, BalancerConfig]
+    models: Mapping[str, Config]
     seeds: Sequence[int]
 
-    def together(self, balancer: str, seed: int) -> str:
+    def together(self, model: str, seed: int) -> str:
         """The name of a multi-task run, and of its folder."""
-        return f"{re.sub(r'[^A-Za-z0-9_-]', '_', balancer)}-seed-{seed}"
+        return f"{re.sub(r'[^A-Za-z0-9_-]', '_', model)}-seed-{seed}"
 
     def alone(self, task: str, seed: int) -> str:
         """The name of a twin's run; tasks may have any name, so they are numbered."""
@@ -59,12 +59,12 @@ def result_of(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, *,
     twins = [{task: metrics[contest.alone(task, seed)][judged][task] or {} for task in tasks} for seed in seeds]
     lower = {task: c.component.lower_is_better for task, c in contest.config.tasks.items()}
     models = {}
-    for name in contest.balancers:
+    for name in contest.models:
         runs = [contest.together(name, seed) for seed in seeds]
         ours = [{task: metrics[run][judged][task] or {} for task in tasks} for run in runs]
         compared = compare_scores(ours, twins, lower, confidence=CONFIDENCE)
         models[name] = {"runs": runs, "scores": by_task(ours, tasks), **compared}
-    majority = [metrics[contest.together(next(iter(contest.balancers)), seed)]["majority"] for seed in seeds]
+    majority = [metrics[contest.together(next(iter(contest.models)), seed)]["majority"] for seed in seeds]
     return {
         "version": VERSION,
         "judged": judged,
@@ -123,7 +123,7 @@ def _costs(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, trust
     seeds = contest.seeds
     splits = read_splits(contest.config)
     rows = splits.test or splits.validation or splits.train
-    members = {name: [contest.together(name, seed) for seed in seeds] for name in contest.balancers}
+    members = {name: [contest.together(name, seed) for seed in seeds] for name in contest.models}
     costs = {}
     for name, runs in members.items():
         costs[name] = _cost([[metrics[run]] for run in runs], [folder / runs[0]], rows, trust_code)
