@@ -1,10 +1,10 @@
 """Does `trunkline affinity` find groups that are known? `python -m benchmarks.affinity [--seeds 5]`.
 
-Tasks of one group are weighed sums of the same three features, those of another group of three others. A feature is the product
-of two random directions among sixteen inputs, so that every task reads everything, none of it is linear, and only what is
-in between can be shared. Each seed draws
-inputs, features, sums and who belongs to which group, trains once with looks and once without, and prints which groups
-were found, by looking ahead and by gradients alone, and what the looks cost.
+Tasks of one group are weighed sums of the same three features, those of another group of three others. A feature is
+the product of two random directions among sixteen inputs, so that every task reads everything, none of it is linear,
+and only what is in between can be shared. Each seed draws inputs, features, sums and who belongs to which group, trains
+once with looks and once without, and prints which groups were found, by looking ahead and by gradients alone, and what
+the looks cost.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def affinity_table(found: Mapping[str, Any]) -> Table:
 def _percent(helping: Mapping[str, Any]) -> str:
     if helping["mean"] is None:
         return "–"
-    return f"{100 * helping['mean']:+.2f}" if helping["is_clear"] else "~"
+    return f"{100 * helping['mean']:+.3f}" if helping["is_clear"] else "~"
 
 
 def groupings_table(found: Mapping[str, Any]) -> Table:

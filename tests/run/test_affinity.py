@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from training.test_training import interrupt_at
+from trunkline.analysis import Helping
 from trunkline.cli import app
 from trunkline.data import write_rows
 from trunkline.errors import ConfigError, RunError
 from trunkline.run import affinity, fit
-from trunkline.run.facts.affinity import agreement
+from trunkline.run.facts.affinity import agreement, means
 
 
 def config(folder: Path, **training: Any) -> dict[str, Any]:
@@ -75,6 +77,22 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert "5 looks" in said.output
     assert "which tasks should share a network" in said.output
     assert json.loads((tmp_path / "run" / "report" / "affinity.json").read_text())["looks"] == 5
+
+
+def test_a_run_that_began_goes_on_as_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = config(tmp_path, steps=30)
+    interrupt_at(monkeypatch, 12)
+    with pytest.raises(KeyboardInterrupt):
+        affinity(asked, overrides=["training.affinity=5"], out=tmp_path / "run", show_progress=False)
+    monkeypatch.undo()
+    assert affinity(asked, out=tmp_path / "run", resume=True, show_progress=False).found["looks"] == 5
+
+
+def test_what_is_not_clear_counts_for_nothing_in_groups() -> None:
+    table = [[Helping(1.0), Helping(0.5, 0.4, 0.6)], [Helping(-0.2, -0.5, 0.1), Helping(1.0)]]
+    assert np.isnan(means(table, only_clear=True)[1, 0])
+    assert means(table, only_clear=True)[0, 1] == 0.5
+    assert means(table)[1, 0] == -0.2
 
 
 def test_a_run_that_asks_for_no_look_has_no_such_page(tmp_path: Path) -> None:

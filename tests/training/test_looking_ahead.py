@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,14 @@ def make(folder: Path, *, parts: int = 1, clip: float | str = 0.05, **model: Any
         preprocessing
     )
     assert any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in network.modules())
-    engine = Engine(Equal(), preprocessing.tasks, rates=RATES)
+    engine = Engine(Equal(), preprocessing.tasks, rates=RATES, preferences={"price": 3.0})
     settings = settings_of(plan_of(write_small_world(folder / "small"), clip=clip).config.training)
     stepper = Stepper(make_fabric(settings), network.train(), engine, settings)
     step = [batches[draw] for draw in split_draw(Draw(tuple(range(20)), None), parts)]
+    stepper.optimiser.param_groups[0]["lr_factor"] = 0.2  # as if others had trained it
     for _ in range(3):
         stepper.step(step, 0.5)
+    stepper.set_rate(0.4)
     return stepper, step
 
 
@@ -60,21 +63,22 @@ def test_the_tasks_parts_of_a_step_add_up_to_it(tmp_path: Path, parts: int, clip
     ahead, before = LookAhead(stepper), {}
     for group in stepper.optimiser.param_groups:
         for p in group["params"]:
-            before[p] = (p.detach().clone(), group["weight_decay"], copy.deepcopy(stepper.optimiser.state.get(p)))
+            state = copy.deepcopy(stepper.optimiser.state.get(p))
+            before[p] = (p.detach().clone(), group["weight_decay"], group["lr"], state)
     gradients, _ = ahead.gradients(step)
     wanted = ahead.steps(gradients, step).sum(0)
-    stepper.step(step, 0.5)
+    stepper.step(step, 0.4)
     sizes = [p.numel() for p in ahead.parameters]
     for p, part in zip(ahead.parameters, wanted.split(sizes), strict=True):
-        old, decay, state = before[p]
+        old, decay, lr, state = before[p]
         if not state:
             continue
         now = stepper.optimiser.state[p]
         mean = (now["exp_avg_sq"] / (1 - 0.999 ** now["step"])).sqrt() + 1e-8
-        momentum = stepper.lr * 0.9 * state["exp_avg"] / (1 - 0.9 ** now["step"]) / mean
-        taken = old - p.detach() - stepper.lr * decay * old
+        momentum = lr * 0.9 * state["exp_avg"] / (1 - 0.9 ** now["step"]) / mean
+        taken = old - p.detach() - lr * decay * old
         known = mean > 1e-6  # a bias of attention's keys has no gradient but what is rounded
-        assert torch.allclose((part.view_as(p) + momentum)[known], taken[known], atol=2e-3 * stepper.lr)
+        assert torch.allclose((part.view_as(p) + momentum)[known], taken[known], atol=2e-3 * lr, rtol=2e-3)
 
 
 @pytest.mark.parametrize("parts", [1, 3])
@@ -133,6 +137,30 @@ def test_a_task_that_is_not_there_is_neither_helped_nor_helps(tmp_path: Path) ->
         for one, row in found[kind].items():
             for other, value in row.items():
                 assert (value is None) == ("loud" in (one, other)), (one, other)
+
+
+def test_rows_without_any_label_are_looked_at_in_vain(tmp_path: Path) -> None:
+    stepper, (batch,) = make(tmp_path)
+    none = replace(batch.labelled, values=torch.zeros_like(batch.labelled.values))
+    bare = replace(batch, targets={}, counts=(0,) * len(batch.counts), labelled=none)
+    found = LookAhead(stepper).measure([bare])
+    assert {value for row in found["ahead"].values() for value in row.values()} == {None}
+
+
+def test_a_look_moves_no_running_statistic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stepper, step = make(tmp_path)
+    network = stepper.network
+    network.norm = torch.nn.BatchNorm1d(3, affine=False)
+    share = network.share
+
+    def normalised(batch: Batch) -> object:
+        network.norm(torch.randn(8, 3))
+        return share(batch)
+
+    monkeypatch.setattr(network, "share", normalised)
+    before = network.norm.running_mean.clone()
+    LookAhead(stepper).measure(step)
+    assert torch.equal(network.norm.running_mean, before)
 
 
 def test_a_run_with_looks_is_the_run_without(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from trunkline.config import load_config
 from trunkline.errors import ConfigError, RunError
 from trunkline.run.fitting import Run, fit
+from trunkline.run.resuming import CONFIG
 from trunkline.sources import columns_of
 
 EVERY = 10  # steps; as in the paper
@@ -60,7 +61,7 @@ def affinity(
     config = load_config(source, columns=columns_of, overrides=changes, trust_code=trust_code)
     if len(config.tasks) < 2:
         raise ConfigError("tasks: one task alone has no other to help; give 2 or more")
-    if config.training.affinity is None:
+    if config.training.affinity is None and not (resume and out is not None and (Path(out) / CONFIG).exists()):
         changes.append(f"training.affinity={EVERY}")
     run = fit(source, overrides=changes, out=out, resume=resume, trust_code=trust_code, show_progress=show_progress)
     path = run.folder / "report" / "affinity.json"

@@ -5,9 +5,10 @@ Fifty, Amid, Zhao, Yu, Anil, Finn, "Efficiently identifying task groupings for m
 
     Z[i, j] = (L_j(θ) − L_j(θ − d_i)) / |L_j(θ)|.
 
-`d_i` is what the gradient of i adds to the step that comes: AdamW's, with its present rate, moments and clipping, where
-all tasks weigh the same. What is private to i moves too, which moves no other task's loss. To first order the loss of j
-falls by `⟨d_i, ∇L_j⟩`, which is told beside it (`slope`): it needs no further pass through the network.
+`d_i` is what the gradient of i adds to the step that comes: AdamW's, with its rate, moments and clipping, where tasks
+weigh what they are preferred by, whatever the balancer. What is private to i moves too, which moves no other task's
+loss. To first order the loss of j falls by `⟨d_i, ∇L_j⟩`, which is told beside it (`slope`): it needs no further pass
+through the network.
 
 Shape legend: `T` tasks, `P` numbers that learn.
 """
@@ -30,7 +31,7 @@ Table = dict[str, dict[str, float | None]]  # of one task for another; `None` wh
 class LookAhead:
     """Tries steps on single tasks. Weights, statistics, random numbers and the optimiser are then as they were.
 
-    It takes `T` gradients and `T` passes more than a step, and holds `[T, P]` gradients.
+    It takes `T` gradients and `T` passes more than a step, and holds a few times `[T, P]` numbers.
 
     Args:
         stepper: whose network and optimiser.
@@ -43,7 +44,8 @@ class LookAhead:
         if stepper.fabric.world_size > 1:
             raise ConfigError("training.affinity: one process measures it; set training.devices: 1")
         self.stepper, self.tasks, self.rates = stepper, stepper.engine.tasks, stepper.engine.rates
-        self.parameters = [p for p in stepper.network.parameters() if p.requires_grad]
+        self.preferences = stepper.engine.preferences
+        self.parameters: list[Tensor] = [p for p in stepper.network.parameters() if p.requires_grad]
 
     def measure(self, batches: Sequence[Batch]) -> dict[str, Table]:
         """`{"ahead": Z, "slope": its first order}` on the rows of all these batches together.
@@ -63,7 +65,7 @@ class LookAhead:
     def steps(self, gradients: Tensor, parts: Sequence[Batch]) -> Tensor:
         """`d`, `[T, P]`: what is taken off the parameters for each task; 0 for one without a label.
 
-        With what momentum and decay take off, their sum is the step of all tasks with equal weights.
+        With what momentum and decay take off, their sum is the step that the balancer `equal` takes.
         """
         weighed = gradients.nan_to_num() * self._shares(parts)[:, None]
         whole = weighed.sum(0)
@@ -74,28 +76,38 @@ class LookAhead:
 
     def gradients(self, parts: Sequence[Batch]) -> tuple[Tensor, Tensor]:
         """Of each task's mean loss, `[T, P]`, and these losses, `[T]`; NaN for a task without a label."""
-        network, found = self.stepper.network, []
-        sums = weights = torch.zeros(len(self.tasks), device=self.stepper.fabric.device)
+        network, device = self.stepper.network, self.stepper.fabric.device
+        sums = weights = torch.zeros(len(self.tasks), device=device)
+        gradients = torch.zeros(len(self.tasks), sum(p.numel() for p in self.parameters), device=device)
         with self.stepper.undisturbed():
             for batch in parts:
                 with self.stepper.fabric.autocast():
                     own, weight = network.losses(batch, network.share(batch))
-                found.append(torch.stack([self._gradient(one) for one in own]))
+                for row, one in zip(gradients, own, strict=True):
+                    self._add_gradient(row, one)
                 sums, weights = sums + own.detach(), weights + weight.detach()
-        return torch.stack(found).sum(0) / weights[:, None], sums / weights
+        return gradients.div_(weights[:, None]), sums / weights
 
-    def _gradient(self, total: Tensor) -> Tensor:
-        """`[P]`, 0 where nothing is reached."""
+    def _add_gradient(self, row: Tensor, total: Tensor) -> None:
+        """To `[P]`, where anything is reached; of rows without any label nothing is."""
+        if not total.requires_grad:
+            return
         slopes = torch.autograd.grad(total, self.parameters, retain_graph=True, allow_unused=True)
-        zipped = zip(self.parameters, slopes, strict=True)
-        return torch.cat([(torch.zeros_like(p) if slope is None else slope).flatten().float() for p, slope in zipped])
+        for place, slope in zip(row.split([p.numel() for p in self.parameters]), slopes, strict=True):
+            if slope is not None:
+                place += slope.flatten()
 
     def _shares(self, parts: Sequence[Batch]) -> Tensor:
-        """What the engine makes of each task's loss where it divides by what is labelled as a rule, `[T]`."""
+        """What each task's mean loss is multiplied by: its preference, and where the engine divides by what is labelled
+        as a rule, what is labelled here over that, `[T]`.
+        """
         size = sum(batch.size for batch in parts)
         counts = [sum(each) for each in zip(*(batch.counts for batch in parts), strict=True)]
         known = zip(self.tasks, counts, strict=True)
-        shares = [count / (self.rates[task] * size) if task in self.rates else 1.0 for task, count in known]
+        shares = [
+            self.preferences[task] * (count / (self.rates[task] * size) if task in self.rates else 1.0)
+            for task, count in known
+        ]
         return torch.tensor(shares, device=self.stepper.fabric.device)
 
     def _rates(self, whole: Tensor) -> Tensor:

@@ -126,7 +126,7 @@ class _Loop:
         self.stepper, self.judge, self.rows, self.settings, self.folder = stepper, judge, rows, settings, folder
         self.schedule = Schedule(settings.steps, settings.warmup)
         self.keeper = Keeper(stepper.network, folder / BEST)
-        self.ahead = None if settings.affinity is None else LookAhead(stepper)
+        self.ahead = None if settings.affinity is None else (LookAhead(stepper), settings.affinity)
         self.done = 0
         seconds = self._go_on() if (folder / LAST).exists() and not is_alone() else 0.0
         self.log = Log(folder, done=self.done, seconds=seconds, with_tensorboard=settings.tensorboard)
@@ -172,8 +172,12 @@ class _Loop:
 
     def _look_ahead(self, parts: Sequence[Batch]) -> None:
         """What the step that comes will do, task by task; once the optimiser knows how large gradients are."""
-        if self.ahead is not None and self.done > 0 and self.done % (self.settings.affinity or 1) == 0:
-            self.log.write({"step": self.done + 1, "affinity": self.ahead.measure(parts)})
+        if self.ahead is None or self.done == 0:
+            return
+        ahead, every = self.ahead
+        if self.done % every == 0:
+            self.stepper.set_rate(self.schedule.rate(self.done))
+            self.log.write({"step": self.done + 1, "affinity": ahead.measure(parts)})
 
     def _write_losses(self, parts: Sequence[Batch]) -> None:
         if self.done == 1 or self.done % max(1, self.settings.steps // LINES) == 0:

@@ -61,9 +61,7 @@ class Stepper:
             batches: the parts of the step.
             rate: share of the peak learning rate.
         """
-        self.lr = self.settings.lr * rate
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.lr * group["lr_factor"]
+        self.set_rate(rate)
         self.optimiser.zero_grad()
         numbers = self._random_state() if self.engine.needs_losses_after_step else None
         parts = [batch if self.fabric.device.type == "cpu" else batch.to(self.fabric.device, True) for batch in batches]
@@ -80,6 +78,12 @@ class Stepper:
             self.engine.combine_after_step(whole.sums, whole.weights)
         if self.average is not None:
             self.average.update()
+
+    def set_rate(self, rate: float) -> None:
+        """Of the step that comes: this share of the peak learning rate, of each group its own."""
+        self.lr = self.settings.lr * rate
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.lr * group["lr_factor"]
 
     def _backward_in_parts(self, parts: Sequence[Batch]) -> None:
         whole = self._look(parts)
@@ -113,10 +117,12 @@ class Stepper:
     def undisturbed(self) -> Iterator[None]:
         """Passes in here move no random number and no running statistic."""
         statistics = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
-        with torch.random.fork_rng(self._cuda):
-            yield
-        for buffer, before in statistics:
-            buffer.copy_(before)
+        try:
+            with torch.random.fork_rng(self._cuda):
+                yield
+        finally:
+            for buffer, before in statistics:
+                buffer.copy_(before)
 
     @property
     def _cuda(self) -> list[torch.device]:

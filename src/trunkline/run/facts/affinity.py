@@ -20,7 +20,7 @@ def affinity_facts(subject: Subject) -> dict[str, Any]:
     Schema: `tasks`; `looks`, how many there were; `affinity [[{mean, low, high, is_clear}]]` of rows for columns, as
     shares of the loss a step (`null` where two were never there together), and `slope`, the same to first order;
     `agreement`, the correlation of the two over pairs of tasks (`null` for fewer than three); `groupings [{groups
-    [[task]], score}]`, the best for one network, for two, ….
+    [[task]], score}]`, the best for one network, for two, …; what is not clear counts for nothing in them.
     """
     lines = (subject.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     looks = [line["affinity"] for line in map(json.loads, lines) if "affinity" in line]
@@ -28,7 +28,7 @@ def affinity_facts(subject: Subject) -> dict[str, Any]:
         return {}
     tasks = subject.preprocessing.tasks
     ahead, slope = (helping([look[kind] for look in looks], tasks) for kind in ("ahead", "slope"))
-    found = groupings(tasks, means(ahead), NETWORKS)
+    found = groupings(tasks, means(ahead, only_clear=True), NETWORKS)
     return {
         "tasks": list(tasks),
         "looks": len(looks),
@@ -44,9 +44,9 @@ def plain(table: list[list[Helping]]) -> list[list[dict[str, Any]]]:
     return [[{**asdict(one), "is_clear": one.is_clear} for one in row] for row in table]
 
 
-def means(table: list[list[Helping]]) -> np.ndarray:
-    """`[T, T]`, NaN where two tasks were never there together."""
-    return np.array([[np.nan if h.mean is None else h.mean for h in row] for row in table])
+def means(table: list[list[Helping]], *, only_clear: bool = False) -> np.ndarray:
+    """`[T, T]`, NaN where two tasks were never there together, or cannot be told from 0."""
+    return np.array([[np.nan if h.mean is None or only_clear > h.is_clear else h.mean for h in row] for row in table])
 
 
 def agreement(one: np.ndarray, other: np.ndarray) -> float | None:
