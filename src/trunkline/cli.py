@@ -6,6 +6,8 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -31,6 +33,8 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Other values, as in training.steps=500.")
 ]
+NewFolder = Annotated[Path | None, typer.Option("--out", help="The run folder; it must be new or empty.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in the folder.")]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="Import classes of your own that the config names.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -61,26 +65,33 @@ def _say_warning(
     print(text, file=sys.stderr)
 
 
+@contextmanager
+def _interruptible(folder: Path | None, resume: bool) -> Iterator[None]:
+    """A run in here may be stopped, and says how to go on."""
+    if resume and folder is None:
+        raise typer.BadParameter("--resume goes with --out, the folder of the run to go on with")
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if stop.args and not out.quiet:
+            print(f"Training {stop}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
 @app.command()
 def fit(
     config: ConfigPath,
     overrides: Overrides = None,
-    folder: Annotated[Path | None, typer.Option("--out", help="The run folder; it must be new or empty.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in the folder.")] = False,
+    folder: NewFolder = None,
+    resume: Resume = False,
     trust_code: TrustCode = False,
 ) -> None:
     """Train one network for all tasks and write a run folder."""
     from trunkline.run import fit
     from trunkline.tables import all_right_line, scores_table
 
-    if resume and folder is None:
-        raise typer.BadParameter("--resume goes with --out, the folder of the run to go on with")
-    try:
+    with _interruptible(folder, resume):
         run = fit(config, overrides=overrides or [], out=folder, resume=resume, trust_code=trust_code)
-    except KeyboardInterrupt as stop:
-        if stop.args and not out.quiet:
-            print(f"Training {stop}", file=sys.stderr)
-        raise typer.Exit(130) from None
     judged = "test" if run.metrics["test"] else "validation"
     out.print(scores_table(f"{judged} rows", run.metrics[judged] or {}, run.metrics["majority"] or {}))
     if whole := run.metrics.get("all_right"):
@@ -188,19 +199,16 @@ def compare(
 def affinity(
     config: ConfigPath,
     overrides: Overrides = None,
-    folder: Annotated[Path | None, typer.Option("--out", help="The run folder; it must be new or empty.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in the folder.")] = False,
+    folder: NewFolder = None,
+    resume: Resume = False,
     trust_code: TrustCode = False,
 ) -> None:
     """Which task helps which, measured in one run, and which of them should share a network."""
     from trunkline.run import affinity
     from trunkline.tables import affinity_table, groupings_table
 
-    try:
+    with _interruptible(folder, resume):
         found = affinity(config, overrides=overrides or [], out=folder, resume=resume, trust_code=trust_code)
-    except KeyboardInterrupt as stop:
-        print(f"Training {stop}", file=sys.stderr)
-        raise typer.Exit(130) from None
     out.print(affinity_table(found.found))
     out.print(groupings_table(found.found))
     _say(f"Run folder: {found.run.folder}\nReport: {found.run.folder / 'report.html'}")
@@ -304,7 +312,7 @@ def list_(
 def demo(
     name: Annotated[str, typer.Argument(help="digits or emoji.")] = "digits",
     keep: Annotated[Path | None, typer.Option("--keep", help="Leave the demo's table here, with its config.")] = None,
-    folder: Annotated[Path | None, typer.Option("--out", help="The run folder; it must be new or empty.")] = None,
+    folder: NewFolder = None,
 ) -> None:
     """A multi-task, multi-modal run on data made offline, beside single-task twins."""
     from trunkline.demos import CATALOG

@@ -278,8 +278,11 @@ def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray, w
 
 def _padding(source: RowBatches, rows: np.ndarray) -> float | None:
     """How much of batches of random rows would be padding, where a task writes texts or reads their words."""
-    tasks = [column.task for column in source.preprocessing.schema.tasks.values()]
-    lengths = source.lengths() if any(task.is_written or task.reads == "words" for task in tasks) else None
+    schema = source.preprocessing.schema
+    texts = {name for name, column in schema.inputs.items() if column.modality.axis == "words"}
+    reads = any(column.task.reads == "words" and column.of in texts for column in schema.tasks.values())
+    writes = any(column.task.is_written for column in schema.tasks.values())
+    lengths = source.lengths() if reads or writes else None
     if lengths is None or len(rows) == 0:
         return None
     drawn = lengths[np.random.default_rng(0).choice(rows, (BATCHES, BATCH))]  # [BATCHES, BATCH]

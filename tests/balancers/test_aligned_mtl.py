@@ -1,5 +1,7 @@
 """Aligned-MTL: the Gramian of its gradients, its modes, what it does with dependent gradients."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -84,5 +86,6 @@ def test_scaling_all_gradients_changes_no_weight(factor):
 def test_class_is_the_function():
     gramian = gramian_of(random_rows(4))
     assert torch.equal(AlignedMTL("rmse").weigh(gramian, list("abcde")), aligned_mtl_weights(gramian, scale="rmse"))
+    as_yaml: dict[str, Any] = {"scale": "medium"}
     with pytest.raises(ConfigError, match=r"balancer.scale: there is no 'medium'. Did you mean 'median'"):
-        AlignedMTL("medium").start(["a"])  # type: ignore[arg-type]  # as YAML may give it
+        AlignedMTL(**as_yaml).start(["a"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def test_exports_with_a_file_in_each_split(tmp_path: Path) -> None:
 OBJECT = "<object><name>{}</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>{}</xmax><ymax>20</ymax></bndbox></object>"
 
 
-def voc(root: Path, lists: dict[str, str]) -> Path:
+def voc(root: Path, lists: Mapping[str, Sequence[str]]) -> Path:
     (root / "Annotations").mkdir(parents=True)
     (root / "ImageSets" / "Main").mkdir(parents=True)
     for number, name in enumerate("abcdefgh"):
@@ -217,7 +218,7 @@ def test_voc_without_lists_or_with_one_of_two_splits(tmp_path: Path) -> None:
 
 
 def test_voc_that_counts_from_nought_and_has_names_with_blanks(tmp_path: Path) -> None:
-    folder = voc(tmp_path / "a", {"train": ["a", "IMG 1"], "valid": ["b"]})  # type: ignore[dict-item]
+    folder = voc(tmp_path / "a", {"train": ["a", "IMG 1"], "valid": ["b"]})
     (folder / "JPEGImages" / "IMG 1.jpg").write_bytes((folder / "JPEGImages" / "a.jpg").read_bytes())
     objects = OBJECT.format("dog", 9).replace("<xmin>1<", "<xmin>0<")
     (folder / "Annotations" / "IMG 1.xml").write_text(f"<annotation>{objects}</annotation>")

@@ -13,10 +13,13 @@ from typer.testing import CliRunner
 from training.test_training import interrupt_at
 from trunkline.analysis import Helping
 from trunkline.cli import app
+from trunkline.config import load_config
 from trunkline.data import write_rows
 from trunkline.errors import ConfigError, RunError
 from trunkline.run import affinity, fit
 from trunkline.run.facts.affinity import agreement, means
+from trunkline.run.many import alone
+from trunkline.sources import columns_of
 
 
 def config(folder: Path, **training: Any) -> dict[str, Any]:
@@ -93,6 +96,18 @@ def test_what_is_not_clear_counts_for_nothing_in_groups() -> None:
     assert np.isnan(means(table, only_clear=True)[1, 0])
     assert means(table, only_clear=True)[0, 1] == 0.5
     assert means(table)[1, 0] == -0.2
+
+
+def test_to_go_on_one_must_say_where(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(json.dumps(config(tmp_path)))
+    said = CliRunner().invoke(app, ["affinity", str(tmp_path / "c.yaml"), "--resume"])
+    assert said.exit_code == 2
+    assert "--resume goes with --out" in said.output
+
+
+def test_a_twin_has_no_other_task_to_look_at(tmp_path: Path) -> None:
+    whole = load_config(config(tmp_path, affinity=5), columns=columns_of)
+    assert (whole.training.affinity, alone(whole, "once").training.affinity) == (5, None)
 
 
 def test_a_run_that_asks_for_no_look_has_no_such_page(tmp_path: Path) -> None:

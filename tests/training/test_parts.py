@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,23 @@ def test_a_gramian_balancer_in_parts_learns(tmp_path: Path) -> None:
     fitted = train_plan(plan, tmp_path / "run", accumulate=4)
     assert isinstance(plan.engine.balancer, UPGrad)
     assert fitted.history[-1][1] is not None and fitted.history[-1][1] > 0
+
+
+@pytest.mark.parametrize("balancer", [Equal, Uncertainty, UPGrad])
+def test_a_part_without_any_label_changes_nothing(tmp_path: Path, balancer: Any) -> None:
+    found = []
+    for bare in (0, 1):
+        plan = plan_of(write_small_world(tmp_path / str(bare)))
+        torch.manual_seed(0)
+        engine = Engine(balancer(), plan.network.preprocessing.tasks)
+        stepper = Stepper(make_fabric(settings_of(plan.config.training)), plan.network.eval(), engine,
+                          settings_of(plan.config.training))  # fmt: skip
+        batch = plan.source(plan.splits.train)[Draw(tuple(range(8)), None)]
+        none = replace(batch.labelled, values=torch.zeros_like(batch.labelled.values))
+        more = replace(batch, targets={}, counts=(0,) * len(batch.counts), labelled=none)
+        stepper.step([batch, more][: 1 + bare], 1.0)
+        found.append(weights_of(plan))
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_dropout_is_the_same_in_both_passes(tmp_path: Path) -> None:

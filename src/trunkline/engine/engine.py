@@ -316,9 +316,12 @@ class Engine(nn.Module):
     ) -> dict[str, tuple[Tensor, ...]]:
         # What depends on no shared parameter needs no boundary, and must not count in the Gramian.
         shared = [tap for tap in taps if tap.requires_grad] if torch.is_grad_enabled() else []
-        if not shared or (self._weighing is None and num_ranks() == 1):
+        is_whole = num_ranks() == 1 and (self._step is None or self._step.parts == 1)
+        if not shared or (self._weighing is None and is_whole):
             return dict.fromkeys(tasks, taps)
-        if self._weighing is None:
+        if (
+            self._weighing is None
+        ):  # of a step's rows those here may have no label: the total has a gradient all the same
             self._anchor, _ = cross(Crossing((), lambda gradients, kept, factor: Verdict({})), shared)
             return dict.fromkeys(tasks, taps)
         check_real(shared)

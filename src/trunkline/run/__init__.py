@@ -4,7 +4,7 @@ from trunkline.run.beginning import Beginning, init
 from trunkline.run.checking import Report, check
 from trunkline.run.comparing import Comparison, compare
 from trunkline.run.fitting import Metrics, Run, fit
-from trunkline.run.looking_ahead import Affinity, affinity
+from trunkline.run.helping import Affinity, affinity
 from trunkline.run.previewing import preview
 from trunkline.run.reporting import report
 from trunkline.run.twins import single_task_twins

@@ -66,7 +66,8 @@ def alone(config: Config, task: str) -> Config:
     and so is the head that it shared with one of them: it has one of its own, of the same options.
     """
     own = replace(config.tasks[task], share=None)
-    return replace(config, tasks={task: own}, balancer=None)  # one task: nothing to balance
+    training = replace(config.training, affinity=None)
+    return replace(config, tasks={task: own}, balancer=None, training=training)  # one task: nothing to balance or help
 
 
 def rows_of(job: Job) -> Splits:
