@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from trunkline.config import load_config
 from trunkline.data import write_rows
 from trunkline.errors import ConfigError, RunError
 from trunkline.run import affinity, fit
-from trunkline.run.facts.affinity import agreement, means
+from trunkline.run.facts.affinity import affinity_facts, agreement, means
 from trunkline.run.many import alone
 from trunkline.sources import columns_of
 
@@ -96,6 +97,25 @@ def test_what_is_not_clear_counts_for_nothing_in_groups() -> None:
     assert np.isnan(means(table, only_clear=True)[1, 0])
     assert means(table, only_clear=True)[0, 1] == 0.5
     assert means(table)[1, 0] == -0.2
+
+
+def test_groups_are_made_of_what_is_clear(tmp_path: Path) -> None:
+    """`a` and `b` help each other for sure; `c` seems to harm them, and may as well not."""
+    looks = [
+        {
+            "a": {"a": 1.0, "b": 0.5 + e, "c": 0.0},
+            "b": {"a": 0.5 - e, "b": 1.0, "c": 0.0},
+            "c": {"a": x, "b": x, "c": 1.0},
+        }
+        for e, x in ((0.0, -1.0), (0.01, 0.6), (0.02, -0.5))
+    ]
+    lines = [{"step": n, "affinity": {"ahead": look, "slope": look}} for n, look in enumerate(looks)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    subject: Any = SimpleNamespace(folder=tmp_path, preprocessing=SimpleNamespace(tasks=("a", "b", "c")))
+    told = affinity_facts(subject)
+    assert told["affinity"][2][0]["mean"] == pytest.approx(-0.3)
+    assert [one["score"] for one in told["groupings"]] == [pytest.approx(1.0), pytest.approx(1.0), 0]
+    assert told["groupings"][1]["groups"] == [["a", "b"], ["c"]]
 
 
 def test_to_go_on_one_must_say_where(tmp_path: Path) -> None:
