@@ -158,7 +158,7 @@ class Predictor:
                 taps = self.network.share(batch)
                 for unit, head in self.network.units():
                     if unit.name in parts and (part := batch.targets.get(unit.name)) is not None:
-                        output = self.network.output(unit, head, taps, part.rows, batch.present)
+                        output = self.network.output(unit, head, taps, part.rows, batch.present, batch.sources)
                         parts[unit.name].append((output.cpu(), {k: v.cpu() for k, v in part.values.items()}))
         for unit in own:
             if found := parts[unit.name]:
@@ -184,7 +184,7 @@ class Predictor:
         texts = iter(said)
         for batch in self._batches(batches, rows):
             with torch.inference_mode():
-                view = self.network.view(unit, self.network.share(batch), None)
+                view = self.network.view(unit, self.network.share(batch), None, batch.sources)
                 here = list(itertools.islice(texts, batch.size))
                 found = self._task(unit).attend(head, view, here, self._states(unit))
             present, mask = batch.present.values.tolist(), view.mask.cpu()

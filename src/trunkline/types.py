@@ -49,11 +49,13 @@ class Tokens:
         values: `[B, L, D]`.
         mask: `[B, L]` bool, `False` where a row has no such token (padding, or an absent input).
         spans: whose tokens lie where, in order.
+        source: of a view whose task copies, what it copies from, `[B, …]` each (see `Batch.sources`).
     """
 
     values: Tensor
     mask: Tensor
     spans: tuple[Span, ...]
+    source: Mapping[str, Tensor] | None = None
 
     @classmethod
     def of_rows(cls, values: Tensor, input: str | None = None) -> Tokens:
@@ -85,7 +87,10 @@ class Tokens:
         """Only these rows (`None`: all of them)."""
         if rows is None:
             return self
-        return replace(self, values=self.values.index_select(0, rows), mask=self.mask.index_select(0, rows))
+        source = None if self.source is None else {k: v.index_select(0, rows) for k, v in self.source.items()}
+        return replace(
+            self, values=self.values.index_select(0, rows), mask=self.mask.index_select(0, rows), source=source
+        )
 
     def of(self, input: str | None) -> Tokens:
         """Only the tokens of one input; `None` gives the row token that a pooling fusion appends.
@@ -204,6 +209,7 @@ class Batch:
         context: by input name, what was done to that row's input; `None` where it is absent.
         rows: row numbers in the table.
         mix: what else the rows show, where rows were mixed. As many of it are labelled as of the rows themselves.
+        sources: by head name, of tasks that copy from their input, what they copy from: `{name: [B, …]}`.
     """
 
     size: int
@@ -215,6 +221,7 @@ class Batch:
     context: Mapping[str, Sequence[Context | None]] = field(default_factory=dict)
     rows: tuple[int, ...] = ()
     mix: Mix | None = None
+    sources: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device (Lightning calls this)."""
@@ -225,4 +232,8 @@ class Batch:
             present=Flags(self.present.names, self.present.values.to(device, non_blocking=non_blocking)),
             labelled=Flags(self.labelled.names, self.labelled.values.to(device, non_blocking=non_blocking)),
             mix=None if self.mix is None else self.mix.to(device, non_blocking),
+            sources={
+                head: {name: value.to(device, non_blocking=non_blocking) for name, value in source.items()}
+                for head, source in self.sources.items()
+            },
         )

@@ -44,7 +44,7 @@ class Evaluation(nn.Module):
         """Predict the labelled rows of a batch and count them."""
         for (unit, head), metric in zip(network.units(), self._each()):
             if (part := batch.targets.get(unit.name)) is not None:
-                metric.update(network.output(unit, head, taps, part.rows, batch.present), part.values)
+                metric.update(network.output(unit, head, taps, part.rows, batch.present, batch.sources), part.values)
 
     def update_baseline(self, batch: Batch) -> None:
         """Count what one would say knowing the training labels and no input."""

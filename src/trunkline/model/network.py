@@ -6,7 +6,8 @@ Shape legend: `B` rows, `n` rows that have something, `L` tokens, `D` width, `V`
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -24,6 +25,8 @@ from trunkline.schema import EncoderUnit, HeadUnit, Preprocessing
 from trunkline.tasks import Head
 from trunkline.trunks import Taps, Trunk
 from trunkline.types import Batch, Flags, Part, Tokens
+
+NO_SOURCES: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,19 @@ class Network(nn.Module):
             part = None if of is None else batch.inputs.get(of)
             if of is None or part is not None:
                 rows = None if part is None else part.rows
-                said = self.output(unit, head, taps, rows, batch.present)
+                said = self.output(unit, head, taps, rows, batch.present, batch.sources)
                 outputs[unit.name] = HeadOutput(head.finish(said), rows)
         return outputs
 
-    def output(self, unit: HeadUnit, head: Head, taps: Taps, rows: Tensor | None, present: Flags) -> Any:
+    def output(
+        self,
+        unit: HeadUnit,
+        head: Head,
+        taps: Taps,
+        rows: Tensor | None,
+        present: Flags,
+        sources: Mapping[str, Mapping[str, Tensor]] = NO_SOURCES,
+    ) -> Any:
         """What one head says about these rows; of several inputs each for itself, joined.
 
         Args:
@@ -129,8 +140,9 @@ class Network(nn.Module):
             taps: of the whole batch.
             rows: `[n]`, or `None` for all.
             present: `[B, inputs]`, of the whole batch.
+            sources: of the whole batch, see `Batch.sources`.
         """
-        output = head.predict_output(self.view(unit, taps, rows))
+        output = head.predict_output(self.view(unit, taps, rows, sources))
         if isinstance(self.fusion, LateModule):
             return joined(head, output, taken(self._speaking(self.fusion, present), rows))
         return averaged(output, self.trunk.members) if self._is_ensemble(unit) else output
@@ -139,13 +151,20 @@ class Network(nn.Module):
         """Which expert says something about which row, `[E, B]`."""
         return fusion.speaking(torch.stack([_any_present(unit, present) for unit in self.preprocessing.encoders]))
 
-    def view(self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None) -> Any:
+    def view(
+        self,
+        unit: HeadUnit,
+        taps: Taps | Mapping[str, Taps],
+        rows: Tensor | None,
+        sources: Mapping[str, Mapping[str, Tensor]] = NO_SOURCES,
+    ) -> Any:
         """What one head reads, about these rows.
 
         Args:
             unit: the head.
             taps: one for all tasks, or each task's own copies.
             rows: `[n]`, or `None` for all.
+            sources: of the whole batch, see `Batch.sources`.
 
         Returns:
             `[V, n, D]` for a row head, of late fusion `[V, E · n, D]`, of an ensemble `[V, M · n, D]`; Tokens for any
@@ -158,6 +177,10 @@ class Network(nn.Module):
             return torch.stack([view.row() for view in self._views(unit, taps, rows)])
         (view,) = self._views(unit, taps, rows)
         own = view if column.of is None else view.of(column.of)
+        if (source := sources.get(unit.name)) is not None:
+            own = replace(
+                own, source=source if rows is None else {k: v.index_select(0, rows) for k, v in source.items()}
+            )
         if column.task.reads == "pyramid":
             return own
         return own.finest() if column.task.reads == "grid" else own.coarsest()
@@ -232,7 +255,7 @@ class Network(nn.Module):
     def _loss(
         self, unit: HeadUnit, head: Head, taps: Taps | Mapping[str, Taps], part: Part, batch: Batch
     ) -> tuple[Tensor, Tensor]:
-        view = self.view(unit, taps, part.rows)
+        view = self.view(unit, taps, part.rows, batch.sources)
         if isinstance(self.fusion, LateModule):
             present = taken(self._speaking(self.fusion, batch.present), part.rows)
             return late_loss(head, view, part.values, present, self.fusion.alone)

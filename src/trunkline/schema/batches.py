@@ -114,6 +114,7 @@ class RowBatches(Dataset[Batch]):
             counts=tuple(labelled.sum(0).tolist()),
             context=context,
             rows=tuple(rows.tolist()),
+            sources=self._sources(context),
         )
         return batch if rng is None else self._mixed(batch, rng)
 
@@ -239,6 +240,15 @@ class RowBatches(Dataset[Batch]):
                 whose = [mosaics[i].rows if i in mosaics else (int(rows[i]),) for i in where.tolist()]
                 parts[unit.name] = Part(self._target(unit, whose, contexts), _as_rows(where, len(rows)))
         return parts
+
+    def _sources(self, context: Mapping[str, Sequence[Context | None]]) -> dict[str, dict[str, Tensor]]:
+        """What tasks copy from, of all rows."""
+        columns = {unit.name: self.preprocessing.schema.tasks[unit.name] for unit in self.preprocessing.heads}
+        return {
+            name: column.task.source(context[column.of], self.preprocessing.states["tasks"][name])
+            for name, column in columns.items()
+            if column.task.copies and column.of is not None
+        }
 
     def _target(
         self, unit: HeadUnit, whose: Sequence[Sequence[int]], contexts: Sequence[Context | None]

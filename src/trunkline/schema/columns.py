@@ -165,6 +165,8 @@ class Schema:
 
     def _unfit(self, task: TaskColumn) -> str | None:
         reads = task.task.reads
+        if task.of is None and task.task.copies:
+            return "of: names the input whose words this task copies"
         if task.of is None:
             is_free = reads == "row" or (reads == "tokens" and not task.task.needs_of)
             return None if is_free else f"of: names the input whose {reads} this task reads"
@@ -177,6 +179,8 @@ class Schema:
         modality = self.inputs[task.of].modality
         if not can_read(reads, modality):
             return f"of: {task.of!r} has {had_by(modality, reads)} tokens, this kind of task reads {reads}"
+        if task.task.copies and modality.axis != "words":
+            return f"of: {task.of!r} has no words to copy from"
         return None
 
 

@@ -134,6 +134,11 @@ class Task(ABC):
         """A kind with one answer for all options says `primary = "…"`."""
 
     @property
+    def copies(self) -> bool:
+        """Whether what it says may be copied from the input it is bound to, whose words its head then reads, too."""
+        return False
+
+    @property
     def output_form(self) -> str | None:
         """What a caller of the exported network must know of this output's shape; `None` where it speaks for itself."""
         return None
@@ -244,6 +249,13 @@ class Task(ABC):
 
         A stacked kind puts `flags [n, G]` beside its values.
         """
+
+    def source(self, contexts: Sequence[Context | None], state: State) -> dict[str, Tensor]:
+        """What a head copies from, `{name: [n, …]}`, of each row by the context of its input. Where `copies` is true.
+
+        The head finds it in its view (`Tokens.source`).
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not copy")
 
     def stack_key(self, state: State) -> Hashable | None:
         """Tasks with equal keys (and class) share one head; `None` for never."""

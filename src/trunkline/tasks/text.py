@@ -28,6 +28,7 @@ from trunkline.tasks.text_attention import by_words, word_tokens
 from trunkline.tasks.text_decoder import describe, fill_decoder, pretrained_decoder, scratch_decoder
 from trunkline.tasks.text_head import IGNORED, TextHead
 from trunkline.tasks.text_metric import TextMetric, as_bytes, row_score, score_texts, signatures
+from trunkline.tasks.text_pointer import Pointer, source_of
 from trunkline.tasks.text_search import Search
 from trunkline.tasks.vocabulary import (
     SMALLEST,
@@ -69,6 +70,8 @@ class Text(Task):
         lora: rank of low-rank adapters that learn while the pretrained decoder stays as it is; 0 for none.
         dropout: probability.
         label_smoothing: share of the probability that the loss spreads over the whole vocabulary.
+        copy: each token may be one of the text that the task is bound to (`of: INPUT`) in place of one that is
+            generated, as names and numbers are in summaries (see `text_pointer.py`).
         beams: beams of the search; 1 is greedy.
         length_penalty: of beams, the likelier text counts by its log-probability divided by its length to this power:
             above 1 for longer texts, below for shorter ones.
@@ -107,6 +110,7 @@ class Text(Task):
         lora: int = 0,
         dropout: float = 0.1,
         label_smoothing: float = 0.0,
+        copy: bool = False,
         beams: int = 1,
         length_penalty: float = 1.0,
         no_repeat: int | None = None,
@@ -129,6 +133,7 @@ class Text(Task):
         self.lora = lora
         self.dropout = dropout
         self.label_smoothing = label_smoothing
+        self.copy = copy
         self.beams = beams
         self.length_penalty = length_penalty
         self.no_repeat = no_repeat
@@ -136,6 +141,11 @@ class Text(Task):
         self.sample = sample
         self.temperature = temperature
         self.top_p = top_p
+
+    @property
+    def copies(self) -> bool:
+        """Whether it was asked to."""
+        return self.copy
 
     def read(self, cell: Any) -> str:
         """The text without white space around it; a number is read as it is written.
@@ -199,21 +209,35 @@ class Text(Task):
             decoder = pretrained_decoder(state, self.max_length)
             weights = partial(fill_decoder, decoder=self.decoder, state=state)
             memory = _memory(width, decoder.config.hidden_size)
-            return TextHead(
-                memory, decoder, self._search, state, self.label_smoothing, tuning=self._tuning, weights=weights
-            )
+            return self._head(memory, decoder, state, tuning=self._tuning, weights=weights)
         own = self.decoder_width or width
         if own % self.heads:
             raise ConfigError(f"heads={self.heads} of a text task does not divide the decoder's width {own}")
         options = {name: getattr(self, name) for name in ("layers", "heads", "max_length", "dropout", "tie")}
         memory = _memory(width, own)
-        return TextHead(memory, scratch_decoder(state, width=own, **options), self._search, state, self.label_smoothing)
+        return self._head(memory, scratch_decoder(state, width=own, **options), state)
+
+    def _head(self, memory: nn.Module, decoder: Any, state: State, **options: Any) -> TextHead:
+        pointer = Pointer(decoder.config.hidden_size) if self.copy else None
+        return TextHead(memory, decoder, self._search, state, self.label_smoothing, pointer=pointer, **options)
 
     def build_shared(self, head: Head, states: Sequence[State]) -> TextHead:
         """The same layers, told to write this task's texts by its own `begin`."""
         assert isinstance(head, TextHead)
         (state,) = states
-        return TextHead(head.memory, head.decoder, head.search, state, head.label_smoothing, tuning=head.tuning)
+        return TextHead(
+            head.memory,
+            head.decoder,
+            head.search,
+            state,
+            head.label_smoothing,
+            pointer=head.pointer,
+            tuning=head.tuning,
+        )
+
+    def source(self, contexts: Sequence[Context | None], state: State) -> dict[str, Tensor]:
+        """The words of the input in this task's tokens: `{"ids": [n, P], "places": [n, P]}` (see `source_of`)."""
+        return source_of(contexts, state)
 
     def metric(self, states: Sequence[State]) -> TextMetric:
         """`bleu` and `chrf` (0–100, sacreBLEU), `rouge1`, `rouge2` and `rougeL` (F, rouge-score), `exact`."""

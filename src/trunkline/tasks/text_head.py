@@ -16,6 +16,7 @@ from trunkline.pretrained import Tuning
 from trunkline.tasks.contract import Head, Target
 from trunkline.tasks.text_attention import telling
 from trunkline.tasks.text_decoder import prompt_of
+from trunkline.tasks.text_pointer import Pointer, pointing
 from trunkline.tasks.text_search import Search
 from trunkline.tasks.vocabulary import needed
 from trunkline.types import State, Tokens
@@ -40,6 +41,7 @@ class TextHead(Head):
         search: how texts are looked for.
         state: of the task: ids of its marks.
         label_smoothing: share of the probability that the loss spreads over the whole vocabulary.
+        pointer: copies from the view's source; `None`: all is generated.
         tuning: how a pretrained decoder goes on learning.
         weights: puts the pretrained weights into it; `None` where another head does.
     """
@@ -54,6 +56,7 @@ class TextHead(Head):
         state: State,
         label_smoothing: float,
         *,
+        pointer: Pointer | None = None,
         tuning: Tuning | None = None,
         weights: Callable[[nn.Module], None] | None = None,
     ) -> None:
@@ -65,6 +68,7 @@ class TextHead(Head):
         self.search = search
         self.state = state
         self.label_smoothing = label_smoothing
+        self.pointer = pointer
         self.tuning = tuning
         self.weights = weights
         self.generation = search.generation(state)
@@ -85,16 +89,21 @@ class TextHead(Head):
 
     def predict_output(self, view: Tokens) -> Tensor:
         """Ids `[n, L]` found by the search; what stands behind an end does not count."""
-        ids = self.decoder.generate(
-            **self._read(view),
-            decoder_input_ids=self.prompt.expand(len(view.values), -1),
-            generation_config=self.generation,
-            logits_processor=self.search.processors(view.mask.sum(1), self.prompt.shape[1]),
-        )
+        memory = self.memory(view.values)
+        with pointing(self.decoder, self.pointer, memory, view.source):
+            ids = self.decoder.generate(
+                **self._read(memory, view.mask),
+                decoder_input_ids=self.prompt.expand(len(memory), -1),
+                generation_config=self.generation,
+                logits_processor=self.search.processors(view.mask.sum(1), self.prompt.shape[1]),
+            )
         return ids[:, self.prompt.shape[1] :]
 
     def train_output(self, view: Tokens, target: Target) -> Tensor:
-        """Teacher forcing: logits `[n, L, K]` of each target token, given the true ones before it."""
+        """Teacher forcing: logits `[n, L, K]` of each target token, given the true ones before it.
+
+        With copies they are log-probabilities, which a softmax leaves as they are.
+        """
         known = learned(target)[:, :-1].clamp(min=0)  # IGNORED lies after the end: no token that counts sees it
         return self._forced(view, known).logits[:, self.prompt.shape[1] - 1 :]
 
@@ -111,12 +120,12 @@ class TextHead(Head):
 
     def _forced(self, view: Tokens, known: Tensor, **options: Any) -> Any:
         """What the decoder says of each target token, given those before it, `known [n, L - 1]`."""
-        ids = torch.cat([self.prompt.expand(len(known), -1), known], 1)
-        return self.decoder(**self._read(view), decoder_input_ids=ids, use_cache=False, **options)
+        ids, memory = torch.cat([self.prompt.expand(len(known), -1), known], 1), self.memory(view.values)
+        with pointing(self.decoder, self.pointer, memory, view.source):
+            return self.decoder(**self._read(memory, view.mask), decoder_input_ids=ids, use_cache=False, **options)
 
-    def _read(self, view: Tokens) -> dict[str, Any]:
+    def _read(self, memory: Tensor, mask: Tensor) -> dict[str, Any]:
         """What stands for the encoder."""
-        memory, mask = self.memory(view.values), view.mask
         if self.mark is not None:
             memory = torch.cat([self.mark.expand(len(memory), -1, -1).to(memory), memory], 1)
             mask = torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
