@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 import transformers
 
 from trunkline import ConfigError, MultiTaskModel, fit, load, testing
+from trunkline.contexts import WordsContext
 from trunkline.modalities import Text as TextInput
 from trunkline.tasks.text import Text
 from trunkline.tasks.text_head import TextHead
@@ -73,6 +75,28 @@ def make_view(rows: int = 3) -> Tokens:
     values = torch.randn(rows, 4, WIDTH, generator=torch.Generator().manual_seed(1))
     mask = torch.arange(4) <= torch.arange(rows).unsqueeze(1)
     return Tokens(values, mask, (Span("x", 0, 4, "set", (4,)),))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_copies_too(folders: dict[str, str], kind: str) -> None:
+    """What it writes is the likeliest of generated and copied words together."""
+    torch.manual_seed(0)
+    task = Text(6, decoder=folders[kind], copy=True)
+    head, view, state = head_of(task), make_view(), task.fit(TEXTS)
+    contexts = [WordsContext(("dog", "cat"), ((0, 1), (1, 2)))] * 3
+    view = replace(view, source=task.source(contexts, state))
+    with torch.inference_mode():
+        ids = head.predict_output(view)
+        said = head.train_output(view, {"values": ids, "flags": torch.ones(3, 1, dtype=torch.bool)})
+    assert torch.allclose(said.logsumexp(2), torch.zeros(3, ids.shape[1]), atol=1e-5)
+    allowed = said.index_fill(2, torch.tensor(head.generation.suppress_tokens), -torch.inf).argmax(2)
+    for own, likeliest in zip(ids.tolist(), allowed.tolist(), strict=True):
+        length = own.index(state["end"]) + 1 if state["end"] in own else len(own)
+        assert own[:length] == likeliest[:length]
+    plain = head.train_output(replace(view, source=None), {"values": ids, "flags": torch.ones(3, 1, dtype=torch.bool)})
+    words = [state_id for state_id in range(len(WORDS)) if WORDS[state_id] in ("dog", "cat")]
+    raised = (said - plain.log_softmax(2))[..., words]
+    assert (raised.sum(2) > 0).all()  # what stands in the source is likelier than without
 
 
 @pytest.mark.parametrize("kind", KINDS)

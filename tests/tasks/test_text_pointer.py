@@ -165,6 +165,14 @@ class TestSearch:
         assert not head.decoder.get_output_embeddings()._forward_hooks
 
 
+def test_heads_that_share_have_one_pointer() -> None:
+    task = Text(**OPTIONS)
+    first, second = task.fit_shared([TEXTS, TEXTS])
+    head = task.build([first], WIDTH)
+    other = task.build_shared(head, [second])
+    assert other.pointer is head.pointer is not None
+
+
 def batches_of(rows: list[dict[str, Any]]) -> RowBatches:
     table = read_table(rows)
     schema = Schema({"x": TextInput(), "n": Number()}, {"y": TaskColumn(Text(**OPTIONS), "y", of="x")})
