@@ -198,6 +198,29 @@ class TestEncoder:
         kept, dropped = encode(text, state, encoder.train(), [known, unknown]).values
         torch.testing.assert_close(kept, dropped)
 
+    def test_half_of_what_is_dropped_loses_its_spelling(self):
+        """What is known by its spelling alone would teach nothing about the words beside it."""
+        text = Text(dropout=0.0, word_dropout=0.6, ngrams=64, layers=0)
+        state, encoder = build(text)
+        encoder.train()
+        item, _ = text.prepare("cat " * 4000, {**state}, None)
+        values = text.collate([(item[0].repeat(20), item[1].repeat(20, 1))])
+        said = encoder(values).values[0]  # [L, D]
+        kinds, counts = said.round(decimals=6).unique(dim=0, return_counts=True)
+        assert len(kinds) == 3  # known; unknown with its spelling; unknown without
+        shares = sorted((counts / counts.sum()).tolist())
+        assert shares == pytest.approx([0.3, 0.3, 0.4], abs=0.04)
+        assert len(encoder.eval()(values).values[0].round(decimals=6).unique(dim=0)) == 1
+
+    def test_layers_begin_quiet(self):
+        """Nearly the embeddings, so that a text is the bag of its words until its layers have learned."""
+        state, encoder = build(Text())
+        values = Text().collate([Text().prepare(row, state, None)[0] for row in TEXTS])
+        with_layers = encoder(values).values
+        encoder.layers = torch.nn.ModuleList()
+        bag = encoder(values).values
+        assert 0 < (with_layers - bag)[values["mask"]].square().mean() < 0.05  # of tokens with variance 1
+
     def test_every_parameter_learns(self):
         text = Text()
         state, encoder = build(text)

@@ -13,16 +13,26 @@ from torch.nn import functional as F
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention and a feed-forward net, each normalised before and added to what came in (Xiong et al., 2020)."""
+    """Self-attention and a feed-forward net, each normalised before and added to what came in (Xiong et al., 2020).
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    Args:
+        width: `D`.
+        heads: `H`.
+        dropout: probability, of what is added.
+        begin: factor on the weights that say what is added, before any is learned.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, begin: float = 1.0) -> None:
         super().__init__()
         self.heads = heads
         self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.to_query_key_value = nn.Linear(width, 3 * width)
         self.to_out = nn.Linear(width, width)
-        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        outer = nn.Linear(4 * width, width)
+        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), outer)
         self.dropout = nn.Dropout(dropout)
+        with torch.no_grad():
+            self.to_out.weight.mul_(begin), outer.weight.mul_(begin)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`x [n, L, D]`, `mask [n, L]` → `[n, L, D]`."""

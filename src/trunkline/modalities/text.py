@@ -71,7 +71,7 @@ class Text(Modality):
             its own embedding, so that rare and unseen words are like those that they share parts with (Bojanowski et
             al. 2017, "Enriching word vectors with subword information"); 0 for none.
         dropout: probability.
-        word_dropout: probability that training takes a known piece for unknown.
+        word_dropout: probability that training takes a known piece for unknown; half of these lose their spelling, too.
         encoder: `scratch`, or a pretrained network with its own tokens: `transformers:NAME`, `transformers:FOLDER` or
             `package:minilm`. Of the options above only `max_length` is for it. `None`: the last, where its package is
             installed, a few texts, whose words it knows, are all there is to learn from, and no option asks for the

@@ -13,6 +13,7 @@ from trunkline.modalities.attention import TransformerLayer, sinusoids
 from trunkline.modalities.contract import Encoder
 from trunkline.types import Span, Tokens
 
+QUIET = 0.1  # how loud layers are at first: nearly a bag of words learns sooner than what random layers blur
 PADDING, EMPTY = 0, 1  # ids; the buckets of unknown pieces follow, then the vocabulary
 
 
@@ -33,7 +34,7 @@ class TextEncoder(Encoder):
         bigrams: embeddings of pairs.
         ngrams: embeddings of n-grams of letters.
         dropout: probability.
-        word_dropout: probability that training takes an id for unknown.
+        word_dropout: probability that training takes an id for unknown; half of these have no n-grams, too.
     """
 
     unknown: Tensor
@@ -61,18 +62,20 @@ class TextEncoder(Encoder):
         if not layers:
             nn.init.normal_(self.embedding.weight, std=0.5)  # no positions to stand beside; learned sooner
         self.neighbours = nn.Conv1d(width, width, 3, padding=1, groups=width) if layers else None
-        self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout, begin=QUIET) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: dict[str, Tensor]) -> Tokens:
         """`ids [n, L]` and `mask [n, L]` → tokens `[n, L, D]`; padding changes no token."""
         ids, mask = values["ids"], values["mask"]
+        ngrams = values.get("ngrams")
         if self.training and self.word_dropout:
-            ids = torch.where(torch.rand(ids.shape, device=ids.device) < self.word_dropout, self.unknown[ids], ids)
+            ids, ngrams = self._drop(ids, ngrams)
         x = self.embedding(ids)  # [n, L, D]
         if self.ngrams is not None:
-            x = x + self._spelt(values["ngrams"])
+            assert ngrams is not None
+            x = x + self._spelt(ngrams)
         if self.pairs is not None:
             x = x + self.pairs(self._pairs(ids))
         x = x.masked_fill(~mask.unsqueeze(2), 0.0)
@@ -83,6 +86,13 @@ class TextEncoder(Encoder):
         for layer in self.layers:
             x = layer(x, mask)
         return Tokens(self.norm(x), mask, (Span("", 0, ids.shape[1], "words", (ids.shape[1],)),))
+
+    def _drop(self, ids: Tensor, ngrams: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Some pieces taken for unknown, half of them without their spelling: what it is, only its neighbours say."""
+        drawn = torch.rand(ids.shape, device=ids.device)
+        if ngrams is not None:
+            ngrams = ngrams.masked_fill((drawn < self.word_dropout / 2)[..., None], PADDING)
+        return torch.where(drawn < self.word_dropout, self.unknown[ids], ids), ngrams
 
     def _spelt(self, ngrams: Tensor) -> Tensor:
         """The sum of the embeddings of each piece's n-grams, `[n, L, N]` → `[n, L, D]`, over the root of their number.
