@@ -129,10 +129,14 @@ class MosaicContext:
 
 @dataclass(frozen=True)
 class WordsContext:
-    """The words of a text and the tokens each became: `spans[i] = (start, stop)`, equal where a word was cut off."""
+    """The words of a text and the tokens each became: `spans[i] = (start, stop)`, equal where a word was cut off.
+
+    Of the last word that has tokens only the first `cut` characters were read; `None`: all.
+    """
 
     words: tuple[str, ...]
     spans: tuple[tuple[int, int], ...]
+    cut: int | None = None
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ class Predictor:
         texts = iter(said)
         for batch in self._batches(batches, rows):
             with torch.inference_mode():
-                view = self.network.view(unit, self.network.share(batch), None, batch.sources)
+                view = self.network.view(unit, self.network.share(batch), None, {})
                 here = list(itertools.islice(texts, batch.size))
                 found = self._task(unit).attend(head, view, here, self._states(unit))
             present, mask = batch.present.values.tolist(), view.mask.cpu()

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-import random
-from pathlib import Path
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import tokenizers
 import torch
 from torch import Tensor
 
-from trunkline import fit, load, testing
+from trunkline import testing
+from trunkline.config import load_config
 from trunkline.contexts import WordsContext
 from trunkline.data import Draw, read_table
 from trunkline.errors import ConfigError
-from trunkline.modalities import Number
+from trunkline.modalities import Image, Number
 from trunkline.modalities import Text as TextInput
-from trunkline.model import MultiTaskModel
 from trunkline.schema import Preprocessing, RowBatches, Schema, TaskColumn
 from trunkline.tasks import Text
-from trunkline.tasks.text_head import TextHead
 from trunkline.tasks.text_pointer import NOWHERE, Pointer, pointing
 from trunkline.tasks.vocabulary import load_tokenizer
 from trunkline.types import Span, State, Tokens
@@ -36,15 +36,15 @@ CONTEXTS = [
 ]
 
 
-def head_of(**options: Any) -> TextHead:
+def head_of(**options: Any) -> Any:
     torch.manual_seed(0)
-    head = Text(**{**OPTIONS, **options}).build([STATE], WIDTH).double().eval()
+    head: Any = Text(**{**OPTIONS, **options}).build([STATE], WIDTH).double().eval()
     for layer in (head.decoder.lm_head, head.memory[1], head.pointer.query, head.pointer.gate):
         torch.nn.init.normal_(layer.weight)  # far from uniform
     return head
 
 
-def view_of(contexts: list[WordsContext | None] = CONTEXTS, seed: int = 1) -> Tokens:
+def view_of(contexts: Sequence[WordsContext | None] = CONTEXTS, seed: int = 1) -> Tokens:
     values = torch.randn(len(contexts), 4, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
     source = Text(**OPTIONS).source(contexts, STATE)
     mask = torch.ones(len(contexts), 4, dtype=torch.bool)
@@ -62,12 +62,43 @@ class TestSource:
         ids = [[i for i in row if i != NOWHERE] for row in source["ids"].tolist()]
         assert [load_tokenizer(STATE["tokenizer"]).decode(row) for row in ids] == [" the Zyx cat", " dog", "", ""]
         places = [row[: len(own)] for row, own in zip(source["places"].tolist(), ids)]
-        assert [sorted(set(row)) for row in places] == [[0, 1, 3], [0], [], []]
+        assert [sorted(set(row)) for row in places] == [[0, 1, 2, 3], [2], [], []]
         assert all(row == sorted(row) for row in places)
         assert (source["places"] == NOWHERE).equal(source["ids"] == NOWHERE)
 
+    def test_no_rows_have_no_source(self) -> None:
+        assert {k: v.shape for k, v in Text(**OPTIONS).source([], STATE).items()} == {"ids": (0, 0), "places": (0, 0)}
+        batches = batches_of([{"x": "a cat", "n": 1.0, "y": "cat"}])
+        assert batches[Draw((), None)].sources["y"]["ids"].shape == (0, 0)
+
+    @pytest.mark.parametrize("prefix", [True, False])
+    def test_its_tokens_are_those_of_the_text_that_is_written(self, prefix: bool) -> None:
+        """Some tokenizers have one token for a word that begins a text and another for one inside."""
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+        tokenizer.decoder = tokenizers.decoders.ByteLevel()
+        alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+        trainer = tokenizers.trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+        tokenizer.train_from_iterator(TEXTS * 3, trainer)
+        state = {"tokenizer": tokenizer.to_str()}
+        words = ("the", "dog", "sleeps")
+        source = Text(**OPTIONS).source([WordsContext(words, ((0, 1), (1, 2), (2, 3)))], state)
+        assert source["ids"][0].tolist() == tokenizer.encode("the dog sleeps").ids
+        assert sorted(set(source["places"][0].tolist())) == [0, 1, 2]
+
+    def test_what_was_not_read_is_not_copied(self) -> None:
+        """Scripts without spaces are one word; what a long one lacks of its tokens is not in its source."""
+        text, encoder = "東京都庁の展望台", TextInput(max_length=5)
+        _, context = encoder.prepare(text, {"ids": {}}, None)
+        source = Text(**OPTIONS).source([context], STATE)
+        said = load_tokenizer(STATE["tokenizer"]).decode(source["ids"][0].tolist())
+        assert said.strip() == text[:5]
+        places = source["places"][0].tolist()  # three bytes a sign
+        assert [places.count(place) for place in range(5)] == [places.count(0), 3, 3, 3, 3]
+        assert places == sorted(places)
+
     def test_a_source_moves_with_its_batch_and_follows_the_rows(self) -> None:
-        rows = [{"x": "a cat", "y": "cat"}, {"n": 1.0}, {"x": "the dog", "y": "dog"}]
+        rows: list[dict[str, Any]] = [{"x": "a cat", "y": "cat"}, {"n": 1.0}, {"x": "the dog", "y": "dog"}]
         batches = batches_of(rows)
         batch = batches[Draw((1, 2), None)]
         assert batch.sources["y"]["ids"].shape[0] == 2
@@ -76,11 +107,26 @@ class TestSource:
 
     @pytest.mark.parametrize(
         ("of", "says"),
-        [(None, "of: names the input whose words this task copies"), ("n", "one cell of a table")],
+        [
+            (None, "of: names the input whose words this task copies"),
+            ("n", "one cell of a table"),
+            ("p", "'p' has no words to copy from"),
+        ],
     )
     def test_it_has_an_input_with_words(self, of: str | None, says: str) -> None:
+        inputs = {"x": TextInput(), "n": Number(), "p": Image()}
         with pytest.raises(ConfigError, match=says):
-            Schema({"x": TextInput(), "n": Number()}, {"y": TaskColumn(Text(copy=True), "y", of=of)})
+            Schema(inputs, {"y": TaskColumn(Text(copy=True), "y", of=of)})
+
+    def test_the_only_text_is_copied_where_a_config_names_none(self) -> None:
+        plain = {"inputs": {"x": "text", "n": "number"}, "tasks": {"y": {"type": "text", "copy": True}}}
+        assert load_config(plain, columns=None).tasks["y"].of == "x"
+        two = {**plain, "inputs": {"x": "text", "z": "text"}}
+        with pytest.raises(ConfigError, match=r"names the input whose words this task reads\. Possible: x, z"):
+            load_config(two, columns=None)
+        none = {**plain, "inputs": {"p": "image"}, "tasks": {"y": {"type": "text", "copy": True, "of": "p"}}}
+        with pytest.raises(ConfigError, match="this task reads words, and 'p' has grid"):
+            load_config(none, columns=None)
 
 
 class TestMixture:
@@ -92,13 +138,51 @@ class TestMixture:
         said = pointer(logits, states, ids, keys).exp()
         for n, length in ((0, 3), (1, 1)):
             for t in range(3):
-                scores = pointer.query(states[n, t]) @ keys[n, :length].T / math.sqrt(8)
-                attention = scores.softmax(0).tolist()
-                gate = pointer.gate(states[n, t]).sigmoid().item()
+                state = pointer.state_norm(states[n, t])
+                attention = (pointer.query(state) @ keys[n, :length].T / math.sqrt(8)).softmax(0).tolist()
+                gate = pointer.gate(state).sigmoid().item()
                 generated = logits[n, t].softmax(0)
                 for word in range(11):
                     copied = sum(a for a, i in zip(attention, ids[n].tolist()) if i == word)
                     assert said[n, t, word].item() == pytest.approx(gate * generated[word].item() + (1 - gate) * copied)
+
+    def test_its_slopes_are_those_of_the_dense_mixture(self) -> None:
+        """Tokens that come twice, and a row that has no source beside one that has."""
+        torch.manual_seed(0)
+        pointer = Pointer(8).double()
+        logits = torch.randn(2, 3, 11, dtype=torch.double, requires_grad=True)
+        states = torch.randn(2, 3, 8, dtype=torch.double, requires_grad=True)
+        keys = torch.randn(2, 4, 8, dtype=torch.double, requires_grad=True)
+        ids = torch.tensor([[4, 7, 4, 0], [NOWHERE] * 4])
+        weights = torch.randn(2, 3, 11, dtype=torch.double)
+
+        def dense() -> Tensor:
+            state = pointer.state_norm(states)
+            attention = (pointer.query(state) @ keys.mT / math.sqrt(8)).softmax(2)
+            hits = torch.nn.functional.one_hot(ids[:1].clamp(min=0), 11).double()
+            gate = pointer.gate(state).sigmoid()
+            both = gate[:1] * logits[:1].softmax(2) + (1 - gate[:1]) * (attention[:1] @ hits)
+            return torch.cat([both.log(), logits[1:].log_softmax(2)])
+
+        wanted = [logits, states, keys, *pointer.parameters()]
+        one, other = pointer(logits, states, ids, keys), dense()
+        torch.testing.assert_close(one, other)
+        slopes = [
+            torch.autograd.grad((said * weights).sum(), wanted, allow_unused=True, retain_graph=True)
+            for said in (one, other)
+        ]
+        for ours, theirs in zip(*slopes, strict=True):
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                torch.testing.assert_close(ours, theirs)
+
+    def test_half_precision_mixes_in_single(self) -> None:
+        torch.manual_seed(0)
+        pointer = Pointer(8).bfloat16()
+        logits, states = torch.randn(1, 2, 11).bfloat16(), torch.randn(1, 2, 8).bfloat16()
+        said = pointer(logits, states, torch.tensor([[3, 4]]), torch.randn(1, 2, 8).bfloat16())
+        assert said.dtype == torch.float32
+        assert torch.allclose(said.logsumexp(2), torch.zeros(1, 2), atol=1e-5)
 
     def test_a_copy_goes_on_by_the_token_before(self) -> None:
         """A key has its own token, the one before it and its word, each row's first token has nothing before it."""
@@ -107,12 +191,12 @@ class TestMixture:
         memory = torch.randn(1, 2, 8, dtype=torch.double)
         source = {"ids": torch.tensor([[3, 5, 6]]), "places": torch.tensor([[0, 0, 1]])}
         keys = pointer.keys(memory, source, embedding)[0]
-        three, five, six = (pointer.norm(embedding.weight[i]) for i in (3, 5, 6))
+        three, five, six = (pointer.token_norm(embedding.weight[i]) for i in (3, 5, 6))
         place = pointer.of_place(memory[0])
         expected = [
             place[0] + pointer.of_token(three),
-            place[0] + pointer.of_token(five) + pointer.of_last(three),
-            place[1] + pointer.of_token(six) + pointer.of_last(five),
+            place[0] + pointer.of_token(five) + pointer.of_previous(three),
+            place[1] + pointer.of_token(six) + pointer.of_previous(five),
         ]
         assert torch.allclose(keys, torch.stack(expected))
 
@@ -120,9 +204,10 @@ class TestMixture:
         head, view = head_of(), view_of()
         target = target_of(["the cat", "a dog", "Cats"])
         said = head.train_output(view, target)
-        plain = Tokens(view.values, view.mask, view.spans)
-        assert torch.allclose(said[2], head.train_output(plain, target)[2].log_softmax(1))
-        assert not torch.allclose(said[0], head.train_output(plain, target)[0].log_softmax(1))
+        head.pointer = None
+        plain = head.train_output(view, target).log_softmax(2)
+        assert torch.allclose(said[2], plain[2])
+        assert not torch.allclose(said[0], plain[0])
 
     def test_every_layer_learns_and_nothing_is_nan(self) -> None:
         head, view = head_of(label_smoothing=0.1), view_of()
@@ -162,7 +247,22 @@ class TestSearch:
         head, view = head_of(), view_of()
         with pytest.raises(RuntimeError, match="stop"), pointing(head.decoder, head.pointer, view.values, view.source):
             raise RuntimeError("stop")
-        assert not head.decoder.get_output_embeddings()._forward_hooks
+        assert not head.decoder._forward_hooks
+        assert not head.decoder.get_output_embeddings()._forward_pre_hooks
+
+    def test_threads_do_not_hear_each_other(self) -> None:
+        head, views = head_of(), [view_of(seed=seed) for seed in range(8)]
+        with torch.inference_mode():
+            alone = [head.predict_output(view) for view in views]
+
+        def say(view: Tokens) -> Tensor:
+            with torch.inference_mode():
+                return head.predict_output(view)
+
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(3):
+                for one, other in zip(alone, pool.map(say, views), strict=True):
+                    assert torch.equal(one, other)
 
 
 def test_heads_that_share_have_one_pointer() -> None:
@@ -177,32 +277,3 @@ def batches_of(rows: list[dict[str, Any]]) -> RowBatches:
     table = read_table(rows)
     schema = Schema({"x": TextInput(), "n": Number()}, {"y": TaskColumn(Text(**OPTIONS), "y", of="x")})
     return RowBatches(Preprocessing.fit(schema, table, range(len(rows))), table)
-
-
-def rows_of_names(number: int, seed: int) -> list[dict[str, str]]:
-    """Sentences about a name of random letters; the task is to say the name."""
-    rng = random.Random(seed)
-    names = ["".join(rng.choices("bcdfghjklmnpqrstvw", k=6)) for _ in range(number)]
-    return [{"x": f"{rng.choice(['please', 'now'])} open {name} at once", "y": f"open {name}"} for name in names]
-
-
-def test_names_that_training_never_saw_are_said(tmp_path: Path) -> None:
-    """Every test name is new. What a decoder that generates alone says of them is wrong."""
-    shares = {}
-    for copies in (True, False):
-        torch.manual_seed(0)
-        options = {**OPTIONS, "max_length": 12, "copy": copies}
-        model = MultiTaskModel(
-            inputs={"x": TextInput(layers=1, bigrams=0, ngrams=0)},
-            tasks={"y": TaskColumn(Text(**options), "y", of="x")},
-            width=32,
-        )
-        train, held = rows_of_names(400, 1), rows_of_names(60, 2)
-        options_of_training = {"steps": 250, "lr": 5e-3, "batch_size": 64, "validations": 1}
-        out = tmp_path / str(copies)
-        found = fit(model, train, validation=held[:20], test=held[20:], out=out, **options_of_training)
-        shares[copies] = found.metrics["test"]["y"]["exact"]
-        again = load(tmp_path / str(copies)).predict(held[20:])
-        assert again == found.predictor.predict(held[20:])
-    assert shares[True] > 0.5
-    assert shares[False] < 0.1

@@ -91,30 +91,32 @@ def bind(
 def _misbound(task: TaskConfig, inputs: Mapping[str, InputConfig], fits: Sequence[str]) -> str | None:
     possible = f"Possible: {', '.join(fits)}." if fits else "No input has them."
     if task.of is None:
-        return (
-            f"names the input whose {task.component.reads} this task reads. {possible}" if _wants_input(task) else None
-        )
+        return f"names the input whose {_read_by(task)} this task reads. {possible}" if _wants_input(task) else None
     if task.of not in inputs:
         return f"{task.of!r} is not an input.{suggest(task.of, inputs)}"
     if task.component is not None and task.component.reads == "row":
         return f"a {task.type} task reads the whole row. Leave `of` out."
     if task.of not in fits:
         return (
-            f"this task reads {task.component.reads}, and {task.of!r} has "
-            f"{had_by(inputs[task.of].component, task.component.reads)}. {possible}"
+            f"this task reads {_read_by(task)}, and {task.of!r} has "
+            f"{had_by(inputs[task.of].component, _read_by(task))}. {possible}"
         )
     return None
 
 
 def _wants_input(task: TaskConfig) -> bool:
-    return task.component is not None and task.component.reads not in ("row", "tokens")
+    return task.component is not None and _read_by(task) not in ("row", "tokens")
+
+
+def _read_by(task: TaskConfig) -> str:
+    return task.component.reads_with(task.options)
 
 
 def _can_read(task: TaskConfig, reader: InputConfig) -> bool:
     # What has an unknown type may fit: its type is the fault to tell.
     if task.component is None or reader.component is None:
         return True
-    return can_read(task.component.reads, reader.component)
+    return can_read(_read_by(task), reader.component)
 
 
 def _named(sections: Sections, columns: Sequence[str]) -> set[str]:

@@ -31,7 +31,7 @@ class DenseNetwork(nn.Module):
         flags = Flags(names, present)
         taps = self.network.share_dense(values, flags)
         return {
-            unit.name: self.network.output(unit, head, taps, None, flags)
+            unit.name: self.network.output(unit, head, taps, None, flags, {})
             for unit, head in self.network.units()
             if unit in self.heads
         }

@@ -73,8 +73,10 @@ def prepare(value: str, about: State, max_length: int) -> tuple[Tensor, WordsCon
     words = [(m[0], m.start(), m.end()) for m in re.finditer(r"\S+", value)]
     kept = _kept(marks, max_length)
     places = [offsets[i] if not marks[i] else None for i in kept]
-    spans = _tokens_of([(start, stop) for _, start, stop in words], places)
-    return torch.tensor([ids[i] for i in kept]), WordsContext(tuple(word for word, _, _ in words), tuple(spans))
+    spans = tuple(_tokens_of([(start, stop) for _, start, stop in words], places))
+    end = max((place[1] for place in places if place is not None), default=0)
+    cut = next((end - start for _, start, stop in words if start < end < stop), None)
+    return torch.tensor([ids[i] for i in kept]), WordsContext(tuple(word for word, _, _ in words), spans, cut)
 
 
 def count_tokens(texts: Iterable[str], about: State) -> Iterator[int]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -26,7 +25,7 @@ from trunkline.tasks import Head
 from trunkline.trunks import Taps, Trunk
 from trunkline.types import Batch, Flags, Part, Tokens
 
-NO_SOURCES: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({})
+Sources = Mapping[str, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ class Network(nn.Module):
         taps: Taps,
         rows: Tensor | None,
         present: Flags,
-        sources: Mapping[str, Mapping[str, Tensor]] = NO_SOURCES,
+        sources: Sources,
     ) -> Any:
         """What one head says about these rows; of several inputs each for itself, joined.
 
@@ -156,7 +155,7 @@ class Network(nn.Module):
         unit: HeadUnit,
         taps: Taps | Mapping[str, Taps],
         rows: Tensor | None,
-        sources: Mapping[str, Mapping[str, Tensor]] = NO_SOURCES,
+        sources: Sources,
     ) -> Any:
         """What one head reads, about these rows.
 

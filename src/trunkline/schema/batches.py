@@ -247,7 +247,7 @@ class RowBatches(Dataset[Batch]):
         return {
             name: column.task.source(context[column.of], self.preprocessing.states["tasks"][name])
             for name, column in columns.items()
-            if column.task.copies and column.of is not None
+            if column.task.copies and column.of is not None  # which the schema holds
         }
 
     def _target(

@@ -8,7 +8,7 @@ stacked always sees `G = 1`. `trunkline.testing.check_task` holds any implementa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -132,6 +132,11 @@ class Task(ABC):
     @abstractmethod
     def primary(self) -> str:
         """A kind with one answer for all options says `primary = "…"`."""
+
+    @classmethod
+    def reads_with(cls, options: Mapping[str, Any]) -> str:
+        """What a task with these options must be bound to, as `reads` says it."""
+        return cls.reads
 
     @property
     def copies(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -71,7 +71,8 @@ class Text(Task):
         dropout: probability.
         label_smoothing: share of the probability that the loss spreads over the whole vocabulary.
         copy: each token may be one of the text that the task is bound to (`of: INPUT`) in place of one that is
-            generated, as names and numbers are in summaries (see `text_pointer.py`).
+            generated, as names and numbers are in summaries (see `text_pointer.py`). The decoder then reads no other
+            input's tokens.
         beams: beams of the search; 1 is greedy.
         length_penalty: of beams, the likelier text counts by its log-probability divided by its length to this power:
             above 1 for longer texts, below for shorter ones.
@@ -141,6 +142,11 @@ class Text(Task):
         self.sample = sample
         self.temperature = temperature
         self.top_p = top_p
+
+    @classmethod
+    def reads_with(cls, options: Mapping[str, Any]) -> str:
+        """Words, where it copies."""
+        return "words" if options.get("copy") else cls.reads
 
     @property
     def copies(self) -> bool:

@@ -105,7 +105,9 @@ class TextHead(Head):
         With copies they are log-probabilities, which a softmax leaves as they are.
         """
         known = learned(target)[:, :-1].clamp(min=0)  # IGNORED lies after the end: no token that counts sees it
-        return self._forced(view, known).logits[:, self.prompt.shape[1] - 1 :]
+        memory = self.memory(view.values)
+        with pointing(self.decoder, self.pointer, memory, view.source):
+            return self._forced(memory, view.mask, known).logits[:, self.prompt.shape[1] - 1 :]
 
     def attention(self, view: Tokens, ids: Tensor) -> Tensor:
         """How much of each token of the view is read to write each of these ids, `[n, L]` → `[n, L, S]`.
@@ -114,15 +116,14 @@ class TextHead(Head):
         view has, and are 0 elsewhere.
         """
         with telling(self.decoder):
-            told = self._forced(view, ids[:, :-1], output_attentions=True)
+            told = self._forced(self.memory(view.values), view.mask, ids[:, :-1], output_attentions=True)
         weights = torch.stack(told.cross_attentions).mean((0, 2))[:, self.prompt.shape[1] - 1 :, -view.mask.shape[1] :]
         return weights / weights.sum(2, keepdim=True)
 
-    def _forced(self, view: Tokens, known: Tensor, **options: Any) -> Any:
+    def _forced(self, memory: Tensor, mask: Tensor, known: Tensor, **options: Any) -> Any:
         """What the decoder says of each target token, given those before it, `known [n, L - 1]`."""
-        ids, memory = torch.cat([self.prompt.expand(len(known), -1), known], 1), self.memory(view.values)
-        with pointing(self.decoder, self.pointer, memory, view.source):
-            return self.decoder(**self._read(memory, view.mask), decoder_input_ids=ids, use_cache=False, **options)
+        ids, read = torch.cat([self.prompt.expand(len(known), -1), known], 1), self._read(memory, mask)
+        return self.decoder(**read, decoder_input_ids=ids, use_cache=False, **options)
 
     def _read(self, memory: Tensor, mask: Tensor) -> dict[str, Any]:
         """What stands for the encoder."""

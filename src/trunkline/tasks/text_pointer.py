@@ -1,12 +1,13 @@
 """Copying from what is read: a word that training never saw, a name or a number, can be written all the same.
 
-See, Liu and Manning, "Get to the point: summarization with pointer-generator networks", 2017, eq. 8 to 10: the next
-token is generated with probability `g`, and with `1 - g` it is one of the source,
+The mixture of See, Liu and Manning, "Get to the point: summarization with pointer-generator networks", 2017, eq. 9: the
+next token is generated with probability `g`, and with `1 - g` it is one of the source,
 
-    P(w) = g · softmax(logits)[w] + (1 - g) · Σ_p a[p] · [source token p is w],
+    P(w) = g · softmax(logits)[w] + (1 - g) · Σ_p a[p] · [source token p is w].
 
-where the attention `a` and `g` follow from the decoder's state. The source is the text in the decoder's own tokens; the
-key of one is what the encoder says at its word, the token itself, and the one before it. By the last a copy goes on.
+Unlike there, `g` and the attention `a` follow from the decoder's last state alone, and the source is the text in the
+decoder's own tokens: the key of one is what the encoder says at its word, the token itself, and the one before it, by
+which a copy goes on.
 
 Shape legend: `n` rows, `S` tokens of the view, `P` source tokens, `L` target tokens, `D` width of the decoder, `K`
 vocabulary.
@@ -15,6 +16,9 @@ vocabulary.
 from __future__ import annotations
 
 import math
+import re
+import threading
+from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.contexts import Context, WordsContext
+from trunkline.errors import ConfigError
 from trunkline.tasks.vocabulary import load_tokenizer
 from trunkline.types import State
 
@@ -32,29 +37,43 @@ LEAST = 1e-30  # the probability of a copy of what is not there
 
 
 def source_of(contexts: Sequence[Context | None], state: State) -> dict[str, Tensor]:
-    """The words of each row's text, as far as the encoder read them, in the decoder's tokens.
+    """Each row's text, as far as the encoder read it, in the decoder's tokens.
 
     Returns:
-        `{"ids": [n, P], "places": [n, P]}`: the tokens, and the first of the encoder's tokens of each one's word;
-        `NOWHERE` behind the last.
+        `{"ids": [n, P], "places": [n, P]}`: the tokens, and which of the encoder's tokens says most about each: that of
+        its word, and of several as far into the word; `NOWHERE` behind the last.
     """
-    words, places, counts = [], [], []
-    for context in contexts:
-        found = () if not isinstance(context, WordsContext) else zip(context.words, context.spans, strict=True)
-        read = [(word, start) for word, (start, stop) in found if stop > start]
-        words += [word for word, _ in read]
-        places += [start for _, start in read]
-        counts.append(len(read))
-    told = iter(load_tokenizer(state["tokenizer"]).encode_batch_fast(words, add_special_tokens=False))
-    here = iter(places)
-    ids: list[Tensor] = []
-    where: list[Tensor] = []
-    for count in counts:
-        pairs = [(i, place) for _ in range(count) for place in (next(here),) for i in next(told).ids]
-        ids.append(torch.tensor([i for i, _ in pairs], dtype=torch.long))
-        where.append(torch.tensor([place for _, place in pairs], dtype=torch.long))
-    return {name: nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=NOWHERE)
-            for name, rows in (("ids", ids), ("places", where))}  # fmt: skip
+    rows = [_read(context) if isinstance(context, WordsContext) else ([], []) for context in contexts]
+    texts = [" ".join(words) for words, _ in rows]
+    told = load_tokenizer(state["tokenizer"]).encode_batch(texts, add_special_tokens=False)
+    source = [
+        [(i, _place(text, spans, offsets)) for i, offsets in zip(own.ids, own.offsets) if offsets[1] > 0]
+        for own, text, (_, spans) in zip(told, map(_words, texts), rows, strict=True)
+    ]
+    longest = max(map(len, source), default=0)
+    padded = torch.tensor([row + [(NOWHERE, NOWHERE)] * (longest - len(row)) for row in source], dtype=torch.long)
+    ids, places = padded.reshape(len(rows), longest, 2).unbind(2)
+    return {"ids": ids.contiguous(), "places": places.contiguous()}
+
+
+def _read(context: WordsContext) -> tuple[list[str], list[tuple[int, int]]]:
+    """The words that have tokens, the last as far as it was read, and their tokens."""
+    here = [(word, span) for word, span in zip(context.words, context.spans, strict=True) if span[1] > span[0]]
+    words, spans = [word for word, _ in here], [span for _, span in here]
+    return [*words[:-1], *(word[: context.cut] for word in words[-1:])], spans
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    """Where each begins and ends."""
+    return [match.span() for match in re.finditer(r"\S+", text)]
+
+
+def _place(words: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]], offsets: tuple[int, int]) -> int:
+    """The encoder's token for the characters of one token of the decoder; of white space that of the word before."""
+    at = offsets[1] - 1
+    word = max(bisect(words, (at, math.inf)) - 1, 0)
+    (start, stop), (first, last) = words[word], spans[word]
+    return first + min(int((last - first) * (at - start) / (stop - start)), last - first - 1)
 
 
 class Pointer(nn.Module):
@@ -67,8 +86,8 @@ class Pointer(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.query = nn.Linear(width, width)
-        self.of_place, self.of_token, self.of_last = (nn.Linear(width, width, bias=False) for _ in range(3))
-        self.norm = nn.LayerNorm(width)
+        self.of_place, self.of_token, self.of_previous = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.token_norm, self.state_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.gate = nn.Linear(width, 1)
 
     def keys(self, memory: Tensor, source: Mapping[str, Tensor], embedding: nn.Module) -> Tensor:
@@ -80,9 +99,9 @@ class Pointer(nn.Module):
             embedding: of the decoder's tokens.
         """
         places = source["places"].clamp(min=0)[..., None].expand(-1, -1, memory.shape[2])
-        tokens = self.norm(embedding(source["ids"].clamp(min=0)))
-        last = F.pad(tokens[:, :-1], (0, 0, 1, 0))
-        return self.of_place(memory.gather(1, places)) + self.of_token(tokens) + self.of_last(last)
+        tokens = self.token_norm(embedding(source["ids"].clamp(min=0)))
+        previous = F.pad(tokens[:, :-1], (0, 0, 1, 0))
+        return self.of_place(memory.gather(1, places)) + self.of_token(tokens) + self.of_previous(previous)
 
     def forward(self, logits: Tensor, states: Tensor, ids: Tensor, keys: Tensor) -> Tensor:
         """Logits `[n, L, K]` and the states they come from, `[n, L, D]` → log-probabilities `[n, L, K]`.
@@ -95,15 +114,20 @@ class Pointer(nn.Module):
             ids: of the source, `[n, P]`.
             keys: `[n, P, D]`.
         """
+        dtype, states = torch.promote_types(logits.dtype, torch.float32), self.state_norm(states)
         is_there = (ids != NOWHERE)[:, None]  # [n, 1, P]
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        scores = (self.query(states) @ keys.mT).to(dtype) / math.sqrt(keys.shape[2])
-        attention = scores.masked_fill(~is_there, torch.finfo(scores.dtype).min).softmax(2) * is_there
-        generated = logits.to(dtype).log_softmax(2)
-        copied = torch.zeros_like(generated).scatter_add(2, ids.clamp(min=0)[:, None].expand_as(attention), attention)
+        scores = ((self.query(states) / math.sqrt(keys.shape[2])) @ keys.mT).to(dtype)
+        attention = scores.masked_fill(~is_there, torch.finfo(dtype).min).softmax(2)
         gate = self.gate(states).to(dtype).masked_fill(~is_there.any(2, keepdim=True), math.inf)  # [n, L, 1]
-        own, other = F.logsigmoid(gate), F.logsigmoid(-gate).clamp(min=math.log(LEAST))
-        return torch.logaddexp(own + generated, other + copied.clamp(min=LEAST).log())
+        generated = F.logsigmoid(gate) + logits.to(dtype).log_softmax(2)
+        # Only what is in the source can be copied, so the sum of both is worked out there alone.
+        ids = ids.clamp(min=0)
+        is_same = ids[:, :, None] == ids[:, None]  # [n, P, P]
+        copied = (attention @ is_same.to(dtype)).clamp(min=LEAST).log() + F.logsigmoid(-gate).clamp(min=math.log(LEAST))
+        there = ids[:, None].expand_as(copied)
+        both = torch.logaddexp(generated.gather(2, there), copied)
+        is_first = ~is_same.tril(-1).any(2)[:, None]  # a token that comes again writes the same, and is learned once
+        return generated.scatter(2, there, torch.where(is_first, both, both.detach()))
 
 
 @contextmanager
@@ -112,23 +136,46 @@ def pointing(
 ) -> Iterator[None]:
     """Within it the decoder says log-probabilities with copies in place of its logits, of each beam of a row alike.
 
+    Other threads may ask the same decoder meanwhile.
+
     Args:
         decoder: an encoder–decoder of Transformers.
         pointer: `None` changes nothing.
         memory: `[n, S, D]`.
         source: see `source_of`.
     """
-    if pointer is None or source is None or source["ids"].shape[1] == 0:
+    if pointer is None:
+        yield
+        return
+    assert source is not None, "a view for a pointer has a source"
+    if source["ids"].shape[1] == 0:
         yield
         return
     keys = pointer.keys(memory, source, decoder.get_decoder().get_input_embeddings())
+    owner = threading.get_ident()
+    states: list[Tensor] = []
 
-    def say(_: nn.Module, states: tuple[Tensor], logits: Tensor) -> Tensor:
-        beams = len(logits) // len(keys)
-        return pointer(logits, states[0], source["ids"].repeat_interleave(beams, 0), keys.repeat_interleave(beams, 0))
+    def remember(_: nn.Module, read: tuple[Tensor]) -> None:
+        if threading.get_ident() == owner:
+            states[:] = read
 
-    handle = decoder.get_output_embeddings().register_forward_hook(say)
+    def mix(_: nn.Module, given: Any, said: Any) -> Any:
+        if threading.get_ident() != owner:
+            return None
+        (read,), beams = states, len(said.logits) // len(keys)
+        if read.shape[:-1] != said.logits.shape[:-1]:
+            raise ConfigError(f"copy: {type(decoder).__name__} does not say one token after the other; leave it out")
+        said.logits = pointer(
+            said.logits, read, source["ids"].repeat_interleave(beams, 0), keys.repeat_interleave(beams, 0)
+        )
+        return said
+
+    handles = [
+        decoder.get_output_embeddings().register_forward_pre_hook(remember),
+        decoder.register_forward_hook(mix),
+    ]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
