@@ -27,25 +27,33 @@ class Vector:
         self.size, self.separator = size, separator
 
 
-class Category:
+class Kind:
+    reads: str
+
+    @classmethod
+    def reads_with(cls, options: dict[str, Any]) -> str:
+        return cls.reads
+
+
+class Category(Kind):
     reads = "row"
 
 
-class Labels:
+class Labels(Kind):
     reads = "row"
 
     def __init__(self, separator: str = "|") -> None:
         self.separator = separator
 
 
-class Mask:
+class Mask(Kind):
     reads = "grid"
 
     def __init__(self, classes: int = 2) -> None:
         self.classes = classes
 
 
-class Generate:
+class Generate(Kind):
     reads = "tokens"
 
 
