@@ -55,7 +55,7 @@ def test_the_loss_is_the_mean_of_each_members_own(tmp_path: Path) -> None:
     taps = network.share(batch)
     for unit, head in network.units():
         part = batch.targets[unit.name]
-        view = network.view(unit, taps, part.rows)
+        view = network.view(unit, taps, part.rows, batch.sources)
         total, weight = members_loss(head, view, part.values, 3)
         each = [head.loss(head.predict_output(view.unflatten(1, (3, -1))[:, m]), part.values) for m in range(3)]
         torch.testing.assert_close(total, torch.stack([t for t, _ in each]).mean(0))

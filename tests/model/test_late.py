@@ -126,7 +126,7 @@ def test_precisions_of_numbers_are_learned() -> None:
 def said_alone(network: Network, batch: Batch, head: int) -> Tensor:
     """`[E, B, G, K]`."""
     unit, layer = list(network.units())[head]
-    output = layer.predict_output(network.view(unit, network.share(batch), None))
+    output = layer.predict_output(network.view(unit, network.share(batch), None, {}))
     return output.unflatten(0, (fusion_of(network).experts, -1))
 
 
@@ -171,7 +171,7 @@ def test_the_training_loss_is_the_equation(batches: RowBatches, alone: float, jo
             total = torch.zeros(2, len(unit.tasks))
             for place, row in enumerate(rows.tolist()):
                 target = {key: value[place : place + 1] for key, value in part.values.items()}
-                joined = network.output(unit, head, taps, torch.tensor([row]), batch.present)
+                joined = network.output(unit, head, taps, torch.tensor([row]), batch.present, batch.sources)
                 total += (1 - alone) * torch.stack(head.loss(joined, target))
                 for expert in range(experts):
                     if here[expert, row]:

@@ -101,7 +101,7 @@ def test_others_read_one_grid_of_it(table: Table) -> None:
     batch = batches[Draw(ROWS, None)]
     taps = network.share(batch)
     rows = batch.inputs["photo"].rows
-    views = {unit.name: network.view(unit, taps, rows) for unit, _ in network.units()}
+    views = {unit.name: network.view(unit, taps, rows, {}) for unit, _ in network.units()}
     assert [s.shape for s in views["area"].spans] == [(8, 10), (4, 5), (2, 3)]
     assert [s.shape for s in views["grid"].spans] == [(8, 10)]
     assert [s.shape for s in views["title"].spans] == [(2, 3)]
@@ -119,7 +119,7 @@ def test_absent_pictures_are_one_token_in_any_company(table: Table, trunk: str, 
         torch.testing.assert_close(alone[0], whole[row], atol=1e-5, rtol=1e-5)
     taps = network.share_dense(dense_values(dense), dense.present)
     unit, head = next(iter(network.units()))
-    torch.testing.assert_close(network.output(unit, head, taps, None, dense.present), whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network.output(unit, head, taps, None, dense.present, {}), whole, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("trunk", ["hard", "transformer", "mtan", "mmoe"])

@@ -77,7 +77,7 @@ def test_only_the_beginning_tells_tasks_apart() -> None:
     taps = network.share(batch)
     part = batch.targets["german"]
     units = {unit.name: unit for unit, _ in network.units()}
-    view = network.view(units["german"], taps, part.rows)
+    view = network.view(units["german"], taps, part.rows, batch.sources)
     said = [heads[name].train_output(view, part.values) for name in ("german", "french")]
     assert not torch.allclose(*said)
     with torch.no_grad():
