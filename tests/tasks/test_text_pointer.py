@@ -21,7 +21,7 @@ from trunkline.modalities import Image, Number
 from trunkline.modalities import Text as TextInput
 from trunkline.schema import Preprocessing, RowBatches, Schema, TaskColumn
 from trunkline.tasks import Text
-from trunkline.tasks.text_pointer import NOWHERE, Pointer, pointing
+from trunkline.tasks.text_pointer import NOWHERE, Pointer, first_places, pointing
 from trunkline.tasks.vocabulary import load_tokenizer
 from trunkline.types import Span, State, Tokens
 
@@ -135,7 +135,7 @@ class TestMixture:
         pointer = Pointer(8).double()
         logits, states = torch.randn(2, 3, 11, dtype=torch.double), torch.randn(2, 3, 8, dtype=torch.double)
         ids, keys = torch.tensor([[4, 7, 4], [2, NOWHERE, NOWHERE]]), torch.randn(2, 3, 8, dtype=torch.double)
-        said = pointer(logits, states, ids, keys).exp()
+        said = pointer(logits, states, ids, first_places(ids), keys).exp()
         for n, length in ((0, 3), (1, 1)):
             for t in range(3):
                 state = pointer.state_norm(states[n, t])
@@ -165,7 +165,7 @@ class TestMixture:
             return torch.cat([both.log(), logits[1:].log_softmax(2)])
 
         wanted = [logits, states, keys, *pointer.parameters()]
-        one, other = pointer(logits, states, ids, keys), dense()
+        one, other = pointer(logits, states, ids, first_places(ids), keys), dense()
         torch.testing.assert_close(one, other)
         slopes = [
             torch.autograd.grad((said * weights).sum(), wanted, allow_unused=True, retain_graph=True)
@@ -180,7 +180,8 @@ class TestMixture:
         torch.manual_seed(0)
         pointer = Pointer(8).bfloat16()
         logits, states = torch.randn(1, 2, 11).bfloat16(), torch.randn(1, 2, 8).bfloat16()
-        said = pointer(logits, states, torch.tensor([[3, 4]]), torch.randn(1, 2, 8).bfloat16())
+        ids = torch.tensor([[3, 4]])
+        said = pointer(logits, states, ids, first_places(ids), torch.randn(1, 2, 8).bfloat16())
         assert said.dtype == torch.float32
         assert torch.allclose(said.logsumexp(2), torch.zeros(1, 2), atol=1e-5)
 

@@ -103,7 +103,7 @@ class Pointer(nn.Module):
         previous = F.pad(tokens[:, :-1], (0, 0, 1, 0))
         return self.of_place(memory.gather(1, places)) + self.of_token(tokens) + self.of_previous(previous)
 
-    def forward(self, logits: Tensor, states: Tensor, ids: Tensor, keys: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, states: Tensor, ids: Tensor, firsts: Tensor, keys: Tensor) -> Tensor:
         """Logits `[n, L, K]` and the states they come from, `[n, L, D]` → log-probabilities `[n, L, K]`.
 
         In single precision at least. Of a row without a source they are those of the logits.
@@ -112,6 +112,7 @@ class Pointer(nn.Module):
             logits: what would be said without copying.
             states: of the decoder.
             ids: of the source, `[n, P]`.
+            firsts: see `first_places`, `[n, P]`.
             keys: `[n, P, D]`.
         """
         dtype, states = torch.promote_types(logits.dtype, torch.float32), self.state_norm(states)
@@ -121,13 +122,19 @@ class Pointer(nn.Module):
         gate = self.gate(states).to(dtype).masked_fill(~is_there.any(2, keepdim=True), math.inf)  # [n, L, 1]
         generated = F.logsigmoid(gate) + logits.to(dtype).log_softmax(2)
         # Only what is in the source can be copied, so the sum of both is worked out there alone.
-        ids = ids.clamp(min=0)
-        is_same = ids[:, :, None] == ids[:, None]  # [n, P, P]
-        copied = (attention @ is_same.to(dtype)).clamp(min=LEAST).log() + F.logsigmoid(-gate).clamp(min=math.log(LEAST))
-        there = ids[:, None].expand_as(copied)
+        first = firsts[:, None].expand_as(attention)
+        copied = torch.zeros_like(attention).scatter_add(2, first, attention).gather(2, first)
+        copied = copied.clamp(min=LEAST).log() + F.logsigmoid(-gate).clamp(min=math.log(LEAST))
+        there = ids.clamp(min=0)[:, None].expand_as(copied)
         both = torch.logaddexp(generated.gather(2, there), copied)
-        is_first = ~is_same.tril(-1).any(2)[:, None]  # a token that comes again writes the same, and is learned once
-        return generated.scatter(2, there, torch.where(is_first, both, both.detach()))
+        is_first = first == torch.arange(first.shape[2], device=first.device)
+        return generated.scatter(2, there, torch.where(is_first, both, both.detach()))  # each is learned once
+
+
+def first_places(ids: Tensor) -> Tensor:
+    """Where each of the source's tokens stands for the first time, `[n, P]` → `[n, P]`; behind the last is token 0."""
+    ids = ids.clamp(min=0)
+    return (ids[:, :, None] == ids[:, None]).to(torch.uint8).argmax(2)
 
 
 @contextmanager
@@ -152,6 +159,7 @@ def pointing(
         yield
         return
     keys = pointer.keys(memory, source, decoder.get_decoder().get_input_embeddings())
+    read = (source["ids"], first_places(source["ids"]), keys)  # once for all steps of a search
     owner = threading.get_ident()
     states: list[Tensor] = []
 
@@ -162,12 +170,10 @@ def pointing(
     def mix(_: nn.Module, given: Any, said: Any) -> Any:
         if threading.get_ident() != owner:
             return None
-        (read,), beams = states, len(said.logits) // len(keys)
-        if read.shape[:-1] != said.logits.shape[:-1]:
+        (last,), beams = states, len(said.logits) // len(keys)
+        if last.shape[:-1] != said.logits.shape[:-1]:
             raise ConfigError(f"copy: {type(decoder).__name__} does not say one token after the other; leave it out")
-        said.logits = pointer(
-            said.logits, read, source["ids"].repeat_interleave(beams, 0), keys.repeat_interleave(beams, 0)
-        )
+        said.logits = pointer(said.logits, last, *(part.repeat_interleave(beams, 0) for part in read))
         return said
 
     handles = [
