@@ -16,7 +16,7 @@ from torch import Tensor
 from trunkline.contexts import Context
 from trunkline.data import Draw, Table, read_table
 from trunkline.model import Network
-from trunkline.model.evaluation import Evaluation, TaskScores
+from trunkline.model.evaluation import Evaluation, TaskScores, outputs_of
 from trunkline.schema import HeadUnit, Preprocessing, RowBatches, unseen_labels
 from trunkline.showing import Attended
 from trunkline.tasks import Task
@@ -95,22 +95,51 @@ class Predictor:
         Raises:
             DataError: a cell cannot be read.
         """
-        ours, baseline = Evaluation(self.preprocessing), Evaluation(self.preprocessing.before_settling())
         rows = range(len(source)) if rows is None else rows
+        ours, baseline, _ = self.evaluate_parts(source, rows, ())
+        return ours, baseline
+
+    def evaluate_parts(
+        self, source: Table | RowBatches, rows: Sequence[int], partings: Sequence[Sequence[str | None]]
+    ) -> tuple[TaskScores, TaskScores, list[dict[str, TaskScores]]]:
+        """The same, and scores on parts of the rows beside; each row is predicted once.
+
+        Args:
+            source: likewise.
+            rows: likewise.
+            partings: ways to part the rows, each with the name of every row's part, or `None` for a row in none.
+
+        Returns:
+            Scores, those of a predictor that knows no input, and for each parting the scores by part.
+        """
+        ours, baseline = Evaluation(self.preprocessing), Evaluation(self.preprocessing.before_settling())
         numbers = np.asarray(rows, dtype=np.int64)
         batches = RowBatches(self.preprocessing, source, rows=numbers) if isinstance(source, Table) else source
         if isinstance(source, Table):
             for task, unseen in unseen_labels(self.preprocessing, source, rows).items():
                 warnings.warn(unseen.tell(source.source, task), stacklevel=2)
-        self.count(batches, rows, ours, baseline)
-        return ours.compute(), baseline.compute()
+        parts: list[dict[str, Evaluation]] = [{} for _ in partings]
+        alike: dict[tuple[str | None, ...], list[int]] = {}  # rows that are in the same part of every parting
+        for row, *names in zip(rows, *partings, strict=True):
+            alike.setdefault(tuple(names), []).append(row)
+        for named, own in alike.items():
+            others = [
+                found.setdefault(name, Evaluation(self.preprocessing))
+                for found, name in zip(parts, named)
+                if name is not None
+            ]
+            self.count(batches, own, (ours, *others), baseline)
+        return ours.compute(), baseline.compute(), [{n: e.compute() for n, e in found.items()} for found in parts]
 
-    def count(self, batches: RowBatches, rows: Sequence[int], ours: Evaluation, baseline: Evaluation) -> None:
-        """Show these rows to an evaluation of the network, and to one of a predictor that knows no input."""
-        ours.to(self._device), baseline.to(self._device)
+    def count(self, batches: RowBatches, rows: Sequence[int], ours: Sequence[Evaluation], baseline: Evaluation) -> None:
+        """Show these rows to evaluations of the network, and to one of a predictor that knows no input."""
+        for evaluation in (*ours, baseline):
+            evaluation.to(self._device)
         for batch in self._batches(batches, rows):
             with torch.inference_mode():
-                ours.update(self.network, self.network.share(batch), batch)
+                said = outputs_of(self.network, self.network.share(batch), batch)
+                for evaluation in ours:
+                    evaluation.count(said, batch)
                 baseline.update_baseline(batch)
 
     def settle(self, batches: RowBatches, rows: Sequence[int]) -> dict[str, dict[str, str]]:

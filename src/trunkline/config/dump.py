@@ -12,7 +12,7 @@ from trunkline.config.dialect import write_yaml
 from trunkline.config.sections import Config, DataConfig
 
 OF_TABLES = ("sampling", "batches")  # are said where there are several tables
-OF_ALL = ("separator", "on_bad_row")  # and these for all of them together
+OF_ALL = ("separator", "on_bad_row", "slices")  # and these for all of them together
 
 
 def to_yaml(config: Config, *, reasons: Mapping[str, str] | None = None) -> str:

@@ -129,6 +129,9 @@ def _with_entries(
         for key, column in reserved.items():
             if column not in columns:
                 problems.add(f"data.{key}", f"the table has no column {column!r}.{suggest(column, columns)}")
+        for column in () if rest.data is None else rest.data.slices:
+            if column not in columns:
+                problems.add("data.slices", f"the table has no column {column!r}.{suggest(column, columns)}")
     check_leaks(written["inputs"], written["tasks"], problems)
     written = infer_types(written, table, reader, problems)
     written = {section: take_over(section, configs, problems) for section, configs in written.items()}

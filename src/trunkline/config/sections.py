@@ -34,6 +34,7 @@ class DataConfig:
         sampling: how often the rows of which table are drawn: `proportional`, to their number; `equal`, as often those
             of one table as of another; a temperature τ above 1, to the (1/τ)-th power of their number; or weights.
         batches: `mixed`, or of `one_table` each.
+        slices: columns by whose values the scores of held-out rows are told apart, too.
     """
 
     train: Path | tuple[Path, ...] = ()
@@ -51,6 +52,7 @@ class DataConfig:
     tables: Mapping[str, DataConfig] = field(default_factory=dict)
     sampling: Sampling = "proportional"
     batches: Literal["mixed", "one_table"] = "mixed"
+    slices: tuple[str, ...] = ()
 
     @property
     def is_drawn_whole(self) -> bool:

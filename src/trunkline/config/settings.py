@@ -12,7 +12,7 @@ from trunkline.config.options import read_options
 from trunkline.config.problems import Problems
 from trunkline.config.sections import DataConfig, Training
 
-_AS_WRITTEN = ("split", "na", "separator", "group", "on_bad_row", "encoding", "delimiter")
+_AS_WRITTEN = ("split", "na", "separator", "group", "on_bad_row", "encoding", "delimiter", "slices")
 _AT_LEAST_1 = (
     "steps", "batch_size", "devices", "threads", "accumulate", "affinity", "patience", "validations", "validation_rows",
 )  # fmt: skip
@@ -37,6 +37,7 @@ class _DataSection:
     encoding: str | None = None
     delimiter: str | None = None
     pictures: str | None = None
+    slices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class _TablesSection:
     batches: Literal["mixed", "one_table"] = "mixed"
     separator: str = "|"
     on_bad_row: Literal["error", "skip"] = "error"
+    slices: tuple[str, ...] = ()
 
 
 def read_data(raw: Any, folder: Path, problems: Problems, *, is_needed: bool) -> DataConfig | None:
@@ -73,8 +75,10 @@ def _read_tables(raw: Mapping[str, Any], folder: Path, problems: Problems) -> Da
     tables = {}
     for name, given in section.tables.items():
         one = _read_section(f"data.tables.{name}", given, _TableSection, problems)
-        if one.separator != "|" or one.on_bad_row != "error":
-            problems.add(f"data.tables.{name}", "`separator` and `on_bad_row` are said of all tables, in `data:`.")
+        if one.separator != "|" or one.on_bad_row != "error" or one.slices:
+            problems.add(
+                f"data.tables.{name}", "`separator`, `on_bad_row` and `slices` are said of all tables, in `data:`."
+            )
         if (table := _read_table(f"data.tables.{name}", one, folder, problems)) is not None:
             tables[str(name)] = replace(table, columns=dict(one.columns))
     if len(section.tables) < 2:
@@ -90,6 +94,7 @@ def _read_tables(raw: Mapping[str, Any], folder: Path, problems: Problems) -> Da
         tables=tables,
         sampling=sampling,
         batches=section.batches,
+        slices=section.slices,
     )
 
 

@@ -42,9 +42,13 @@ class Evaluation(nn.Module):
 
     def update(self, network: Network, taps: Taps, batch: Batch) -> None:
         """Predict the labelled rows of a batch and count them."""
-        for (unit, head), metric in zip(network.units(), self._each()):
-            if (part := batch.targets.get(unit.name)) is not None:
-                metric.update(network.output(unit, head, taps, part.rows, batch.present, batch.sources), part.values)
+        self.count(outputs_of(network, taps, batch), batch)
+
+    def count(self, outputs: Mapping[str, Any], batch: Batch) -> None:
+        """Count what was predicted of the labelled rows of a batch, by head."""
+        for unit, metric in zip(self.preprocessing.heads, self._each()):
+            if unit.name in outputs:
+                metric.update(outputs[unit.name], batch.targets[unit.name].values)
 
     def update_baseline(self, batch: Batch) -> None:
         """Count what one would say knowing the training labels and no input."""
@@ -69,6 +73,15 @@ class Evaluation(nn.Module):
 
     def _each(self) -> Iterable[torchmetrics.Metric]:
         return cast(Iterable[torchmetrics.Metric], self.metrics)
+
+
+def outputs_of(network: Network, taps: Taps, batch: Batch) -> dict[str, Any]:
+    """What each head says of its labelled rows of a batch; heads without any are left out."""
+    return {
+        unit.name: network.output(unit, head, taps, part.rows, batch.present, batch.sources)
+        for unit, head in network.units()
+        if (part := batch.targets.get(unit.name)) is not None
+    }
 
 
 def meeting_others(

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_model
 
 from trunkline.balancers import Balancer
 from trunkline.config import Config, as_training, load_config
-from trunkline.data import WHOSE, read_table, write_rows
+from trunkline.data import read_table, write_rows
 from trunkline.defaults import Reasons
 from trunkline.engine import Level
 from trunkline.errors import DataError, RunError
@@ -31,6 +30,7 @@ from trunkline.run.facts import Subject
 from trunkline.run.predictions import write_predictions
 from trunkline.run.reporting import report_on
 from trunkline.run.resuming import CONFIG, METRICS, STATES, begin, end, go_on
+from trunkline.run.slices import sliced
 from trunkline.run.wiring import rows_of, settings_of, validation_of
 from trunkline.sources import columns_of, fingerprints, read_splits, split_rows, table_or_share
 from trunkline.training import (
@@ -222,15 +222,20 @@ def _write(run: Run, plan: Plan, believed: Mapping[str, Any]) -> dict[str, list[
 def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -> Metrics:
     scores: dict[str, Any] = {"test": None, "validation": None}
     majority: TaskScores | None = None
-    for name, split in (("validation", plan.splits.validation), ("test", plan.splits.test)):
-        if split is not None:
-            scores[name], majority = predictor.evaluate(plan.source(split), split.rows.tolist())
+    told: dict[str, Any] = {}
+    held, validation = plan.splits.test or plan.splits.validation, plan.splits.validation
+    if validation is not None and validation is not held:
+        scores["validation"], _ = predictor.evaluate(plan.source(validation), validation.rows.tolist())
+    if held is not None:
+        data = plan.config.data
+        slices, tables = ((), ()) if data is None else (data.slices, list(data.tables))
+        judged, majority, told = sliced(predictor, plan.source(held), held.table, held.rows, slices, tables)
+        scores["test" if held is plan.splits.test else "validation"] = judged
     judged = scores["test"] or scores["validation"]
-    held = plan.splits.test or plan.splits.validation
     whole = None if held is None else all_right(predictor, held.table, held.rows.tolist())
     return {
         **scores,
-        **({"by_table": told} if (told := by_table(plan, predictor)) else {}),
+        **told,
         **({} if whole is None else {"all_right": whole}),
         "majority": majority,
         "aggregate": None if judged is None else aggregate(judged, majority or {}, predictor.preprocessing),
@@ -250,22 +255,6 @@ def _signatures(config: Config) -> dict[str, dict[str, str]]:
     """How metrics are computed, by task and metric, for the kinds that say so."""
     found = {name: task.make().signatures() for name, task in config.tasks.items()}
     return {name: said for name, said in found.items() if said}
-
-
-def by_table(plan: Plan, predictor: Predictor) -> dict[str, TaskScores]:
-    """Of several tables the scores on the judged rows of each, for the tasks that more than one of them has."""
-    data, split = plan.config.data, plan.splits.test or plan.splits.validation
-    if data is None or not data.tables or split is None:
-        return {}
-    whose = np.array(split.table.column(WHOSE))[split.rows]
-    labelled = plan.source(split).labelled[split.rows]
-    has = np.stack([labelled[whose == name].any(0) for name in data.tables])  # [tables, tasks]
-    shared = [task for task, many in zip(predictor.preprocessing.tasks, has.sum(0) > 1) if many]
-    found = {}
-    for name in (name for name in data.tables if shared and name in whose):
-        scores, _ = predictor.evaluate(plan.source(split), split.rows[whose == name].tolist())
-        found[name] = {task: scores[task] for task in shared}
-    return found
 
 
 def new_folder(out: str | Path | None, name: str, *, is_resumed: bool = False) -> Path:

@@ -15,6 +15,7 @@ from trunkline.predictor import Predictor
 from trunkline.run.all_right import all_right
 from trunkline.run.coco import write_coco
 from trunkline.run.predictions import write_predictions
+from trunkline.run.slices import sliced
 from trunkline.sources import as_schema, fingerprints, predictable, read_more, read_splits, read_usable, screen, usable
 
 
@@ -28,7 +29,8 @@ def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool 
 
     Returns:
         `{"scores": …, "majority": …}`, each by task; `None` for a task without labels. Of several tasks whose answers
-        are right or wrong also `{"all_right": {"tasks", "rows", "share"}}`: rows in which all of them are right.
+        are right or wrong also `{"all_right": {"tasks", "rows", "share"}}`: rows in which all of them are right. Where
+        the run has `data.slices` that the table has, too, `{"slices": …}` of them (see `run.slices`).
 
     Raises:
         RunError: it is no finished run.
@@ -37,9 +39,10 @@ def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool 
     predictor, data = _open(run, trust_code)
     schema = predictor.preprocessing.schema
     split = _own_rows(run, trust_code) if rows is None else usable(schema, read_more(data, rows), _on_bad_row(data))
-    scores, majority = predictor.evaluate(split.table, split.rows.tolist())
+    slices = () if data is None else data.slices
+    scores, majority, told = sliced(predictor, split.table, split.table, split.rows, slices, ())
     whole = all_right(predictor, split.table, split.rows.tolist())
-    return {"scores": scores, "majority": majority, **({} if whole is None else {"all_right": whole})}
+    return {"scores": scores, "majority": majority, **told, **({} if whole is None else {"all_right": whole})}
 
 
 def export(

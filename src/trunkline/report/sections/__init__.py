@@ -12,6 +12,7 @@ from trunkline.report.sections.affinity import affinity
 from trunkline.report.sections.answers import answers, calibration
 from trunkline.report.sections.data import data
 from trunkline.report.sections.gallery import gallery
+from trunkline.report.sections.slices import slices
 from trunkline.report.sections.summary import scores, summary
 from trunkline.report.sections.training import training
 from trunkline.report.sections.whole import again, choices, model
@@ -41,6 +42,7 @@ SECTIONS = (
     Section("training", "How it learned", training),
     Section("affinity", "Which task helps which", affinity),
     Section("scores", "All scores", scores),
+    Section("slices", "Some rows and others", slices),
     Section("answers", "Right and wrong", answers),
     Section("calibration", "How sure it is", calibration),
     Section("gallery", "Rows to look at", gallery),

@@ -51,7 +51,7 @@ def intervals(subject: Subject) -> dict[str, dict[str, float]]:
     is_dense = any(states.schema.tasks[unit.name].task.reads != "row" for unit in states.heads)
     rows = sampled(subject.split.rows, DENSE_ROWS if is_dense else ROWS).tolist()
     ours, theirs = recording(states), recording(states.before_settling())
-    subject.predictor.count(subject.batches, rows, ours, theirs)
+    subject.predictor.count(subject.batches, rows, [ours], theirs)
     found: dict[str, dict[str, float]] = {}
     for unit, said, guessed in zip(states.heads, ours.metrics, theirs.metrics):
         assert isinstance(said, Outputs) and isinstance(guessed, Outputs)

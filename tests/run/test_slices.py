@@ -1,0 +1,157 @@
+"""Scores of some rows and of others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trunkline import ConfigError, evaluate, fit
+from trunkline.config import load_config, to_yaml
+from trunkline.data import write_rows
+from trunkline.report.files import read_run
+from trunkline.report.sections.slices import slices as section
+from trunkline.run.slices import OTHER, PARTS, in_order, slice_names
+from trunkline.sources import columns_of
+
+CONFIG = """\
+data: {table: rows.csv, split: part, slices: [who, age]}
+inputs: {x: number, y: number}
+tasks: {kind: {type: category}, sum: number}
+training: {steps: 100, batch_size: 32, lr: 0.01, threads: 1, validations: 2}
+width: 16
+"""
+
+
+def test_names_of_parts() -> None:
+    assert slice_names(["b", None, " a ", 3.0, "3"]) == ["b", None, "a", "3", "3"]
+    assert slice_names([True, False]) == ["true", "false"]
+    few = slice_names([1, 2, 2, 3])
+    assert few == ["1", "2", "2", "3"], "few different numbers are names"
+    numbers = slice_names([None, *range(1, 101)])
+    assert numbers[0] is None and numbers[1] == "≤ 25" and numbers[25] == "≤ 25"
+    assert numbers[26] == "> 25 to 50" and numbers[75] == "> 50 to 75" and numbers[76] == numbers[100] == "> 75"
+    assert slice_names([str(n) for n in range(100)])[99] == "> 74", "numbers of a CSV file that are still texts"
+
+
+def test_many_equal_numbers_make_fewer_parts_and_none_is_empty() -> None:
+    names = slice_names([0] * 90 + list(range(1, 21)))
+    assert set(names) == {"≤ 0", "> 0"} and names.count("≤ 0") == 90
+
+
+def test_of_many_names_the_rarest_are_one_part() -> None:
+    cells = [f"n{i:02}" for i in range(40) for _ in range(40 - i)]
+    names = slice_names(cells)
+    assert len(set(names)) == PARTS and names[0] == "n00" and names[-1] == OTHER
+    assert slice_names(cells[: sum(40 - i for i in range(PARTS))]).count(OTHER) == 0, (
+        "just as many as there is room for"
+    )
+
+
+def test_order_of_parts() -> None:
+    assert in_order([OTHER, "b", "10", "9", "a"]) == ["9", "10", "a", "b", OTHER]
+    assert in_order(["> 9", "> 5 to 9", "≤ 5"]) == ["≤ 5", "> 5 to 9", "> 9"]
+
+
+def rows(folder: Path) -> Path:
+    """`kind` is learned of `ann`, and of `bob` it is the other way round where it is tested; `cy` has no label of it; who is not known of some."""
+    rng = np.random.default_rng(0)
+    made = []
+    for i in range(480):
+        who = ("ann", "bob", "cy", None)[i % 4]
+        x, y = rng.normal(size=2).round(3).tolist()
+        part = ("train", "train", "test")[i // 4 % 3]
+        kind = None if who == "cy" else "ab"[(x > 0) ^ (who == "bob" and part == "test")]
+        made.append({"x": x, "y": y, "who": who, "age": i % 40, "kind": kind, "sum": x + y, "part": part})
+    write_rows(folder / "rows.csv", made)
+    (folder / "config.yaml").write_text(CONFIG)
+    return folder / "config.yaml"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("slices")
+    return fit(rows(folder), out=folder / "run", show_progress=False).folder
+
+
+def test_scores_of_a_part_are_those_of_its_rows_alone(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    told = metrics["slices"]
+    assert list(told) == ["who", "age"] and list(told["who"]) == ["ann", "bob", "cy"]
+    table = [row for row in _table(run) if row["part"] == "test"]
+    for name in ("ann", "bob", "cy"):
+        own = [row for row in table if row["who"] == name]
+        part = told["who"][name]
+        assert part["rows"] == len(own) == 40
+        alone = evaluate(run, [{k: v for k, v in row.items() if k not in ("who", "age")} for row in own])["scores"]
+        for task in ("kind", "sum"):
+            assert part["scores"][task] == (None if alone[task] is None else pytest.approx(alone[task], abs=1e-6))
+    assert told["who"]["cy"]["scores"]["kind"] is None and told["who"]["cy"]["labels"] == {"kind": 0, "sum": 40}
+    assert told["who"]["ann"]["scores"]["kind"]["accuracy"] > 0.9 > told["who"]["bob"]["scores"]["kind"]["accuracy"]
+    assert sum(part["rows"] for part in told["age"].values()) == 160 and len(told["age"]) == 4
+
+
+def test_scores_of_the_whole_do_not_depend_on_slices(run: Path, tmp_path: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    plain = fit(rows(tmp_path), overrides=["data.slices=[]"], out=tmp_path / "run", show_progress=False).metrics
+    assert "slices" not in plain
+    for task, scores in plain["test"].items():
+        assert metrics["test"][task] == pytest.approx(scores, abs=1e-6)
+
+
+def test_another_table_is_told_apart_where_it_has_the_column(run: Path) -> None:
+    table = [row for row in _table(run) if row["part"] == "test"]
+    assert list(evaluate(run, table)["slices"]) == ["who", "age"]
+    found = evaluate(run, [{k: v for k, v in row.items() if k != "age"} for row in table])
+    assert list(found["slices"]) == ["who"]
+    assert "slices" not in evaluate(run, [{k: row[k] for k in ("x", "y", "kind", "sum")} for row in table])
+
+
+def test_the_report_has_a_table_a_column(run: Path) -> None:
+    shown = section(read_run(run))
+    assert shown is not None
+    who, age = shown["columns"]
+    assert [row["name"] for row in who["rows"]] == ["ann", "bob", "cy"] and len(age["rows"]) == 4
+    assert [cell["score"] is None for cell in who["rows"][2]["cells"]] == [True, False]
+    assert who["worst"][0].startswith("kind: ") and " for bob, " in who["worst"][0]
+    page = (run / "report.html").read_text()
+    assert "By who" in page and "&gt; 9 to 19" in page
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="data.slices: the table has no column 'whom'. Did you mean 'who'"):
+        load_config(rows(tmp_path), columns=columns_of, overrides=["data.slices=[whom]"])
+
+
+def test_of_several_tables_it_is_said_of_all(tmp_path: Path) -> None:
+    rows(tmp_path)
+    config = {
+        "data": {
+            "tables": {
+                "one": {"train": str(tmp_path / "rows.csv"), "split": "part"},
+                "two": {"train": str(tmp_path / "rows.csv"), "split": "part", "columns": {"who": None}},
+            },
+            "slices": ["who"],
+        },
+        "inputs": {"x": "number"},
+        "tasks": {"sum": "number"},
+        "training": {"steps": 2, "batch_size": 8, "threads": 1},
+        "width": 8,
+    }
+    found = load_config(config, columns=columns_of)
+    assert "slices:\n  - who" in to_yaml(found) or "slices: [who]" in to_yaml(found)
+    metrics = fit(config, out=tmp_path / "run", show_progress=False).metrics
+    assert set(metrics["by_table"]) == {"one", "two"}
+    assert metrics["slices"]["who"]["ann"]["rows"] == 40, "rows of the table that has no such column are in no part"
+    config["data"]["tables"]["one"]["slices"] = config["data"].pop("slices")  # type: ignore[index]
+    with pytest.raises(ConfigError, match="are said of all tables"):
+        load_config(config, columns=columns_of)
+
+
+def _table(run: Path) -> list[dict]:
+    from trunkline.data import read_table
+
+    table = read_table(run.parent / "rows.csv")
+    return [table.row(i) for i in range(len(table))]
