@@ -56,7 +56,7 @@ def test_order_of_parts() -> None:
 
 
 def rows(folder: Path) -> Path:
-    """`kind` is learned of `ann`, and of `bob` it is the other way round where it is tested; `cy` has no label of it; who is not known of some."""
+    """`kind` is learned of `ann`; of `bob` it is the other way round where it is tested; `cy` has no label of it."""
     rng = np.random.default_rng(0)
     made = []
     for i in range(480):
@@ -121,7 +121,7 @@ def test_the_report_has_a_table_a_column(run: Path) -> None:
 
 
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="data.slices: the table has no column 'whom'. Did you mean 'who'"):
+    with pytest.raises(ConfigError, match=r"data\.slices: the table has no column 'whom'\. Did you mean 'who'"):
         load_config(rows(tmp_path), columns=columns_of, overrides=["data.slices=[whom]"])
 
 
