@@ -131,21 +131,27 @@ class MosaicContext:
 class WordsContext:
     """The words of a text and the tokens each became: `spans[i] = (start, stop)`, equal where a word was cut off.
 
-    Of the last word that has tokens only the first `cut` characters were read; `None`: all.
+    Of the last word that has tokens only the first `cut` characters were read; `None`: all. `is_cut`: the text goes on
+    behind what was read.
     """
 
     words: tuple[str, ...]
     spans: tuple[tuple[int, int], ...]
     cut: int | None = None
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
 class TimeContext:
-    """A sound as it lay in the cell: sample rate in Hz, length in samples, and seconds per frame of the features."""
+    """A sound as it lay in the cell: sample rate in Hz, length in samples, and seconds per frame of the features.
+
+    `is_cut`: it goes on behind what was read.
+    """
 
     rate: int
     samples: int
     hop_seconds: float
+    is_cut: bool = False
 
 
 Context = GridContext | MosaicContext | WordsContext | TimeContext

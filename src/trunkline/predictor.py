@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,13 +77,33 @@ class Predictor:
             numbers: predict only these rows of the table.
             tasks: only these (and what one head says with them); all by default.
 
+        Where rows have more of a text or a sound than the network reads, a warning tells how many.
+
         Raises:
             DataError: a row has none of the inputs, or a cell cannot be read.
         """
         table = rows if isinstance(rows, Table) else read_table(rows)
         wanted = range(len(table)) if numbers is None else numbers
         batches = RowBatches(self.preprocessing, table, with_targets=False, rows=np.asarray(wanted, dtype=np.int64))
-        return [p for batch in self._batches(batches, wanted) for p in self._predict(batch, tasks)]
+        said: list[Prediction] = []
+        cut: Counter[str] = Counter()
+        for batch in self._batches(batches, wanted):
+            said += self._predict(batch, tasks)
+            for name, contexts in batch.context.items():
+                cut[name] += sum(getattr(context, "is_cut", False) for context in contexts)
+        self._warn_cut(cut, len(wanted))
+        return said
+
+    def _warn_cut(self, cut: Mapping[str, int], rows: int) -> None:
+        """Tell of how many rows an input was not read to its end."""
+        for name, count in cut.items():
+            modality = self.preprocessing.schema.inputs[name].modality
+            option = next((o for o in ("max_length", "max_seconds") if getattr(modality, o, None) is not None), None)
+            if count:
+                most = "the network reads" if option is None else f"{option}={getattr(modality, option):g}"
+                warnings.warn(
+                    f"inputs.{name}: {count} of {rows} rows have more than {most}; the rest is not read", stacklevel=3
+                )
 
     def evaluate(self, source: Table | RowBatches, rows: Sequence[int] | None = None) -> tuple[TaskScores, TaskScores]:
         """Scores on labelled rows, and those of a predictor that knows no input.

@@ -81,6 +81,7 @@ def test_only_the_first_seconds_are_read(tmp_path: Path) -> None:
     for cell in (str(path), (tone(500, 2), RATE)):
         sound = modality.read(cell)
         assert (len(sound.wave), sound.samples) == (8000, 32000)
+        assert modality.shrink(sound, {})[1].is_cut and not Audio(max_seconds=2.0).shrink(sound, {})[1].is_cut
 
 
 def test_a_very_short_sound_has_frames() -> None:

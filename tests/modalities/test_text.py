@@ -144,7 +144,8 @@ class TestWords:
         whole, all_words = Text(max_length=1000).prepare(row, {"ids": {}}, None)
         ids, context = Text(max_length=limit).prepare(row, {"ids": {}}, None)
         assert torch.equal(ids, whole[:limit])
-        assert context.words == all_words.words
+        assert context.words == all_words.words and not all_words.is_cut
+        assert context.is_cut == (len(whole) > limit)
         assert context.spans == tuple((min(a, limit), min(b, limit)) for a, b in all_words.spans)
 
     def test_words_behind_the_cut_have_empty_spans(self):

@@ -22,7 +22,7 @@ from trunkline.modalities.pretrained import SCRATCH
 from trunkline.modalities.sound_changes import hidden, noisy, respoken
 from trunkline.pretrained import Tuning
 from trunkline.showing import Shown
-from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, read_sound, show_sound
+from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, is_cut, read_sound, show_sound
 from trunkline.types import State
 
 MANY = 20_000  # sounds that are varied enough by themselves
@@ -194,7 +194,7 @@ class Audio(Modality):
 
     def shrink(self, value: Sound, state: State) -> tuple[Tensor, TimeContext]:
         """The frames as they are: what training changes."""
-        context = TimeContext(value.rate, value.samples, 1 / self._rate)
+        context = TimeContext(value.rate, value.samples, 1 / self._rate, is_cut(value, self.max_seconds))
         if self.pretrained is not None:
             return torch.from_numpy(value.wave), context
         spectrum = self._spectrum

@@ -76,7 +76,8 @@ def prepare(value: str, about: State, max_length: int) -> tuple[Tensor, WordsCon
     spans = tuple(_tokens_of([(start, stop) for _, start, stop in words], places))
     end = max((place[1] for place in places if place is not None), default=0)
     cut = next((end - start for _, start, stop in words if start < end < stop), None)
-    return torch.tensor([ids[i] for i in kept]), WordsContext(tuple(word for word, _, _ in words), spans, cut)
+    context = WordsContext(tuple(word for word, _, _ in words), spans, cut, len(kept) < len(ids))
+    return torch.tensor([ids[i] for i in kept]), context
 
 
 def count_tokens(texts: Iterable[str], about: State) -> Iterator[int]:

@@ -230,16 +230,17 @@ class Text(Modality):
         words = tuple(value.split())
         pieces: list[str] = []
         spans: list[tuple[int, int]] = []
-        cut = None
+        cut, is_cut = None, False
         for word in words:
             start = len(pieces)
             pieces += self._pieces(word) if start < self._length else ()
+            is_cut = is_cut or len(pieces) > self._length or (start == len(pieces) and bool(self._pieces(word)))
             spans.append((min(start, self._length), min(len(pieces), self._length)))
             if start < self._length < len(pieces):
                 cut = sum(map(len, pieces[start : self._length]))
         pieces = pieces[: self._length]
         ids = torch.tensor([state["ids"].get(p) or bucket_id(p, self.buckets) for p in pieces] or [EMPTY])
-        context = WordsContext(words, tuple(spans), cut)
+        context = WordsContext(words, tuple(spans), cut, is_cut)
         if not self.ngrams:
             return ids, context
         return (ids, torch.tensor([ngram_ids(piece, self.ngrams) for piece in pieces or [""]])), context

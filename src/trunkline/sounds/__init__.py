@@ -1,7 +1,7 @@
 """Sounds as every kind of input and task knows them: read, as log-mel frames, and back."""
 
 from trunkline.sounds.mel import RANGE, Spectrum, band_edges, show_sound
-from trunkline.sounds.reading import RATE, Sound, check_sound, choose_rate, read_sound
+from trunkline.sounds.reading import RATE, Sound, check_sound, choose_rate, is_cut, read_sound
 from trunkline.sounds.vocoder import waves_of
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "band_edges",
     "check_sound",
     "choose_rate",
+    "is_cut",
     "read_sound",
     "show_sound",
     "waves_of",

@@ -55,6 +55,11 @@ def read_sound(cell: Any, rate: int, max_seconds: float) -> Sound:
     return Sound(soxr.resample(wave.mean(1), own_rate, rate), own_rate, samples)
 
 
+def is_cut(sound: Sound, max_seconds: float) -> bool:
+    """Whether it goes on behind the seconds that were read."""
+    return max_seconds != math.inf and sound.samples > math.ceil(max_seconds * sound.rate)
+
+
 def choose_rate(sample: Sequence[Sound]) -> tuple[int, str]:
     """Samples a second that most sounds have, or `RATE`, whatever is less; and why."""
     rates = Counter(min(RATE, sound.rate) for sound in sample)
