@@ -76,10 +76,12 @@ class Attended:
     Attributes:
         words: of the text, between white space; those behind its longest length are left out.
         weights: `[W, S]`, how much of each token of the view was read for each; a row sums to 1.
+        is_alignment: they say which tokens each word is in, not what was looked at.
     """
 
     words: tuple[str, ...]
     weights: np.ndarray
+    is_alignment: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from trunkline import fit
-from trunkline.contexts import GridContext, WordsContext
+from trunkline.contexts import GridContext, TimeContext, WordsContext
 from trunkline.data import write_rows
 from trunkline.predictor import Reading
 from trunkline.run import Run
-from trunkline.run.facts.attention import READ, WRITTEN, Source, map_of, most_read, sources_of, told
+from trunkline.run.facts.attention import PARTS, READ, WRITTEN, Source, map_of, most_read, sources_of, told
 from trunkline.showing import Attended
 from trunkline.tasks.text_head import TextHead
 from trunkline.types import Span
@@ -49,6 +49,18 @@ def test_what_is_no_text_is_one_source() -> None:
     assert sources_of(size, THERE, {"shop": None}, {}) == [Source("size", "absent", (0,))]
     assert sources_of(size, THERE, {"shop": None}, pooled) == [Source("table (2 columns)", "set", (0,))]
     assert sources_of(size, THERE, {"note": WORDS}, pooled) == [Source("table (2 columns)", "absent", (0,))]
+
+
+def test_a_sound_is_told_part_by_part() -> None:
+    span, context = Span("talk", 2, 8, "time", (6,), (2.0,)), {"talk": TimeContext(8000, 4000, 0.02)}
+    there = [True] * 7 + [False]
+    assert [(s.tokens, s.word) for s in sources_of(span, there, context, {})] == [
+        ((2,), "0.00 s"), ((3,), "0.04 s"), ((4,), "0.08 s"), ((5,), "0.12 s"), ((6,), "0.16 s")
+    ]  # fmt: skip
+    long = Span("talk", 0, 2 * PARTS + 1, "time", (2 * PARTS + 1,), (2.0,))
+    parts = sources_of(long, [True] * (2 * PARTS + 1), context, {})
+    assert len(parts) <= PARTS and {len(part.tokens) for part in parts[:-1]} == {3} and parts[1].word == "0.12 s"
+    assert [token for part in parts for token in part.tokens] == list(range(2 * PARTS + 1))
 
 
 def test_of_many_words_those_that_most_was_read_of() -> None:

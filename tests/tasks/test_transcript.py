@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trunkline import ConfigError, DataError, MultiTaskModel, fit, load, testing
+from trunkline.data import read_table
 from trunkline.modalities import Audio
-from trunkline.schema import TaskColumn
+from trunkline.schema import RowBatches, TaskColumn
 from trunkline.tasks import Transcript
-from trunkline.tasks.ctc import CtcHead, greedy
+from trunkline.tasks.ctc import CtcHead, align, greedy
 from trunkline.tasks.ctc_search import Lexicon, search
 from trunkline.tasks.ngram import END, NGram
 from trunkline.tasks.transcript import score_transcripts
@@ -235,6 +236,41 @@ def test_what_was_said_comes_back(options: dict[str, Any]) -> None:
     assert metric.compute() == [{"wer": 0.0, "cer": 0.0, "exact": 1.0}]
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("units", [(1,), (1, 2), (2, 2), (1, 1, 2)])
+def test_an_alignment_is_the_likeliest_path_of_all_that_say_it(units: tuple[int, ...], seed: int) -> None:
+    slots = torch.randn(6, 3, generator=torch.Generator().manual_seed(seed)).log_softmax(1)
+    paths = [path for path in itertools.product(range(3), repeat=6) if said_by(path) == units]
+    best = max(paths, key=lambda path: sum(float(slots[s, c]) for s, c in enumerate(path)))
+    runs, start = [], 0
+    for c, run in itertools.groupby(best):
+        length = len(list(run))
+        runs += [(start, start + length)] if c else []
+        start += length
+    assert align(slots.numpy(), units) == runs
+
+
+def test_what_has_too_few_slots_has_no_alignment() -> None:
+    slots = torch.zeros(3, 3).log_softmax(1).numpy()
+    assert align(slots, (1, 1)) == [(0, 1), (2, 3)]
+    assert align(slots, (1, 1, 1)) == [] and align(slots, (1, 2, 1, 2)) == [] and align(slots, ()) == []
+    assert align(slots[:1], (2,)) == [(0, 1)]
+
+
+def test_words_are_where_their_letters_are() -> None:
+    task = Transcript(slots=2)
+    state = task.fit(["ab c"])
+    head = task.build([state], WIDTH)
+    path = torch.tensor([0, 2, 2, 3, 1, 0, 4, 4])  # letters: space, a, b, c
+    sure = torch.full((1, 8, 5), -30.0).scatter(2, path.reshape(1, -1, 1), -1e-6)
+    head.predict_output = lambda view: sure  # type: ignore[method-assign]
+    (found,) = task.attend(head, make_view([4]), ["ab c"], [state])
+    assert found.words == ("ab", "c") and found.is_alignment
+    np.testing.assert_allclose(found.weights, [[1 / 3, 2 / 3, 0, 0], [0, 0, 0, 1]])
+    (nothing,) = task.attend(head, make_view([4]), ["ababababa"], [state])
+    assert nothing.words == () and nothing.weights.shape == (0, 4)
+
+
 def tones(text: str, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """A sound in which every letter is a tone of its own, a space a silence."""
     pitch = {"a": 400.0, "b": 900.0, "c": 1700.0, " ": 0.0}
@@ -253,3 +289,12 @@ def test_tones_are_written_down(tmp_path: Path) -> None:
     assert run.metrics["validation"]["said"]["wer"] < 0.2
     said = run.predictor.predict(rows[:8])
     assert load(tmp_path / "run").predict(rows[:8]) == said
+    batches = RowBatches(run.predictor.preprocessing, read_table(rows[:8]))
+    for reading, row in zip(run.predictor.attend(batches, range(8), "said", [row["said"] for row in said]), said):
+        if len(reading.attended.words) == 2:
+            (span,) = (one for one in reading.spans if one.axis == "time")
+            tokens = np.arange(reading.attended.weights.shape[1]) - span.start
+            first, second = 0.04 * (reading.attended.weights @ tokens)  # seconds: two frames of 20 ms a token
+            assert 0 < first < 0.55 < second < 0.95, row
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "when it was said" in page and "seconds of the sound" in page and "0.32 s" in page

@@ -308,6 +308,8 @@ class Task(ABC):
     def attend(self, head: Head, view: Tokens, said: Sequence[str], states: Sequence[State]) -> Sequence[Attended]:
         """Which tokens of the view each word of a text was written from, one entry a row. Where `attends` is true.
 
+        Words of a transcript are in their tokens (`Attended.is_alignment`); a decoder looks at those that it writes of.
+
         Args:
             head: that wrote the texts.
             view: what it read, of as many rows as there are texts.

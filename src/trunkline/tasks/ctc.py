@@ -7,8 +7,10 @@ Shape legend: `n` rows, `L` tokens, `D` width, `S` slots (`L` times those of a t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -74,3 +76,38 @@ def needed_slots(units: Tensor, sizes: Tensor) -> Tensor:
 def greedy(output: Tensor) -> list[list[int]]:
     """Of each row what its likeliest path says: units, without blanks."""
     return [[c for c, _ in groupby(row) if c != BLANK] for row in output.argmax(2).tolist()]
+
+
+def align(log_p: np.ndarray, units: Sequence[int]) -> list[tuple[int, int]]:
+    """The likeliest path that says `units`: for each its first slot, and one past its last (Viterbi).
+
+    Args:
+        log_p: of the classes in each slot of one row, `[S, C]`.
+        units: classes but the blank, in their order.
+
+    Returns:
+        One pair a unit; none where there are fewer slots than the units need.
+    """
+    if not units:
+        return []
+    path = [BLANK, *(one for unit in units for one in (unit, BLANK))]  # [2 U + 1]
+    said = log_p[:, path]
+    skips = np.array([i > 1 and one not in (BLANK, path[i - 2]) for i, one in enumerate(path)])
+    best = np.full(len(path), -np.inf)
+    best[:2] = said[0, :2]
+    steps = []
+    for slot in said[1:]:
+        before = np.stack(
+            [best, np.r_[-np.inf, best[:-1]], np.where(skips, np.r_[-np.inf, -np.inf, best[:-2]], -np.inf)]
+        )
+        steps.append(before.argmax(0))
+        best = before.max(0) + slot
+    place = max(len(path) - 2, len(path) - 1, key=best.__getitem__)
+    if best[place] == -np.inf:
+        return []
+    places = [place]
+    for step in reversed(steps):
+        place -= int(step[place])
+        places.append(place)
+    places.reverse()
+    return [(places.index(own), len(places) - places[::-1].index(own)) for own in range(1, len(path), 2)]

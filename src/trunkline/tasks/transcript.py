@@ -11,19 +11,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trunkline.cells import as_text
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
-from trunkline.showing import Answer, plain_answer
-from trunkline.tasks.contract import Scores, Target, Task
-from trunkline.tasks.ctc import BLANK, NEVER, CtcHead, greedy
+from trunkline.showing import Answer, Attended, plain_answer
+from trunkline.tasks.contract import Head, Scores, Target, Task
+from trunkline.tasks.ctc import BLANK, NEVER, CtcHead, align, greedy
 from trunkline.tasks.ctc_search import SPACE, lexicon_of, search
+from trunkline.tasks.text_attention import word_tokens
 from trunkline.tasks.text_metric import TextMetric, as_bytes
 from trunkline.tasks.vocabulary import SMALLEST, decode_units, encode, learned_vocabulary
-from trunkline.types import State
+from trunkline.types import State, Tokens
 
 
 class Transcript(Task):
@@ -47,6 +49,7 @@ class Transcript(Task):
 
     reads = "time"
     is_sequence = True
+    attends = True
     primary = "wer"
     best = 0.0
 
@@ -157,6 +160,29 @@ class Transcript(Task):
         found = score_transcripts([said], [true])
         scores = {name: score for name in ("wer", "cer") if (score := found[name]) is not None}
         return Answer(answer.said, answer.true, None, found["wer"], scores)
+
+    def attend(self, head: Head, view: Tokens, said: Sequence[str], states: Sequence[State]) -> list[Attended]:
+        """When each word was said: the tokens from its first letter's to its last one's on the likeliest path."""
+        assert isinstance(head, CtcHead)
+        (state,) = states
+        output = head.predict_output(view).float().cpu().numpy()
+        return [self._when(text, row, head.slots, state) for text, row in zip(said, output, strict=True)]
+
+    def _when(self, text: str, log_p: np.ndarray, slots: int, state: State) -> Attended:
+        if "letters" in state:
+            units = [state["letters"].index(letter) + 1 for letter in text]
+            words, stops = text.split(SPACE), np.cumsum([len(word) + 1 for word in text.split(SPACE)])
+            own = [list(range(stop - len(word) - 1, stop - 1)) for word, stop in zip(words, stops.tolist())]
+        else:
+            units, words, own = word_tokens(text, state)
+        times = align(log_p, units)
+        if not times:
+            return Attended((), np.zeros((0, len(log_p) // slots)), is_alignment=True)
+        weights = np.zeros((len(words), len(log_p)))
+        for row, units_of in zip(weights, own, strict=True):
+            row[times[units_of[0]][0] : times[units_of[-1]][1]] = 1
+        by_token = weights.reshape(len(words), -1, slots).sum(2)
+        return Attended(tuple(words), by_token / by_token.sum(1, keepdims=True), is_alignment=True)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The most frequent text of the training split for every row, as sure slots, `[n, S, C]`."""

@@ -13,6 +13,7 @@ from trunkline.report.figures.svg import element, figure, number
 CELL, GAP, LETTER = 18.0, 8.0, 6.3
 LEFT, ABOVE, BELOW = 8.0, 6.0, 22.0
 LONGEST = 16  # letters of a word
+RUNS = ("word", "time")  # what is told part by part
 LEAST = 0.02  # of the largest weight: what is less is left blank
 
 
@@ -35,7 +36,7 @@ def attention_figure(sources: Sequence[Mapping[str, Any]], words: Sequence[str],
              for i, word in enumerate(words)]  # fmt: skip
     for head, source, x in zip(heads, sources, places):
         turned = f"translate({number(x + 12)} {number(top - 5)}) rotate(-60)"
-        parts.append(element("text", head, transform=turned, class_="label" if source["kind"] != "word" else None))
+        parts.append(element("text", head, transform=turned, class_="label" if source["kind"] not in RUNS else None))
     parts += _brackets(sources, places, bottom)
     parts += _cells(sources, words, weights, places, top)
     tilt = LETTER * len(heads[-1]) * 0.5
@@ -73,14 +74,14 @@ def _columns(sources: Sequence[Mapping[str, Any]], left: float) -> list[float]:
 
 def _family(source: Mapping[str, Any]) -> tuple[str, str | None]:
     """What stands side by side: the words of a text, the columns of a table."""
-    return source["kind"], source["input"] if source["kind"] == "word" else None
+    return source["kind"], source["input"] if source["kind"] in RUNS else None
 
 
 def _brackets(sources: Sequence[Mapping[str, Any]], places: Sequence[float], bottom: float) -> list[Markup]:
     """The name of each text below its words."""
     own: dict[str, list[float]] = {}
     for source, x in zip(sources, places):
-        if source["kind"] == "word":
+        if source["kind"] in RUNS:
             own.setdefault(source["input"], []).append(x)
     parts = []
     for name, (first, *others) in own.items():

@@ -36,6 +36,7 @@ def gallery(run: RunFiles) -> dict[str, Any] | None:
     types = {run.tasks[task]["type"] for task in facts["tasks"]}
     for group in groups:
         group["kinds"] = _kinds(group, kinds)
+    reads = [read for row in facts["rows"] for a in row["answers"].values() if (read := a.get("attention"))]
     return {
         "groups": groups,
         "tasks": facts["tasks"],
@@ -45,7 +46,8 @@ def gallery(run: RunFiles) -> dict[str, Any] | None:
             t: told["legend"] for t in facts["tasks"] if t not in kinds and (told := run.tasks[t]).get("legend")
         },
         "width": "wide" if types & {*WIDE} else "half" if types & {*HALF} else "",
-        "has_attention": any(answer.get("attention") for row in facts["rows"] for answer in row["answers"].values()),
+        "has_attention": any(not read.get("is_alignment") for read in reads),
+        "has_alignment": any(read.get("is_alignment") for read in reads),
     }
 
 
@@ -92,13 +94,15 @@ def _text(task: str, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(task: str, read: Mapping[str, Any]) -> dict[str, Any]:
+    label = f"When {task} was said" if read.get("is_alignment") else f"What {task} read"
     maps = {name: map_figure(shares, label=f"Where in {name} {task} looked") for name, shares in read["maps"].items()}
     return {
-        "figure": attention_figure(read["sources"], read["words"], read["weights"], label=f"What {task} read"),
+        "figure": attention_figure(read["sources"], read["words"], read["weights"], label=label),
         "most": max(max(row) for row in read["weights"]),
         "maps": maps,
         "more": read["more"],
         "unread": read["unread"],
+        "is_alignment": read.get("is_alignment", False),
     }
 
 

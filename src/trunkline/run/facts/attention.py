@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.contexts import Context, WordsContext
+from trunkline.contexts import Context, TimeContext, WordsContext
 from trunkline.predictor import Reading
 from trunkline.run.facts.subject import Subject, table_name
 from trunkline.types import Span
 
 WRITTEN, READ = 40, 48  # words that are told, of a text and of what was read for it
 SIDE = 16  # cells of a picture's map, at most
+PARTS = 32  # of a sound, at most
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Source:
         kind: `word`, `marks` (tokens of a text that stand for no word), `absent` (the learned token in the place of an
             input that the row lacks), `row`, `others` (words that are told together), else what its tokens run over.
         tokens: of the view.
-        word: of a text.
+        word: of a text; of a part of a sound the second at which it begins.
     """
 
     input: str | None
@@ -43,7 +44,8 @@ def attention_facts(subject: Subject, task: str, places: Sequence[int]) -> dict[
 
     Schema: `words` that were written, `more`, how many are left out behind them; `sources [{input, kind, word}]` (see
     `Source`) and `weights [[share]]`, one row a word, which sums to 1; `unread`, words of texts that the encoder cut
-    off; `maps {input: [[share]]}`, of pictures the mean over what was written, laid out as the network saw them.
+    off; `is_alignment`, the weights say where in a sound each word is; `maps {input: [[share]]}`, of pictures the mean
+    over what was written, laid out as the network saw them.
     """
     assert subject.judged is not None
     said = subject.said[subject.judged]
@@ -73,6 +75,7 @@ def told(one: Reading, units: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         "more": max(0, len(one.attended.words) - WRITTEN),
         "sources": [{"input": s.input, "kind": s.kind, "word": s.word} for s in shown],
         "weights": shares[:WRITTEN].round(4).tolist(),
+        "is_alignment": one.attended.is_alignment,
         "unread": sum(start >= stop for context in texts for start, stop in context.spans),
         "maps": {
             span.input: map_of(span, weights).round(5).tolist()
@@ -102,6 +105,8 @@ def sources_of(
     if not contexts.keys() & {*inputs}:
         return [Source(table_name(inputs), "absent", there)]
     context = contexts.get(span.input)
+    if isinstance(context, TimeContext):
+        return _seconds(span, there, context)
     if not isinstance(context, WordsContext):
         return [Source(table_name(inputs), span.axis, there)]
     words = [
@@ -112,6 +117,16 @@ def sources_of(
     taken = {token for word in words for token in word.tokens}
     rest = tuple(i for i in there if i not in taken)
     return [*words, Source(span.input, "marks", rest)] if rest else words
+
+
+def _seconds(span: Span, there: Sequence[int], context: TimeContext) -> list[Source]:
+    """Parts of a sound that are equally long, `PARTS` at most."""
+    long = -(-len(there) // PARTS)  # tokens
+    seconds = context.hop_seconds * span.stride[0]
+    return [
+        Source(span.input, "time", tuple(there[i : i + long]), f"{seconds * i:.2f} s")
+        for i in range(0, len(there), long)
+    ]
 
 
 def rows_as_one(sources: Sequence[Source]) -> list[Source]:
