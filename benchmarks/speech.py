@@ -8,6 +8,9 @@ round_trip SPEAKER RECOGNISER
     said in each voice and given to the recogniser; beside it the recordings of its own test rows.
 speed RUN TABLE
     Seconds a run takes for a second of a table's sounds, from the file to the answer.
+loader RUN TABLE
+    Sounds a second that become training batches, in the first epoch and in later ones, beside what it takes at least:
+    the same files decoded, resampled and made into frames one after the other, and nothing else done.
 """
 
 from __future__ import annotations
@@ -21,10 +24,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.number_words import ENGLISH
-from trunkline.data import read_table, write_rows
+from trunkline.data import Draw, read_table, write_rows
 from trunkline.loading import load
 from trunkline.run import evaluate, fit
+from trunkline.schema import RowBatches
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 VALIDATES = range(10)  # takes
@@ -100,6 +106,33 @@ def speed(run: Path, table: Path) -> None:
     print(f"{len(rows)} sounds of {seconds:.0f} s: {statistics.median(times):.4f} s of work a second of sound")
 
 
+def loader(run: Path, table: Path, size: int = 64, rounds: int = 5) -> None:
+    """Batches against bare decoding, by turns; medians."""
+    preprocessing, rows = load(run).preprocessing, read_table(table)
+    inputs = preprocessing.schema.inputs
+    ((name, column),) = [(name, one) for name, one in inputs.items() if one.modality.axis == "time"]
+    files = [str(rows.base / cell) for cell in map(str, rows.column(column.column))]
+    state, modality = preprocessing.input_state(name), column.modality
+    numbers = np.arange(len(rows) // size * size)
+    times: dict[str, list[float]] = {"decoded": [], "first epoch": [], "later epochs": []}
+    for turn in range(rounds):
+        start = time.perf_counter()
+        for row in numbers.tolist():
+            modality.shrink(modality.read(files[row]), state)
+        times["decoded"].append(time.perf_counter() - start)
+        source = RowBatches(preprocessing, rows, rows=numbers)
+        for epoch in ("first epoch", "later epochs"):
+            order = np.random.default_rng(turn).permutation(numbers).reshape(-1, size)
+            start = time.perf_counter()
+            for i, draw in enumerate(order.tolist()):
+                source[Draw(tuple(draw), i)]
+            times[epoch].append(time.perf_counter() - start)
+    for what, seconds in times.items():
+        ratios = [base / own for base, own in zip(times["decoded"], seconds, strict=True)]
+        speed = len(numbers) / statistics.median(seconds)
+        print(f"{what:14} {speed:7.0f} sounds/s   {statistics.median(ratios):.2f} of decoding")
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speech", description=__doc__)
@@ -115,8 +148,11 @@ def main() -> None:
     three = acts.add_parser("speed")
     three.add_argument("run", type=Path)
     three.add_argument("table", type=Path)
+    four = acts.add_parser("loader")
+    four.add_argument("run", type=Path)
+    four.add_argument("table", type=Path)
     args = vars(parser.parse_args())
-    {"speakers": speakers, "round_trip": round_trip, "speed": speed}[args.pop("act")](**args)
+    {"speakers": speakers, "round_trip": round_trip, "speed": speed, "loader": loader}[args.pop("act")](**args)
 
 
 if __name__ == "__main__":
