@@ -19,7 +19,7 @@ from trunkline.sounds import Sound
 from trunkline.tasks import Speech, speech_metric
 from trunkline.tasks.alignment import diagonal
 from trunkline.tasks.ctc import NEVER
-from trunkline.tasks.speech_head import COLDNESS, Blocks, SpeechHead, places_of, token_at
+from trunkline.tasks.speech_head import COLDNESS, Blocks, SpeechHead, places_of, prosody_of, token_at
 from trunkline.tasks.speech_metric import SpeechMetric, sound_distances, warped
 from trunkline.types import Span, Tokens
 
@@ -124,9 +124,10 @@ class TestDistances:
 
 
 class TestHead:
-    def test_padding_changes_nothing(self) -> None:
+    @pytest.mark.parametrize("prosody", [False, True])
+    def test_padding_changes_nothing(self, prosody: bool) -> None:
         """A row alone, and beside longer texts and sounds: the same answer, the same loss."""
-        task = small()
+        task = small(prosody=prosody)
         state, target = prepared(task, CELLS)
         torch.manual_seed(0)
         head = task.build([state], WIDTH).eval()
@@ -139,7 +140,8 @@ class TestHead:
             length = int(own.mask.sum())
             alone = Tokens(own.values[:, :length], own.mask[:, :length], (Span("x", 0, length, "words", (length,)),))
             size = int(target["sizes"][row])
-            part = {"values": target["values"][row : row + 1, :size], "sizes": target["sizes"][row : row + 1]}
+            own_part = {key: value[row : row + 1] for key, value in target.items()}
+            part = {key: value[:, :size] if value.ndim > 1 else value for key, value in own_part.items()}
             sums.append([float(x) for x in head.loss(head.train_output(alone, part), part)])
             said, together = head.predict_output(alone), head.predict_output(view)
             assert int(said["sizes"]) == int(together["sizes"][row])
@@ -161,6 +163,41 @@ class TestHead:
         assert bool(torch.isfinite(values.grad).all())
         assert not bool(values.grad[1].any())
         assert bool(values.grad[0].any())
+
+    def test_pitch_and_energy_are_means_over_the_frames_of_a_token(self) -> None:
+        none = float("nan")
+        pitch = torch.tensor([[1.0, none, 3.0, none, 5.0], [2.0, 4.0, none, 7.0, 9.0]])
+        energy = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 3.0, 5.0, 8.0, 8.0]])
+        path = torch.tensor([[0, 0, 0, 1, 2], [0, 0, 1, 1, 1]])
+        here = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+        found = prosody_of(pitch, energy, path, here, 3)
+        assert found[0].tolist() == [[2.0, 2.0], [0.0, 4.0], [5.0, 5.0]]
+        assert found[1].tolist() == [[3.0, 2.0], [0.0, 5.0], [0.0, 0.0]]
+
+    def test_pitch_is_learned_from_the_text_and_heeded(self) -> None:
+        """Two tokens that are said at two heights: they are foretold, and what is said follows what is foretold."""
+        task = small(prosody=True)
+        cells = [(0.3 * np.sin(2 * np.pi * hertz * np.arange(1600) / RATE).astype(np.float32), RATE)
+                 for hertz in (120.0, 320.0)]  # fmt: skip
+        state, target = prepared(task, cells)
+        assert np.exp(state["pitch"][0]) == pytest.approx((120 * 320) ** 0.5, rel=0.01)
+        torch.manual_seed(0)
+        head, view = task.build([state], WIDTH), view_of([1, 1])
+        optimiser = torch.optim.Adam(head.parameters(), lr=0.01)
+        for _ in range(60):
+            output = head.train_output(view, target)
+            total, weight = head.loss(output, target)
+            optimiser.zero_grad()
+            (total / weight).backward()
+            optimiser.step()
+        head.eval()
+        assert head.prosody is not None
+        high, _ = head.prosody(head._read(view)).squeeze(1).unbind(1)
+        assert high.tolist() == pytest.approx([-1.0, 1.0], abs=0.2)
+        said = head.predict_output(view)["frames"]
+        with torch.no_grad():
+            head.prosody[-1].bias[0] += 1.0
+        assert not torch.allclose(head.predict_output(view)["frames"], said, atol=1e-2)
 
     def test_durations_are_rounded_together(self) -> None:
         """Tokens of 1.4 frames each: ten of them are 14 frames, not 10."""
@@ -198,8 +235,9 @@ class TestHead:
         assert torch.equal(blocks(x, mask)[:, :4], blocks(garbage, mask)[:, :4])
 
 
-def test_contract() -> None:
-    testing.check_task(small(), CELLS, view_of([2, 1, 3]))
+@pytest.mark.parametrize("prosody", [False, True])
+def test_contract(prosody: bool) -> None:
+    testing.check_task(small(prosody=prosody), CELLS, view_of([2, 1, 3]))
 
 
 @pytest.fixture(scope="module")

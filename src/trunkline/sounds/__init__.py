@@ -1,6 +1,7 @@
 """Sounds as every kind of input and task knows them: read, as log-mel frames, and back."""
 
 from trunkline.sounds.mel import RANGE, Spectrum, band_edges, show_sound
+from trunkline.sounds.pitch import pitch_of
 from trunkline.sounds.reading import RATE, Sound, check_sound, choose_rate, is_cut, read_sound
 from trunkline.sounds.vocoder import waves_of
 
@@ -13,6 +14,7 @@ __all__ = [
     "check_sound",
     "choose_rate",
     "is_cut",
+    "pitch_of",
     "read_sound",
     "show_sound",
     "waves_of",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import Answer
-from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, read_sound, show_sound, waves_of
+from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, pitch_of, read_sound, show_sound, waves_of
 from trunkline.tasks import speech_vocoder
 from trunkline.tasks.contract import ERRORS, Output, Target, Task
 from trunkline.tasks.speech_head import SpeechHead
@@ -43,6 +43,8 @@ class Speech(Task):
         channels: of the head's layers.
         depth: blocks of convolutions over tokens, and over frames.
         dropout: probability, in the head.
+        prosody: learn how high and how loud each token is said, too, and say it so (see `speech_head.py`): melody that
+            the text gives is then not the mean of all melodies.
         vocoder: a HiFi-GAN of Transformers that makes sounds of frames, by its name on the hub or its folder, such as
             `microsoft/speecht5_hifigan`. Frames are then what it knows, and `rate`, `mels`, `hop_ms` and `window_ms`
             are not for it.
@@ -70,6 +72,7 @@ class Speech(Task):
         channels: int = 128,
         depth: int = 3,
         dropout: float = 0.1,
+        prosody: bool = False,
         vocoder: str | None = None,
         vocoder_steps: int = 32,
     ) -> None:
@@ -81,6 +84,7 @@ class Speech(Task):
         self.channels = channels
         self.depth = depth
         self.dropout = dropout
+        self.prosody = prosody
         self.vocoder = vocoder
         self.vocoder_steps = vocoder_steps
 
@@ -110,6 +114,8 @@ class Speech(Task):
     def fit(self, values: Iterable[Sound]) -> State:
         """`{"mean", "std"}` of each band, and `"frames"`, of a sound on average; `"vocoder"`, what is known of it.
 
+        With `prosody` also `"pitch": [mean, std]` of the logarithm of voiced frames' hertz.
+
         Raises:
             ConfigError: the vocoder cannot be had or makes another rate.
             DataError: there is no sound.
@@ -118,27 +124,41 @@ class Speech(Task):
         if self.vocoder is not None and (rate := known["vocoder"]["rate"]) != self._rate:
             raise ConfigError(f"speech task: rate: {self.vocoder!r} makes {rate} samples a second, not {self._rate}")
         sizes: list[int] = []
+        heights: list[Tensor] = []
 
         def each() -> Iterable[Tensor]:
             for value in values:
                 frames = self._frames(value, known)
                 sizes.append(len(frames))
+                heights.extend([hertz[hertz > 0].log()] if (hertz := self._pitch(value, known)) is not None else [])
                 yield frames
 
         state = self._spectrum.fit(each())
         if not sizes:
             raise DataError("no row of the training split has a sound")
-        return {**state, **known, "frames": float(np.mean(sizes))}
+        pitch = {"pitch": _spread(torch.cat(heights))} if self.prosody else {}
+        return {**state, **known, **pitch, "frames": float(np.mean(sizes))}
 
     def prepare(self, value: Sound, state: State, context: Context | None) -> Tensor:
-        """Standardised log-mel frames `[T, M]`."""
-        return (self._frames(value, state) - torch.tensor(state["mean"])) / torch.tensor(state["std"])
+        """Standardised log-mel frames `[T, M]`; with `prosody` `[T, M + 1]`, the last how high, NaN if not voiced."""
+        frames = (self._frames(value, state) - torch.tensor(state["mean"])) / torch.tensor(state["std"])
+        if (hertz := self._pitch(value, state)) is None:
+            return frames
+        mean, std = state["pitch"]
+        high = torch.where(hertz > 0, (hertz.clamp(min=1.0).log() - mean) / std, torch.nan)
+        return torch.cat([frames, fit_length(high, len(frames)).unsqueeze(1)], 1)
 
     def collate(self, items: Sequence[Sequence[Tensor]]) -> Target:
-        """`{"values": [n, T, M], "sizes": [n]}`, padded with zeros that nobody reads."""
+        """`{"values": [n, T, M], "sizes": [n]}`, padded with zeros that nobody reads; with `prosody` `"pitch": [n, T]`.
+
+        That is NaN in frames that are not voiced.
+        """
         rows = [row[0] for row in items]
         values = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        return {"values": values, "sizes": torch.tensor([len(row) for row in rows])}
+        sizes = torch.tensor([len(row) for row in rows])
+        if not self.prosody:
+            return {"values": values, "sizes": sizes}
+        return {"values": values[..., :-1], "sizes": sizes, "pitch": values[..., -1]}
 
     def build(self, states: Sequence[State], width: int) -> SpeechHead:
         """The acoustic model."""
@@ -151,6 +171,7 @@ class Speech(Task):
             channels=self.channels,
             depth=self.depth,
             dropout=self.dropout,
+            prosody=self.prosody,
             longest=1 + int(self.max_seconds * 1000 / hop),
             mean=torch.tensor(state["mean"]),
             std=torch.tensor(state["std"]),
@@ -183,7 +204,8 @@ class Speech(Task):
         shown = show_sound(said.wave, self._rate)
         if true is None:
             return Answer(shown)
-        pair = [self.prepare(one, state, None) for one in (said, true)]
+        mels = len(state["mean"])
+        pair = [self.prepare(one, state, None)[:, :mels] for one in (said, true)]
         sizes = [torch.tensor([len(one)]) for one in pair]
         distance = float(sound_distances(pair[0][None], sizes[0], pair[1][None], sizes[1], _decibels(state)))
         return Answer(shown, show_sound(true.wave, self._rate), None, distance)
@@ -208,6 +230,13 @@ class Speech(Task):
             return speech_vocoder.frames_of(value.wave, state["vocoder"])
         return self._spectrum.frames(torch.from_numpy(value.wave))
 
+    def _pitch(self, value: Sound, state: State) -> Tensor | None:
+        """Hertz of each frame, 0 where it is not voiced; `None` where nobody asks."""
+        if not self.prosody:
+            return None
+        hop = state["vocoder"]["hop"] if "vocoder" in state else self._spectrum.hop
+        return pitch_of(torch.from_numpy(value.wave), rate=self._rate, hop=hop)
+
     def _check(self) -> None:
         """Raises:
         ConfigError: all that is wrong.
@@ -223,6 +252,17 @@ class Speech(Task):
         said += [fault for fault, is_so in faults.items() if is_so]
         if said:
             raise ConfigError("\n".join(f"speech task: {fault}" for fault in said))
+
+
+def fit_length(x: Tensor, size: int) -> Tensor:
+    """`[T]` → `[size]`: cut, or filled up with NaN; vocoders count frames at the ends in their own way."""
+    return nn.functional.pad(x[:size], (0, max(0, size - len(x))), value=torch.nan)
+
+
+def _spread(values: Tensor) -> list[float]:
+    """Mean and standard deviation; 0 and 1 where there is nothing to tell apart."""
+    std = float(values.std(correction=0)) if len(values) else 0.0
+    return [float(values.mean()) if len(values) else 0.0, std if std > 1e-6 else 1.0]
 
 
 def _check_seconds(seconds: float, most: float) -> None:

@@ -1,8 +1,9 @@
 """Tokens of a text → log-mel frames, all at once.
 
 How long each token is said is learned from an alignment that is found on the way (see `alignment.py`); what is said of
-it in each of its frames, by convolutions over frames. After FastSpeech 2 (Ren et al. 2021) without its pitch and
-energy, and with the aligner of Badlani et al. (2021) in place of given durations.
+it in each of its frames, by convolutions over frames. After FastSpeech 2 (Ren et al. 2021), with the aligner of Badlani
+et al. (2021) in place of given durations, and with pitch and energy, where they are asked for, as FastPitch has its
+pitch (Łańcucki 2021, section 2): the mean over each token's frames, foretold from the text and heeded by the frames.
 
 Shape legend: `n` rows, `L` tokens of the view, `D` its width, `T` frames, `M` mel bands, `C` channels.
 """
@@ -37,6 +38,7 @@ class SpeechHead(Head):
         channels: `C`.
         depth: convolution blocks over tokens, and over frames.
         dropout: probability.
+        prosody: pitch and energy of tokens.
         longest: frames of a sound, at most.
         mean: of each band, before it was standardised.
         std: likewise.
@@ -55,6 +57,7 @@ class SpeechHead(Head):
         channels: int,
         depth: int,
         dropout: float,
+        prosody: bool = False,
         longest: int,
         mean: Tensor,
         std: Tensor,
@@ -75,6 +78,12 @@ class SpeechHead(Head):
             pace.weight.zero_()
             pace.bias.fill_(math.log(FRAMES))
         self.pace = nn.Sequential(nn.Linear(channels, channels), nn.GELU(), nn.Dropout(dropout), pace)
+        self.prosody, self.tint = None, None
+        if prosody:
+            self.prosody = nn.Sequential(
+                nn.Linear(channels, channels), nn.GELU(), nn.Dropout(dropout), nn.Linear(channels, 2)
+            )
+            self.tint = nn.Conv1d(2, channels, 3, padding=1)
         self.place = nn.Linear(PLACES, channels)
         self.frames = Blocks(channels, depth, dropout)
         self.exit = nn.Linear(channels, mels)
@@ -85,15 +94,22 @@ class SpeechHead(Head):
         Returns:
             `frames [n, T, M]`; `log_p [n, T, L]` of the tokens in each frame; `path [n, T]`, the best alignment;
             `pace [n, L]`, the logarithm of each token's frames as they would be said; `durations [n, L]`, those of the
-            best alignment; `tokens [n]`.
+            best alignment; `tokens [n]`. With prosody also the squared error of pitch and energy, `slips [n, L]`.
         """
         x, tokens = self._read(view), view.mask.sum(1)
         log_p = self.aligner(x, view.mask, target["values"], target["sizes"])
         path = best_path(log_p, target["sizes"], tokens)
         here = torch.arange(path.shape[1], device=path.device) < target["sizes"].unsqueeze(1)
         durations = torch.zeros(x.shape[:2], device=x.device).scatter_add(1, path, here.float())
-        frames = self._say(x, path, durations, here)
+        slips: dict[str, Tensor] = {}
+        voiced = x
+        if self.prosody is not None:
+            true = prosody_of(target["pitch"], target["values"].mean(2), path, here, x.shape[1])
+            slips["slips"] = (self.prosody(x).float() - true).square().sum(2)
+            voiced = self._tinted(x, true, view.mask)
+        frames = self._say(voiced, path, durations, here)
         return {
+            **slips,
             "frames": frames,
             "log_p": log_p,
             "path": path,
@@ -112,6 +128,8 @@ class SpeechHead(Head):
         last = (view.mask.sum(1, keepdim=True) - 1).clamp(min=0)
         path = torch.minimum(token_at(ends, steps), last)
         whole = torch.diff(ends, dim=1, prepend=torch.zeros_like(ends[:, :1])).float()
+        if self.prosody is not None:
+            x = self._tinted(x, self.prosody(x).float(), view.mask)
         return {"frames": self._say(x, path, whole, steps < sizes.unsqueeze(1)), "sizes": sizes}
 
     def finish(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -135,10 +153,17 @@ class SpeechHead(Head):
         missed = (output["frames"].float() - target["values"]).abs().mean(2)
         chosen = output["log_p"].gather(2, output["path"].unsqueeze(2)).squeeze(2)
         paths = all_paths(output["log_p"], sizes, tokens)
-        slips = (output["pace"].float() - durations.clamp(min=1).log()).square() * (durations > 0)
+        slips = (output["pace"].float() - durations.clamp(min=1).log()).square() + output.get("slips", 0.0)
+        slips = slips * (durations > 0)
         by_row = ((missed - chosen) * here).sum(1) + paths + slips.sum(1)
         total = torch.where(counts, by_row, 0.0).sum()
         return total.reshape(1), (sizes * counts).sum().to(total.dtype).reshape(1)
+
+    def _tinted(self, x: Tensor, prosody: Tensor, mask: Tensor) -> Tensor:
+        """`x [n, L, C]` with what pitch and energy, `[n, L, 2]`, make of it."""
+        assert self.tint is not None
+        alone = (prosody * mask.unsqueeze(2)).to(x.dtype)
+        return x + self.tint(alone.transpose(1, 2)).transpose(1, 2)
 
     def _read(self, view: Tokens) -> Tensor:
         """`[n, L, D]` → `[n, L, C]`."""
@@ -154,6 +179,25 @@ class SpeechHead(Head):
 def token_at(ends: Tensor, steps: Tensor) -> Tensor:
     """Which token is said in a frame: the first that ends behind it. `ends [n, L]`, `steps [n, T]` → `[n, T]`."""
     return torch.searchsorted(ends, steps, right=True)
+
+
+def prosody_of(pitch: Tensor, energy: Tensor, path: Tensor, here: Tensor, tokens: int) -> Tensor:
+    """Means over the frames of each token, `[n, L, 2]`: of pitch where it is voiced, 0 where it never is; of energy.
+
+    Args:
+        pitch: of each frame, `[n, T]`, NaN where it is not voiced.
+        energy: of each frame, `[n, T]`.
+        path: the token of each frame, `[n, T]`.
+        here: frames that there are, `[n, T]` bool.
+        tokens: `L`.
+    """
+
+    def mean(values: Tensor, counts: Tensor) -> Tensor:
+        none = values.new_zeros(len(values), tokens)
+        total = none.scatter_add(1, path, values.masked_fill(~counts, 0.0))
+        return total / none.scatter_add(1, path, counts.to(values.dtype)).clamp(min=1)
+
+    return torch.stack([mean(pitch, here & ~pitch.isnan()), mean(energy, here)], 2)
 
 
 PLACES = 4
