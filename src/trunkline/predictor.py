@@ -85,10 +85,13 @@ class Predictor:
         table = rows if isinstance(rows, Table) else read_table(rows)
         wanted = range(len(table)) if numbers is None else numbers
         batches = RowBatches(self.preprocessing, table, with_targets=False, rows=np.asarray(wanted, dtype=np.int64))
-        said: list[Prediction] = []
+        order = self._by_length(batches, wanted)
+        said: list[Prediction] = [{}] * len(order)
         cut: Counter[str] = Counter()
-        for batch in self._batches(batches, wanted):
-            said += self._predict(batch, tasks)
+        places = iter(order)
+        for batch in self._batches(batches, [wanted[place] for place in order]):
+            for answers in self._predict(batch, tasks):
+                said[next(places)] = answers
             for name, contexts in batch.context.items():
                 cut[name] += sum(getattr(context, "is_cut", False) for context in contexts)
         self._warn_cut(cut, len(wanted))
@@ -156,7 +159,7 @@ class Predictor:
         """Show these rows to evaluations of the network, and to one of a predictor that knows no input."""
         for evaluation in (*ours, baseline):
             evaluation.to(self._device)
-        for batch in self._batches(batches, rows):
+        for batch in self._batches(batches, [rows[place] for place in self._by_length(batches, rows)]):
             with torch.inference_mode():
                 said = outputs_of(self.network, self.network.share(batch), batch)
                 for evaluation in ours:
@@ -246,6 +249,14 @@ class Predictor:
     @property
     def _device(self) -> torch.device:
         return self.network.missing.device
+
+    def _by_length(self, batches: RowBatches, rows: Sequence[int]) -> list[int]:
+        """Places of these rows, so that those with texts of about one length are in one batch.
+
+        A batch is written until its longest text ends.
+        """
+        lengths = batches.lengths() if len(rows) > self.batch_size else None
+        return list(range(len(rows))) if lengths is None else np.argsort(lengths[rows], kind="stable").tolist()
 
     def _batches(self, batches: RowBatches, rows: Sequence[int]) -> Iterator[Any]:
         for start in range(0, len(rows), self.batch_size):

@@ -6,6 +6,8 @@ import random
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import pytest
 import torch
 
 from trunkline import fit, load
@@ -61,6 +63,22 @@ class TestAbsence:
         together = Predictor(network).predict(rows)
         assert together == [answer for row in rows for answer in Predictor(network).predict([row])]
         assert together[3] == {"y": None, "w": None}
+
+    def test_rows_of_about_one_length_are_written_together_and_come_back_in_their_order(self) -> None:
+        network, batches = self.network()
+        rows = [{k: v for k, v in row.items() if k in ("x", "z", "n")} for row in self.ROWS]
+        few = Predictor(network, batch_size=2)
+        drawn = []
+        first, few._predict = few._predict, lambda batch, tasks: drawn.append(batch.size) or first(batch, tasks)  # type: ignore[func-returns-value,method-assign]
+        assert few.predict(rows) == Predictor(network).predict(rows) and drawn == [2, 2, 1]
+        assert few.predict(rows, [4, 0, 1]) == [few.predict(rows)[i] for i in (4, 0, 1)]
+        lengths = batches.lengths()
+        assert lengths is not None
+        order = few._by_length(batches, range(5))
+        assert sorted(order) == list(range(5)) and (np.diff(lengths[order]) >= 0).all() and order != list(range(5))
+        scores, _ = few.evaluate(batches)
+        whole, _ = Predictor(network).evaluate(batches)
+        assert scores["y"] == pytest.approx(whole["y"]) and scores["w"] == pytest.approx(whole["w"])
 
 
 def rows_of_names(number: int, seed: int) -> list[dict[str, str]]:
