@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from trunkline.errors import DataError
+from trunkline.errors import ConfigError, DataError
 from trunkline.tasks import Category
 
 torch.set_num_threads(1)
@@ -95,3 +95,58 @@ def test_a_class_that_training_never_saw_is_missed():
     total, weight = head.loss(logits, target)
     torch.testing.assert_close(total, head.loss(logits[known], {k: v[known] for k, v in target.items()})[0])
     assert weight.tolist() == [4.0]
+
+
+def test_what_fits_no_class_is_unknown():
+    """Below a height that 5 % of the known held-out rows are under; a label that training never saw is right so."""
+    task, state = Category(unknown="none of these", calibrate=False), dict(STATES[1])
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, 1, 4, generator=generator)
+    names = [*(state["classes"][i] for i in logits[:150, 0].argmax(-1).tolist()), *["e", "f"] * 25]
+    logits[150:] -= 2.0
+    target = task.collate([[task.prepare(name, state, None)] for name in names])
+    (settled,) = task.after_training(logits, target, [state])
+    heights = logits[:, 0].amax(-1)
+    assert float((heights[:150] < settled.state["least_logit"]).float().mean()) == pytest.approx(0.05, abs=0.01)
+    state |= settled.state
+    (said,) = task.decode(logits, [state], [None] * 200)
+    values = [answer["value"] for answer in said]
+    assert values == [
+        state["classes"][int(row.argmax())] if float(row.max()) >= state["least_logit"] else "none of these"
+        for row in logits[:, 0]
+    ]
+    metric = task.metric([state])
+    metric.update(logits, target)
+    (scores,) = metric.compute()
+    known = [*names[:150], *["none of these"] * 50]
+    assert scores == pytest.approx({
+        "accuracy": metrics.accuracy_score(known, values),
+        "macro_f1": metrics.f1_score(known, values, average="macro"),
+        "unknown_auc": metrics.roc_auc_score([name in "ef" for name in names], -heights.numpy()),
+    })  # fmt: skip
+    assert [task.is_right(answer, name) for answer, name in zip(said, names)] == [
+        value == name for value, name in zip(values, known)
+    ]
+    assert task.before_settling(state) == STATES[1] and "least_logit" in (task.output_form or "")
+
+
+def test_unknown_may_be_a_class_that_training_saw():
+    task, state = Category(unknown="d"), {**STATES[1], "least_logit": 1.0}
+    logits = torch.tensor([[[2.0, 0, 0, 0]], [[0.5, 0, 0, 0]], [[0, 0, 0, 3.0]], [[0.5, 0, 0, 0]]])
+    assert [answer["value"] for answer in task.decode(logits, [state], [None] * 4)[0]] == ["a", "d", "d", "d"]
+    metric = task.metric([state])
+    metric.update(logits, task.collate([[task.prepare(name, state, None)] for name in ("a", "d", "e", "a")]))
+    (scores,) = metric.compute()
+    assert scores["accuracy"] == 0.75 and scores["unknown_auc"] == 0.0
+    metric.reset()
+    metric.update(logits[:2], task.collate([[0], [3]]))
+    assert metric.compute()[0]["unknown_auc"] is None, "nothing is new"
+
+
+def test_without_rows_enough_nothing_is_unknown():
+    task, state = Category(unknown="?", calibrate=False), STATES[1]
+    (settled,) = task.after_training(torch.randn(20, 1, 4), task.collate([[0]] * 20), [state])
+    assert settled.state == {} and "too few" in settled.skipped["least_logit"]
+    assert {a["value"] for a in task.decode(torch.randn(9, 1, 4) - 50, [state], [None] * 9)[0]} <= set("abcd")
+    with pytest.raises(ConfigError, match="refuse=1: more than 0 and less than 1"):
+        Category(unknown="?", refuse=1.0).fit(["a", "b"])

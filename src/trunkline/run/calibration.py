@@ -20,12 +20,19 @@ def settle(plan: Plan, predictor: Predictor) -> Mapping[str, Mapping[str, str]]:
     """Temperatures and thresholds from the validation rows; tells where a threshold that was asked for is not set."""
     split = plan.splits.validation
     skipped = {} if split is None else predictor.settle(plan.source(split), split.rows.tolist())
+    none = "there are no validation rows" if split is None else "no validation row has a label"
     for task, column in plan.config.tasks.items():
         why = skipped.get(task, {}).get("threshold")
         if column.options.get("threshold") == "best_f1" and not _has_threshold(predictor, task):
-            why = why or ("there are no validation rows" if split is None else "no validation row has a label")
+            why = why or none
         if why is not None:
             warnings.warn(f"tasks.{task}.threshold: stays at 0.5: {why}", stacklevel=2)
+        if (
+            column.options.get("unknown") is not None
+            and "least_logit" not in predictor.preprocessing.states["tasks"][task]
+        ):
+            why = skipped.get(task, {}).get("least_logit", none)
+            warnings.warn(f"tasks.{task}.unknown: is never said: {why}", stacklevel=2)
     return skipped
 
 

@@ -117,3 +117,20 @@ def settle_threshold(logits: Tensor, truth: Tensor) -> Settled:
         has = f"{yes} yes and {len(truth) - yes} no in the validation rows"
         return Settled(skipped={"threshold": f"{has} are too few (at least {MIN_EACH} of each)"})
     return Settled({"threshold": best_f1_threshold(logits, truth)})
+
+
+def settle_refusal(heights: Tensor, share: float) -> Settled:
+    """`{"least_logit": height}` below which nearly this share of held-out rows lies, where there are rows enough.
+
+    Args:
+        heights: `[m]`, the largest logits of rows whose class is known.
+        share: of them.
+    """
+    if len(heights) < MIN_ROWS:
+        return Settled(skipped={"least_logit": too_few(len(heights))})
+    return Settled({"least_logit": float(heights.double().quantile(share, interpolation="lower"))})
+
+
+def merged(one: Settled, other: Settled) -> Settled:
+    """What both set, and what both did not."""
+    return Settled({**one.state, **other.state}, {**one.skipped, **other.skipped})

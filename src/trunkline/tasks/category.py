@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from torch.nn import functional as F
 
 from trunkline.cells import as_name
 from trunkline.contexts import Context
-from trunkline.errors import DataError
-from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures
+from trunkline.errors import ConfigError, DataError
+from trunkline.tasks.binary import stacked_binary_scores
+from trunkline.tasks.calibration import Judgement, Settled, merged, settle_refusal, settle_temperatures
 from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import WeightedRowHead, repeat_rows
@@ -59,19 +61,42 @@ class Category(Task):
         label_smoothing: share of each label that is spread evenly over all classes (Szegedy et al., "Rethinking the
             inception architecture", 2016).
         calibrate: fit a temperature on the validation rows after training; it changes probabilities, no answer.
+        unknown: what is said where no class fits: where the largest logit is lower than with all but `refuse` of the
+            labelled validation rows (Hendrycks et al., "Scaling out-of-distribution detection for real-world settings",
+            2022). A label that training never saw is then `unknown`, and so may a class be called that training saw
+            (silence, noise, other words). `None`: the likeliest class is said, however little it fits.
+        refuse: share of the validation rows whose answer is given up for that.
 
-    State: `{"classes": names in order, "prior": their shares}`, and what the options add: `weights`, `temperature`.
+    State: `{"classes": names in order, "prior": their shares}`, and what the options add: `weights`, `temperature`,
+    `least_logit`.
     """
 
     primary = "accuracy"
     can_combine = True
 
     def __init__(
-        self, class_weights: ClassWeights | None = None, label_smoothing: float = 0.0, *, calibrate: bool = True
+        self,
+        class_weights: ClassWeights | None = None,
+        label_smoothing: float = 0.0,
+        *,
+        calibrate: bool = True,
+        unknown: str | None = None,
+        refuse: float = 0.05,
     ) -> None:
         self.class_weights = class_weights
         self.label_smoothing = label_smoothing
         self.calibrate = calibrate
+        self.unknown = unknown
+        self.refuse = refuse
+        if unknown is not None:
+            self.unseen_names = f"{unknown!r} is the right answer for them"
+
+    @property
+    def output_form(self) -> str | None:
+        """When the answer is none of the classes, where it may be."""
+        if self.unknown is None:
+            return None
+        return f"[rows, 1, K] logits; where the largest is below `least_logit`, the answer is {self.unknown!r}"
 
     def read(self, cell: Any) -> str:
         """A class name."""
@@ -86,7 +111,14 @@ class Category(Task):
         return state["classes"]
 
     def fit(self, values: Iterable[str]) -> State:
-        """Class names (in numeric order where all are numbers) and their shares."""
+        """Class names (in numeric order where all are numbers) and their shares.
+
+        Raises:
+            ConfigError: `refuse` is no share.
+            DataError: there are fewer than two classes.
+        """
+        if not 0 < self.refuse < 1:
+            raise ConfigError(f"category task: refuse={self.refuse:g}: more than 0 and less than 1")
         counts = Counter(values)
         if len(counts) < 2:
             raise DataError(f"a category task needs at least 2 classes in the training rows, found {sorted(counts)}")
@@ -114,9 +146,11 @@ class Category(Task):
     def metric(self, states: Sequence[State]) -> CollectedMetric:
         """`accuracy`, and `macro_f1` over classes that occur as target or prediction.
 
-        A class that training never saw is always missed: it counts in both.
+        A class that training never saw is always missed, and counts in both; but where `unknown` may be said, that is
+        right of it, and `unknown_auc` says how well such rows are told from others by their largest logit (the area
+        under the ROC curve).
         """
-        return CollectedMetric(_score, states)
+        return CollectedMetric(partial(_score, unknown=self.unknown), states)
 
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
@@ -126,14 +160,22 @@ class Category(Task):
         for g, state in enumerate(states):
             classes = state["classes"]
             rows = (output[:, g].float() / state.get("temperature", 1.0)).softmax(-1).tolist()
+            fits = fitting(output[:, g], state).tolist()
             decoded.append(
-                [{"value": classes[row.index(max(row))], "probabilities": dict(zip(classes, row))} for row in rows]
+                [
+                    {
+                        "value": classes[row.index(max(row))] if fit else self.unknown,
+                        "probabilities": dict(zip(classes, row)),
+                    }
+                    for row, fit in zip(rows, fits)
+                ]
             )
         return decoded
 
     def is_right(self, said: dict[str, Any], true: str) -> bool:
         """The very class."""
-        return said["value"] == true
+        is_known = true in said["probabilities"]
+        return said["value"] == (true if is_known or self.unknown is None else self.unknown)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training shares, for every row."""
@@ -141,9 +183,17 @@ class Category(Task):
         return repeat_rows(start, len(target["flags"]), target["flags"])
 
     def after_training(self, output: Tensor, target: Target, states: Sequence[State]) -> Sequence[Settled]:
-        """Temperatures."""
-        if not self.calibrate:
-            return super().after_training(output, target, states)
+        """Temperatures, and where `unknown` may be said, the logit below which it is."""
+        settled = self._temperatures(output, target) if self.calibrate else [Settled() for _ in states]
+        if self.unknown is None:
+            return settled
+        flags, _ = _known(output, target)
+        return [
+            merged(one, settle_refusal(output[rows, g].float().amax(-1), self.refuse))
+            for g, (one, rows) in enumerate(zip(settled, flags.T))
+        ]
+
+    def _temperatures(self, output: Tensor, target: Target) -> list[Settled]:
         flags, values = _known(output, target)
         logits = output.detach().double()
 
@@ -194,8 +244,25 @@ def _known(output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     return flags, target["values"].masked_fill(~flags, 0)
 
 
-def _score(output: Tensor, target: Tensor, state: State) -> Scores:
-    return class_scores(output.argmax(-1), target)
+def fitting(logits: Tensor, state: State) -> Tensor:
+    """In which rows of `[m, K]` the likeliest class fits: all, where nothing says from where on it does. `[m]` bool."""
+    return logits.float().amax(-1) >= state.get("least_logit", -math.inf)
+
+
+def _score(output: Tensor, target: Tensor, state: State, unknown: str | None) -> Scores:
+    said = output.argmax(-1)
+    if unknown is None:
+        return class_scores(said, target)
+    number, is_new = class_number(unknown, state["classes"]), target >= output.shape[-1]
+    scores = class_scores(said.where(fitting(output, state), number), target.where(~is_new, number))
+    return {**scores, "unknown_auc": _separation(output.float().amax(-1), is_new)}
+
+
+def _separation(heights: Tensor, is_new: Tensor) -> float | None:
+    """Area under the ROC curve of what is new by how low it is, `[m]` and `[m]` bool; `None` without both kinds."""
+    flags, cut = torch.ones_like(is_new).unsqueeze(1), heights.new_zeros(1)
+    (scores,) = stacked_binary_scores(-heights.unsqueeze(1), is_new.unsqueeze(1), flags, cut)
+    return None if scores is None else scores["roc_auc"]
 
 
 def class_scores(said: Tensor, truth: Tensor) -> Scores:

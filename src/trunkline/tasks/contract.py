@@ -84,7 +84,7 @@ class Head(nn.Module, ABC):
         raise ConfigError(f"{type(self).__name__} cannot join what several inputs say")
 
 
-SETTLED = ("temperature", "thresholds")  # what `after_training` may add to a state, whatever the options
+SETTLED = ("temperature", "thresholds", "least_logit")  # what `after_training` may add to a state, whatever the options
 
 
 class Task(ABC):
@@ -126,7 +126,7 @@ class Task(ABC):
     joins: ClassVar[bool] = False
     is_written: ClassVar[bool] = False
     attends: ClassVar[bool] = False
-    unseen_names: ClassVar[str] = "they count as wrong"
+    unseen_names: str = "they count as wrong"
 
     @property
     @abstractmethod
