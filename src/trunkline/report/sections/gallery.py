@@ -96,8 +96,11 @@ def _text(task: str, answer: Mapping[str, Any]) -> dict[str, Any]:
 def _read(task: str, read: Mapping[str, Any]) -> dict[str, Any]:
     label = f"When {task} was said" if read.get("is_alignment") else f"What {task} read"
     maps = {name: map_figure(shares, label=f"Where in {name} {task} looked") for name, shares in read["maps"].items()}
+    weights = read["weights"]
+    if read.get("is_alignment"):  # where a word is, however long it is
+        weights = [[share / (max(row) or 1.0) for share in row] for row in weights]
     return {
-        "figure": attention_figure(read["sources"], read["words"], read["weights"], label=label),
+        "figure": attention_figure(read["sources"], read["words"], weights, label=label),
         "most": max(max(row) for row in read["weights"]),
         "maps": maps,
         "more": read["more"],
