@@ -1,9 +1,10 @@
 """English → German against a plain encoder–decoder: `python -m benchmarks.translation --table multi30k.csv --out RUNS`.
 
-Both have as many steps, rows a step, layers and numbers a token, one learning rate with the same rise and fall, as many
-subwords and the same smoothing of labels. The plain one is `MBartForConditionalGeneration` of Transformers, trained by
-the loop below on batches of about one length, with one vocabulary for both languages; it keeps the weights of its last
-step. Scores are those of sacreBLEU on the test split, seconds those of training alone.
+Both have as many steps, rows a step, layers and numbers a token, one learning rate with the same rise and fall, and the
+same smoothing of labels. The plain one is `MBartForConditionalGeneration` of Transformers, trained by the loop below on
+batches of about one length, with one vocabulary for both languages (`--entries`: as many subwords as both of ours have
+together make networks of one size); it keeps the weights of its last step. Scores are those of sacreBLEU on the test
+split, seconds those of training alone.
 
 Then the time to write: the test split's rows with beams and without, by the trained network of either.
 
@@ -66,14 +67,15 @@ class Plain:
     Args:
         pairs: of the training split.
         config: settled; says how large it is.
+        entries: subwords; `None`: as many as the task has.
     """
 
-    def __init__(self, pairs: Pairs, config: Config) -> None:
+    def __init__(self, pairs: Pairs, config: Config, entries: int | None = None) -> None:
         import transformers
 
         task, text = config.tasks["de"].options, config.inputs["en"].options
         self.most = {"en": SOURCE, "de": task["max_length"]}
-        self.vocabulary = learned_vocabulary([t for pair in pairs for t in pair], task["vocabulary"])
+        self.vocabulary = learned_vocabulary([t for pair in pairs for t in pair], entries or task["vocabulary"])
         width = config.width
         assert width is not None
         self.network = transformers.MBartForConditionalGeneration(
@@ -168,10 +170,10 @@ def written(write: Callable[[Sequence[str]], list[str]], pairs: Pairs, size: int
 # --- both ---
 
 
-def run_plain(config: Config, pairs: dict[str, Pairs], out: Path) -> Told:
+def run_plain(config: Config, pairs: dict[str, Pairs], entries: int | None, out: Path) -> Told:
     """Train and score."""
     torch.manual_seed(config.training.seed)
-    plain = Plain(pairs["train"], config)
+    plain = Plain(pairs["train"], config, entries)
     seconds = train_plain(plain, pairs["train"], config)
     with torch.inference_mode():
         times = {beams: written(partial(plain.write, beams=beams), pairs["test"]) for beams in (1, 4)}
@@ -238,6 +240,7 @@ def main(arguments: Sequence[str] | None = None, show: Callable[[str], None] = p
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--entries", type=int, help="subwords of the plain one; by default as many as the task has")
     parser.add_argument("overrides", nargs="*", help="of the recipe, for both: training.steps=300")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -249,7 +252,7 @@ def main(arguments: Sequence[str] | None = None, show: Callable[[str], None] = p
         pairs = pairs_of(config)
         acts = {
             "trunkline": partial(run_ours, config, table, overrides, pairs),
-            "plain Transformers": partial(run_plain, config, pairs),
+            "plain Transformers": partial(run_plain, config, pairs, options.entries),
         }
         for name, act in acts.items():
             folder = options.out / f"{name.split()[0]}-{seed}"
