@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from trunkline.config import Config, setting
@@ -69,10 +70,16 @@ def _answer(value: Any) -> str:
 
 
 def comparison_table(name: str, result: Mapping[str, Any]) -> Table:
-    """One model against the single-task twins: the primary metric of each task; all others are in the file."""
-    model = result["models"][name]
-    table = Table(title=f"together ({name}) against alone, {result['judged']} rows", title_justify="left")
-    for heading in ("task", "metric", "majority", "alone", "together", "difference", "interval", "together is"):
+    """One model against the single-task twins: the primary metric of each task; all others are in the file.
+
+    Of one seed there is neither interval nor verdict, and no column for them.
+    """
+    model, sure = result["models"][name], len(result["seeds"]) > 1
+    table = Table(title=f"together ({name}) against alone, {result['judged']} rows", title_justify="left",
+                  box=SIMPLE_HEAD, padding=(0, 1))  # fmt: skip
+    for heading in ("task", "metric", "majority", "alone", "together", "difference", "interval", "together is")[
+        : None if sure else -2
+    ]:
         table.add_column(heading, justify="left" if heading in ("task", "metric", "together is") else "right")
     for task, about in result["tasks"].items():
         metric = about["primary"]
@@ -82,7 +89,8 @@ def comparison_table(name: str, result: Mapping[str, Any]) -> Table:
         difference, between = ("–", "–") if said is None else (f"{said['mean']:+.3f}", _between(said))
         majority = _number(scores[0] and scores[0]["mean"])
         figures = [_with_spread(spread) for spread in scores[1:]]
-        table.add_row(task, metric, majority, *figures, difference, between, said["verdict"] if said else "no data")
+        verdict = (between, said["verdict"] if said else "no data") if sure else ()
+        table.add_row(task, metric, majority, *figures, difference, *verdict)
     return table
 
 

@@ -269,4 +269,7 @@ def test_one_seed_claims_nothing(result: dict[str, Any]) -> None:
     lines = "\n".join(comparison_lines(one))
     assert "nothing can be said of chance" in lines
     assert "weights were chosen by the same validation rows" in lines
-    assert comparison_table("equal", one).row_count == 2
+    shown = comparison_table("equal", one)
+    assert shown.row_count == 2
+    assert [column.header for column in shown.columns][-1] == "difference", "of one seed nothing is said of chance"
+    assert [column.header for column in comparison_table("equal", result).columns][-1] == "together is"
