@@ -14,7 +14,7 @@ from trunkline.balancers import CATALOG as BALANCERS
 from trunkline.balancers import Balancer
 from trunkline.config import BalancerConfig, ComponentConfig, Config, DataConfig, InputConfig, TaskConfig, Training
 from trunkline.config.objects import as_type_and_options
-from trunkline.data import WHOSE, Split, Splits, Table, table_shares
+from trunkline.data import WHOSE, Split, Splits, Table, check_slices, table_shares
 from trunkline.defaults import Facts, Kind, Reasons, choose
 from trunkline.engine import Engine, Level, expected_rates, warn_unseen
 from trunkline.errors import DataError
@@ -82,6 +82,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     }
     config, share = note_share(config, splits)
     on_bad_row = "error" if config.data is None else config.data.on_bad_row
+    _look_at_slices(config, splits)
     _inspect(as_schema(config), splits.train.table, splits.train.rows.tolist())
     splits, skipped = screen(as_schema(config), splits, on_bad_row)
     config, told = choose_options(config, splits.train)
@@ -177,6 +178,23 @@ def _chooses(kind: Modality) -> bool:
     """Whether it looks at cells; if not, none are read for it."""
     of_its_own = (type(kind).choose, type(kind).choose_pyramid)
     return of_its_own != (Modality.choose, Modality.choose_pyramid)
+
+
+def _look_at_slices(config: Config, splits: Splits) -> None:
+    """Hold the held-out rows against `data.slices`, before anything is learned.
+
+    Raises:
+        DataError: a cell is neither name nor number.
+    """
+    slices = () if config.data is None else config.data.slices
+    for name, split in (("test", splits.test), ("validation", splits.validation)):
+        if split is not None and slices:
+            check_slices(split.table, slices)
+            for column in (column for column in slices if column not in split.table.columns):
+                warnings.warn(
+                    f"data.slices: the {name} rows have no column {column!r} to tell them apart by", stacklevel=3
+                )
+            return
 
 
 def _inspect(schema: Schema, table: Table, rows: Sequence[int]) -> None:

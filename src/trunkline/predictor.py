@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trunkline.contexts import Context
+from trunkline.contexts import Context, TimeContext, WordsContext
 from trunkline.data import Draw, Table, read_table
 from trunkline.model import Network
 from trunkline.model.evaluation import Evaluation, TaskScores, outputs_of
@@ -84,29 +84,37 @@ class Predictor:
         """
         table = rows if isinstance(rows, Table) else read_table(rows)
         wanted = range(len(table)) if numbers is None else numbers
-        batches = RowBatches(self.preprocessing, table, with_targets=False, rows=np.asarray(wanted, dtype=np.int64))
-        order = self._by_length(batches, wanted)
+        said, cut = self.answers(table, wanted, tasks)
+        self.warn_cut(cut, len(wanted), stacklevel=3)
+        return said
+
+    def answers(
+        self, table: Table, rows: Sequence[int], tasks: Collection[str] | None = None
+    ) -> tuple[list[Prediction], dict[str, int]]:
+        """The same of these rows of a table; and by input, how many of them were not read to their end."""
+        batches = RowBatches(self.preprocessing, table, with_targets=False, rows=np.asarray(rows, dtype=np.int64))
+        order = self._by_length(batches, rows)
         said: list[Prediction] = [{}] * len(order)
         cut: Counter[str] = Counter()
         places = iter(order)
-        for batch in self._batches(batches, [wanted[place] for place in order]):
+        for batch in self._batches(batches, [rows[place] for place in order]):
             for answers in self._predict(batch, tasks):
                 said[next(places)] = answers
             for name, contexts in batch.context.items():
-                cut[name] += sum(getattr(context, "is_cut", False) for context in contexts)
-        self._warn_cut(cut, len(wanted))
-        return said
+                cut[name] += sum(c.is_cut for c in contexts if isinstance(c, WordsContext | TimeContext))
+        return said, cut
 
-    def _warn_cut(self, cut: Mapping[str, int], rows: int) -> None:
+    def warn_cut(self, cut: Mapping[str, int], rows: int, *, stacklevel: int) -> None:
         """Tell of how many rows an input was not read to its end."""
-        for name, count in cut.items():
+        for name in (name for name, count in cut.items() if count):
             modality = self.preprocessing.schema.inputs[name].modality
-            option = next((o for o in ("max_length", "max_seconds") if getattr(modality, o, None) is not None), None)
-            if count:
-                most = "the network reads" if option is None else f"{option}={getattr(modality, option):g}"
-                warnings.warn(
-                    f"inputs.{name}: {count} of {rows} rows have more than {most}; the rest is not read", stacklevel=3
-                )
+            option = modality.cut_by
+            most = None if option is None else vars(modality)[option]
+            told = "the network reads" if most is None else f"{option}={most:g}"
+            warnings.warn(
+                f"inputs.{name}: {cut[name]} of {rows} rows have more than {told}; the rest is not read",
+                stacklevel=stacklevel,
+            )
 
     def evaluate(self, source: Table | RowBatches, rows: Sequence[int] | None = None) -> tuple[TaskScores, TaskScores]:
         """Scores on labelled rows, and those of a predictor that knows no input.
@@ -143,28 +151,34 @@ class Predictor:
             for task, unseen in unseen_labels(self.preprocessing, source, rows).items():
                 warnings.warn(unseen.tell(source.source, task), stacklevel=2)
         parts: list[dict[str, Evaluation]] = [{} for _ in partings]
-        alike: dict[tuple[str | None, ...], list[int]] = {}  # rows that are in the same part of every parting
-        for row, *names in zip(rows, *partings, strict=True):
-            alike.setdefault(tuple(names), []).append(row)
-        for named, own in alike.items():
-            others = [
-                found.setdefault(name, Evaluation(self.preprocessing))
-                for found, name in zip(parts, named)
-                if name is not None
-            ]
-            self.count(batches, own, (ours, *others), baseline)
+        order = self._by_length(batches, rows)
+        start = 0
+        for batch, said in self._counted(batches, [rows[place] for place in order], ours, baseline):
+            here = order[start : start + batch.size]
+            start += batch.size
+            for found, names in zip(parts, partings):
+                own = [names[place] for place in here]
+                for name in {name for name in own if name is not None}:
+                    one = found.setdefault(name, Evaluation(self.preprocessing).to(self._device))
+                    one.count(said, batch, torch.tensor([other == name for other in own], device=self._device))
         return ours.compute(), baseline.compute(), [{n: e.compute() for n, e in found.items()} for found in parts]
 
-    def count(self, batches: RowBatches, rows: Sequence[int], ours: Sequence[Evaluation], baseline: Evaluation) -> None:
-        """Show these rows to evaluations of the network, and to one of a predictor that knows no input."""
-        for evaluation in (*ours, baseline):
-            evaluation.to(self._device)
-        for batch in self._batches(batches, [rows[place] for place in self._by_length(batches, rows)]):
+    def count(self, batches: RowBatches, rows: Sequence[int], ours: Evaluation, baseline: Evaluation) -> None:
+        """Show these rows, in their order, to an evaluation of the network, and to one that knows no input."""
+        for _ in self._counted(batches, rows, ours, baseline):
+            pass
+
+    def _counted(
+        self, batches: RowBatches, rows: Sequence[int], ours: Evaluation, baseline: Evaluation
+    ) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """Each batch, counted, and what was said of it."""
+        ours.to(self._device), baseline.to(self._device)
+        for batch in self._batches(batches, rows):
             with torch.inference_mode():
                 said = outputs_of(self.network, self.network.share(batch), batch)
-                for evaluation in ours:
-                    evaluation.count(said, batch)
+                ours.count(said, batch)
                 baseline.update_baseline(batch)
+            yield batch, said
 
     def settle(self, batches: RowBatches, rows: Sequence[int]) -> dict[str, dict[str, str]]:
         """After training: temperatures and thresholds from held-out rows, put into the states of their tasks.
@@ -256,7 +270,9 @@ class Predictor:
         A batch is written until its longest text ends.
         """
         lengths = batches.lengths() if len(rows) > self.batch_size else None
-        return list(range(len(rows))) if lengths is None else np.argsort(lengths[rows], kind="stable").tolist()
+        if lengths is None:
+            return list(range(len(rows)))
+        return np.argsort(lengths[np.asarray(rows)], kind="stable").tolist()
 
     def _batches(self, batches: RowBatches, rows: Sequence[int]) -> Iterator[Any]:
         for start in range(0, len(rows), self.batch_size):

@@ -67,10 +67,21 @@ class TestAbsence:
     def test_rows_of_about_one_length_are_written_together_and_come_back_in_their_order(self) -> None:
         network, batches = self.network()
         rows = [{k: v for k, v in row.items() if k in ("x", "z", "n")} for row in self.ROWS]
-        few = Predictor(network, batch_size=2)
-        drawn = []
-        first, few._predict = few._predict, lambda batch, tasks: drawn.append(batch.size) or first(batch, tasks)  # type: ignore[func-returns-value,method-assign]
-        assert few.predict(rows) == Predictor(network).predict(rows) and drawn == [2, 2, 1]
+        few, drawn = Predictor(network, batch_size=2), []
+        batches_of = few._batches
+
+        def recorded(source: RowBatches, numbers: Any) -> Any:
+            lengths = source.lengths()
+            assert lengths is not None
+            drawn.append(lengths[numbers].tolist())
+            return batches_of(source, numbers)
+
+        few._batches = recorded  # type: ignore[method-assign]
+        assert few.predict(rows) == Predictor(network).predict(rows)
+        few.evaluate(batches)
+        assert all(found == sorted(found) and found != found[::-1] for found in drawn) and len(drawn) == 2
+        targets = RowBatches(network.preprocessing, batches.table, with_targets=False).lengths()
+        assert targets is not None and targets.tolist() == [12, 13, 4, 0, 12], "no labels"
         assert few.predict(rows, [4, 0, 1]) == [few.predict(rows)[i] for i in (4, 0, 1)]
         lengths = batches.lengths()
         assert lengths is not None

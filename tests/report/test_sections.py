@@ -10,6 +10,7 @@ import pytest
 from trunkline.report.files import RunFiles
 from trunkline.report.sections.answers import answers, calibration
 from trunkline.report.sections.data import data
+from trunkline.report.sections.gallery import _read
 from trunkline.report.sections.summary import summary
 from trunkline.report.sections.training import training
 from trunkline.tasks import Category, Labels
@@ -40,7 +41,7 @@ def run_of(
 
 def test_what_becomes_of_unseen_labels_is_said_for_each_kind() -> None:
     unseen = {
-        name: {"unseen": {"names": [["new", 3]], "consequence": kind.unseen_names}}
+        name: {"unseen": {"names": [["new", 3]], "consequence": kind().unseen_names}}
         for name, kind in (("kind", Category), ("animal", Category), ("marks", Labels))
     }
     cautions = summary(run_of(unseen, scores={"kind": 0.7, "animal": 0.7, "marks": 0.7, "other": 0.7}))["cautions"]
@@ -137,3 +138,11 @@ def test_boxes_have_curves_with_a_legend_and_reliable_scores() -> None:
     sure = calibration(run)
     assert sure["scored"] == ["things"] and sure["tasks"][0]["words"] == "too sure of itself"
     assert sure["tasks"][0]["after"] == 0.45 and sure["tasks"][0]["before"] is None
+
+
+def test_words_of_a_transcript_are_equally_strong_however_long_they_are() -> None:
+    sources = [{"input": "sound", "kind": "time", "word": f"{i} s"} for i in range(4)]
+    weights = [[0.25, 0.25, 0.25, 0.25], [0.0, 0.0, 0.5, 0.5]]
+    told = {"sources": sources, "words": ["one", "two"], "weights": weights, "maps": {}, "more": 0, "unread": 0}
+    aligned, attended = (_read("said", {**told, "is_alignment": one})["figure"] for one in (True, False))
+    assert aligned.count('fill-opacity="1"') == 6 and attended.count('fill-opacity="1"') == 2

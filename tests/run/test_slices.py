@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trunkline import ConfigError, evaluate, fit
+from trunkline import ConfigError, DataError, evaluate, fit
 from trunkline.config import load_config, to_yaml
-from trunkline.data import write_rows
+from trunkline.data import in_order, slice_names, write_rows
+from trunkline.data.slices import OTHER, PARTS
 from trunkline.report.files import read_run
 from trunkline.report.sections.slices import slices as section
-from trunkline.run.slices import OTHER, PARTS, in_order, slice_names
 from trunkline.sources import columns_of
 
 CONFIG = """\
@@ -39,6 +40,17 @@ def test_names_of_parts() -> None:
 def test_many_equal_numbers_make_fewer_parts_and_none_is_empty() -> None:
     names = slice_names([0] * 90 + list(range(1, 21)))
     assert set(names) == {"≤ 0", "> 0"} and names.count("≤ 0") == 90
+
+
+def test_large_and_near_numbers_have_names_of_their_own() -> None:
+    for numbers in (
+        [1_700_000_000 + i for i in range(100)],
+        [1 + i * 1e-9 for i in range(100)],
+        [20240101, *range(20240110, 20240190)],
+    ):
+        names = slice_names(numbers)
+        assert sorted(names.count(name) for name in set(names))[0] > len(numbers) / 5 and len(set(names)) == 4
+    assert "> 1700000024 to 1700000049" in slice_names([1_700_000_000 + i for i in range(100)])
 
 
 def test_of_many_names_the_rarest_are_one_part() -> None:
@@ -118,6 +130,49 @@ def test_the_report_has_a_table_a_column(run: Path) -> None:
     assert who["worst"][0].startswith("kind: ") and " for bob, " in who["worst"][0]
     page = (run / "report.html").read_text()
     assert "By who" in page and "&gt; 9 to 19" in page
+
+
+def test_cells_that_are_no_names_are_told_before_anything_is_learned(tmp_path: Path) -> None:
+    table = [{"x": i, "sum": i, "who": ["p"] if i == 30 else "q"} for i in range(40)]
+    write_rows(tmp_path / "rows.jsonl", table)
+    config = {
+        "data": {"table": str(tmp_path / "rows.jsonl"), "slices": ["who"]},
+        "inputs": {"x": "number"}, "tasks": {"sum": "number"}, "training": {"steps": 2},
+    }  # fmt: skip
+    with pytest.raises(DataError, match=r"rows\.jsonl, row 31, column 'who \(data\.slices\)': one name is wanted here"):
+        fit(config, out=tmp_path / "run", show_progress=False)
+    write_rows(tmp_path / "rows.jsonl", [{**row, "who": "q"} for row in table])
+    write_rows(tmp_path / "test.jsonl", [{"x": row["x"], "sum": row["sum"]} for row in table])
+    config["data"]["test"] = str(tmp_path / "test.jsonl")  # type: ignore[index]
+    with pytest.warns(UserWarning, match="data.slices: the test rows have no column 'who' to tell them apart by"):
+        run = fit(config, out=tmp_path / "run", show_progress=False)
+    assert "slices" not in run.metrics
+
+
+def test_the_page_tells_scores_of_few_rows_without_a_colour(run: Path) -> None:
+    found = read_run(run)
+    parts = {
+        name: {
+            "rows": n,
+            "labels": {"kind": n, "sum": n},
+            "scores": {"kind": {"accuracy": a}, "sum": {"mae": m, "r2": 1 - m}},
+        }
+        for name, n, a, m in (("all rows", 13, 0.0, 0.1), ("b", 40, 0.7, 0.4), ("c", 40, 0.8, 0.2))
+    }
+    metrics = {**found.metrics, "slices": {"who": parts}}
+    primary = {task: told["metric"] for task, told in found.tasks.items()}
+    lower = {**found.tasks, "sum": {**found.tasks["sum"], "metric": "mae", "best": 0.0, "lower_is_better": True}}
+    for tasks, said in ((None, f"sum: {primary['sum']}"), (lower, "sum: 0.4 for b, 0.2 for c")):
+        shown = replace(found, metrics=metrics)
+        if tasks is not None:
+            shown.__dict__["tasks"] = tasks
+        (who,) = section(shown)["columns"]  # type: ignore[index]
+        assert who["worst"][0] == "kind: 0.700 for b, 0.800 for c"
+        if tasks is not None:
+            assert who["worst"][1] == said
+        few, many = who["rows"][0]["cells"][0], who["rows"][1]["cells"][0]
+        assert few["is_few"] and few["gain"] is None and few["score"] == 0.0
+        assert not many["is_few"] and many["gain"] is not None and who["whole"]["cells"][0]["gain"] is not None
 
 
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:

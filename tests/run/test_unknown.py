@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,15 @@ def test_a_class_that_is_new_is_told_as_unknown(tmp_path: Path) -> None:
     known = [row["kind"]["value"] == "none of them" for row, true in zip(said, table) if true["kind"] != "new"]
     assert np.mean(new) > 0.6 and np.mean(known) < 0.15
     assert load(run.folder).predict([{"x": 2.0, "y": 0.1}])[0]["kind"]["value"] == "a"
-    assert "none of them" in (tmp_path / "run" / "report.html").read_text()
+    quality = json.loads((tmp_path / "run" / "report" / "quality.json").read_text())["tasks"]["kind"]
+    assert quality["confusion"]["classes"] == ["a", "b", "c", "none of them"]
+    (own,) = (one for one in quality["classes"] if one["name"] == "none of them")
+    assert own["rows"] == sum(row["kind"] == "new" for row in table) and own["recall"] == pytest.approx(np.mean(new))
+    few = [{"x": 0.0}, {"x": 2.0}, {"y": 1.7}, {"y": -1.7}]
+    assert "none of them" not in {row["kind"]["value"] for row in load(run.folder).predict(few)}
+    alone = json.loads((tmp_path / "run" / "report" / "absence.json").read_text())
+    for subset in alone["subsets"]:
+        assert subset["scores"]["kind"] > subset["majority"]["kind"] - 0.1, "absence is no class"
 
 
 def test_without_validation_rows_it_is_never_said_which_is_told(tmp_path: Path) -> None:

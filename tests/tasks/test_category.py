@@ -99,15 +99,17 @@ def test_a_class_that_training_never_saw_is_missed():
 
 def test_what_fits_no_class_is_unknown():
     """Below a height that 5 % of the known held-out rows are under; a label that training never saw is right so."""
-    task, state = Category(unknown="none of these", calibrate=False), dict(STATES[1])
+    task, state = Category(unknown="none of these"), {**STATES[1], "unknown": "none of these"}
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(200, 1, 4, generator=generator)
+    logits = 3 * torch.randn(200, 1, 4, generator=generator)
     names = [*(state["classes"][i] for i in logits[:150, 0].argmax(-1).tolist()), *["e", "f"] * 25]
-    logits[150:] -= 2.0
+    names[:30] = ["a"] * 30  # some are wrong, so that there is a temperature
+    logits[150:] -= 6.0
     target = task.collate([[task.prepare(name, state, None)] for name in names])
     (settled,) = task.after_training(logits, target, [state])
-    heights = logits[:, 0].amax(-1)
-    assert float((heights[:150] < settled.state["least_logit"]).float().mean()) == pytest.approx(0.05, abs=0.01)
+    height = logits[:, 0].amax(-1)
+    assert float((height[:150] < settled.state["least_logit"]).float().mean()) == pytest.approx(0.05, abs=0.01)
+    assert abs(settled.state["temperature"] - 1) > 0.2, "it changes no answer"
     state |= settled.state
     (said,) = task.decode(logits, [state], [None] * 200)
     values = [answer["value"] for answer in said]
@@ -122,29 +124,59 @@ def test_what_fits_no_class_is_unknown():
     assert scores == pytest.approx({
         "accuracy": metrics.accuracy_score(known, values),
         "macro_f1": metrics.f1_score(known, values, average="macro"),
-        "unknown_auc": metrics.roc_auc_score([name in "ef" for name in names], -heights.numpy()),
+        "unknown_auc": metrics.roc_auc_score([name in "ef" for name in names], -height.numpy()),
     })  # fmt: skip
-    assert [task.is_right(answer, name) for answer, name in zip(said, names)] == [
-        value == name for value, name in zip(values, known)
-    ]
-    assert task.before_settling(state) == STATES[1] and "least_logit" in (task.output_form or "")
+    right = [task.is_right(answer, name) for answer, name in zip(said, names)]
+    assert right == [value == name for value, name in zip(values, known)]
+    assert sum(right) / 200 == pytest.approx(scores["accuracy"]), "rows are right as scores have it"
+    shown = [task.show(answer, name, state, None) for answer, name in zip(said, names)]
+    for answer, one, is_right in zip(said, shown, right):
+        if answer["value"] == "none of these":
+            assert one.confidence is None and one.error == (0.0 if is_right else 1.0)
+        else:
+            assert one.confidence == max(answer["probabilities"].values()) and (is_right or one.error > 0.4)
+    assert task.before_settling(state) == {**STATES[1], "unknown": "none of these"}
+    assert "least_logit" in (task.output_form or "")
 
 
 def test_unknown_may_be_a_class_that_training_saw():
-    task, state = Category(unknown="d"), {**STATES[1], "least_logit": 1.0}
+    """Its own logit says nothing of how well the others fit, and its rows set no threshold."""
+    task, state = Category(unknown="d", calibrate=False), {**STATES[1], "unknown": "d", "least_logit": 1.0}
     logits = torch.tensor([[[2.0, 0, 0, 0]], [[0.5, 0, 0, 0]], [[0, 0, 0, 3.0]], [[0.5, 0, 0, 0]]])
     assert [answer["value"] for answer in task.decode(logits, [state], [None] * 4)[0]] == ["a", "d", "d", "d"]
     metric = task.metric([state])
     metric.update(logits, task.collate([[task.prepare(name, state, None)] for name in ("a", "d", "e", "a")]))
     (scores,) = metric.compute()
-    assert scores["accuracy"] == 0.75 and scores["unknown_auc"] == 0.0
+    assert scores["accuracy"] == 0.75 and scores["unknown_auc"] == 1.0, "a new row that is surely `d` fits no class"
     metric.reset()
     metric.update(logits[:2], task.collate([[0], [3]]))
     assert metric.compute()[0]["unknown_auc"] is None, "nothing is new"
+    many = torch.randn(200, 1, 4, generator=torch.Generator().manual_seed(0))
+    many[100:, 0, :3] -= 50.0
+    (settled,) = task.after_training(many, task.collate([[0]] * 100 + [[3]] * 100), [STATES[1] | {"unknown": "d"}])
+    height = many[:100, 0, :3].amax(-1)
+    assert float((height < settled.state["least_logit"]).float().mean()) == pytest.approx(0.05, abs=0.02)
+
+
+def test_a_row_that_lacks_an_input_is_never_unknown():
+    task, state = Category(unknown="?"), {**STATES[1], "unknown": "?"}
+    head = task.build([state], 8)
+    logits = torch.randn(80, 1, 4, generator=torch.Generator().manual_seed(0))
+    whole = torch.arange(80) < 50
+    heeded = head.heed_absence(logits, whole)
+    torch.testing.assert_close(heeded.softmax(-1), logits.softmax(-1), atol=1e-4, rtol=0)
+    (settled,) = task.after_training(heeded, task.collate([[0]] * 80), [state])
+    (alone,) = task.after_training(logits[:50], task.collate([[0]] * 50), [state])
+    assert settled.state["least_logit"] == pytest.approx(alone.state["least_logit"])
+    heeded = head.heed_absence(logits - 9, whole)
+    values = [answer["value"] for answer in task.decode(heeded, [state | settled.state], [None] * 80)[0]]
+    assert values == ["?"] * 50 + [state["classes"][i] for i in logits[50:, 0].argmax(-1).tolist()]
+    plain = Category().build([STATES[1]], 8)
+    assert plain.heed_absence(logits, whole) is logits
 
 
 def test_without_rows_enough_nothing_is_unknown():
-    task, state = Category(unknown="?", calibrate=False), STATES[1]
+    task, state = Category(unknown="?", calibrate=False), {**STATES[1], "unknown": "?"}
     (settled,) = task.after_training(torch.randn(20, 1, 4), task.collate([[0]] * 20), [state])
     assert settled.state == {} and "too few" in settled.skipped["least_logit"]
     assert {a["value"] for a in task.decode(torch.randn(9, 1, 4) - 50, [state], [None] * 9)[0]} <= set("abcd")

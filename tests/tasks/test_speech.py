@@ -174,6 +174,24 @@ class TestHead:
         assert found[0].tolist() == [[2.0, 2.0], [0.0, 4.0], [5.0, 5.0]]
         assert found[1].tolist() == [[3.0, 2.0], [0.0, 5.0], [0.0, 0.0]]
 
+    def test_training_says_the_true_pitch_and_energy(self) -> None:
+        task = small(prosody=True)
+        state, target = prepared(
+            task, [(0.3 * np.sin(2 * np.pi * 200 * np.arange(2400) / RATE).astype(np.float32), RATE)]
+        )
+        head, view = task.build([state], WIDTH).eval(), view_of([3])
+        output = head.train_output(view, target)
+        here = torch.ones_like(output["path"], dtype=torch.bool)
+        true = prosody_of(target["pitch"], target["values"].mean(2), output["path"], here, 3)
+        assert bool((true[..., 1] != 0).all())
+        x = head._read(view)
+        assert head.prosody is not None
+        torch.testing.assert_close(output["slips"], (head.prosody(x) - true).square().sum(2))
+        said = head._say(head._tinted(x, true, view.mask), output["path"], output["durations"], here)
+        torch.testing.assert_close(output["frames"], said)
+        higher = head.train_output(view, {**target, "pitch": target["pitch"] + 1.0})
+        assert not torch.allclose(higher["frames"], output["frames"], atol=1e-3)
+
     def test_pitch_is_learned_from_the_text_and_heeded(self) -> None:
         """Two tokens that are said at two heights: they are foretold, and what is said follows what is foretold."""
         task = small(prosody=True)

@@ -271,6 +271,21 @@ def test_words_are_where_their_letters_are() -> None:
     assert nothing.words == () and nothing.weights.shape == (0, 4)
 
 
+def test_words_are_where_their_subwords_are() -> None:
+    task = Transcript(vocabulary=270, slots=1)
+    state = task.fit(["ab c", "bb cab"])
+    units, _ = task.prepare("bb cab", state, None)
+    path = torch.tensor([0, *(one for unit in units for one in (unit, 0))])
+    sure = torch.full((1, len(path), state["size"]), -30.0).scatter(2, path.reshape(1, -1, 1), -1e-6)
+    head = task.build([state], WIDTH)
+    head.predict_output = lambda view: sure  # type: ignore[method-assign]
+    (found,) = task.attend(head, make_view([len(path)]), ["bb cab"], [state])
+    assert found.words == ("bb", "cab")
+    firsts = (found.weights > 0).argmax(1)
+    assert firsts[0] == 1 and firsts[1] > len(path) // 3, "the second word comes later"
+    assert (found.weights[0] > 0).sum() + (found.weights[1] > 0).sum() <= len(path) - 2
+
+
 def tones(text: str, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """A sound in which every letter is a tone of its own, a space a silence."""
     pitch = {"a": 400.0, "b": 900.0, "c": 1700.0, " ": 0.0}

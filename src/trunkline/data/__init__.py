@@ -9,6 +9,7 @@ from trunkline.data.leaks import find_leak
 from trunkline.data.looking import describe, describe_column
 from trunkline.data.read import read_table
 from trunkline.data.sampling import Draw, EpochSampler, EveryRowSampler, draw_seed
+from trunkline.data.slices import check_slices, in_order, slice_names
 from trunkline.data.splits import SPLIT_NAMES, Split, Splits, make_splits, split_by_column, split_by_share
 from trunkline.data.strata import stratify_labels
 from trunkline.data.table import Table
@@ -27,16 +28,19 @@ __all__ = [
     "Split",
     "Splits",
     "Table",
+    "check_slices",
     "coco_numbers",
     "describe",
     "describe_column",
     "draw_seed",
     "find_leak",
     "guess_encoding",
+    "in_order",
     "join_splits",
     "make_splits",
     "named_table",
     "read_table",
+    "slice_names",
     "split_by_column",
     "split_by_share",
     "stratify_labels",

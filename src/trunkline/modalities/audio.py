@@ -64,6 +64,7 @@ class Audio(Modality):
     """
 
     axis = "time"
+    cut_by = "max_seconds"
     varying: ClassVar = {"mel": (1,)}
     reads_files = True
     fit_sample = 512

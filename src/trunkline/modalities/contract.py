@@ -71,6 +71,7 @@ class Modality(ABC):
         reads_files: cells are paths; they reach `read` absolute.
         fit_sample: how many values `fit` wants at most, for a kind whose cells are costly to decode; the caller then
             passes evenly spaced ones of the training split. `None`: all of them.
+        cut_by: the option that says how much of a cell is read, for kinds that read no more.
         mosaic: share of the training rows whose value is put together from several rows' (`prepare_mosaic`).
         mixup: how evenly training mixes rows in pairs (`mix`), as the α of a Beta distribution; 0: not at all.
         varying: for each collated value, the dimensions whose size differs from batch to batch (lengths).
@@ -81,6 +82,7 @@ class Modality(ABC):
     block: ClassVar[type[Block] | None] = None
     reads_files: ClassVar[bool] = False
     fit_sample: ClassVar[int | None] = None
+    cut_by: ClassVar[str | None] = None
     mosaic: float = 0.0
     mixup: float = 0.0
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}

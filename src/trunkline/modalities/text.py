@@ -83,6 +83,7 @@ class Text(Modality):
     """
 
     axis = "words"
+    cut_by = "max_length"
     varying: ClassVar = {"ids": (1,), "mask": (1,), "ngrams": (1,)}
 
     def __init__(

@@ -44,11 +44,16 @@ class Evaluation(nn.Module):
         """Predict the labelled rows of a batch and count them."""
         self.count(outputs_of(network, taps, batch), batch)
 
-    def count(self, outputs: Mapping[str, Any], batch: Batch) -> None:
-        """Count what was predicted of the labelled rows of a batch, by head."""
+    def count(self, outputs: Mapping[str, Any], batch: Batch, rows: Tensor | None = None) -> None:
+        """Count what was predicted of the labelled rows of a batch, by head; of these rows alone, `[B]` bool."""
         for unit, metric in zip(self.preprocessing.heads, self._each()):
-            if unit.name in outputs:
-                metric.update(outputs[unit.name], batch.targets[unit.name].values)
+            if unit.name not in outputs:
+                continue
+            output, part = outputs[unit.name], batch.targets[unit.name]
+            if rows is None:
+                metric.update(output, part.values)
+            elif len(index := (rows if part.rows is None else rows[part.rows]).nonzero().squeeze(1)):
+                metric.update(rows_of(output, index), rows_of(part.values, index))
 
     def update_baseline(self, batch: Batch) -> None:
         """Count what one would say knowing the training labels and no input."""
@@ -82,6 +87,11 @@ def outputs_of(network: Network, taps: Taps, batch: Batch) -> dict[str, Any]:
         for unit, head in network.units()
         if (part := batch.targets.get(unit.name)) is not None
     }
+
+
+def rows_of(value: Any, index: Tensor) -> Any:
+    """Some rows of an output or a target, which is a tensor or several by name."""
+    return {key: v[index] for key, v in value.items()} if isinstance(value, dict) else value[index]
 
 
 def meeting_others(

@@ -143,8 +143,12 @@ class Network(nn.Module):
         """
         output = head.predict_output(self.view(unit, taps, rows, sources))
         if isinstance(self.fusion, LateModule):
-            return joined(head, output, taken(self._speaking(self.fusion, present), rows))
-        return averaged(output, self.trunk.members) if self._is_ensemble(unit) else output
+            output = joined(head, output, taken(self._speaking(self.fusion, present), rows))
+        elif self._is_ensemble(unit):
+            output = averaged(output, self.trunk.members)
+        if type(head).heed_absence is Head.heed_absence:
+            return output
+        return head.heed_absence(output, present.values.all(1) if rows is None else present.values[rows].all(1))
 
     def _speaking(self, fusion: LateModule, present: Flags) -> Tensor:
         """Which expert says something about which row, `[E, B]`."""

@@ -16,7 +16,8 @@ from trunkline.tasks import Task
 def all_right(predictor: Predictor, table: Table, rows: Sequence[int]) -> dict[str, Any] | None:
     """Of the rows that are labelled for every task whose answers can be exactly right, how many are so in all of them.
 
-    A label that training never saw is never said, so its row is wrong. Tasks: category, binary, labels, tags.
+    A label that training never saw is never said, so its row is wrong, but where `unknown` may be said of it. Tasks:
+    category, binary, labels, tags.
 
     Args:
         predictor: trained.
@@ -35,7 +36,7 @@ def all_right(predictor: Predictor, table: Table, rows: Sequence[int]) -> dict[s
     if not labelled:
         return None
     is_right = np.ones(len(labelled), dtype=bool)
-    said = predictor.predict(table, labelled, tasks=tasks)
+    said, _ = predictor.answers(table, labelled, tasks)
     for task in tasks:
         column = schema.tasks[task]
         true = [value for _, value in column.values(table, labelled)]

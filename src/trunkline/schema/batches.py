@@ -67,6 +67,7 @@ class RowBatches(Dataset[Batch]):
         self.table = table
         self.input_dropout = input_dropout
         self.is_lenient = is_lenient
+        self.with_targets = with_targets
         columns = [schema.inputs[n].column for n in preprocessing.inputs]
         self.present = np.stack([table.present(column) for column in columns], 1)
         drawn = np.arange(len(table)) if rows is None else np.asarray(rows)
@@ -123,10 +124,14 @@ class RowBatches(Dataset[Batch]):
         return mixed(batch, name, column.modality, rng) if column.modality.mixup > 0 else batch
 
     def lengths(self) -> np.ndarray | None:
-        """How long the texts of each row are, read and to be written, in characters `[rows]`; `None` without texts."""
+        """How long the texts of each row are, read and to be written, in characters `[rows]`; `None` without texts.
+
+        Without targets only those that are read.
+        """
         schema = self.preprocessing.schema
         read = [column.column for column in schema.inputs.values() if column.modality.axis == "words"]
-        written = [column.column for column in schema.tasks.values() if column.task.is_written]
+        tasks = schema.tasks.values() if self.with_targets else ()
+        written = [column.column for column in tasks if column.task.is_written]
         columns = [name for name in (*read, *written) if name in self.table.columns]
         if not columns:
             return None
@@ -183,7 +188,7 @@ class RowBatches(Dataset[Batch]):
                     self.present[row, place] = False
                     self.labelled[row, [task for task, of in self._of.items() if of == place]] = False
             for place, name in targets if self.labelled.shape[1] else ():
-                if self.labelled[row, place] and self._is_unreadable(self._target_value, name, row):
+                if self.labelled[row, place] and self._is_unreadable(self._looked_for(name), name, row):
                     self.labelled[row, place] = False
             self.labelled[row] &= self.present[row].any()
 
@@ -261,12 +266,12 @@ class RowBatches(Dataset[Batch]):
 
     def _label(self, unit: HeadUnit, rows: Sequence[int], context: Context | None) -> Any:
         """One prepared target."""
+        if not self._task(unit).heeds_context and len(rows) == 1:
+            return self._prepared_once(unit.name, rows[0])
         contexts = context.tiles if isinstance(context, MosaicContext) else (context,)
         items = [
-            self.preprocessing.prepare_target(
-                unit.name, self.table, row, self._target_value(unit.name, row), its_context
-            )
-            for row, its_context in zip(rows, contexts, strict=True)
+            self.preprocessing.prepare_target(unit.name, self.table, row, self._target_value(unit.name, row), of_it)
+            for row, of_it in zip(rows, contexts, strict=True)
         ]
         if isinstance(context, MosaicContext):
             return self._task(unit).join(items, context.places, context.size)
@@ -332,10 +337,24 @@ class RowBatches(Dataset[Batch]):
         else:
             self._item(name, row, None)
 
-    def _target_value(self, name: str, row: int) -> Any:
+    def _looked_for(self, name: str) -> Callable[[str, int], Any]:
+        """What reads a target as it will be needed."""
+        return self._target_value if self.preprocessing.schema.tasks[name].task.heeds_context else self._prepared_once
+
+    def _prepared_once(self, name: str, row: int) -> Any:
+        """A target that nothing done to an input changes."""
+        return self._kept.get(
+            ("ready", name, row),
+            lambda: self.preprocessing.prepare_target(name, self.table, row, self._read(name, row), None),
+        )
+
+    def _read(self, name: str, row: int) -> Any:
+        """The value of a target's cell."""
         column = self.preprocessing.schema.tasks[name]
-        cell = self.table.cell(row, column.column)
-        return self._kept.get(("", name, row), lambda: read_cell(column.task, self.table, column.column, row, cell))
+        return read_cell(column.task, self.table, column.column, row, self.table.cell(row, column.column))
+
+    def _target_value(self, name: str, row: int) -> Any:
+        return self._kept.get(("", name, row), partial(self._read, name, row))
 
     def _task(self, unit: HeadUnit) -> Any:
         return self.preprocessing.schema.tasks[unit.name].task

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 LOWEST, HIGHEST = 60.0, 500.0  # hertz
 PERIODS = 3  # of the lowest pitch that a window holds
 FINER = 4  # lags a sample
+TOGETHER = 256  # frames
 VOICED = 0.45  # of a frame's own power comes again after a period, at least
 AUDIBLE = 0.03  # of the sound's largest sample, at least
 OCTAVE = 0.01  # what a period twice as long must be better by
@@ -28,8 +29,15 @@ def pitch_of(wave: Tensor, *, rate: int, hop: int) -> Tensor:
     the samples around sample `t·hop`; beyond the ends is silence.
     """
     size = math.ceil(PERIODS * rate / LOWEST)
+    least = AUDIBLE * wave.abs().amax().clamp(min=1e-6)
+    frames = F.pad(wave, (size // 2, size)).unfold(0, size, hop)[: 1 + len(wave) // hop]  # [T, W]
+    return torch.cat([_pitch(some.double(), rate, least) for some in frames.split(TOGETHER)]).to(wave.dtype)
+
+
+def _pitch(frames: Tensor, rate: int, least: Tensor) -> Tensor:
+    """Of frames `[T, W]`; those that reach `least` nowhere are not voiced."""
+    size = frames.shape[1]
     low, high = math.floor(FINER * rate / HIGHEST), math.ceil(FINER * rate / LOWEST)
-    frames = F.pad(wave, (size // 2, size)).unfold(0, size, hop)[: 1 + len(wave) // hop].double()  # [T, W]
     hann = torch.hann_window(size, dtype=frames.dtype, device=frames.device)
     own = _autocorrelation(hann, high + 2)
     centred = frames - frames.mean(1, keepdim=True)
@@ -42,9 +50,9 @@ def pitch_of(wave: Tensor, *, rate: int, hop: int) -> Tensor:
     shift = ((before - after) / (2 * bend)).clamp(-0.5, 0.5)
     height = (here - (before - after) * shift / 4).masked_fill(~is_peak, -torch.inf)
     place = (height - OCTAVE * ((lags + shift) * LOWEST / rate / FINER).log2()).argmax(1, keepdim=True)
-    loud = centred.abs().amax(1) > AUDIBLE * wave.abs().amax().clamp(min=1e-6)
+    loud = centred.abs().amax(1) > least
     voiced = loud & (height.gather(1, place).squeeze(1) > VOICED)
-    return torch.where(voiced, FINER * rate / (lags + shift).gather(1, place).squeeze(1), 0.0).to(wave.dtype)
+    return torch.where(voiced, FINER * rate / (lags + shift).gather(1, place).squeeze(1), 0.0)
 
 
 def _autocorrelation(x: Tensor, lags: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from trunkline.cells import as_name
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
+from trunkline.showing import Answer, plain_answer
 from trunkline.tasks.binary import stacked_binary_scores
 from trunkline.tasks.calibration import Judgement, Settled, merged, settle_refusal, settle_temperatures
 from trunkline.tasks.contract import Scores, Target, Task
@@ -24,6 +25,8 @@ from trunkline.tasks.stacking import CollectedMetric, masked_sum, stack_items
 from trunkline.tasks.unseen import class_number
 from trunkline.tasks.weights import ClassWeights, shares_state, shifted, weight_table
 from trunkline.types import State
+
+LIFT = 100.0  # more than logits are
 
 
 class CategoryHead(WeightedRowHead):
@@ -53,6 +56,17 @@ class CategoryHead(WeightedRowHead):
         return product_of_experts(outputs.log_softmax(-1), prior, present).log_softmax(-1)
 
 
+class OpenHead(CategoryHead):
+    """Where a class may be unknown: logits of rows that lack an input are lifted, all of a row alike by `LIFT`.
+
+    That changes no probability, and such a row always fits (`fitting`).
+    """
+
+    def heed_absence(self, output: Tensor, is_whole: Tensor) -> Tensor:
+        """`[n, G, K]`, in full precision."""
+        return output.float() + LIFT * ~is_whole.view(-1, 1, 1)
+
+
 class Category(Task):
     """One class out of several (`class_name`, or a number used as a name).
 
@@ -61,14 +75,16 @@ class Category(Task):
         label_smoothing: share of each label that is spread evenly over all classes (Szegedy et al., "Rethinking the
             inception architecture", 2016).
         calibrate: fit a temperature on the validation rows after training; it changes probabilities, no answer.
-        unknown: what is said where no class fits: where the largest logit is lower than with all but `refuse` of the
-            labelled validation rows (Hendrycks et al., "Scaling out-of-distribution detection for real-world settings",
-            2022). A label that training never saw is then `unknown`, and so may a class be called that training saw
-            (silence, noise, other words). `None`: the likeliest class is said, however little it fits.
+        unknown: what is said where no class fits: where the largest logit (of late fusion, log-probability) is lower
+            than with all but `refuse` of the validation rows whose class is known (Hendrycks et al., "Scaling
+            out-of-distribution detection for real-world settings", 2022). A label that training never saw is then
+            `unknown`, and so may a class be called that training saw (silence, noise, other words), which sets no
+            threshold. A row that lacks an input is less sure for another reason: it is never refused, and sets no
+            threshold either. `None`: the likeliest class is said, however little it fits.
         refuse: share of the validation rows whose answer is given up for that.
 
     State: `{"classes": names in order, "prior": their shares}`, and what the options add: `weights`, `temperature`,
-    `least_logit`.
+    `unknown`, `least_logit`.
     """
 
     primary = "accuracy"
@@ -88,15 +104,21 @@ class Category(Task):
         self.calibrate = calibrate
         self.unknown = unknown
         self.refuse = refuse
-        if unknown is not None:
-            self.unseen_names = f"{unknown!r} is the right answer for them"
+
+    @property
+    def unseen_names(self) -> str:  # type: ignore[override]
+        """That they are unknown, where that may be said."""
+        return super().unseen_names if self.unknown is None else f"{self.unknown!r} is the right answer for them"
 
     @property
     def output_form(self) -> str | None:
         """When the answer is none of the classes, where it may be."""
         if self.unknown is None:
             return None
-        return f"[rows, 1, K] logits; where the largest is below `least_logit`, the answer is {self.unknown!r}"
+        return (
+            f"[rows, tasks, K] logits; where the largest but that of {self.unknown!r} is below `least_logit` of the "
+            f"state, if it has one, the answer is {self.unknown!r}"
+        )
 
     def read(self, cell: Any) -> str:
         """A class name."""
@@ -123,7 +145,8 @@ class Category(Task):
         if len(counts) < 2:
             raise DataError(f"a category task needs at least 2 classes in the training rows, found {sorted(counts)}")
         classes = sorted(counts, key=_natural)
-        return {"classes": classes, **shares_state(counts, classes, self.class_weights)}
+        own = {} if self.unknown is None else {"unknown": self.unknown}
+        return {"classes": classes, **own, **shares_state(counts, classes, self.class_weights)}
 
     def prepare(self, value: str, state: State, context: Context | None) -> int:
         """The class's number; behind all others where training never saw it."""
@@ -141,7 +164,8 @@ class Category(Task):
         """One linear layer; starts at the classes' shares."""
         weights = [state.get("weights") for state in states]
         start = [log_shares(shifted(state["prior"], w)) for state, w in zip(states, weights)]
-        return CategoryHead(torch.tensor(start), width, weight_table(weights), self.label_smoothing)
+        head = CategoryHead if self.unknown is None else OpenHead
+        return head(torch.tensor(start), width, weight_table(weights), self.label_smoothing)
 
     def metric(self, states: Sequence[State]) -> CollectedMetric:
         """`accuracy`, and `macro_f1` over classes that occur as target or prediction.
@@ -150,7 +174,7 @@ class Category(Task):
         right of it, and `unknown_auc` says how well such rows are told from others by their largest logit (the area
         under the ROC curve).
         """
-        return CollectedMetric(partial(_score, unknown=self.unknown), states)
+        return CollectedMetric(_score, states)
 
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
@@ -173,9 +197,21 @@ class Category(Task):
         return decoded
 
     def is_right(self, said: dict[str, Any], true: str) -> bool:
-        """The very class."""
+        """The very class; where `unknown` may be said, that of all that training never saw."""
         is_known = true in said["probabilities"]
         return said["value"] == (true if is_known or self.unknown is None else self.unknown)
+
+    def show(self, said: dict[str, Any], true: str | None, state: State, of: Any) -> Answer:
+        """The class; where it was given up, no probability is its own, and it is right or wrong as a whole."""
+        answer = plain_answer(said, true, state)
+        if self.unknown is None:
+            return answer
+        chances = said["probabilities"]
+        is_refused = chances.get(said["value"]) != max(chances.values())
+        confidence = None if is_refused else answer.confidence
+        if true is None or not (is_refused or true not in chances):
+            return replace(answer, confidence=confidence)
+        return replace(answer, confidence=confidence, error=0.0 if self.is_right(said, true) else 1.0)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training shares, for every row."""
@@ -187,11 +223,13 @@ class Category(Task):
         settled = self._temperatures(output, target) if self.calibrate else [Settled() for _ in states]
         if self.unknown is None:
             return settled
-        flags, _ = _known(output, target)
-        return [
-            merged(one, settle_refusal(output[rows, g].float().amax(-1), self.refuse))
-            for g, (one, rows) in enumerate(zip(settled, flags.T))
-        ]
+        flags, values = _known(output, target)
+        found = []
+        for g, (one, state) in enumerate(zip(settled, states)):
+            height = heights(output[:, g], state)
+            counts = flags[:, g] & (values[:, g] != class_number(self.unknown, state["classes"])) & (height < LIFT / 2)
+            found.append(merged(one, settle_refusal(height[counts], self.refuse)))
+        return found
 
     def _temperatures(self, output: Tensor, target: Target) -> list[Settled]:
         flags, values = _known(output, target)
@@ -204,7 +242,7 @@ class Category(Task):
         return settle_temperatures(loss, flags.sum(0))
 
     def judge(self, output: Tensor, target: Target, states: Sequence[State]) -> Sequence[Judgement | None]:
-        """Of the class that is said."""
+        """Of the likeliest class, said or given up for `unknown`."""
         flags, values = _known(output, target)
         return [
             judge_classes((output[rows, g].double() / state.get("temperature", 1.0)).log_softmax(-1), values[rows, g])
@@ -244,24 +282,30 @@ def _known(output: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     return flags, target["values"].masked_fill(~flags, 0)
 
 
+def heights(logits: Tensor, state: State) -> Tensor:
+    """How well the best class fits, but `unknown` if it is one: the largest logit, `[m, K]` → `[m]`."""
+    own = [name == state.get("unknown") for name in state["classes"]]
+    return logits.float().masked_fill(torch.tensor(own, device=logits.device), -math.inf).amax(-1)
+
+
 def fitting(logits: Tensor, state: State) -> Tensor:
     """In which rows of `[m, K]` the likeliest class fits: all, where nothing says from where on it does. `[m]` bool."""
-    return logits.float().amax(-1) >= state.get("least_logit", -math.inf)
+    return heights(logits, state) >= state.get("least_logit", -math.inf)
 
 
-def _score(output: Tensor, target: Tensor, state: State, unknown: str | None) -> Scores:
+def _score(output: Tensor, target: Tensor, state: State) -> Scores:
     said = output.argmax(-1)
-    if unknown is None:
+    if "unknown" not in state:
         return class_scores(said, target)
-    number, is_new = class_number(unknown, state["classes"]), target >= output.shape[-1]
+    number, is_new = class_number(state["unknown"], state["classes"]), target >= output.shape[-1]
     scores = class_scores(said.where(fitting(output, state), number), target.where(~is_new, number))
-    return {**scores, "unknown_auc": _separation(output.float().amax(-1), is_new)}
+    return {**scores, "unknown_auc": _separation(heights(output, state), is_new)}
 
 
-def _separation(heights: Tensor, is_new: Tensor) -> float | None:
+def _separation(height: Tensor, is_new: Tensor) -> float | None:
     """Area under the ROC curve of what is new by how low it is, `[m]` and `[m]` bool; `None` without both kinds."""
-    flags, cut = torch.ones_like(is_new).unsqueeze(1), heights.new_zeros(1)
-    (scores,) = stacked_binary_scores(-heights.unsqueeze(1), is_new.unsqueeze(1), flags, cut)
+    flags, cut = torch.ones_like(is_new).unsqueeze(1), height.new_zeros(1)
+    (scores,) = stacked_binary_scores(-height.unsqueeze(1), is_new.unsqueeze(1), flags, cut)
     return None if scores is None else scores["roc_auc"]
 
 

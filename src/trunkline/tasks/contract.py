@@ -72,6 +72,10 @@ class Head(nn.Module, ABC):
         """
         return
 
+    def heed_absence(self, output: Output, is_whole: Tensor) -> Output:
+        """The output, where it matters which rows have all inputs, `[n]` bool; not for training."""
+        return output
+
     def combine(self, outputs: Output, present: Tensor) -> Output:
         """What several experts say, each for itself → one output a row. For kinds whose `can_combine` is true.
 
@@ -108,6 +112,8 @@ class Task(ABC):
             `tokens` may read those of all inputs.
         is_sequence: its answers are sequences, so that each label has many steps to learn from.
         joins: it can say what is true of pictures that were put together (`join`).
+        heeds_context: how a label is prepared depends on what was done to the input that the task is bound to; else it
+            is prepared once.
         is_written: its labels are texts to be written, the longer the more they cost.
         attends: it can say what it read of its view for each word of a text that it wrote (`attend`).
         unseen_names: what becomes of names in held-out labels that training never saw; ends a sentence about them.
@@ -124,6 +130,7 @@ class Task(ABC):
     needs_of: ClassVar[bool] = False
     is_sequence: ClassVar[bool] = False
     joins: ClassVar[bool] = False
+    heeds_context: ClassVar[bool] = True
     is_written: ClassVar[bool] = False
     attends: ClassVar[bool] = False
     unseen_names: str = "they count as wrong"

@@ -54,6 +54,7 @@ class Speech(Task):
     reads = "tokens"
     needs_of = True
     is_sequence = True
+    heeds_context = False
     primary = "mel_distance"
     best = 0.0
     lower_is_better = frozenset({*ERRORS, "duration_error"})
@@ -141,7 +142,7 @@ class Speech(Task):
 
     def prepare(self, value: Sound, state: State, context: Context | None) -> Tensor:
         """Standardised log-mel frames `[T, M]`; with `prosody` `[T, M + 1]`, the last how high, NaN if not voiced."""
-        frames = (self._frames(value, state) - torch.tensor(state["mean"])) / torch.tensor(state["std"])
+        frames = self._standardised(value, state)
         if (hertz := self._pitch(value, state)) is None:
             return frames
         mean, std = state["pitch"]
@@ -204,8 +205,7 @@ class Speech(Task):
         shown = show_sound(said.wave, self._rate)
         if true is None:
             return Answer(shown)
-        mels = len(state["mean"])
-        pair = [self.prepare(one, state, None)[:, :mels] for one in (said, true)]
+        pair = [self._standardised(one, state) for one in (said, true)]
         sizes = [torch.tensor([len(one)]) for one in pair]
         distance = float(sound_distances(pair[0][None], sizes[0], pair[1][None], sizes[1], _decibels(state)))
         return Answer(shown, show_sound(true.wave, self._rate), None, distance)
@@ -229,6 +229,9 @@ class Speech(Task):
         if "vocoder" in state:
             return speech_vocoder.frames_of(value.wave, state["vocoder"])
         return self._spectrum.frames(torch.from_numpy(value.wave))
+
+    def _standardised(self, value: Sound, state: State) -> Tensor:
+        return (self._frames(value, state) - torch.tensor(state["mean"])) / torch.tensor(state["std"])
 
     def _pitch(self, value: Sound, state: State) -> Tensor | None:
         """Hertz of each frame, 0 where it is not voiced; `None` where nobody asks."""

@@ -89,6 +89,7 @@ class Text(Task):
     is_exportable = False
     can_share = True
     is_written = True
+    heeds_context = False
     is_sequence = True
     attends = True
     primary = "chrf"

@@ -49,6 +49,7 @@ class Transcript(Task):
 
     reads = "time"
     is_sequence = True
+    heeds_context = False
     attends = True
     primary = "wer"
     best = 0.0

@@ -50,7 +50,7 @@ def _row(
         value = (scores[task] or {}).get(metrics[task])
         guessed = (run.majority.get(task) or {}).get(metrics[task])
         gain = gain_of(value, guessed, run.tasks[task]["best"])
-        few = name != "all rows" and 0 < labels.get(task, 0) < FEW
+        few = rows is not None and 0 < labels.get(task, 0) < FEW
         cells.append({"score": value, "gain": None if few else gain, "labels": labels.get(task), "is_few": few})
     return {"name": name, "rows": rows, "cells": cells}
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trunkline.analysis import bootstrap
 from trunkline.analysis.intervals import Scored
-from trunkline.model.evaluation import Evaluation, meeting_others
+from trunkline.model.evaluation import Evaluation, meeting_others, rows_of
 from trunkline.run.facts.subject import Subject, sampled
 from trunkline.schema import HeadUnit, Preprocessing
 from trunkline.tasks import Task
@@ -51,7 +51,7 @@ def intervals(subject: Subject) -> dict[str, dict[str, float]]:
     is_dense = any(states.schema.tasks[unit.name].task.reads != "row" for unit in states.heads)
     rows = sampled(subject.split.rows, DENSE_ROWS if is_dense else ROWS).tolist()
     ours, theirs = recording(states), recording(states.before_settling())
-    subject.predictor.count(subject.batches, rows, [ours], theirs)
+    subject.predictor.count(subject.batches, rows, ours, theirs)
     found: dict[str, dict[str, float]] = {}
     for unit, said, guessed in zip(states.heads, ours.metrics, theirs.metrics):
         assert isinstance(said, Outputs) and isinstance(guessed, Outputs)
@@ -91,9 +91,9 @@ class _Table:
 
     def score(self, rows: np.ndarray) -> list[Scored]:
         index = torch.from_numpy(rows)
-        target = _taken(self.target, index)
+        target = rows_of(self.target, index)
         outputs = zip((self.output, self.guess), self.states)
-        pair = [self._scores(_taken(output, index), target, states) for output, states in outputs]
+        pair = [self._scores(rows_of(output, index), target, states) for output, states in outputs]
         return [(_primary(self.kind, a), _primary(self.kind, b)) for a, b in zip(*pair)]
 
     def _scores(self, output: Any, target: Any, states: Sequence[State]) -> list[Scores | None]:
@@ -118,7 +118,7 @@ class _Blocks:
                 if number < BLOCKS:
                     blocks.append(_metric(self.kind, states))
                 here = torch.tensor([row])
-                blocks[number % BLOCKS].update(_taken(_on_host(output), here), _taken(_on_host(target), here))
+                blocks[number % BLOCKS].update(rows_of(_on_host(output), here), rows_of(_on_host(target), here))
                 number += 1
         return blocks
 
@@ -159,7 +159,3 @@ def _cat(parts: Sequence[Any]) -> Any:
 
 def _on_host(value: Any) -> Any:
     return {key: v.cpu() for key, v in value.items()} if isinstance(value, dict) else value.cpu()
-
-
-def _taken(value: Any, rows: Tensor) -> Any:
-    return {key: v[rows] for key, v in value.items()} if isinstance(value, dict) else value[rows]

@@ -102,12 +102,16 @@ def describe(said: Sequence[Any], true: Sequence[Any], state: Mapping[str, Any])
     amounts = [answer.get("expected", answer["value"]) for answer in said]  # of a scale the mean, which moves smoothly
     found = {} if isinstance(true[0], str) else _numbers([float(v) for v in amounts], [float(t) for t in true])
     if chances is not None:
-        found |= _classes(chances, [as_name(v) for v in values], [as_name(t) for t in true])
+        names = [as_name(t) for t in true]
+        found |= _classes([*chances[0]], [as_name(v) for v in values], names, state.get("unknown"))
     return found
 
 
-def _classes(chances: Sequence[Mapping[str, float]], said: Sequence[str], true: Sequence[str]) -> dict[str, Any]:
-    known = list(chances[0])
+def _classes(known: list[str], said: Sequence[str], true: Sequence[str], unknown: str | None) -> dict[str, Any]:
+    """Where `unknown` may be said, it is the name of all that training never saw."""
+    if unknown is not None:
+        true = [name if name in known else unknown for name in true]
+        known = [*known, *([] if unknown in known else [unknown])]
     return {"confusion": asdict(confusion(true, said, known)), "classes": per_class(said, true, known)}
 
 
