@@ -20,11 +20,14 @@ class TransformerLayer(nn.Module):
         heads: `H`.
         dropout: probability, of what is added.
         begin: factor on the weights that say what is added, before any is learned.
+        ordered: attention knows how far apart tokens are (`rotated`), and looks at tokens that have looked at both
+            neighbours (a convolution of width 3 in every channel); so it needs no positions among what comes in.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float, begin: float = 1.0) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, begin: float = 1.0, *, ordered: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.neighbours = nn.Conv1d(width, width, 3, padding=1, groups=width) if ordered else None
         self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.to_query_key_value = nn.Linear(width, 3 * width)
         self.to_out = nn.Linear(width, width)
@@ -36,15 +39,36 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`x [n, L, D]`, `mask [n, L]` → `[n, L, D]`."""
-        x = x + self.dropout(self.attend(self.attention_norm(x), mask))
+        seen = self.attention_norm(x)
+        if self.neighbours is not None:
+            seen = seen.masked_fill(~mask.unsqueeze(2), 0.0)
+            seen = seen + self.neighbours(seen.transpose(1, 2)).transpose(1, 2)
+        x = x + self.dropout(self.attend(seen, mask))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
     def attend(self, x: Tensor, mask: Tensor) -> Tensor:
         """Every token looks at the tokens its row has."""
         parts = self.to_query_key_value(x).unflatten(2, (3, self.heads, -1))  # [n, L, 3, H, D / H]
         query, key, value = parts.permute(2, 0, 3, 1, 4)
+        if self.neighbours is not None:
+            query, key = rotated(query), rotated(key)
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
         return self.to_out(seen.transpose(1, 2).flatten(2))
+
+
+def rotated(x: Tensor) -> Tensor:
+    """Each pair of numbers turned by an angle that grows with the place: `[n, H, L, d]` → `[n, H, L, d]`.
+
+    So the product of a query and a key follows from how far apart they are, not from where they stand (Su et al. 2021,
+    "RoFormer: enhanced Transformer with rotary position embedding", eq. 34). Pairs are halves apart; of an odd `d` the
+    last number stays.
+    """
+    half = x.shape[-1] // 2
+    place = torch.arange(x.shape[2], device=x.device).unsqueeze(1)
+    rate = torch.exp(torch.arange(half, device=x.device) * (-math.log(10_000.0) / max(half, 1)))
+    cos, sin = (place * rate).cos().to(x.dtype), (place * rate).sin().to(x.dtype)  # [L, d / 2]
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat([first * cos - second * sin, first * sin + second * cos, rest], -1)
 
 
 def sinusoids(length: int, width: int, device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trunkline.modalities.attention import TransformerLayer, sinusoids
+from trunkline.modalities.attention import TransformerLayer
 from trunkline.modalities.contract import Encoder
 from trunkline.types import Span, Tokens
 
@@ -18,13 +18,13 @@ PADDING, EMPTY = 0, 1  # ids; the buckets of unknown pieces follow, then the voc
 
 
 class TextEncoder(Encoder):
-    """Ids → tokens: embedding (with its spelling), a look at both neighbours, positions, pre-norm Transformer layers.
+    """Ids → tokens: embedding (with its spelling), a look at both neighbours, pre-norm Transformer layers in order.
 
-    Without layers there are neither positions nor neighbours: each token is its piece's embedding and, if there are
-    bigrams, that of the pair it makes with the piece before.
+    Without layers no token knows of any other: each is its piece's embedding and, if there are bigrams, that of the
+    pair it makes with the piece before.
 
-    The look at the neighbours is a convolution of width 3 in every channel. Attention alone takes many examples to
-    learn what stands next to a word; with it, small tables are enough.
+    The look at the neighbours is a convolution of width 3 in every channel, as in each layer. Attention alone takes
+    many examples to learn what stands next to a word; with it, small tables are enough.
 
     Args:
         unknown: `[ids]`, for each id the one it has where it is taken for unknown.
@@ -54,15 +54,17 @@ class TextEncoder(Encoder):
         super().__init__()
         self.register_buffer("unknown", unknown, persistent=False)
         self.word_dropout = word_dropout
-        self.embedding = nn.Embedding(len(unknown), width)  # as large as the positions: smaller, words drown in them
+        self.embedding = nn.Embedding(len(unknown), width)
         self.ngrams = nn.Embedding(ngrams + 1, width, padding_idx=PADDING) if ngrams else None
         self.pairs = nn.Embedding(bigrams, width) if bigrams else None
         if self.pairs is not None:
             nn.init.zeros_(self.pairs.weight)
         if not layers:
-            nn.init.normal_(self.embedding.weight, std=0.5)  # no positions to stand beside; learned sooner
+            nn.init.normal_(self.embedding.weight, std=0.5)  # learned sooner
         self.neighbours = nn.Conv1d(width, width, 3, padding=1, groups=width) if layers else None
-        self.layers = nn.ModuleList(TransformerLayer(width, heads, dropout, begin=QUIET) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            TransformerLayer(width, heads, dropout, begin=QUIET, ordered=True) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
@@ -81,7 +83,6 @@ class TextEncoder(Encoder):
         x = x.masked_fill(~mask.unsqueeze(2), 0.0)
         if self.neighbours is not None:
             x = x + self.neighbours(x.transpose(1, 2)).transpose(1, 2)
-            x = x + sinusoids(ids.shape[1], x.shape[2], x.device).to(x.dtype)
         x = self.dropout(x)
         for layer in self.layers:
             x = layer(x, mask)
