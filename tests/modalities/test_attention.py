@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trunkline.modalities.attention import TransformerLayer, rotated
+from trunkline.modalities.attention import TransformerLayer
+from trunkline.positions import rotated
 
 
 @pytest.mark.parametrize("size", [6, 7, 1])

@@ -152,7 +152,7 @@ class TestVocabulary:
 
 def next_logits(head: TextHead, view: Tokens, ids: torch.Tensor) -> torch.Tensor:
     """Of the token after `ids [n, L]`, the decoder run on all of them: `[n, K]`."""
-    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view.values))
+    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view))
     return head.decoder(encoder_outputs=read, attention_mask=view.mask, decoder_input_ids=ids).logits[:, -1]
 
 

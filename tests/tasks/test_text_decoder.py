@@ -115,7 +115,7 @@ def test_logits_are_those_of_the_whole_network_told_what_to_read(folders: dict[s
     state, head, view = task.fit(TEXTS), head_of(task), make_view()
     target = task.collate([[task.prepare(text, state, None)] for text in TEXTS[:3]])
     whole = transformers.AutoModelForSeq2SeqLM.from_pretrained(folders[kind]).eval()
-    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view.values))
+    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view))
     labels = target["values"]
     theirs = whole(encoder_outputs=read, attention_mask=view.mask.long(), labels=labels)  # begins with its own token
     ours = head.train_output(view, target)
@@ -130,7 +130,7 @@ def test_it_is_searched_as_the_whole_network_is(folders: dict[str, str], kind: s
     whole = transformers.AutoModelForSeq2SeqLM.from_pretrained(folders[kind]).eval()
     for network in (head.decoder, whole):
         network.get_output_embeddings().weight.data.mul_(30)
-    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view.values))
+    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view))
     # By default these networks write what their config forces them to; the search here is the task's own.
     theirs = whole.generate(
         encoder_outputs=read, attention_mask=view.mask.long(), max_new_tokens=7, num_beams=1, do_sample=False,
@@ -164,7 +164,7 @@ def test_a_language_is_told_before_each_text(folders: dict[str, str]) -> None:
     target = task.collate([[task.prepare(text, state, None)] for text in TEXTS[:3]])
     labels = torch.cat([torch.full((3, 1), WORDS.index("de_DE")), target["values"]], 1)  # as Transformers has them
     whole = transformers.AutoModelForSeq2SeqLM.from_pretrained(folders["mbart"]).eval()
-    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view.values))
+    read = transformers.modeling_outputs.BaseModelOutput(last_hidden_state=head.memory(view))
     ids = torch.cat([torch.ones(3, 1, dtype=torch.long), labels[:, :-1]], 1)
     theirs = whole(encoder_outputs=read, attention_mask=view.mask.long(), decoder_input_ids=ids).logits
     torch.testing.assert_close(head.train_output(view, target), theirs[:, 1:], atol=1e-5, rtol=1e-5)

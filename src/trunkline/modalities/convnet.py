@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trunkline.modalities.attention import TransformerLayer, sinusoids
+from trunkline.modalities.attention import TransformerLayer
 from trunkline.modalities.contract import Encoder
+from trunkline.positions import sinusoids
 from trunkline.types import Span, State, Tokens
 
 LOCAL = 16  # channels of the convolution over time and frequency

@@ -26,7 +26,7 @@ from trunkline.showing import Answer, Attended, shown_text
 from trunkline.tasks.contract import Head, Target, Task
 from trunkline.tasks.text_attention import by_words, word_tokens
 from trunkline.tasks.text_decoder import describe, fill_decoder, pretrained_decoder, scratch_decoder
-from trunkline.tasks.text_head import IGNORED, TextHead
+from trunkline.tasks.text_head import IGNORED, Memory, TextHead
 from trunkline.tasks.text_metric import TextMetric, as_bytes, row_score, score_texts, signatures
 from trunkline.tasks.text_pointer import Pointer, source_of
 from trunkline.tasks.text_search import Search
@@ -215,16 +215,16 @@ class Text(Task):
         if self.decoder is not None:
             decoder = pretrained_decoder(state, self.max_length)
             weights = partial(fill_decoder, decoder=self.decoder, state=state)
-            memory = _memory(width, decoder.config.hidden_size)
+            memory = Memory(width, decoder.config.hidden_size, in_places=False)
             return self._head(memory, decoder, state, tuning=self._tuning, weights=weights)
         own = self.decoder_width or width
         if own % self.heads:
             raise ConfigError(f"heads={self.heads} of a text task does not divide the decoder's width {own}")
         options = {name: getattr(self, name) for name in ("layers", "heads", "max_length", "dropout", "tie")}
-        memory = _memory(width, own)
+        memory = Memory(width, own, in_places=True)
         return self._head(memory, scratch_decoder(state, width=own, **options), state)
 
-    def _head(self, memory: nn.Module, decoder: Any, state: State, **options: Any) -> TextHead:
+    def _head(self, memory: Memory, decoder: Any, state: State, **options: Any) -> TextHead:
         pointer = Pointer(decoder.config.hidden_size) if self.copy else None
         return TextHead(memory, decoder, self._search, state, self.label_smoothing, pointer=pointer, **options)
 
@@ -322,8 +322,3 @@ class Text(Task):
     @property
     def _search(self) -> Search:
         return Search(**{field.name: getattr(self, field.name) for field in fields(Search)})
-
-
-def _memory(width: int, decoder_width: int) -> nn.Sequential:
-    """From the tokens of a view to what the decoder reads."""
-    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, decoder_width))

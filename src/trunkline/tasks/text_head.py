@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.positions import sinusoids
 from trunkline.pretrained import Tuning
 from trunkline.tasks.contract import Head, Target
 from trunkline.tasks.text_attention import telling
@@ -29,6 +30,34 @@ def learned(target: Target) -> Tensor:
     return target["values"].masked_fill(~target["flags"], IGNORED)
 
 
+class Memory(nn.Sequential):
+    """Tokens of a view → what a decoder reads of them: normalised, mapped, and in their places.
+
+    A decoder from scratch is told where each token stands among its input's (as Vaswani et al. 2017 tell it of what
+    goes in): encoders need not say it, and bags of words do not. Those that others have trained were told otherwise.
+
+    Args:
+        width: `D`.
+        own: the decoder's width.
+        in_places: whether it is told.
+    """
+
+    def __init__(self, width: int, own: int, *, in_places: bool) -> None:
+        super().__init__(nn.LayerNorm(width), nn.Linear(width, own))
+        self.in_places = in_places
+
+    def forward(self, view: Tokens) -> Tensor:
+        """`[n, S, decoder's width]`."""
+        read = super().forward(view.values)
+        if not self.in_places:
+            return read
+        device = read.device
+        longest = max((span.stop - span.start for span in view.spans), default=0)
+        places = sinusoids(longest, read.shape[2], device).to(read.dtype)
+        rows = [torch.arange(span.stop - span.start, device=device) for span in view.spans]
+        return read + places[torch.cat(rows)]
+
+
 class TextHead(Head):
     """Tokens of the view → a text. Heads that share have the same layers, and each its own token to begin with.
 
@@ -36,7 +65,7 @@ class TextHead(Head):
     of each that is read before those of the view.
 
     Args:
-        memory: view → what the decoder reads, `[n, S, D]` → `[n, S, decoder's width]`.
+        memory: what the decoder reads of a view.
         decoder: an encoder–decoder of Transformers without its encoder; see `text_decoder`.
         search: how texts are looked for.
         state: of the task: ids of its marks.
@@ -50,7 +79,7 @@ class TextHead(Head):
 
     def __init__(
         self,
-        memory: nn.Module,
+        memory: Memory,
         decoder: Any,
         search: Search,
         state: State,
@@ -89,7 +118,7 @@ class TextHead(Head):
 
     def predict_output(self, view: Tokens) -> Tensor:
         """Ids `[n, L]` found by the search; what stands behind an end does not count."""
-        memory = self.memory(view.values)
+        memory = self.memory(view)
         with pointing(self.decoder, self.pointer, memory, view.source):
             ids = self.decoder.generate(
                 **self._read(memory, view.mask),
@@ -105,7 +134,7 @@ class TextHead(Head):
         With copies they are log-probabilities, which a softmax leaves as they are.
         """
         known = learned(target)[:, :-1].clamp(min=0)  # IGNORED lies after the end: no token that counts sees it
-        memory = self.memory(view.values)
+        memory = self.memory(view)
         with pointing(self.decoder, self.pointer, memory, view.source):
             return self._forced(memory, view.mask, known).logits[:, self.prompt.shape[1] - 1 :]
 
@@ -116,7 +145,7 @@ class TextHead(Head):
         view has, and are 0 elsewhere.
         """
         with telling(self.decoder):
-            told = self._forced(self.memory(view.values), view.mask, ids[:, :-1], output_attentions=True)
+            told = self._forced(self.memory(view), view.mask, ids[:, :-1], output_attentions=True)
         weights = torch.stack(told.cross_attentions).mean((0, 2))[:, self.prompt.shape[1] - 1 :, -view.mask.shape[1] :]
         return weights / weights.sum(2, keepdim=True)
 
