@@ -20,7 +20,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.text import Text as TextInput
 from trunkline.tasks.text import Text
-from trunkline.tasks.text_head import IGNORED, TextHead
+from trunkline.tasks.text_head import IGNORED, Memory, TextHead
 from trunkline.tasks.text_overlap import ROUGE, longest_common, rouge
 from trunkline.tasks.text_search import Draw
 from trunkline.tasks.vocabulary import BEGIN, END, PAD, decode, encode, load_tokenizer, unwritten
@@ -46,6 +46,12 @@ def make_view(rows: int = 3, length: int = 4, seed: int = 1) -> Tokens:
     values = torch.randn(rows, length, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
     mask = torch.arange(length) <= torch.arange(rows).unsqueeze(1)
     return Tokens(values, mask, (Span("x", 0, length, "set", (length,)),))
+
+
+def first_tokens(view: Tokens, row: int, length: int) -> Tokens:
+    """A row alone, without its padding."""
+    span = Span("x", 0, length, "set", (length,))
+    return Tokens(view.values[row : row + 1, :length], view.mask[row : row + 1, :length], (span,))
 
 
 def make_target(texts: list[str | None], task: Text | None = None) -> dict[str, torch.Tensor]:
@@ -199,7 +205,7 @@ class TestTeacherForcing:
         together = head.train_output(view, make_target(texts, Text(6)))
         for row, text in enumerate(texts):
             length = row + 1
-            short = Tokens(view.values[row : row + 1, :length], view.mask[row : row + 1, :length], view.spans)
+            short = first_tokens(view, row, length)
             alone = head.train_output(short, make_target([text], Text(6)))[0]
             torch.testing.assert_close(together[row, : len(alone)], alone, atol=1e-10, rtol=0)
 
@@ -268,7 +274,7 @@ class TestSearch:
         together = head.predict_output(view)
         for row in range(4):
             length = row + 1
-            short = Tokens(view.values[row : row + 1, :length], view.mask[row : row + 1, :length], view.spans)
+            short = first_tokens(view, row, length)
             (alone,) = head.predict_output(short).tolist()
             assert until_end(together[row].tolist()) == until_end(alone)
 
@@ -423,6 +429,28 @@ class TestSearchOptions:
         assert head.predict_output(make_view()).min() >= END
 
 
+class TestPlaces:
+    def view(self, first: int) -> Tokens:
+        """The row's token, a text of two tokens, padded to `first`, and a picture of four."""
+        values = torch.ones(1, 1 + first + 4, WIDTH, dtype=torch.double)
+        mask = torch.tensor([[True] * 3 + [False] * (first - 2) + [True] * 4])
+        spans = (Span(None, 0, 1, "set", (1,)), Span("x", 1, 1 + first, "words", (first,)),
+                 Span("y", 1 + first, 5 + first, "grid", (2, 2)))  # fmt: skip
+        return Tokens(values, mask, spans)
+
+    def test_a_token_is_told_where_it_stands_in_its_own_input(self) -> None:
+        """Equal tokens differ by their place alone, which padding and other inputs do not move."""
+        memory = Memory(WIDTH, 8, in_places=True).double()
+        short, long = memory(self.view(2))[0], memory(self.view(5))[0]
+        torch.testing.assert_close(short[:3], long[:3])
+        torch.testing.assert_close(short[3:], long[6:])
+        torch.testing.assert_close(short[0], short[1])
+        torch.testing.assert_close(short[1:3], short[3:5])
+        assert len({tuple(row) for row in short[3:].detach().round(decimals=6).tolist()}) == 4
+        plain = Memory(WIDTH, 8, in_places=False).double()(self.view(2))[0]
+        torch.testing.assert_close(plain, plain[:1].expand_as(plain))
+
+
 class TestDrawing:
     def test_a_row_has_its_text_whatever_is_beside_it(self):
         torch.manual_seed(5)
@@ -432,7 +460,7 @@ class TestDrawing:
         assert head.predict_output(view).tolist() == together.tolist()
         for row in range(4):
             length = row + 1
-            short = Tokens(view.values[row : row + 1, :length], view.mask[row : row + 1, :length], view.spans)
+            short = first_tokens(view, row, length)
             (alone,) = head.predict_output(short).tolist()
             assert until_end(together[row].tolist()) == until_end(alone)
 
