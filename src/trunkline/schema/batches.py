@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from trunkline.contexts import Context, MosaicContext
+from trunkline.contexts import Context
 from trunkline.data import Draw, Table
 from trunkline.errors import DataError
 from trunkline.schema.dropping import drop_inputs
@@ -22,6 +21,7 @@ from trunkline.schema.mixing import mixed
 from trunkline.schema.mosaics import Mosaic, Mosaics, keep_only
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags
 from trunkline.schema.reading import read_cell
+from trunkline.schema.targets import Targets
 from trunkline.schema.whole_columns import prepare_column
 from trunkline.types import Batch, Flags, Part
 
@@ -84,8 +84,7 @@ class RowBatches(Dataset[Batch]):
         self._kept = Kept(CACHE_BYTES)
         self._looked_at: set[int] = set()
         self._blocks = {u.name: self._pack(u) for u in preprocessing.encoders if u.is_block}
-        heads = preprocessing.heads if with_targets else ()
-        self._row_targets = {u.name: self._collate_rows(u) for u in heads if self._task(u).reads == "row"}
+        self._labels = Targets(preprocessing, table, preprocessing.heads if with_targets else (), self._kept)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -180,7 +179,7 @@ class RowBatches(Dataset[Batch]):
         """What cannot be read is absent from now on, and a row with no input left teaches nothing."""
         states = self.preprocessing
         lazy = [(u.start, u.name) for u in states.encoders if not u.is_block]
-        targets = [(u.start, u.name) for u in states.heads if u.name not in self._row_targets]
+        targets = [(u.start, u.name) for u in states.heads if not self._labels.is_ready(u.name)]
         for row in (row for row in rows if row not in self._looked_at):
             self._looked_at.add(row)
             for place, name in ((p, n) for p, n in lazy if self.present[row, p]):
@@ -188,7 +187,7 @@ class RowBatches(Dataset[Batch]):
                     self.present[row, place] = False
                     self.labelled[row, [task for task, of in self._of.items() if of == place]] = False
             for place, name in targets if self.labelled.shape[1] else ():
-                if self.labelled[row, place] and self._is_unreadable(self._looked_for(name), name, row):
+                if self.labelled[row, place] and self._is_unreadable(self._labels.look_at, name, row):
                     self.labelled[row, place] = False
             self.labelled[row] &= self.present[row].any()
 
@@ -243,7 +242,7 @@ class RowBatches(Dataset[Batch]):
                 of = self._task_of(unit)
                 contexts = [None if of is None else context[of][i] for i in where.tolist()]
                 whose = [mosaics[i].rows if i in mosaics else (int(rows[i]),) for i in where.tolist()]
-                parts[unit.name] = Part(self._target(unit, whose, contexts), _as_rows(where, len(rows)))
+                parts[unit.name] = Part(self._labels.take(unit, whose, contexts), _as_rows(where, len(rows)))
         return parts
 
     def _sources(self, context: Mapping[str, Sequence[Context | None]]) -> dict[str, dict[str, Tensor]]:
@@ -254,28 +253,6 @@ class RowBatches(Dataset[Batch]):
             for name, column in columns.items()
             if column.task.copies and column.of is not None  # which the schema holds
         }
-
-    def _target(
-        self, unit: HeadUnit, whose: Sequence[Sequence[int]], contexts: Sequence[Context | None]
-    ) -> dict[str, Tensor]:
-        """Targets of one head; of each row of the batch its own label, or those of the rows that it shows."""
-        if unit.name in self._row_targets:
-            index = torch.tensor([row for (row,) in whose])
-            return {k: v[index] for k, v in self._row_targets[unit.name].items()}
-        return self._task(unit).collate([[self._label(unit, rows, c)] for rows, c in zip(whose, contexts)])
-
-    def _label(self, unit: HeadUnit, rows: Sequence[int], context: Context | None) -> Any:
-        """One prepared target."""
-        if not self._task(unit).heeds_context and len(rows) == 1:
-            return self._prepared_once(unit.name, rows[0])
-        contexts = context.tiles if isinstance(context, MosaicContext) else (context,)
-        items = [
-            self.preprocessing.prepare_target(unit.name, self.table, row, self._target_value(unit.name, row), of_it)
-            for row, of_it in zip(rows, contexts, strict=True)
-        ]
-        if isinstance(context, MosaicContext):
-            return self._task(unit).join(items, context.places, context.size)
-        return items[0]
 
     def _pack(self, unit: EncoderUnit) -> dict[str, Tensor]:
         """All rows of a block, prepared."""
@@ -292,15 +269,6 @@ class RowBatches(Dataset[Batch]):
         return prepare_column(
             column.modality, self.table, column.column, lambda v: column.modality.prepare(v, state, None)[0]
         )
-
-    def _collate_rows(self, unit: HeadUnit) -> dict[str, Tensor]:
-        """All rows of a row head's targets, prepared."""
-        columns = []
-        for name in unit.tasks:
-            column, state = self.preprocessing.schema.tasks[name], self.preprocessing.states["tasks"][name]
-            prepare = partial(column.task.prepare, state=state, context=None)
-            columns.append(prepare_column(column.task, self.table, column.column, prepare))
-        return self._task(unit).collate(list(zip(*columns)))
 
     def _mosaic_item(self, name: str, rows: Sequence[int], rng: np.random.Generator) -> tuple[Any, Context]:
         """One input of several rows, put together."""
@@ -336,28 +304,6 @@ class RowBatches(Dataset[Batch]):
             self._shrunk(name, row)
         else:
             self._item(name, row, None)
-
-    def _looked_for(self, name: str) -> Callable[[str, int], Any]:
-        """What reads a target as it will be needed."""
-        return self._target_value if self.preprocessing.schema.tasks[name].task.heeds_context else self._prepared_once
-
-    def _prepared_once(self, name: str, row: int) -> Any:
-        """A target that nothing done to an input changes."""
-        return self._kept.get(
-            ("ready", name, row),
-            lambda: self.preprocessing.prepare_target(name, self.table, row, self._read(name, row), None),
-        )
-
-    def _read(self, name: str, row: int) -> Any:
-        """The value of a target's cell."""
-        column = self.preprocessing.schema.tasks[name]
-        return read_cell(column.task, self.table, column.column, row, self.table.cell(row, column.column))
-
-    def _target_value(self, name: str, row: int) -> Any:
-        return self._kept.get(("", name, row), partial(self._read, name, row))
-
-    def _task(self, unit: HeadUnit) -> Any:
-        return self.preprocessing.schema.tasks[unit.name].task
 
     def _task_of(self, unit: HeadUnit) -> str | None:
         return self.preprocessing.schema.tasks[unit.name].of
