@@ -149,7 +149,7 @@ class Predictor:
         batches = RowBatches(self.preprocessing, source, rows=numbers) if isinstance(source, Table) else source
         if isinstance(source, Table):
             for task, unseen in unseen_labels(self.preprocessing, source, rows).items():
-                warnings.warn(unseen.tell(source.source, task), stacklevel=2)
+                warnings.warn(unseen.tell(source.source, task), stacklevel=3)
         parts: list[dict[str, Evaluation]] = [{} for _ in partings]
         order = self._by_length(batches, rows)
         start = 0
