@@ -11,8 +11,10 @@ import pytest
 from benchmarks.number_words import ENGLISH
 
 from benchmarks import speech
+from trunkline.config import load_config
 from trunkline.data import read_table, write_rows
 from trunkline.sounds import Sound
+from trunkline.sources import columns_of
 
 
 def test_a_speaker_who_is_left_out_is_in_no_other_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +35,8 @@ def test_a_speaker_who_is_left_out_is_in_no_other_split(tmp_path: Path, monkeypa
     for _ in range(2):  # the second time nothing is run
         speech.speakers(tmp_path / "fsdd.csv", tmp_path / "runs", [0, 1], ["inputs.sound.voices=0.2"])
     assert len(asked) == 4
+    config = load_config(speech.RECIPES / "fsdd.yaml", columns=columns_of, overrides=asked[0])
+    assert list(config.tasks) == ["digit"], "nothing asks who speaks"
     speech.speakers(tmp_path / "fsdd.csv", tmp_path / "runs", [0, 1], ["inputs.sound.voices=0.1"])
     assert len(asked) == 8, "other overrides are other runs"
     table = read_table(next((tmp_path / "runs").glob("*/ann.csv")))

@@ -62,6 +62,10 @@ def test_plain_values(text, value):
         ({"tasks": {"a b": "x"}}, "tasks.a b=y", {"tasks": {"a b": "y"}}),
         ({"data": {}}, "data.na=['?', NA]", {"data": {"na": ["?", "NA"]}}),
         ({"x": {}}, "x.url=a=b", {"x": {"url": "a=b"}}),
+        ({"tasks": {"a": "x", "b.c": None}}, "tasks.b.c=off", {"tasks": {"a": "x"}}),
+        ({"inputs": ["a", "b"]}, "inputs.a=off", {"inputs": ["b"]}),
+        ({"tasks": {"a": {"x": 1}}}, "tasks.a.x=off", {"tasks": {"a": {"x": "off"}}}),
+        ({"training": {}}, "training.clip=off", {"training": {"clip": "off"}}),
     ],
 )
 def test_overrides(config, text, changed):
@@ -94,9 +98,11 @@ def test_overrides_leave_the_config_as_it_was():
         ("lr", "lr: an override is written `key=value`, as in `training.epochs=5`."),
         ("width.x=1", "width.x: 'width' is 3, which has nothing below it."),
         ("a={", "a, line 1: "),
+        ("tasks.kin=off", "tasks.kin: there is none to be left out. Did you mean 'kind'?"),
+        ("inputs.x=off", "inputs.x: there is none to be left out."),
     ],
 )
 def test_overrides_that_fail(text, fault):
     problems = Problems()
-    override({"width": 3}, [text], problems)
+    override({"width": 3, "tasks": {"kind": "category"}}, [text], problems)
     assert problems.lines[0].startswith(fault)

@@ -10,8 +10,10 @@ from typing import Any
 
 from trunkline.config.dialect import parse_yaml
 from trunkline.config.problems import Problems
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, suggest
 
+OFF = "off"
+ENTRIES = re.compile(r"(inputs|tasks)\.(.+)")
 TABLES = re.compile(r"data\.(tables\..+\.)?(train|table|validation|test)")
 
 
@@ -19,11 +21,12 @@ def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Prob
     """The config with other values in some places.
 
     A key is a dotted path. Where a name has dots itself, the longest key that is there already is taken. The value is
-    YAML. Below a short form (`trunk: mmoe`) options can be set (`trunk.experts=8`). Tables are looked for from the
-    working directory on, as all that a command line names, not from the config's folder.
+    YAML. Below a short form (`trunk: mmoe`) options can be set (`trunk.experts=8`). `tasks.NAME=off` and
+    `inputs.NAME=off` leave one out. Tables are looked for from the working directory on, as all that a command line
+    names, not from the config's folder.
 
     Example:
-        >>> override({"tasks": {"a.b": "binary"}}, ["tasks.a.b.weight=2"], Problems())
+        >>> override({"tasks": {"a.b": "binary", "c": None}}, ["tasks.a.b.weight=2", "tasks.c=off"], Problems())
         {'tasks': {'a.b': {'type': 'binary', 'weight': 2}}}
     """
     changed = copy.deepcopy(dict(config))
@@ -34,10 +37,31 @@ def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Prob
             continue
         try:
             given = parse_yaml(value, path)
+            if given == OFF and (entry := ENTRIES.fullmatch(path)) and _is_left_out(changed, *entry.groups()):
+                continue
             _put(changed, path, _from_here(given) if TABLES.fullmatch(path) else given)
         except ConfigError as error:
             problems.lines.append(str(error))
     return changed
+
+
+def _is_left_out(config: dict[str, Any], section: str, name: str) -> bool:
+    """Take an input or a task out of the config, if it is there by that name.
+
+    Raises:
+        ConfigError: it is not, and nothing else is meant.
+    """
+    entries = config.get(section)
+    if isinstance(entries, list | dict) and name in entries:
+        config[section] = (
+            [other for other in entries if other != name]
+            if isinstance(entries, list)
+            else {other: entry for other, entry in entries.items() if other != name}
+        )
+        return True
+    if not (isinstance(entries, dict) and _next_key(entries, name) in entries):  # else one of its options is off
+        raise ConfigError(f"{section}.{name}: there is none to be left out.{suggest(name, entries or ())}")
+    return False
 
 
 def _from_here(given: Any) -> Any:
