@@ -189,7 +189,7 @@ def _look_at_slices(config: Config, splits: Splits) -> None:
     slices = () if config.data is None else config.data.slices
     for name, split in (("test", splits.test), ("validation", splits.validation)):
         if split is not None and slices:
-            check_slices(split.table, slices)
+            check_slices(split.table, split.rows, slices)
             for column in (column for column in slices if column not in split.table.columns):
                 warnings.warn(
                     f"data.slices: the {name} rows have no column {column!r} to tell them apart by", stacklevel=3

@@ -15,6 +15,7 @@ from trunkline.data import in_order, slice_names, write_rows
 from trunkline.data.slices import OTHER, PARTS
 from trunkline.report.files import read_run
 from trunkline.report.sections.slices import slices as section
+from trunkline.run import Run
 from trunkline.sources import columns_of
 
 CONFIG = """\
@@ -64,6 +65,8 @@ def test_of_many_names_the_rarest_are_one_part() -> None:
 
 def test_order_of_parts() -> None:
     assert in_order([OTHER, "b", "10", "9", "a"]) == ["9", "10", "a", "b", OTHER]
+    assert in_order(["nan", "2", "10"]) == ["2", "10", "nan"]
+    assert len(max(slice_names([1e300 * i for i in range(1, 60)]), key=len)) < 60
     assert in_order(["> 9", "> 5 to 9", "≤ 5"]) == ["≤ 5", "> 5 to 9", "> 9"]
 
 
@@ -133,20 +136,28 @@ def test_the_report_has_a_table_a_column(run: Path) -> None:
 
 
 def test_cells_that_are_no_names_are_told_before_anything_is_learned(tmp_path: Path) -> None:
-    table = [{"x": i, "sum": i, "who": ["p"] if i == 30 else "q"} for i in range(40)]
-    write_rows(tmp_path / "rows.jsonl", table)
-    config = {
-        "data": {"table": str(tmp_path / "rows.jsonl"), "slices": ["who"]},
-        "inputs": {"x": "number"}, "tasks": {"sum": "number"}, "training": {"steps": 2},
-    }  # fmt: skip
-    with pytest.raises(DataError, match=r"rows\.jsonl, row 31, column 'who \(data\.slices\)': one name is wanted here"):
-        fit(config, out=tmp_path / "run", show_progress=False)
-    write_rows(tmp_path / "rows.jsonl", [{**row, "who": "q"} for row in table])
-    write_rows(tmp_path / "test.jsonl", [{"x": row["x"], "sum": row["sum"]} for row in table])
-    config["data"]["test"] = str(tmp_path / "test.jsonl")  # type: ignore[index]
-    with pytest.warns(UserWarning, match="data.slices: the test rows have no column 'who' to tell them apart by"):
-        run = fit(config, out=tmp_path / "run", show_progress=False)
-    assert "slices" not in run.metrics
+    good = [{"x": i, "sum": i, "who": "q"} for i in range(40)]
+    write_rows(tmp_path / "good.jsonl", good)
+    write_rows(tmp_path / "bad.jsonl", [{**row, "who": ["p"] if row["x"] == 30 else "q"} for row in good])
+    write_rows(tmp_path / "none.jsonl", [{"x": row["x"], "sum": row["sum"]} for row in good])
+
+    def run(train: str, held: str, name: str) -> Run:
+        config = {
+            "data": {"train": str(tmp_path / train), "validation": str(tmp_path / held), "slices": ["who"]},
+            "inputs": {"x": "number"}, "tasks": {"sum": "number"}, "training": {"steps": 2},
+        }  # fmt: skip
+        return fit(config, out=tmp_path / name, show_progress=False)
+
+    with pytest.raises(DataError, match=r"bad\.jsonl, row 31, column 'who \(data\.slices\)': one name is wanted here"):
+        run("good.jsonl", "bad.jsonl", "bad")
+    assert not (tmp_path / "bad" / "log.csv").exists()
+    found = run("bad.jsonl", "good.jsonl", "good")  # of training rows nobody asks
+    with pytest.raises(DataError, match=r"bad\.jsonl, row 31, column 'who \(data\.slices\)'"):
+        evaluate(found.folder, tmp_path / "bad.jsonl")
+    with pytest.warns(
+        UserWarning, match=r"data\.slices: the validation rows have no column 'who' to tell them apart by"
+    ):
+        assert "slices" not in run("good.jsonl", "none.jsonl", "none").metrics
 
 
 def test_the_page_tells_scores_of_few_rows_without_a_colour(run: Path) -> None:

@@ -69,7 +69,7 @@ def test_without_validation_rows_it_is_never_said_which_is_told(tmp_path: Path) 
     some = [{**row, "part": "train" if i > 20 else "val"} for i, row in enumerate(table[:120])]
     write_rows(tmp_path / "rows.csv", some)
     with pytest.warns(
-        UserWarning, match=r"tasks\.kind\.unknown: is never said: 21 labelled validation rows are too few"
+        UserWarning, match=r"tasks\.kind\.unknown: is never said: 21 validation rows with all inputs, labelled"
     ):
         fit(tmp_path / "config.yaml", overrides=["training.steps=2"], out=tmp_path / "run", show_progress=False)
 

@@ -149,6 +149,10 @@ def test_unknown_may_be_a_class_that_training_saw():
     (scores,) = metric.compute()
     assert scores["accuracy"] == 0.75 and scores["unknown_auc"] == 1.0, "a new row that is surely `d` fits no class"
     metric.reset()
+    many = torch.tensor([[[5.0, 0, 0, 0]], [[-9.0, -9, -9, 9]], [[-5.0, -5, -5, 0]], [[95.0, 95, 95, 100]]])
+    metric.update(many, task.collate([[task.prepare(name, state, None)] for name in ("a", "d", "e", "e")]))
+    assert metric.compute()[0]["unknown_auc"] == 1.0, "neither its own rows nor those that lack an input count"
+    metric.reset()
     metric.update(logits[:2], task.collate([[0], [3]]))
     assert metric.compute()[0]["unknown_auc"] is None, "nothing is new"
     many = torch.randn(200, 1, 4, generator=torch.Generator().manual_seed(0))

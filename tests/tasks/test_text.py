@@ -5,6 +5,7 @@ import json
 import os
 import random
 import sys
+from dataclasses import replace
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -447,6 +448,9 @@ class TestPlaces:
         torch.testing.assert_close(short[0], short[1])
         torch.testing.assert_close(short[1:3], short[3:5])
         assert len({tuple(row) for row in short[3:].detach().round(decimals=6).tolist()}) == 4
+        nodes = replace(self.view(2), spans=(*self.view(2).spans[:2], Span("y", 3, 7, "nodes", (4,))))
+        told = memory(nodes)[0]
+        torch.testing.assert_close(told[3:], told[:1].expand(4, -1))
         plain = Memory(WIDTH, 8, in_places=False).double()(self.view(2))[0]
         torch.testing.assert_close(plain, plain[:1].expand_as(plain))
 

@@ -52,16 +52,16 @@ def _is_left_out(config: dict[str, Any], section: str, name: str) -> bool:
         ConfigError: it is not, and nothing else is meant.
     """
     entries = config.get(section)
-    if isinstance(entries, list | dict) and name in entries:
-        config[section] = (
-            [other for other in entries if other != name]
-            if isinstance(entries, list)
-            else {other: entry for other, entry in entries.items() if other != name}
-        )
+    if isinstance(entries, list):  # names whose types are left out
+        entries = {str(one): None for one in entries}
+    if not isinstance(entries, dict):
+        entries = {}
+    if name in entries:
+        config[section] = {other: entry for other, entry in entries.items() if other != name}
         return True
-    if not (isinstance(entries, dict) and _next_key(entries, name) in entries):  # else one of its options is off
-        raise ConfigError(f"{section}.{name}: there is none to be left out.{suggest(name, entries or ())}")
-    return False
+    if "." not in name:
+        raise ConfigError(f"{section}.{name}: there is none to be left out.{suggest(name, entries)}")
+    return False  # one of its options is off
 
 
 def _from_here(given: Any) -> Any:

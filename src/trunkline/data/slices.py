@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,16 +18,17 @@ NUMBERS = 12  # different ones, from which on a part is a quarter of the rows
 OTHER = "(other)"
 
 
-def check_slices(table: Table, columns: Sequence[str]) -> None:
-    """Look whether rows can be told apart by these columns; those that the table lacks are not looked at.
+def check_slices(table: Table, rows: Iterable[int], columns: Sequence[str]) -> None:
+    """Look whether these rows can be told apart by these columns; those that the table lacks are not looked at.
 
     Raises:
         DataError: the first cell that is a list or an object, and its place.
     """
     for column in (column for column in columns if column in table.columns):
-        for row, cell in enumerate(table.column(column)):
+        cells = table.column(column)
+        for row in rows:
             try:
-                as_name(cell)
+                as_name(cells[row])
             except DataError as error:
                 source, number = table.place(row)
                 raise error.at(source, number, f"{column} (data.slices)") from None
@@ -77,7 +78,8 @@ def _quarters(numbers: np.ndarray) -> list[str]:
 def _as_told(bounds: Sequence[float]) -> list[str]:
     """Whole numbers as they are, others with six figures, or as many as tell them apart."""
     told = [
-        [f"{bound:.0f}" if bound.is_integer() else f"{bound:.{figures}g}" for bound in bounds] for figures in (6, 17)
+        [f"{bound:.0f}" if bound.is_integer() and abs(bound) < 1e15 else f"{bound:.{figures}g}" for bound in bounds]
+        for figures in (6, 17)
     ]
     return told[0] if len(set(told[0])) == len(bounds) else told[1]
 
@@ -88,8 +90,9 @@ def in_order(names: Sequence[str]) -> list[str]:
     def place(name: str) -> tuple[int, float, bool, str]:
         bound = name.removeprefix("≤ ").removeprefix("> ").partition(" to ")[0]
         try:
-            return (0, float(bound), name.startswith(">"), name)
-        except ValueError:
+            number = as_number(bound)
+        except DataError:
             return (2 if name == OTHER else 1, 0.0, False, name)
+        return (0, number, name.startswith(">"), name)
 
     return sorted(names, key=place)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.data import WHOSE, Table, in_order, slice_names
+from trunkline.data import WHOSE, Table, check_slices, in_order, slice_names
 from trunkline.model import TaskScores
 from trunkline.predictor import Predictor
 from trunkline.schema import label_flags
@@ -30,6 +30,7 @@ def sliced(
         Scores; those of a predictor that knows no input; and, where there is something in it, `{"by_table": {table:
         scores}, "slices": {column: {part: {"rows", "labels" by task, "scores"}}}}`.
     """
+    check_slices(table, rows.tolist(), slices)
     columns = [column for column in slices if column in table.columns]
     cells = {column: table.column(column) for column in columns}
     partings = [slice_names([cells[column][row] for row in rows.tolist()]) for column in columns]

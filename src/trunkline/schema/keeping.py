@@ -30,6 +30,10 @@ class Kept:
 
 def _size(value: Any) -> int:
     """Bytes, roughly: what arrays and tensors hold, and a little for each object."""
+    if isinstance(value, (str, bytes)):
+        return 64 + len(value)
+    if isinstance(value, list) and value and isinstance(value[0], int):
+        return 64 + 8 * len(value)
     if isinstance(value, (tuple, list)):
         return 64 + sum(_size(v) for v in value)
     return 64 + int(getattr(value, "nbytes", 0))

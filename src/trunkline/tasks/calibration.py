@@ -123,11 +123,14 @@ def settle_refusal(heights: Tensor, share: float) -> Settled:
     """`{"least_logit": height}` below which nearly this share of held-out rows lies, where there are rows enough.
 
     Args:
-        heights: `[m]`, the largest logits of rows whose class is known.
+        heights: `[m]`, the largest logits of rows that have all inputs and a class that is known and not `unknown`.
         share: of them.
     """
     if len(heights) < MIN_ROWS:
-        return Settled(skipped={"least_logit": too_few(len(heights))})
+        kind = (
+            "validation rows with all inputs, labelled with a class that training saw and that is not `unknown` itself,"
+        )
+        return Settled(skipped={"least_logit": f"{len(heights)} {kind} are too few (at least {MIN_ROWS})"})
     return Settled({"least_logit": float(heights.double().quantile(share, interpolation="lower"))})
 
 

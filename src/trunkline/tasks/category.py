@@ -116,8 +116,8 @@ class Category(Task):
         if self.unknown is None:
             return None
         return (
-            f"[rows, tasks, K] logits; where the largest but that of {self.unknown!r} is below `least_logit` of the "
-            f"state, if it has one, the answer is {self.unknown!r}"
+            f"[rows, tasks, K] logits, {LIFT:g} higher in rows that lack an input; where the largest but that of "
+            f"{self.unknown!r} is below `least_logit` of the state, if it has one, the answer is {self.unknown!r}"
         )
 
     def read(self, cell: Any) -> str:
@@ -172,7 +172,7 @@ class Category(Task):
 
         A class that training never saw is always missed, and counts in both; but where `unknown` may be said, that is
         right of it, and `unknown_auc` says how well such rows are told from others by their largest logit (the area
-        under the ROC curve).
+        under the ROC curve; without rows of the class `unknown`, and those that lack an input).
         """
         return CollectedMetric(_score, states)
 
@@ -227,8 +227,9 @@ class Category(Task):
         found = []
         for g, (one, state) in enumerate(zip(settled, states)):
             height = heights(output[:, g], state)
-            counts = flags[:, g] & (values[:, g] != class_number(self.unknown, state["classes"])) & (height < LIFT / 2)
-            found.append(merged(one, settle_refusal(height[counts], self.refuse)))
+            found.append(
+                merged(one, settle_refusal(height[flags[:, g] & tells(height, values[:, g], state)], self.refuse))
+            )
         return found
 
     def _temperatures(self, output: Tensor, target: Target) -> list[Settled]:
@@ -288,6 +289,11 @@ def heights(logits: Tensor, state: State) -> Tensor:
     return logits.float().masked_fill(torch.tensor(own, device=logits.device), -math.inf).amax(-1)
 
 
+def tells(height: Tensor, target: Tensor, state: State) -> Tensor:
+    """Rows that say how well classes fit: not those of `unknown` itself, nor those that lack an input. `[m]` bool."""
+    return (target != class_number(state["unknown"], state["classes"])) & (height < LIFT / 2)
+
+
 def fitting(logits: Tensor, state: State) -> Tensor:
     """In which rows of `[m, K]` the likeliest class fits: all, where nothing says from where on it does. `[m]` bool."""
     return heights(logits, state) >= state.get("least_logit", -math.inf)
@@ -299,7 +305,9 @@ def _score(output: Tensor, target: Tensor, state: State) -> Scores:
         return class_scores(said, target)
     number, is_new = class_number(state["unknown"], state["classes"]), target >= output.shape[-1]
     scores = class_scores(said.where(fitting(output, state), number), target.where(~is_new, number))
-    return {**scores, "unknown_auc": _separation(heights(output, state), is_new)}
+    height = heights(output, state)
+    rows = tells(height, target, state)
+    return {**scores, "unknown_auc": _separation(height[rows], is_new[rows]) if bool(rows.any()) else None}
 
 
 def _separation(height: Tensor, is_new: Tensor) -> float | None:

@@ -23,6 +23,7 @@ from trunkline.tasks.vocabulary import needed
 from trunkline.types import State, Tokens
 
 IGNORED = -100
+UNORDERED = ("nodes", "set")  # axes along which no token comes after another
 
 
 def learned(target: Target) -> Tensor:
@@ -35,6 +36,7 @@ class Memory(nn.Sequential):
 
     A decoder from scratch is told where each token stands among its input's (as Vaswani et al. 2017 tell it of what
     goes in): encoders need not say it, and bags of words do not. Those that others have trained were told otherwise.
+    Nodes of a graph stand nowhere.
 
     Args:
         width: `D`.
@@ -51,11 +53,13 @@ class Memory(nn.Sequential):
         read = super().forward(view.values)
         if not self.in_places:
             return read
-        device = read.device
-        longest = max((span.stop - span.start for span in view.spans), default=0)
-        places = sinusoids(longest, read.shape[2], device).to(read.dtype)
-        rows = [torch.arange(span.stop - span.start, device=device) for span in view.spans]
-        return read + places[torch.cat(rows)]
+        sizes = [0 if span.axis in UNORDERED else span.stop - span.start for span in view.spans]
+        places = sinusoids(max([1, *sizes]), read.shape[2], read.device).to(read.dtype)
+        parts = [
+            places[:size] if size else places[:1].expand(span.stop - span.start, -1)
+            for span, size in zip(view.spans, sizes)
+        ]
+        return read + torch.cat(parts)
 
 
 class TextHead(Head):
