@@ -39,9 +39,9 @@ class Parrot:
         self.schema = Schema({"note": Text()}, tasks)
         self.asked: list[Sequence[int]] = []
 
-    def predict(self, table: Any, rows: Sequence[int], *, tasks: Sequence[str]) -> list[dict[str, Any]]:
+    def answers(self, table: Any, rows: Sequence[int], tasks: Sequence[str]) -> tuple[list[dict[str, Any]], dict]:
         self.asked.append(rows)
-        return [SAID for _ in rows]
+        return [SAID for _ in rows], {}
 
 
 def test_by_hand() -> None:
