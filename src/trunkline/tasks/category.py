@@ -198,8 +198,8 @@ class Category(Task):
 
     def is_right(self, said: dict[str, Any], true: str) -> bool:
         """The very class; where `unknown` may be said, that of all that training never saw."""
-        is_known = true in said["probabilities"]
-        return said["value"] == (true if is_known or self.unknown is None else self.unknown)
+        is_new = self.unknown is not None and true not in said["probabilities"]
+        return said["value"] == (self.unknown if is_new else true)
 
     def show(self, said: dict[str, Any], true: str | None, state: State, of: Any) -> Answer:
         """The class; where it was given up, no probability is its own, and it is right or wrong as a whole."""
