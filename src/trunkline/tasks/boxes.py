@@ -50,11 +50,15 @@ class Boxes(Task):
     reads = "pyramid"
     primary = "map50"
     joins = True
-    unseen_names = "they count as missed"
 
     def __init__(self, classes: Sequence[str] | None = None, *, floor: float = 0.01) -> None:
         self.classes = classes
         self.floor = floor
+
+    @property
+    def unseen_names(self) -> str:
+        """As the scores have it."""
+        return "they count as missed"
 
     def read(self, cell: Any) -> list[Box]:
         """Its boxes, `[left, top, right, bottom]` in pixels of the upright picture, without those of no area.

@@ -106,7 +106,7 @@ class Category(Task):
         self.refuse = refuse
 
     @property
-    def unseen_names(self) -> str:  # type: ignore[override]
+    def unseen_names(self) -> str:
         """That they are unknown, where that may be said."""
         return super().unseen_names if self.unknown is None else f"{self.unknown!r} is the right answer for them"
 

@@ -75,7 +75,6 @@ class Labels(Task):
 
     primary = "roc_auc"
     can_combine = True
-    unseen_names = "they are left out of its scores"
 
     def __init__(
         self,
@@ -91,6 +90,11 @@ class Labels(Task):
         self.class_weights = class_weights
         self.label_smoothing = label_smoothing
         self.calibrate = calibrate
+
+    @property
+    def unseen_names(self) -> str:
+        """As the scores have it."""
+        return "they are left out of its scores"
 
     def read(self, cell: Any) -> list[str]:
         """Names."""
