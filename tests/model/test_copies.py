@@ -14,7 +14,7 @@ from trunkline import fit, load
 from trunkline.data import Draw, read_table
 from trunkline.modalities import Number
 from trunkline.modalities import Text as TextInput
-from trunkline.model import MultiTaskModel, Network
+from trunkline.model import Evaluation, MultiTaskModel, Network
 from trunkline.predictor import Predictor
 from trunkline.schema import Preprocessing, RowBatches, TaskColumn
 from trunkline.tasks import Text
@@ -80,6 +80,12 @@ class TestAbsence:
         assert few.predict(rows) == Predictor(network).predict(rows)
         few.evaluate(batches)
         assert all(found == sorted(found) and found != found[::-1] for found in drawn) and len(drawn) == 2
+        states = network.preprocessing
+        few.count(batches, [1, 4, 0, 2], Evaluation(states), Evaluation(states.before_settling()))
+        lengths = batches.lengths()
+        assert lengths is not None and drawn[-1] == lengths[[1, 4, 0, 2]].tolist(), (
+            "blocks of resampled rows are dealt out"
+        )
         targets = RowBatches(network.preprocessing, batches.table, with_targets=False).lengths()
         assert targets is not None and targets.tolist() == [12, 13, 4, 0, 12], "no labels"
         assert few.predict(rows, [4, 0, 1]) == [few.predict(rows)[i] for i in (4, 0, 1)]
