@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -45,7 +47,8 @@ class Job:
 def running(jobs: Mapping[str, Job]) -> Iterator[dict[str, Future[Metrics]]]:
     """Train them all, as many at a time as there are cores; one after the other where they share a GPU.
 
-    What has not begun when the block is left by an error never does.
+    What has not begun when the block is left by an error never does. What a run warns of is warned of here when it
+    ends, once, however many runs say the same.
 
     Args:
         jobs: by name; the first begin first.
@@ -56,7 +59,7 @@ def running(jobs: Mapping[str, Job]) -> Iterator[dict[str, Future[Metrics]]]:
     at_once = max(1, min(len(jobs), 1 if any(map(_wants_gpu, jobs.values())) else os.cpu_count() or 1))
     pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"))
     try:
-        yield {name: pool.submit(_train, name, job) for name, job in jobs.items()}
+        yield {name: _heard(pool.submit(_train, name, job)) for name, job in jobs.items()}
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -79,7 +82,53 @@ def _wants_gpu(job: Job) -> bool:
     return job.config.training.accelerator != "cpu" and torch.cuda.is_available()
 
 
-def _train(name: str, job: Job) -> Metrics:
+@dataclass(frozen=True)
+class _Warned:
+    """A warning of another process, and where in the code it came from."""
+
+    text: str
+    category: type[Warning]
+    file: str
+    line: int
+
+
+def _heard(inner: Future[tuple[Metrics, Sequence[_Warned]]]) -> Future[Metrics]:
+    """The metrics to come; what the process has warned of by then is warned of here."""
+    outer: Future[Metrics] = Future()
+
+    def settle(done: Future[tuple[Metrics, Sequence[_Warned]]]) -> None:
+        if done.cancelled():
+            outer.cancel()
+        elif error := done.exception():
+            outer.set_exception(error)
+        else:
+            metrics, told = done.result()
+            try:
+                for warned in told:
+                    _warn_again(warned)
+            except Warning as refused:  # filters make errors of warnings
+                outer.set_exception(refused)
+            else:
+                outer.set_result(metrics)
+
+    inner.add_done_callback(settle)
+    return outer
+
+
+def _warn_again(warned: _Warned) -> None:
+    """As if the line that warned had been reached in this process: once for each text, unless filters say otherwise."""
+    where = next((m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == warned.file), None)
+    registry = {} if where is None else vars(where).setdefault("__warningregistry__", {})
+    warnings.warn_explicit(warned.text, warned.category, warned.file, warned.line, registry=registry)
+
+
+def _train(name: str, job: Job) -> tuple[Metrics, Sequence[_Warned]]:
+    with warnings.catch_warnings(record=True) as told:
+        metrics = _trained(name, job)
+    return metrics, [_Warned(str(w.message), w.category, w.filename, w.lineno) for w in told]
+
+
+def _trained(name: str, job: Job) -> Metrics:
     torch.set_num_threads(1)
     config = replace(job.config, training=replace(job.config.training, threads=1, devices=1))
     try:

@@ -1,0 +1,57 @@
+"""Several runs at once: what they warn of reaches whoever began them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from trunkline.config import load_config
+from trunkline.data import write_rows
+from trunkline.run import single_task_twins
+from trunkline.run.fitting import Metrics
+from trunkline.sources import columns_of
+
+CONFIG = """\
+data: {table: rows.csv, split: split}
+inputs: {words: {type: text, max_length: 2, layers: 0}}
+tasks: {long: binary, number: number}
+width: 8
+trunk: {type: hard, layers: 1, members: 1}
+training: {steps: 1, accelerator: cpu}
+"""
+
+
+@contextmanager
+def begun(folder: Path) -> Iterator[dict[str, Future[Metrics]]]:
+    """Two runs, each of which warns of texts that are too long; what this process warns of before them is not heard."""
+    splits = ("train", "train", "val", "test")
+    rows = [{"split": splits[i % 4], "words": "a b c d", "long": i // 4 % 2, "number": i} for i in range(48)]
+    write_rows(folder / "rows.csv", rows)
+    (folder / "config.yaml").write_text(CONFIG)
+    entering = single_task_twins(load_config(folder / "config.yaml", columns=columns_of), 1, folder / "twins")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        twins = entering.__enter__()
+    yield twins
+    entering.__exit__(None, None, None)
+
+
+def test_what_two_runs_warn_of_is_said_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with begun(tmp_path) as twins, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        assert {task: metrics.result()["steps"] for task, metrics in twins.items()} == {"long": 1, "number": 1}
+    cut = [w for w in told if "24 of 24 texts have more than max_length=2" in str(w.message)]
+    assert len(cut) == 1 and cut[0].filename.endswith("preprocessing.py"), [str(w.message) for w in told]
+    assert "max_length" not in capfd.readouterr().err
+
+
+def test_a_warning_that_is_an_error_fails_its_run(tmp_path: Path) -> None:
+    with begun(tmp_path) as twins, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="max_length=2"):
+            twins["long"].result(timeout=300)
