@@ -42,7 +42,20 @@ def predictor(preprocessing: Preprocessing, trunk: str = "hard", fusion: str = "
     return Predictor(model.build(preprocessing))
 
 
-@pytest.mark.parametrize(("trunk", "fusion"), [("mtan", "mean"), ("mmoe", "attention"), ("transformer", "gated")])
+@pytest.mark.parametrize(
+    ("trunk", "fusion"),
+    [
+        ("mtan", "mean"),
+        ("mmoe", "attention"),
+        ("transformer", "gated"),
+        ("hard", "low_rank"),
+        ("hard", "tensor"),
+        ("hard", "film"),
+        ("hard", "co_attention"),
+        ("hard", "bottleneck"),
+        ("hard", "perceiver"),
+    ],
+)
 def test_every_kind_of_input_and_task_but_generation(
     table: Table, preprocessing: Preprocessing, tmp_path: Path, trunk: str, fusion: str
 ) -> None:

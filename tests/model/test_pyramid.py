@@ -21,11 +21,11 @@ from trunkline.fusion.layers import Pool
 from trunkline.modalities import Image, Text
 from trunkline.modalities.resnet import ResNet, ResNetPyramid
 from trunkline.model import Network
+from trunkline.pooling import pooling_for
 from trunkline.schema import InputColumn, Preprocessing, RowBatches, Schema, TaskColumn
 from trunkline.tasks import Category, Mask
 from trunkline.tasks import Text as TextTask
 from trunkline.trunks import CATALOG as TRUNKS
-from trunkline.trunks.pooling import pooling_for
 from trunkline.types import Span, Tokens
 
 ROWS = tuple(range(8))

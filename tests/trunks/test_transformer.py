@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from trunkline import ConfigError
+from trunkline.pooling import pooling_for
 from trunkline.testing import check_trunk
 from trunkline.trunks import Transformer
-from trunkline.trunks.pooling import pooling_for
 from trunkline.types import Span, Tokens
 
 torch.set_num_threads(1)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from trunkline.errors import ConfigError
 from trunkline.fusion.contract import Fusion, FusionModule
-from trunkline.fusion.layers import KeptTokens
+from trunkline.fusion.layers import KeptTokens, check_options
 from trunkline.types import Tokens
 
 
@@ -61,6 +60,5 @@ class Attention(Fusion):
         Raises:
             ConfigError: `heads` does not divide the width.
         """
-        if width % self.heads:
-            raise ConfigError(f"fusion.heads: {self.heads} does not divide the width {width}")
+        check_options(width, heads=self.heads)
         return AttentionModule(encoders, keep, width, self.heads)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.fusion.contract import Fusion, FusionModule
-from trunkline.fusion.layers import KeptTokens, Pool
+from trunkline.fusion.layers import KeptTokens, PooledInputs
 from trunkline.types import Tokens
 
 
@@ -17,15 +17,12 @@ class ConcatModule(FusionModule):
 
     def __init__(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> None:
         super().__init__()
-        self.encoders = tuple(encoders)
-        self.pools = nn.ModuleList(Pool(width) for _ in encoders)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in encoders)
+        self.pooled = PooledInputs(encoders, width)
         self.mix = nn.Linear(len(encoders) * width, width) if len(encoders) > 1 else nn.Identity()
         self.kept = KeptTokens(keep, width)
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
-        rows = [norm(pool(tokens[name])) for name, pool, norm in zip(self.encoders, self.pools, self.norms)]
-        row = nn.functional.gelu(self.mix(torch.cat(rows, -1)))
+        row = nn.functional.gelu(self.mix(torch.cat(self.pooled(tokens), -1)))
         return self.kept(row, list(tokens.values()))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from trunkline.errors import ConfigError
 from trunkline.types import Tokens
 
 HEADS = 4  # of the attention that pools tokens
@@ -53,23 +54,31 @@ class Pool(nn.Module):
         return (mean + parts.sum(1).flatten(1)) / 2
 
 
-class InputVectors(nn.Module):
-    """One vector an encoder: its tokens pooled, normalised, and mapped by a layer of its own."""
+class PooledInputs(nn.Module):
+    """One vector an encoder: its tokens pooled and normalised."""
 
     def __init__(self, encoders: Sequence[str], width: int) -> None:
         super().__init__()
         self.encoders = tuple(encoders)
         self.pools = nn.ModuleList(Pool(width) for _ in encoders)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in encoders)
-        self.maps = nn.ModuleList(nn.Linear(width, width) for _ in encoders)
 
-    def normalised(self, tokens: Mapping[str, Tokens]) -> list[Tensor]:
-        """Before the maps, one `[B, D]` an encoder."""
+    def forward(self, tokens: Mapping[str, Tokens]) -> list[Tensor]:
+        """One `[B, D]` an encoder, in order."""
         return [norm(pool(tokens[name])) for name, pool, norm in zip(self.encoders, self.pools, self.norms)]
+
+
+class InputVectors(nn.Module):
+    """One vector an encoder, pooled, normalised, and mapped by a layer of its own."""
+
+    def __init__(self, encoders: Sequence[str], width: int) -> None:
+        super().__init__()
+        self.pooled = PooledInputs(encoders, width)
+        self.maps = nn.ModuleList(nn.Linear(width, width) for _ in encoders)
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Tensor:
         """`[B, E, D]`."""
-        return torch.stack([one(x) for one, x in zip(self.maps, self.normalised(tokens))], 1)
+        return torch.stack([one(x) for one, x in zip(self.maps, self.pooled(tokens))], 1)
 
 
 class KeptTokens(nn.Module):
@@ -100,3 +109,32 @@ class KeptTokens(nn.Module):
 def present_columns(present: Mapping[str, Tensor], encoders: Sequence[str]) -> Tensor:
     """Flags by encoder → `[B, E]` bool."""
     return torch.stack([present[name] for name in encoders], 1)
+
+
+def masked_mean(vectors: Tensor, present: Tensor) -> Tensor:
+    """`[B, E, …]`, of which `present [B, E]` count → `[B, …]`; whatever stands elsewhere is not read."""
+    here = present.reshape(*present.shape, *[1] * (vectors.dim() - 2))
+    held = torch.where(here, vectors, torch.zeros_like(vectors))
+    return held.sum(1) / here.sum(1).clamp(min=1).to(vectors.dtype)
+
+
+def check_options(width: int, *, heads: int, **at_least: tuple[int, int]) -> None:
+    """Of layers of attention.
+
+    Args:
+        width: `D`.
+        heads: must divide it.
+        at_least: by the name of an option, its value and the least it can be.
+
+    Raises:
+        ConfigError: with all that cannot be.
+    """
+    faults = [
+        f"fusion.{name}: {value} is too few; give {least} or more"
+        for name, (value, least) in at_least.items()
+        if value < least
+    ]
+    if heads < 1 or width % heads:
+        faults.append(f"fusion.heads: {heads} does not divide the width {width}")
+    if faults:
+        raise ConfigError("\n".join(faults))

@@ -8,14 +8,8 @@ import torch
 from torch import Tensor
 
 from trunkline.fusion.contract import Fusion, FusionModule
-from trunkline.fusion.layers import InputVectors, KeptTokens, present_columns
+from trunkline.fusion.layers import InputVectors, KeptTokens, masked_mean, present_columns
 from trunkline.types import Tokens
-
-
-def masked_mean(vectors: Tensor, present: Tensor) -> Tensor:
-    """`[B, E, D]`, of which `present [B, E]` count → `[B, D]`; whatever stands elsewhere is not read."""
-    held = torch.where(present.unsqueeze(-1), vectors, torch.zeros_like(vectors))
-    return held.sum(1) / present.sum(1, keepdim=True).clamp(min=1).to(vectors.dtype)
 
 
 class MeanModule(FusionModule):
@@ -28,7 +22,7 @@ class MeanModule(FusionModule):
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
         vectors = self.vectors(tokens)
-        row = torch.nn.functional.gelu(masked_mean(vectors, present_columns(present, self.vectors.encoders)))
+        row = torch.nn.functional.gelu(masked_mean(vectors, present_columns(present, self.vectors.pooled.encoders)))
         return self.kept(row, list(tokens.values()))
 
 

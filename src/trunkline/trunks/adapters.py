@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trunkline.errors import ConfigError
+from trunkline.layers import ResidualMLP
 from trunkline.trunks.contract import Trunk
-from trunkline.trunks.layers import ResidualMLP
 from trunkline.trunks.woven import WovenModule
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
+from trunkline.layers import ResidualMLP
 from trunkline.trunks.contract import Trunk
-from trunkline.trunks.layers import ResidualMLP
 from trunkline.trunks.woven import WovenModule
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
+from trunkline.layers import ResidualMLP
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
-from trunkline.trunks.layers import ResidualMLP, mixture, outer_linears
+from trunkline.trunks.layers import mixture, outer_linears
 from trunkline.types import Tokens
 
 

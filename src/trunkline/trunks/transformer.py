@@ -9,31 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
+from trunkline.layers import ResidualMLP, SelfAttention
+from trunkline.pooling import pooling_for
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
-from trunkline.trunks.layers import ResidualMLP
-from trunkline.trunks.pooling import pooling_for
 from trunkline.types import Tokens
-
-
-class SelfAttention(nn.Module):
-    """`x + W_o attention(norm(x))`, several heads; `[B, S, D]` → `[B, S, D]`."""
-
-    def __init__(self, width: int, *, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Tokens whose `mask [B, S]` is `False` are not read."""
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in self.query_key_value(self.norm(x)).chunk(3, -1)
-        )
-        read = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None])
-        return x + self.dropout(self.out(read.transpose(1, 2).flatten(2)))
 
 
 class TransformerModule(TrunkModule):

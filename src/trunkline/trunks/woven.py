@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.layers import ResidualMLP
 from trunkline.trunks.contract import Taps, TrunkModule
-from trunkline.trunks.layers import ResidualMLP, outer_linears
+from trunkline.trunks.layers import outer_linears
 from trunkline.types import Tokens
 
 
