@@ -30,7 +30,7 @@ class BottleneckExchange(nn.Module):
 
     def forward(self, streams: Sequence[Stream], present: Tensor) -> list[Tensor]:
         values = [stream.values for stream in streams]
-        shared = self.shared.to(values[0].dtype).expand(len(present), -1, -1)  # [B, F, D]
+        shared = self.shared.to(values[0].dtype).expand(present.shape[0], -1, -1)  # [B, F, D]
         always = torch.ones(shared.shape[:2], dtype=torch.bool, device=shared.device)
         masks = [torch.cat([stream.mask, always], 1) for stream in streams]
         for attention, mlps in zip(self.attention, self.mlps):

@@ -30,8 +30,8 @@ class CoAttentionExchange(nn.Module):
 
     def forward(self, streams: Sequence[Stream], present: Tensor) -> list[Tensor]:
         values = [stream.values for stream in streams]
-        nothing = self.nothing.to(values[0].dtype).expand(len(present), 1, -1)
-        always = torch.ones(len(present), 1, dtype=torch.bool, device=present.device)
+        nothing = self.nothing.to(values[0].dtype).expand(present.shape[0], 1, -1)
+        always = torch.ones(present.shape[0], 1, dtype=torch.bool, device=present.device)
         masks = [stream.mask & present[:, i, None] for i, stream in enumerate(streams)]
         for attention, mlps in zip(self.attention, self.mlps):
             new = []

@@ -42,12 +42,12 @@ class PerceiverModule(FusionModule):
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
         parts = [tokens[name].with_values(tokens[name].values + kind) for name, kind in zip(self.encoders, self.kinds)]
         every = Tokens.cat(parts)
-        x = self.latents.to(every.values.dtype).expand(len(every.values), -1, -1)  # [B, N, D]
+        x = self.latents.to(every.values.dtype).expand(every.values.shape[0], -1, -1)  # [B, N, D]
         here = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         x = self.mlp(self.encode(x, every.values, every.mask))
         for attention, mlp in zip(self.attention, self.mlps):
             x = mlp(attention(x, here))
-        row = Tokens.of_rows(self.query.to(x.dtype).expand(len(x), -1))
+        row = Tokens.of_rows(self.query.to(x.dtype).expand(x.shape[0], -1))
         kept = [part for part in parts if any(span.input in self.keep for span in part.spans)]
         asking = Tokens.cat([row, *kept])
         return asking.with_values(self.out(self.decode(asking.values, x, here)))
