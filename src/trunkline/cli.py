@@ -87,7 +87,7 @@ def fit(
     trust_code: TrustCode = False,
 ) -> None:
     """Train one network for all tasks and write a run folder."""
-    from trunkline.run import fit
+    from trunkline.run import fit, noticed
     from trunkline.tables import all_right_line, scores_table
 
     with _interruptible(folder, resume):
@@ -96,6 +96,8 @@ def fit(
     out.print(scores_table(f"{judged} rows", run.metrics[judged] or {}, run.metrics["majority"] or {}))
     if whole := run.metrics.get("all_right"):
         _say(all_right_line(whole))
+    if checks := noticed(run.folder):
+        _say(f"To look at (in the report): {'; '.join(checks)}")
     out.print(
         f"{run.metrics['steps']} steps in {run.metrics['training_seconds']:.0f} s, "
         f"best at step {run.metrics['best_step']}. Run folder: {run.folder}\nReport: {run.folder / 'report.html'}",

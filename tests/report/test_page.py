@@ -94,8 +94,9 @@ def facts(run: Run, name: str) -> dict[str, Any]:
 
 def test_every_section_is_there(page: Page) -> None:
     assert page.headings == [
-        "At a glance", "The data", "The network", "How it learned", "All scores", "Right and wrong", "How sure it is",
-        "Rows to look at", "When inputs are missing", "What was chosen, and why", "The same run again",
+        "At a glance", "What to look at", "The data", "The network", "How it learned", "All scores", "Right and wrong",
+        "How sure it is", "Rows to look at", "When inputs are missing", "What was chosen, and why",
+        "The same run again",
     ]  # fmt: skip
 
 
@@ -200,7 +201,8 @@ def test_a_run_without_report_files_has_a_page_of_what_there_is(run: Run, tmp_pa
     shutil.rmtree(tmp_path / "old" / "report")
     page = Page(report(tmp_path / "old").read_text())
     assert page.headings == [
-        "At a glance", "How it learned", "All scores", "What was chosen, and why", "The same run again",
+        "At a glance", "What to look at", "How it learned", "All scores", "What was chosen, and why",
+        "The same run again",
     ]  # fmt: skip
 
 

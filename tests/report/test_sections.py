@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from trunkline.report.checks import held_out
 from trunkline.report.files import RunFiles
 from trunkline.report.sections.answers import answers, calibration
 from trunkline.report.sections.data import data
@@ -44,11 +45,9 @@ def test_what_becomes_of_unseen_labels_is_said_for_each_kind() -> None:
         name: {"unseen": {"names": [["new", 3]], "consequence": kind().unseen_names}}
         for name, kind in (("kind", Category), ("animal", Category), ("marks", Labels))
     }
-    cautions = summary(run_of(unseen, scores={"kind": 0.7, "animal": 0.7, "marks": 0.7, "other": 0.7}))["cautions"]
-    said = [caution for caution in cautions if "training never saw" in caution]
-    assert len(said) == 2
-    assert said[0].endswith("for kind and animal: they count as wrong.")
-    assert said[1].endswith("for marks: they are left out of its scores.")
+    said = held_out.unseen(run_of(unseen, scores={"kind": 0.7, "animal": 0.7, "marks": 0.7, "other": 0.7}))
+    assert said is not None
+    assert said.says.endswith("for kind and animal: they count as wrong; for marks: they are left out of its scores.")
 
 
 @pytest.mark.parametrize("best", [0.0, 1.0])
@@ -66,29 +65,27 @@ def log_of(aggregates: list[float | None]) -> list[dict[str, Any]]:
     return [{"step": i + 1, "validation": {"y": {"m": 0.5}}, "aggregate": a} for i, a in enumerate(aggregates)]
 
 
-def hint(log: list[dict[str, Any]], best_step: int) -> str:
+def kept(log: list[dict[str, Any]], best_step: int) -> str:
     found = training(run_of({}, scores={"y": 0.7}, log=log, best_step=best_step))
     assert found is not None
-    return found["hint"]
+    return found["kept"]
 
 
 def test_weights_that_no_score_chose_are_not_called_best() -> None:
     for best_step in (1, 6):
-        said = hint(log_of([None] * 6), best_step)
+        said = kept(log_of([None] * 6), best_step)
         assert f"step {best_step} were kept" in said
-        assert "best" not in said and "heart" not in said and "more steps" not in said
+        assert "best" not in said
 
 
 def test_weights_that_a_score_chose_are_called_best() -> None:
-    assert "the best on the validation rows" in hint(log_of([None, 0.5, 0.4, 0.3, 0.2, 0.1]), 2)
-    assert "early" in hint(log_of([None, 0.5, 0.4, 0.3, 0.2, 0.1]), 2)
-    assert "more steps may still help" in hint(log_of([0.1, 0.2, 0.3]), 3)
+    assert "the best on the validation rows" in kept(log_of([None, 0.5, 0.4, 0.3, 0.2, 0.1]), 2)
 
 
 def test_without_validation_rows_the_last_weights_are_kept() -> None:
-    assert "No rows were held out" in hint([{"step": 1, "losses": {"y": 1.0}}], 1)
+    assert "No rows were held out" in kept([{"step": 1, "losses": {"y": 1.0}}], 1)
     unlabelled = [{"step": 1, "validation": {"y": None}, "aggregate": None}]
-    assert "No rows were held out" not in hint(unlabelled, 1)
+    assert "No rows were held out" not in kept(unlabelled, 1)
 
 
 def test_counts_of_some_rows_say_of_how_many() -> None:

@@ -41,6 +41,7 @@ def as_plain(config: Config) -> dict[str, Any]:
         "balancer": None if config.balancer is None else _component(config.balancer),
         "width": config.width,
         "training": _given(config.training),
+        "mute": list(config.mute) or None,
     }
     return {section: value for section, value in plain.items() if value is not None}
 

@@ -15,7 +15,7 @@ from trunkline.config.overrides import override
 from trunkline.config.problems import Problems
 from trunkline.config.reader import Entry, Reader
 from trunkline.config.sections import Config, DataConfig
-from trunkline.config.settings import read_data, read_training, read_width
+from trunkline.config.settings import read_data, read_mute, read_training, read_width
 from trunkline.config.sharing import take_over
 from trunkline.config.spread import bind, check_columns, check_leaks, spread
 from trunkline.data import WHOSE, Table
@@ -66,6 +66,7 @@ def load_config(
         balancer=reader.read_balancer(raw.get("balancer")),
         width=read_width(raw.get("width"), problems),
         training=read_training(raw.get("training"), problems),
+        mute=read_mute(raw.get("mute"), problems),
     )
     if rest.training.affinity and isinstance(rest.training.devices, int) and rest.training.devices > 1:
         problems.add("training.affinity", "one process measures it; leave out training.devices.")

@@ -134,6 +134,7 @@ class Config:
         balancer: `None`: chosen later.
         width: of a token; `None`: chosen later.
         training: how it is learned.
+        mute: codes of the report's checks that are not to be told.
     """
 
     inputs: Mapping[str, InputConfig]
@@ -144,3 +145,4 @@ class Config:
     balancer: BalancerConfig | None = None
     width: int | None = None
     training: Training = field(default_factory=Training)
+    mute: tuple[str, ...] = ()

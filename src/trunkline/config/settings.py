@@ -11,6 +11,8 @@ from trunkline.config.annotations import MisfitError, as_annotated
 from trunkline.config.options import read_options
 from trunkline.config.problems import Problems
 from trunkline.config.sections import DataConfig, Training
+from trunkline.errors import suggest
+from trunkline.report import CHECKS
 
 _AS_WRITTEN = ("split", "na", "separator", "group", "on_bad_row", "encoding", "delimiter", "slices")
 _AT_LEAST_1 = (
@@ -163,3 +165,16 @@ def _read_section(where: str, raw: Any, cls: type[Any], problems: Problems) -> A
         problems.add(where, f"is a mapping of options, not {raw!r}.")
         raw = None
     return cls(**read_options(where, raw or {}, cls, problems))
+
+
+def read_mute(raw: Any, problems: Problems) -> tuple[str, ...]:
+    """`mute:`: codes of the report's checks."""
+    try:
+        codes: tuple[str, ...] = as_annotated(() if raw is None else raw, tuple[str, ...])
+    except MisfitError as misfit:
+        problems.add("mute", str(misfit))
+        return ()
+    known = [check.code for check in CHECKS]
+    for code in (code for code in codes if code not in known):
+        problems.add("mute", f"{code!r} is no check.{suggest(code, known)}")
+    return codes

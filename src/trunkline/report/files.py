@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +53,12 @@ class RunFiles:
     def majority(self) -> Mapping[str, Any]:
         """Of guessing on the same rows."""
         return self.metrics.get("majority") or {}
+
+    @property
+    def muted(self) -> Sequence[str]:
+        """Codes of checks that the config does not want to hear of."""
+        muted: Sequence[str] = self.facts["choices"].get("muted", ())
+        return muted
 
     @cached_property
     def tasks(self) -> dict[str, Mapping[str, Any]]:

@@ -90,6 +90,7 @@ def environment() -> jinja2.Environment:
         "figure": words.figure,
         "percent": words.percent,
         "seconds": words.seconds,
+        "code": words.code,
         "plural": lambda number, noun: words.plural(number, noun),
     }
     return made

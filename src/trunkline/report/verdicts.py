@@ -12,6 +12,11 @@ Tone = Literal["good", "unsure", "bad", "none"]
 FEW = 100  # labelled rows under which a score is to be read with care
 
 
+def gain_of(score: float | None, majority: float | None, best: float) -> float | None:
+    """Share of the way from guessing to perfect."""
+    return None if score is None or majority is None or best == majority else (score - majority) / (best - majority)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A task's primary metric on held-out rows.
@@ -49,9 +54,7 @@ class Verdict:
     @property
     def gain(self) -> float | None:
         """Share of the way from guessing to perfect; `None` where it is not defined."""
-        if self.score is None or self.majority is None or self.best == self.majority:
-            return None
-        return (self.score - self.majority) / (self.best - self.majority)
+        return gain_of(self.score, self.majority, self.best)
 
     @property
     def is_thin(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup, escape
+
 IN_UNITS = ("mae", "rmse", "abs_err", "angle_mean")  # metrics in the column's own units, or in degrees
 OUT_OF_100 = ("bleu", "chrf")
 
@@ -77,6 +79,17 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     if len(names) > most:
         return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))
+
+
+def code(text: str) -> Markup:
+    """What stands between backticks as code; everything escaped.
+
+    Example:
+        >>> str(code("set `lr` < 1"))
+        'set <code>lr</code> &lt; 1'
+    """
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def flat(content: Mapping[str, Any], path: str = "") -> dict[str, Any]:

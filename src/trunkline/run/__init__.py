@@ -6,7 +6,7 @@ from trunkline.run.comparing import Comparison, compare
 from trunkline.run.fitting import Metrics, Run, fit
 from trunkline.run.helping import Affinity, affinity
 from trunkline.run.previewing import preview
-from trunkline.run.reporting import report
+from trunkline.run.reporting import noticed, report
 from trunkline.run.twins import single_task_twins
 from trunkline.run.using import evaluate, export, predict
 
@@ -24,6 +24,7 @@ __all__ = [
     "export",
     "fit",
     "init",
+    "noticed",
     "predict",
     "preview",
     "report",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trunkline.errors import TrunklineError
-from trunkline.report import write_page
+from trunkline.report import findings, read_run, write_page
 from trunkline.run.facts import Subject, write_facts
 
 PAGE = "report.html"
@@ -27,6 +27,11 @@ def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = Non
     if out is None:
         out = Path(folders[0]) / PAGE if len(folders) == 1 else Path(PAGE)
     return write_page(folders, out)
+
+
+def noticed(folder: Path) -> list[str]:
+    """What the report's checks found: code and title of each."""
+    return [f"{check.code} {check.title}" for check, _ in findings(read_run(folder))]
 
 
 def report_on(subject: Subject) -> None:

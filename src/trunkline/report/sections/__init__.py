@@ -10,6 +10,7 @@ from trunkline.report.files import RunFiles
 from trunkline.report.sections.absence import absence
 from trunkline.report.sections.affinity import affinity
 from trunkline.report.sections.answers import answers, calibration
+from trunkline.report.sections.checks import checks
 from trunkline.report.sections.data import data
 from trunkline.report.sections.gallery import gallery
 from trunkline.report.sections.slices import slices
@@ -37,6 +38,7 @@ class Section:
 
 SECTIONS = (
     Section("summary", "At a glance", summary),
+    Section("checks", "What to look at", checks),
     Section("data", "The data", data),
     Section("model", "The network", model),
     Section("training", "How it learned", training),

@@ -7,6 +7,7 @@ from typing import Any
 
 from trunkline.report import words
 from trunkline.report.files import RunFiles
+from trunkline.report.verdicts import gain_of
 
 TASKS = 12  # that have a column of their own; of more, the mean
 FEW = 4  # groups of inputs up to which every subset is there, and dots show which
@@ -73,11 +74,6 @@ def _cells(
         "above": sum(g > 0 for g in known),
         "known": len(known),
     }
-
-
-def gain_of(score: float | None, majority: float | None, best: float) -> float | None:
-    """Share of the way from guessing to perfect."""
-    return None if score is None or majority is None or best == majority else (score - majority) / (best - majority)
 
 
 def _needs(

@@ -7,7 +7,7 @@ from typing import Any
 
 from trunkline.report import words
 from trunkline.report.files import RunFiles
-from trunkline.report.sections.absence import gain_of
+from trunkline.report.verdicts import gain_of
 
 FEW = 20  # labelled rows, under which a score is told but not compared
 TASKS = 12  # that have a column

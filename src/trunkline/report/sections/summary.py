@@ -8,14 +8,13 @@ from typing import Any
 from trunkline.report import words
 from trunkline.report.figures import histogram_figure, interval_figure
 from trunkline.report.files import RunFiles
-from trunkline.report.verdicts import FEW, Verdict, verdicts
+from trunkline.report.verdicts import Verdict, verdicts
 
-FITTED = "fitted_on_these_rows"  # of a task, in `calibration.json`
 MANY, EACH_END = 24, 10  # of more tasks than that the best and the worst are listed
 
 
 def summary(run: RunFiles) -> dict[str, Any]:
-    """The headline: one line a task, and what to beware of."""
+    """The headline: one line a task."""
     told = verdicts(run)
     ranked = sorted((v for v in told if v.gain is not None), key=lambda v: -(v.gain or 0))
     is_wide = len(told) > MANY
@@ -31,7 +30,6 @@ def summary(run: RunFiles) -> dict[str, Any]:
         "spread": _spread(told) if is_wide else None,
         "has_twins": any(v.twin is not None for v in told),
         "twins": _twins(told),
-        "cautions": _cautions(run, told),
     }
 
 
@@ -112,42 +110,6 @@ def _lead(run: RunFiles, told: list[Verdict]) -> str:
     if len(judged) == 1:
         return f"{first} On{rows} {run.judged} rows it is {judged[0].words}."
     return f"{first} On{rows} {run.judged} rows it is better than guessing at {how_many}."
-
-
-def _cautions(run: RunFiles, told: list[Verdict]) -> list[str]:
-    """What a reader must know before believing the table."""
-    found = []
-    if run.judged == "validation":
-        found.append(
-            "There are no test rows. The scores are those of the validation rows, which also chose the weights: "
-            "they flatter a little."
-        )
-    if fitted := [t for t, one in (run.facts["calibration"].get("tasks") or {}).items() if one.get(FITTED)]:
-        found.append(
-            f"Temperatures and thresholds of {words.listed(fitted)} were fitted on the rows that judge them: "
-            "probabilities, and scores that follow a threshold, look better here than they will on new rows."
-        )
-    if thin := [v.task for v in told if v.is_thin and v.rows]:
-        found.append(f"Fewer than {FEW} held-out rows are labelled for {words.listed(thin)}: read with care.")
-    if len(told) > MANY:
-        found.append(
-            f"Of {words.count(len(told))} tasks some come out best or worst by luck: "
-            "one in twenty intervals misses the truth."
-        )
-    trained = {task["name"]: task["labelled"].get("train", 0) for task in run.facts["data"].get("tasks", [])}
-    if few := [task for task, rows in trained.items() if rows < FEW]:
-        found.append(f"Fewer than {FEW} training rows are labelled for {words.listed(few)}.")
-    unseen: dict[str, list[str]] = {}
-    for task, one in run.tasks.items():
-        if "unseen" in one:
-            unseen.setdefault(one["unseen"]["consequence"], []).append(task)
-    for consequence, tasks in unseen.items():
-        found.append(f"Held-out rows hold labels that training never saw, for {words.listed(tasks)}: {consequence}.")
-    if bad := [v.task for v in told if v.tone in ("bad", "unsure") and not v.is_ahead]:
-        found.append(
-            f"No better than guessing: {words.listed(bad)}. Do not rely on {'it' if len(bad) == 1 else 'them'}."
-        )
-    return found
 
 
 def _twins(told: list[Verdict]) -> str:

@@ -42,7 +42,7 @@ def training(run: RunFiles) -> dict[str, Any] | None:
         "figures": figures,
         "tasks": [] if len(tasks) > MANY else [_of_task(run, t, losses[t], validated[t], mark) for t in tasks],
         "balance": _balance(run.log, tasks),
-        "hint": _hint(run),
+        "kept": _kept(run),
     }
 
 
@@ -179,18 +179,11 @@ def _cosines(log: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str
     return {"tasks": list(tasks), "rows": rows}
 
 
-def _hint(run: RunFiles) -> str:
-    """What the curves suggest."""
-    steps = [line["step"] for line in run.log if "validation" in line]
-    if not steps:
+def _kept(run: RunFiles) -> str:
+    """Which weights were kept, and why."""
+    if not any("validation" in line for line in run.log):
         return "No rows were held out to choose weights by: the last weights were kept."
-    best = run.metrics["best_step"]
-    kept = f"The weights of step {words.count(best)} were kept"
+    kept = f"The weights of step {words.count(run.metrics['best_step'])} were kept"
     if not _plain(run.log, "aggregate"):
         return f"{kept}. No score of all tasks could be worked out on the validation rows, so none chose them."
-    kept += ": the best on the validation rows."
-    if best == steps[-1] and len(steps) > 2:
-        return f"{kept} That is the last look, so more steps may still help."
-    if best <= steps[len(steps) // 3] and len(steps) > 3:
-        return f"{kept} That is early: later steps were no better, as when the training rows are learned by heart."
-    return kept
+    return f"{kept}: the best on the validation rows."

@@ -1,0 +1,95 @@
+"""Checks of what goes in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trunkline.report import words
+from trunkline.report.checks.finding import Finding
+from trunkline.report.files import RunFiles
+from trunkline.report.verdicts import gain_of
+
+NOTHING = 0.005  # of the way from guessing to perfect
+MORE = 0.02
+ROWS = 200  # held out, under which so little is chance
+Gains = dict[str, float | None]
+
+
+def unused(run: RunFiles) -> Finding | None:
+    """TL013: without it no task is worse."""
+    found = _by_inputs(run)
+    whole = found.get(frozenset(_groups(run)))
+    if whole is None:
+        return None
+    idle = [
+        group
+        for group in _groups(run)
+        if (left := found.get(frozenset(_groups(run)) - {group})) is not None and _costs_nothing(whole, left)
+    ]
+    if not idle:
+        return None
+    return Finding(
+        f"No task is worse without {words.listed(idle)}.",
+        f"Leave it out (`inputs.{idle[0]}=off`), and be faster. If it should matter, look at its rows: `fusion: late` "
+        "and `training.input_dropout: 0.3` make each input learn by itself.",
+    )
+
+
+def _costs_nothing(whole: Gains, left: Gains) -> bool:
+    """Of every task that can be judged; an input that one of them cannot do without is needed."""
+    if any(whole[task] is not None and left[task] is None for task in whole):
+        return False
+    pairs = [(a, b) for task, a in whole.items() if a is not None and (b := left[task]) is not None]
+    return bool(pairs) and all(b > a - NOTHING for a, b in pairs)
+
+
+def drowned(run: RunFiles) -> Finding | None:
+    """TL014: some input alone is better than all together."""
+    found = _by_inputs(run)
+    whole = found.get(frozenset(_groups(run)))
+    if whole is None:
+        return None
+    told = []
+    for task, full in whole.items():
+        alone = {g: gains[task] for g in _groups(run) if (gains := found.get(frozenset({g}))) is not None}
+        known = {group: gain for group, gain in alone.items() if gain is not None}
+        best = max(known, key=lambda g: known[g], default=None)
+        if best is not None and full is not None and known[best] > full + MORE:
+            told.append(f"{task} by {best}")
+    if not told:
+        return None
+    return Finding(
+        f"One input alone answers better than all of them together: {words.listed(told)}.",
+        "`fusion: late`, or `training.input_dropout: 0.3`: so an input that misleads is not leaned on. See "
+        "`docs/fusion.md`.",
+    )
+
+
+def _groups(run: RunFiles) -> list[str]:
+    return [group["name"] for group in run.facts["absence"].get("groups", [])]
+
+
+def _by_inputs(run: RunFiles) -> dict[frozenset[str], Gains]:
+    """By which inputs are there, how far each task comes from guessing to perfect; empty where too little is known."""
+    facts: Mapping[str, Any] = run.facts["absence"]
+    if not facts or len(facts["groups"]) < 2 or facts["rows"] < ROWS:
+        return {}
+    return {
+        frozenset(subset["kept"]): {
+            task: gain_of(subset["scores"][task], subset["majority"][task], run.tasks[task]["best"])
+            for task in facts["metric"]
+        }
+        for subset in facts["subsets"]
+        if subset["rows"] == facts["rows"]  # else other rows are judged
+    }
+
+
+def left_out(run: RunFiles) -> Finding | None:
+    """TL017: rows that could not be used."""
+    if not run.skipped:
+        return None
+    return Finding(
+        f"In no split and in no score, since they could not be used: {words.plural(len(run.skipped), 'row')}.",
+        "`skipped.jsonl` in the run folder says which, and why.",
+    )
