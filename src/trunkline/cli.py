@@ -175,6 +175,7 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Runs of each model.")] = 3,
     balancers: Annotated[str | None, typer.Option(help="Others to compare, separated by commas.")] = None,
     trunks: Annotated[str | None, typer.Option(help="Other trunks to compare, separated by commas.")] = None,
+    tune: Annotated[int, typer.Option(help="Runs to search fixed weights of the tasks by.")] = 0,
     folder: Annotated[Path | None, typer.Option("--out", help="Of all runs; one begun before is gone on with.")] = None,
     trust_code: TrustCode = False,
 ) -> None:
@@ -185,8 +186,9 @@ def compare(
     others = {"balancers": balancers.split(",") if balancers else [], "trunks": trunks.split(",") if trunks else []}
     try:
         found = compare(
-            config, seeds=seeds, overrides=overrides or [], out=folder, trust_code=trust_code, say=_say, **others
-        )
+            config, seeds=seeds, tune=tune, overrides=overrides or [], out=folder, trust_code=trust_code, say=_say,
+            **others,
+        )  # fmt: skip
     except KeyboardInterrupt:
         print("Interrupted. To go on: the same again.", file=sys.stderr)
         raise typer.Exit(130) from None

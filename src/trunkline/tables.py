@@ -110,6 +110,10 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
             f"{cost['predict_ms_a_row']:.2f} ms a row; all twins together: {alone['parameters']:,}, "
             f"{alone['training_seconds']:.0f} s, {alone['predict_ms_a_row']:.2f} ms"
         )
+    if tuned := result.get("tuned"):
+        weights = ", ".join(f"{task} {weight:.3g}" for task, weight in tuned["weights"].items())
+        lines.append(f"tuned: weights {weights}; the best of {len(tuned['trials'])} on the validation rows, "
+                     f"{tuned['training_seconds']:.0f} s to find")  # fmt: skip
     seeds = len(result["seeds"])
     told = "; of 20 such intervals one misses by chance" if seeds > 1 else ": nothing can be said of chance"
     lines.append(f"{seeds} seed{'s' * (seeds > 1)} ({result['confidence']:.0%} intervals over seeds{told}), "

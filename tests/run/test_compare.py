@@ -68,7 +68,11 @@ def result(compared: Path) -> dict[str, Any]:
 
 
 def metrics(compared: Path, run: str) -> dict[str, Any]:
-    return json.loads((compared / "out" / run / "metrics.json").read_text())
+    return metrics_in(compared / "out", run)
+
+
+def metrics_in(folder: Path, run: str) -> dict[str, Any]:
+    return json.loads((folder / run / "metrics.json").read_text())
 
 
 def test_scores_are_those_of_the_runs(compared: Path, result: dict[str, Any]) -> None:
@@ -222,6 +226,29 @@ def test_a_finished_part_is_not_trained_again(compared: Path, result: dict[str, 
     assert len(told) == 2
     for key in ("models", "alone", "majority", "tasks"):
         assert again[key] == result[key]
+
+
+def test_tuned_weights_are_one_model_more(compared: Path, result: dict[str, Any], tmp_path: Path) -> None:
+    """The best of what was tried, over all seeds; of fewer trials others may be the best, and then their runs go."""
+    folder = tmp_path / "copy"
+    shutil.copytree(compared / "out", folder)
+    others = {"seeds": 2, "balancers": ["upgrad"], "trunks": ["mmoe"], "out": folder}
+    tuned = compare(compared / "config.yaml", tune=3, **others).result
+    assert [trial["run"] for trial in tuned["tuned"]["trials"]] == ["tune-0", "tune-1", "tune-2"]
+    scores = [metrics_in(folder, trial["run"])["aggregate"] for trial in tuned["tuned"]["trials"]]
+    assert scores == [trial["score"] for trial in tuned["tuned"]["trials"]]
+    equal = metrics(compared, "equal-seed-0")
+    assert metrics_in(folder, "tune-0")["test"] == equal["test"], "the first trial is the plain sum"
+    best = tuned["tuned"]["trials"][int(np.argmax(scores))]
+    assert tuned["tuned"]["weights"] == best["weights"]
+    assert metrics_in(folder, "tuned-seed-0")["test"] == metrics_in(folder, best["run"])["test"]
+    assert list(tuned["models"]) == ["equal", "upgrad", "mmoe", "tuned"]
+    assert tuned["models"]["equal"] == result["models"]["equal"]
+    assert "Weights that were tried" in (folder / "report.html").read_text()
+
+    fewer = compare(compared / "config.yaml", tune=1, **others).result
+    assert fewer["tuned"]["weights"] == {"total": 1.0, "is big": 1.0}
+    assert fewer["models"]["tuned"]["scores"] == fewer["models"]["equal"]["scores"]
 
 
 def test_a_folder_of_something_else(compared: Path, tmp_path: Path) -> None:

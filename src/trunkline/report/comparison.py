@@ -42,6 +42,7 @@ def comparison(folder: Path) -> dict[str, Any] | None:
         "delta_m": [_delta_m(model["delta_m"]["per_task"]) for model in result["models"].values()],
         "costs": [("alone, all together", result["costs"]["alone"])]
         + [(name, result["costs"][name]) for name in result["models"]],
+        "tuned": _tuned(result),
         "lead": [_lead(result, name, model) for name, model in result["models"].items()],
     }
 
@@ -81,6 +82,17 @@ def _difference(found: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 def _delta_m(found: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return _difference(found)
+
+
+def _tuned(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The weights that were tried, the best first; `None` where nobody searched."""
+    tuned = result.get("tuned")
+    if tuned is None:
+        return None
+    ranked = sorted(tuned["trials"], key=lambda trial: -trial["score"])
+    tasks = list(tuned["weights"])
+    rows = [([trial["weights"][task] for task in tasks], trial["score"]) for trial in ranked]
+    return {"tasks": tasks, "rows": rows, "seconds": tuned["training_seconds"]}
 
 
 def _lead(result: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> str:

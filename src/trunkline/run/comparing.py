@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -19,6 +20,7 @@ from trunkline.run.budget import fix_steps
 from trunkline.run.fitting import Metrics
 from trunkline.run.many import Job, alone, running
 from trunkline.run.reporting import report
+from trunkline.run.tuning import TUNED, check_tools, search, told, weighed
 from trunkline.run.verdicts import Contest, result_of
 from trunkline.sources import columns_of, fingerprints, read_splits
 from trunkline.training import LAST
@@ -44,6 +46,7 @@ def compare(
     seeds: int = 3,
     balancers: Sequence[str] = (),
     trunks: Sequence[str] = (),
+    tune: int = 0,
     overrides: Iterable[str] = (),
     out: str | Path | None = None,
     trust_code: bool = False,
@@ -61,6 +64,8 @@ def compare(
         seeds: how many; from `training.seed` on.
         balancers: names of others to compare beside the config's own, each with its trunk.
         trunks: names of others, each with its balancer.
+        tune: runs to search fixed weights of the tasks by, with the first seed; the best, by the validation rows, are
+            one model more.
         overrides: `key=value`.
         out: the folder; by default under `runs/`.
         trust_code: import classes of your own that the config names.
@@ -72,15 +77,29 @@ def compare(
         RunError: the folder holds something else, or a table has changed since.
     """
     config = load_config(source, columns=columns_of, overrides=overrides, trust_code=trust_code)
-    _check(config, seeds, balancers, trunks)
+    _check(config, seeds, balancers, trunks, tune)
     name = Path(source).stem if isinstance(source, str | Path) else "config"
     folder = Path(out) if out is not None else Path("runs") / f"{name}-compare"
     settled = _settled(config, folder, trust_code)
     first = settled.training.seed
     models = _models(settled, config.balancer, balancers, trunks)
+    is_open = config.training.batch_size is None
     contest = Contest(settled, models, tuple(range(first, first + seeds)))
-    metrics = _run(_jobs(contest, folder, is_open=config.training.batch_size is None), settled, say)
-    result = result_of(contest, metrics, folder, trust_code=trust_code)
+    metrics = _run(_jobs(contest, folder, is_open=is_open), settled, say)
+    tuned = None
+    if tune:
+        found: dict[str, Metrics] = {}
+
+        def train(jobs: Mapping[str, Job]) -> Mapping[str, Metrics]:
+            found.update(_run(jobs, settled, say))
+            return found
+
+        trials = search(settled, tune, folder, train)
+        tuned = told(trials, found)
+        contest = replace(contest, models={**models, TUNED: weighed(settled, tuned["weights"])})
+        _forget_others(contest, folder, trust_code)
+        metrics = _run(_jobs(contest, folder, is_open=is_open), settled, say)
+    result = {**result_of(contest, metrics, folder, trust_code=trust_code), "tuned": tuned}
     write_json(folder / "comparison.json", plain_json(result))
     report(folder)
     return Comparison(folder, result)
@@ -108,7 +127,17 @@ def _models(
     return models
 
 
-def _check(config: Config, seeds: int, balancers: Sequence[str], trunks: Sequence[str]) -> None:
+def _forget_others(contest: Contest, folder: Path, trust_code: bool) -> None:
+    """Runs of weights that were the best of fewer trials are no longer of this comparison."""
+    wanted = {task: one.weight for task, one in contest.models[TUNED].tasks.items()}
+    for path in folder.glob(f"{TUNED}-seed-*"):
+        config = path / "config.yaml"
+        has = load_config(config, columns=None, trust_code=trust_code).tasks if config.is_file() else {}
+        if any(task not in has or not math.isclose(has[task].weight, weight) for task, weight in wanted.items()):
+            shutil.rmtree(path)
+
+
+def _check(config: Config, seeds: int, balancers: Sequence[str], trunks: Sequence[str], tune: int) -> None:
     faults = [f"balancers: {n!r} is not a balancer.{suggest(n, BALANCERS)}" for n in balancers if n not in BALANCERS]
     faults += [f"trunks: {n!r} is not a trunk.{suggest(n, TRUNKS)}" for n in trunks if n not in TRUNKS]
     if config.data is None:
@@ -117,8 +146,12 @@ def _check(config: Config, seeds: int, balancers: Sequence[str], trunks: Sequenc
         faults.append("tasks: one task alone has nothing to be compared with; give 2 or more")
     if seeds < 1:
         faults.append(f"seeds: {seeds} is no number of runs; 1 or more are")
+    if tune < 0:
+        faults.append(f"tune: {tune} is no number of runs; 0 or more are")
     if faults:
         raise ConfigError("\n".join(faults))
+    if tune:
+        check_tools()  # before the first run, not after
 
 
 def _settled(config: Config, folder: Path, trust_code: bool) -> Config:
