@@ -114,6 +114,11 @@ CASES: dict[str, tuple[RunFiles, str, RunFiles]] = {  # a run that has it, what 
         "a: rare",
         with_task(type="category", classes=[of_class("rare", 9, None), of_class("usual", 90, 0.5)]),
     ),
+    "TL019": (
+        plain(log=lines(experts={"a": {"e1": 0.98, "e2": 0.02}, "b": {"e1": 0.97, "e2": 0.03}})),
+        "No task takes anything of e2 of 2 experts.",
+        plain(log=lines(experts={"a": {"e1": 0.98, "e2": 0.02}, "b": {"e1": 0.5, "e2": 0.5}})),
+    ),
 }
 
 

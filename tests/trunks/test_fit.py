@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -51,5 +52,9 @@ def test_it_learns(name: str, tmp_path: Path) -> None:
         assert "tasks meet in the layers" in run.reasons["balancer.level"]
     scores = run.metrics["validation"]
     assert scores["sum"]["r2"] > 0.8 and scores["less"]["r2"] > 0.8 and scores["both"]["roc_auc"] > 0.7, scores
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    told = [line["experts"] for line in lines if "experts" in line]
+    assert bool(told) == (name in ("ple", "dselect_k"))
+    assert all(set(experts) == {"sum", "less", "both"} for experts in told)
     (said,) = load(tmp_path / "run").predict([{"x": 1.0, "y": 1.0, "town": "north"}])
     assert 1 < said["sum"]["value"] < 3, said

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from trunkline.errors import RunError
@@ -95,6 +96,17 @@ def _facts(path: Path) -> Mapping[str, Any]:
     if facts.get("version") != VERSION:
         raise RunError(f"{path} is of version {facts.get('version')}; this trunkline reads version {VERSION}")
     return facts
+
+
+def mean_loads(log: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """By task and expert, how much a task took of it: the mean over the last third of the steps that tell."""
+    lines = [line["experts"] for line in log if "experts" in line]
+    found: dict[str, dict[str, list[float]]] = {}
+    for line in lines[-max(1, len(lines) // 3) :]:
+        for task, loads in line.items():
+            for expert, load in loads.items():
+                found.setdefault(task, {}).setdefault(expert, []).append(load)
+    return {task: {expert: fmean(seen) for expert, seen in experts.items()} for task, experts in found.items()}
 
 
 def read_json(path: Path) -> Any:

@@ -183,7 +183,8 @@ class _Loop:
         if self.done == 1 or self.done % max(1, self.settings.steps // LINES) == 0:
             report = self.stepper.engine.report()
             padded = {"padding": found} if (found := padding(parts)) else {}
-            self.log.write({"step": self.done, "lr": self.stepper.lr, **report, **padded})
+            experts = {"experts": loads} if (loads := self.stepper.network.trunk.loads()) else {}
+            self.log.write({"step": self.done, "lr": self.stepper.lr, **report, **padded, **experts})
             check_finite(self.done, report)
 
     def _is_due(self) -> bool:

@@ -52,6 +52,13 @@ class TrunkModule(nn.Module, ABC):
         """
         return taps[0].values.new_zeros(len(taps[0].values))
 
+    def loads(self) -> dict[str, dict[str, float]]:
+        """By task and expert, how much of its view the task takes from it: the mean over the rows of the last step.
+
+        Sums to 1 for each task. Waits for the device. Nothing where a trunk has no experts, or has not been trained.
+        """
+        return {}
+
     @abstractmethod
     def last_shared(self) -> Sequence[nn.Linear]:
         """The last shared layers, for engine levels that look at their weights."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from trunkline.errors import ConfigError
 from trunkline.layers import ResidualMLP
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
-from trunkline.trunks.layers import mixture, outer_linears
+from trunkline.trunks.layers import Loads, mixture, outer_linears
 from trunkline.types import Tokens
 
 TINY = 1e-6  # inside the logarithm of a probability that may be 0
@@ -99,6 +99,7 @@ class DSelectKModule(TrunkModule):
         self.is_static, self.entropy = is_static, entropy
         self.experts = nn.ModuleList(ResidualMLP(width, expansion=expansion, dropout=dropout) for _ in range(experts))
         self.gates = nn.ModuleList(Gate(1 if is_static else width, experts, k, gamma) for _ in tasks)
+        self.seen = Loads()
 
     def share(self, tokens: Tokens) -> Taps:
         experts = tuple(tokens.with_values(expert(tokens.values)) for expert in self.experts)
@@ -106,6 +107,8 @@ class DSelectKModule(TrunkModule):
 
     def view(self, task: str, taps: Taps) -> Tokens:
         q, _ = self.gate(task, taps)
+        if self.training:
+            self.seen.note(task, q)
         return taps[0].with_values(mixture(q, [tap.values for tap in taps[: len(self.experts)]]))
 
     def gate(self, task: str, taps: Taps) -> tuple[Tensor, Tensor]:
@@ -118,6 +121,9 @@ class DSelectKModule(TrunkModule):
     def penalty(self, task: str, taps: Taps) -> Tensor:
         _, r = self.gate(task, taps)
         return self.entropy * entropy(r).sum(-1)
+
+    def loads(self) -> dict[str, dict[str, float]]:
+        return self.seen.named([f"expert {i + 1}" for i in range(len(self.experts))])
 
     def last_shared(self) -> Sequence[nn.Linear]:
         return outer_linears(self.experts)

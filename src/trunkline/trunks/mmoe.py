@@ -10,7 +10,7 @@ from torch import nn
 from trunkline.errors import ConfigError
 from trunkline.layers import ResidualMLP
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
-from trunkline.trunks.layers import mixture, outer_linears
+from trunkline.trunks.layers import Loads, mixture, outer_linears
 from trunkline.types import Tokens
 
 
@@ -22,6 +22,7 @@ class MMoEModule(TrunkModule):
         self.tasks = tuple(tasks)
         self.experts = nn.ModuleList(ResidualMLP(width, expansion=expansion, dropout=dropout) for _ in range(experts))
         self.gates = nn.ModuleList(nn.Linear(width, experts, bias=False) for _ in tasks)
+        self.seen = Loads()
 
     def share(self, tokens: Tokens) -> Taps:
         experts = tuple(tokens.with_values(expert(tokens.values)) for expert in self.experts)
@@ -30,7 +31,12 @@ class MMoEModule(TrunkModule):
     def view(self, task: str, taps: Taps) -> Tokens:
         *experts, gate_input = taps
         gate = torch.softmax(self.gates[self.tasks.index(task)](gate_input.row()), -1)  # [B, E]
+        if self.training:
+            self.seen.note(task, gate)
         return experts[0].with_values(mixture(gate, [expert.values for expert in experts]))
+
+    def loads(self) -> dict[str, dict[str, float]]:
+        return self.seen.named([f"expert {i + 1}" for i in range(len(self.experts))])
 
     def last_shared(self) -> Sequence[nn.Linear]:
         return outer_linears(self.experts)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trunkline.errors import ConfigError
 from trunkline.layers import ResidualMLP
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
-from trunkline.trunks.layers import mixture, outer_linears
+from trunkline.trunks.layers import Loads, mixture, outer_linears
 from trunkline.types import Tokens
 
 
@@ -48,6 +48,7 @@ class PLEModule(TrunkModule):
         self.own = nn.ModuleList(nn.ModuleList(several(task_experts) for _ in tasks) for _ in range(levels))
         self.gates = nn.ModuleList(nn.ModuleList(gate(task_experts + experts) for _ in tasks) for _ in range(levels))
         self.shared_gates = nn.ModuleList(gate(every) for _ in range(levels - 1))
+        self.seen = Loads()
 
     def share(self, tokens: Tokens) -> Taps:
         levels, tasks = len(self.shared), range(len(self.tasks))
@@ -83,8 +84,10 @@ class PLEModule(TrunkModule):
         self, level: int, k: int, row: Tensor, own: Sequence[Tensor], of_all: Sequence[Tensor], layout: Tokens
     ) -> Tokens:
         """`gᵏ`: a task's own experts and the shared ones, by its gate of this level."""
-        gate = cast(nn.ModuleList, self.gates[level])[k]
-        return layout.with_values(mixture(torch.softmax(gate(row), -1), [*own, *of_all]))
+        gate = torch.softmax(cast(nn.ModuleList, self.gates[level])[k](row), -1)
+        if self.training and level == len(self.shared) - 1:
+            self.seen.note(self.tasks[k], gate)
+        return layout.with_values(mixture(gate, [*own, *of_all]))
 
     def _own(self, level: int, k: int, read: Tokens) -> list[Tensor]:
         experts = cast(nn.ModuleList, cast(nn.ModuleList, self.own[level])[k])
@@ -92,6 +95,11 @@ class PLEModule(TrunkModule):
 
     def _shared(self, level: int, read: Tokens) -> list[Tensor]:
         return [expert(read.values) for expert in cast(nn.ModuleList, self.shared[level])]
+
+    def loads(self) -> dict[str, dict[str, float]]:
+        """At the top level: of the task's own experts, then of the shared ones."""
+        own, shared = (range(1, count + 1) for count in (self.num_own, self.num_shared))
+        return self.seen.named([*(f"own {i}" for i in own), *(f"shared {i}" for i in shared)])
 
     def last_shared(self) -> Sequence[nn.Linear]:
         return outer_linears(cast(nn.ModuleList, self.shared[-1]))

@@ -50,6 +50,7 @@ CHECKS = (
     Check("TL016", "much padding", learning.padding),
     Check("TL017", "rows left out", inputs.left_out),
     Check("TL018", "classes that are never said", scores.never_said),
+    Check("TL019", "experts that no task uses", learning.idle_experts),
 )
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from trunkline.report import words
 from trunkline.report.checks.finding import Finding
-from trunkline.report.files import RunFiles
+from trunkline.report.files import RunFiles, mean_loads
 
 LOOKS = 3  # at the validation rows, under which their order says nothing
 STILL = 0.02  # of the way from guessing to perfect, in the last third of the looks
 MOST_OF = 0.8  # of the shared gradient
 OFTEN = 0.5  # of the pairs of tasks, in conflict
+IDLE = 0.1  # of an even share, for every task
 PADDED = 0.5  # of a batch's tokens
 
 
@@ -93,6 +94,19 @@ def _looks(run: RunFiles) -> list[int]:
 def _was_chosen(run: RunFiles) -> bool:
     """Whether a score of all tasks chose the weights."""
     return any(line.get("aggregate") is not None for line in run.log)
+
+
+def idle_experts(run: RunFiles) -> Finding | None:
+    """TL019: experts that no task takes anything of."""
+    loads = mean_loads(run.log)
+    experts = dict.fromkeys(name for one in loads.values() for name in one)
+    idle = [name for name in experts if all(one.get(name, 0.0) < IDLE / len(one) for one in loads.values())]
+    if not idle:
+        return None
+    return Finding(
+        f"No task takes anything of {words.listed(idle)} of {words.plural(len(experts), 'expert')}.",
+        "Fewer (`trunk.experts`) give the same network, and a faster one.",
+    )
 
 
 def padding(run: RunFiles) -> Finding | None:

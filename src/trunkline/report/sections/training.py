@@ -8,7 +8,7 @@ from typing import Any
 
 from trunkline.report import words
 from trunkline.report.figures import Line, line_figure
-from trunkline.report.files import RunFiles
+from trunkline.report.files import RunFiles, mean_loads
 
 MANY = 12  # of more tasks than that, all curves share one figure
 SMOOTH = 0.8  # of the smoothed training loss
@@ -42,6 +42,7 @@ def training(run: RunFiles) -> dict[str, Any] | None:
         "figures": figures,
         "tasks": [] if len(tasks) > MANY else [_of_task(run, t, losses[t], validated[t], mark) for t in tasks],
         "balance": _balance(run.log, tasks),
+        "experts": _experts(run.log, tasks),
         "kept": _kept(run),
     }
 
@@ -177,6 +178,15 @@ def _cosines(log: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str
         known = [[c for line in lines if (c := line.get(one, {}).get(o)) is not None] for o in tasks]
         rows.append([sum(k) / len(k) if k else None for k in known])
     return {"tasks": list(tasks), "rows": rows}
+
+
+def _experts(log: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str, Any] | None:
+    """How much each task took of each expert, mean over the last third of the logged steps."""
+    loads = mean_loads(log)
+    if not loads:
+        return None
+    names = list(next(iter(loads.values())))
+    return {"names": names, "rows": [(task, [loads[task][name] for name in names]) for task in tasks if task in loads]}
 
 
 def _kept(run: RunFiles) -> str:
