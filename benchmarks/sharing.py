@@ -28,7 +28,7 @@ def tokens(learns: bool) -> Tokens:
 def multiply_adds(trunk: Trunk, tasks: int, *, learns: bool) -> int:
     """Of one pass through the trunk and the views of all tasks; with `learns`, forth and back."""
     names = [str(k) for k in range(tasks)]
-    module, given = trunk.build(names, WIDTH).train(learns), tokens(learns)
+    module, given = trunk.build(names, WIDTH).train(learns).requires_grad_(learns), tokens(learns)
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(learns):
         taps = module.share(given)
         views = [module.view(name, taps).values for name in (names[:1] if module.one_view else names)]

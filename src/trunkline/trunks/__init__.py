@@ -6,6 +6,7 @@ from trunkline.trunks.cross_stitch import CrossStitch
 from trunkline.trunks.dselect_k import DSelectK
 from trunkline.trunks.film import FiLM
 from trunkline.trunks.hard import Hard
+from trunkline.trunks.latents import Latents
 from trunkline.trunks.mmoe import MMoE
 from trunkline.trunks.mtan import MTAN
 from trunkline.trunks.ple import PLE
@@ -21,6 +22,7 @@ CATALOG: dict[str, type[Trunk]] = {
     "mtan": MTAN,
     "film": FiLM,
     "adapters": Adapters,
+    "latents": Latents,
 }
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "DSelectK",
     "FiLM",
     "Hard",
+    "Latents",
     "MMoE",
     "Taps",
     "Transformer",
