@@ -115,3 +115,24 @@ def test_batches_of_one_length_come_in_random_order() -> None:
     lengths = np.arange(400)
     means = [np.mean(draw.rows) for draw in EpochSampler(range(400), 8, lengths=lengths)]
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.5
+
+
+def test_each_batch_has_its_share_of_every_table() -> None:
+    """However much longer the texts of one table are; else a step would have the tasks of one of them alone."""
+    rng = np.random.default_rng(0)
+    whose = np.array(["long"] * 600 + ["short"] * 300)
+    lengths = np.where(whose == "long", rng.integers(100, 200, 900), rng.integers(1, 20, 900))
+    sampler = EpochSampler(range(900), 30, lengths=lengths, whose=whose)
+    draws = [np.array(draw.rows) for draw in sampler]
+    assert sorted(np.concatenate(draws).tolist()) == list(range(900))
+    assert all(abs((whose[rows] == "long").sum() - 20) <= 1 for rows in draws)
+    for table, most in (("long", 100), ("short", 20)):
+        spread = [np.ptp(lengths[rows[whose[rows] == table]]) for rows in draws]
+        assert np.mean(spread) < most / 10  # rows of one table in a batch are of about one length
+    assert any((whose[list(draw.rows)] == "short").all() for draw in EpochSampler(range(900), 30, lengths=lengths))
+
+
+def test_one_table_is_as_none() -> None:
+    lengths = np.random.default_rng(0).integers(1, 9, 200)
+    plain = [draw.rows for draw in EpochSampler(range(200), 8, lengths=lengths)]
+    assert [draw.rows for draw in EpochSampler(range(200), 8, lengths=lengths, whose=np.zeros(200))] == plain

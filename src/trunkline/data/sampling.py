@@ -37,13 +37,16 @@ class EpochSampler:
     that are left for the last batch, fewer than `world` cannot be shared out and sit out this epoch.
 
     With lengths, a batch has rows of about one length: of so many batches (`POOL`) the rows are sorted by length and
-    cut into batches again, which come in random order. So little of a batch is padding.
+    cut into batches again, which come in random order. So little of a batch is padding. Rows of several tables are
+    sorted table by table, and each batch has its share of each: tables differ in their tasks, and a step without some
+    of them teaches the others at their cost.
 
     Args:
         rows: row numbers to draw from.
         batch_size: rows per batch and rank.
         seed: the same seed gives the same epochs.
         lengths: of every row there is, by its number; `None`: rows of all lengths come together.
+        whose: the table of every row there is, by its name; `None`: there is one.
         drop_last: leave out a last batch that is not full, unless it is the only one.
         rank: which of the processes this is.
         world: how many processes there are.
@@ -65,6 +68,7 @@ class EpochSampler:
         *,
         seed: int = 0,
         lengths: np.ndarray | None = None,
+        whose: np.ndarray | None = None,
         drop_last: bool = False,
         rank: int = 0,
         world: int = 1,
@@ -74,7 +78,7 @@ class EpochSampler:
             raise ValueError(f"{len(rows)} rows are too few for {world} processes")
         self.rows = np.asarray(rows)
         self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
-        self.rank, self.world, self.lengths = rank, world, lengths
+        self.rank, self.world, self.lengths, self.whose = rank, world, lengths, whose
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -89,7 +93,8 @@ class EpochSampler:
         rng, size = np.random.default_rng(seeds(self.seed, self.epoch)), self.batch_size * self.world
         order = rng.permutation(self.rows)
         if self.lengths is not None:
-            order = by_length(order, self.lengths[order], size, rng)
+            whose = np.zeros_like(order) if self.whose is None else self.whose[order]
+            order = by_length(order, self.lengths[order], whose, size, rng)
         for step in range(len(self)):
             together = order[step * size : (step + 1) * size]
             mine = np.array_split(together, self.world)[self.rank]
@@ -127,27 +132,45 @@ class EveryRowSampler:
         return range(self.rank, num_batches, self.world)
 
 
-def by_length(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+def by_length(
+    order: np.ndarray, lengths: np.ndarray, whose: np.ndarray, size: int, rng: np.random.Generator
+) -> np.ndarray:
     """Rows in random order → batches of about one length, in random order; what fills no batch stays at the end.
 
     Args:
         order: row numbers, `[N]`.
         lengths: theirs, `[N]`.
+        whose: their tables, `[N]`: of each a batch has about as many rows as there are among all, its short ones
+            beside the short ones of others.
         size: rows of a batch.
         rng: where the draws come from.
 
     Example:
         >>> lengths = np.array([9, 1, 8, 2, 7, 3])
-        >>> rows = by_length(np.arange(6), lengths, 3, np.random.default_rng(0))
+        >>> rows = by_length(np.arange(6), lengths, np.zeros(6), 3, np.random.default_rng(0))
         >>> sorted(sorted(lengths[batch].tolist()) for batch in rows.reshape(2, 3))
         [[1, 2, 3], [7, 8, 9]]
     """
     full = len(order) // size * size
     pools = [slice(start, min(start + POOL * size, full)) for start in range(0, full, POOL * size)]
-    near = [order[pool][np.argsort(lengths[pool], kind="stable")] for pool in pools]
+    near = [order[pool][np.argsort(length_ranks(lengths[pool], whose[pool]), kind="stable")] for pool in pools]
     batches = np.concatenate([order[:0], *near]).reshape(-1, size)
     mixed = rng.permuted(rng.permutation(batches), axis=1)  # ranks share a batch: none has the long rows always
     return np.concatenate([mixed.reshape(-1), order[full:]])
+
+
+def length_ranks(lengths: np.ndarray, whose: np.ndarray) -> np.ndarray:
+    """Where each row stands among those of its table, from the shortest, 0, to the longest, 1.
+
+    Example:
+        >>> length_ranks(np.array([9, 1, 300, 20]), np.array([0, 0, 1, 1])).tolist()
+        [0.75, 0.25, 0.75, 0.25]
+    """
+    ranks = np.empty(len(lengths))
+    for table in np.unique(whose):
+        own = np.flatnonzero(whose == table)
+        ranks[own[np.argsort(lengths[own], kind="stable")]] = (np.arange(len(own)) + 0.5) / len(own)
+    return ranks
 
 
 def draw_seed(seed: int, epoch: int, number: int) -> int:

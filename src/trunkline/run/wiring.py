@@ -27,5 +27,7 @@ def settings_of(training: Training, data: DataConfig | None = None) -> Settings:
     given: dict[str, Any] = {k: None if v == "off" else v for k, v in asdict(training).items() if k in names}
     given["accelerator"] = training.accelerator or "auto"  # these two follow from the machine, and from no data
     given["workers"] = training.workers or 0
-    joint = None if data is None or data.is_drawn_whole else Joint(data.sampling, data.batches == "mixed")
+    joint = None
+    if data is not None and data.tables:
+        joint = Joint(data.sampling, data.batches == "mixed", data.is_drawn_whole)
     return Settings(**given, joint=joint)

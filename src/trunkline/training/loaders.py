@@ -32,13 +32,14 @@ def make_sampler(training: Rows, settings: Settings, *, rank: int = 0, world: in
     """Each row once an epoch, in random order, or as several tables are to be drawn."""
     how: dict[str, Any] = {"seed": settings.seed, "rank": rank, "world": world}
     joint = settings.joint
-    if joint is None:
+    whose = np.array(training.batches.table.column(WHOSE)) if joint else None
+    if joint is None or whose is None or joint.is_whole:
         lengths = training.batches.lengths() if settings.by_length else None
-        return EpochSampler(training.rows, settings.batch_size, lengths=lengths, **how)
-    names, whose = np.unique(np.array(training.batches.table.column(WHOSE))[training.rows], return_inverse=True)
-    shares = table_shares(dict(zip(names.tolist(), np.bincount(whose).tolist())), joint.sampling)
+        return EpochSampler(training.rows, settings.batch_size, lengths=lengths, whose=whose, **how)
+    names, places = np.unique(whose[training.rows], return_inverse=True)
+    shares = table_shares(dict(zip(names.tolist(), np.bincount(places).tolist())), joint.sampling)
     return JointSampler(
-        training.rows, whose, list(shares.values()), settings.batch_size, is_mixed=joint.is_mixed, **how
+        training.rows, places, list(shares.values()), settings.batch_size, is_mixed=joint.is_mixed, **how
     )
 
 

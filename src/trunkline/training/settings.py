@@ -38,10 +38,12 @@ class Joint:
     Attributes:
         sampling: see `table_shares`.
         is_mixed: whether a batch has rows of all of them.
+        is_whole: each row comes once an epoch, whichever table it is from.
     """
 
     sampling: Sampling
     is_mixed: bool
+    is_whole: bool
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Settings:
         seed: of the order of rows, augmentation and dropout.
         by_length: rows of about one length come together.
         affinity: steps from one look at which task helps which to the next; `None`: nobody looks.
-        joint: how rows of several tables are drawn; `None` where each row comes once an epoch.
+        joint: how rows of several tables are drawn; `None` where there is one table.
     """
 
     steps: int
