@@ -44,6 +44,16 @@ def test_low_rank_grows_with_inputs_one_by_one() -> None:
     assert len({after - before for before, after in itertools.pairwise(sizes)}) == 1
 
 
+def test_products_of_many_inputs_have_no_longer_tails_than_those_of_few() -> None:
+    """At first; or one feature would drown all others in the norm that follows."""
+    torch.manual_seed(0)
+    for inputs in (2, 5, 40):
+        module = LowRank().build([str(i) for i in range(inputs)], [], 64)
+        vectors = torch.nn.functional.layer_norm(torch.randn(64, inputs, 64), (64,))
+        squares = low_rank_product(vectors, module.factors, module.constants).detach().square()
+        assert (squares.sum(1) ** 2 / squares.square().sum(1)).median() > 12  # features that carry a row, of 64
+
+
 def test_the_size_of_tensor_fusion_follows_from_the_number_of_inputs() -> None:
     sizes = {n: TensorFusion().build([str(i) for i in range(n)], [], 8).maps[0].out_features for n in (1, 2, 3, 4, 12)}
     assert sizes == {1: 16, 2: 16, 3: 15, 4: 7, 12: 1}

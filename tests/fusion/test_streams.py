@@ -41,12 +41,11 @@ def test_the_contract_holds_with_other_options(fusion: Fusion) -> None:
 
 
 def test_inputs_meet_in_the_bottleneck_alone() -> None:
-    """After one layer neither has heard the other; after two they have, and only what the few tokens say."""
+    """They hear each other, and only what the few tokens say."""
     torch.manual_seed(1)
     a, b, other = words("a", 3), words("b", 4), words("b", 4)
-    for layers, is_heard in ((1, False), (2, True)):
-        module = build(Bottleneck(tokens=2, layers=layers))
-        assert torch.equal(exchanged(module, a, b)[0], exchanged(module, a, other)[0]) is not is_heard
+    module = build(Bottleneck(tokens=2, layers=2))
+    assert not torch.allclose(exchanged(module, a, b)[0], exchanged(module, a, other)[0])
     with torch.no_grad():  # input b's layers may write nothing but zeros into the shared tokens, whatever it reads
         module = build(Bottleneck(tokens=2, layers=2))
         module.exchange.attention[0][1].out.weight.zero_()
@@ -102,10 +101,25 @@ def test_long_spans_are_averaged_and_every_token_hears() -> None:
     pooling = pooling_for(a, 16)
     assert kept.values.shape == a.values.shape and pooling is not None
     added = kept.values - a.values  # of one slot alike
-    for slot in range(pooling.num_slots):
-        of_slot = added[:, pooling.slots == slot]
-        torch.testing.assert_close(of_slot, of_slot[:, :1].expand_as(of_slot))
+    assert pooling.slots.unique().tolist() == list(range(14))  # 40 tokens, three in one
+    for slot in range(14):
+        of_slot = added[0, pooling.slots[0] == slot]
+        torch.testing.assert_close(of_slot, of_slot[:1].expand_as(of_slot))
     assert added.abs().min() > 0
+
+
+@pytest.mark.parametrize("fusion", [Bottleneck(max_tokens=16), CoAttention(max_tokens=16)])
+def test_a_long_row_is_the_same_beside_a_longer_one(fusion: Fusion) -> None:
+    torch.manual_seed(1)
+    module, long, b = build(fusion), words("a", 60), words("b", 4)
+    long.mask[0, 20:] = False  # the first row has 20 tokens, the other 60
+    together = module({"a": long, "b": b}, HERE)
+    short = long.with_values(long.values[:, :20])
+    short = Tokens(short.values, long.mask[:, :20], (Span("a", 0, 20, "words", (20,)),))
+    first = torch.tensor([0])
+    alone = module({"a": short.take(first), "b": b.take(first)}, {name: here[:1] for name, here in HERE.items()})
+    torch.testing.assert_close(together.row()[:1], alone.row())
+    torch.testing.assert_close(together.of("a").values[:1, :20], alone.of("a").values)
 
 
 def test_latents_read_a_set_and_are_asked_token_by_token() -> None:
@@ -122,7 +136,8 @@ def test_latents_read_a_set_and_are_asked_token_by_token() -> None:
 @pytest.mark.parametrize(
     ("fusion", "message"),
     [
-        (Bottleneck(tokens=0, layers=0), "fusion.tokens: 0 is too few; give 1 or more\nfusion.layers: 0 is too few"),
+        (Bottleneck(tokens=0), "fusion.tokens: 0 is too few; give 1 or more"),
+        (Bottleneck(layers=1), "fusion.layers: 1 is too few; give 2 or more"),
         (CoAttention(heads=3), "fusion.heads: 3 does not divide the width 8"),
         (CoAttention(max_tokens=8), "fusion.max_tokens: 8 is too few; give 16 or more"),
         (Perceiver(latents=0), "fusion.latents: 0 is too few"),

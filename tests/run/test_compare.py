@@ -228,6 +228,13 @@ def test_a_finished_part_is_not_trained_again(compared: Path, result: dict[str, 
         assert again[key] == result[key]
 
 
+def kept_score(run: Path) -> float:
+    """What all tasks scored on the validation rows, at the step whose weights were kept, as the log has it."""
+    best = json.loads((run / "metrics.json").read_text())["best_step"]
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return next(line["aggregate"] for line in lines if line["step"] == best and "validation" in line)
+
+
 def test_tuned_weights_are_one_model_more(compared: Path, result: dict[str, Any], tmp_path: Path) -> None:
     """The best of what was tried, over all seeds; of fewer trials others may be the best, and then their runs go."""
     folder = tmp_path / "copy"
@@ -235,8 +242,8 @@ def test_tuned_weights_are_one_model_more(compared: Path, result: dict[str, Any]
     others = {"seeds": 2, "balancers": ["upgrad"], "trunks": ["mmoe"], "out": folder}
     tuned = compare(compared / "config.yaml", tune=3, **others).result
     assert [trial["run"] for trial in tuned["tuned"]["trials"]] == ["tune-0", "tune-1", "tune-2"]
-    scores = [metrics_in(folder, trial["run"])["aggregate"] for trial in tuned["tuned"]["trials"]]
-    assert scores == [trial["score"] for trial in tuned["tuned"]["trials"]]
+    scores = [kept_score(folder / trial["run"]) for trial in tuned["tuned"]["trials"]]
+    assert scores == [trial["score"] for trial in tuned["tuned"]["trials"]], "chosen by the validation rows"
     equal = metrics(compared, "equal-seed-0")
     assert metrics_in(folder, "tune-0")["test"] == equal["test"], "the first trial is the plain sum"
     best = tuned["tuned"]["trials"][int(np.argmax(scores))]
@@ -245,6 +252,10 @@ def test_tuned_weights_are_one_model_more(compared: Path, result: dict[str, Any]
     assert list(tuned["models"]) == ["equal", "upgrad", "mmoe", "tuned"]
     assert tuned["models"]["equal"] == result["models"]["equal"]
     assert "Weights that were tried" in (folder / "report.html").read_text()
+
+    (folder / "tune-1" / "metrics.json").unlink()  # the search was interrupted, and goes on
+    again = compare(compared / "config.yaml", tune=3, **others).result
+    assert again["tuned"]["weights"] == tuned["tuned"]["weights"]
 
     fewer = compare(compared / "config.yaml", tune=1, **others).result
     assert fewer["tuned"]["weights"] == {"total": 1.0, "is big": 1.0}
@@ -278,11 +289,20 @@ def test_all_that_cannot_work_is_said_at_once(tmp_path: Path) -> None:
         "data": {"table": str(write(tmp_path).with_name("rows.csv"))},
     }
     with pytest.raises(ConfigError) as caught:
-        compare(one, seeds=0, balancers=["upgrade"], trunks=["moe"])
+        compare(one, seeds=0, balancers=["upgrade"], trunks=["moe"], tune=-1)
     assert "'upgrade' is not a balancer. Did you mean 'upgrad'?" in str(caught.value)
     assert "trunks: 'moe' is not a trunk. Did you mean 'mmoe'?" in str(caught.value)
     assert "tasks: one task alone has nothing to be compared with" in str(caught.value)
     assert "seeds: 0 is no number of runs" in str(caught.value)
+    assert "tune: -1 is no number of runs" in str(caught.value)
+
+
+def test_weights_are_not_tuned_by_the_rows_that_judge_them(tmp_path: Path) -> None:
+    text = write(tmp_path).read_text().replace("split: split", "validation: 0.2")
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="there are no test rows; `data"):
+        compare(tmp_path / "config.yaml", tune=2, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_seed_claims_nothing(result: dict[str, Any]) -> None:

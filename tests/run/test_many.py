@@ -37,8 +37,10 @@ def begun(folder: Path) -> Iterator[dict[str, Future[Metrics]]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         twins = entering.__enter__()
-    yield twins
-    entering.__exit__(None, None, None)
+    try:
+        yield twins
+    finally:
+        entering.__exit__(None, None, None)
 
 
 def test_what_two_runs_warn_of_is_said_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trunkline import RunError
-from trunkline.config import Config, load_config
+from trunkline.config import Config, load_config, to_yaml
 from trunkline.run.many import Job
-from trunkline.run.tuning import Trial, best_of, search, told, weighed
+from trunkline.run.tuning import Trial, best_of, forget_others, search, told, weighed
 
 
-def config(tasks: tuple[str, ...] = ("a", "b", "c")) -> Config:
-    source = {"inputs": {"x": "number"}, "tasks": {t: {"type": "number", "weight": 2.0} for t in tasks}}
+def config(tasks: tuple[str, ...] = ("a", "b", "c"), weight: float = 2.0) -> Config:
+    source = {"inputs": {"x": "number"}, "tasks": {t: {"type": "number", "weight": weight} for t in tasks}}
     return load_config({**source, "balancer": "upgrad"}, columns=["x", *tasks])
 
 
@@ -25,7 +26,10 @@ def trials(number: int, score: Any, tasks: tuple[str, ...] = ("a", "b", "c")) ->
 
     def train(jobs: Mapping[str, Job]) -> dict[str, dict[str, Any]]:
         return {
-            name: {"aggregate": score({task: one.weight for task, one in job.config.tasks.items()})}
+            name: {
+                "aggregate": 0.0,
+                "validation_aggregate": score({task: one.weight for task, one in job.config.tasks.items()}),
+            }
             for name, job in jobs.items()
         }
 
@@ -73,3 +77,21 @@ def test_what_is_told() -> None:
     said = told(found, {trial.run: {"training_seconds": 3.0} for trial in found})
     assert said["training_seconds"] == 6.0 and len(said["trials"]) == 2
     assert said["weights"] == best_of(found).weights
+
+
+def test_the_weights_of_the_config_are_tried_too() -> None:
+    made = config()
+    own = replace(made, tasks={**made.tasks, "b": replace(made.tasks["b"], weight=6.0)})
+    found = search(own, 2, Path("out"), lambda jobs: {name: {"validation_aggregate": 0.5} for name in jobs})
+    assert found[1].weights == pytest.approx({"a": 1.0, "b": 3.0, "c": 1.0})
+
+
+def test_runs_of_other_weights_are_taken_away(tmp_path: Path) -> None:
+    """As when another version of the estimator proposes otherwise; those of the same stay."""
+    jobs = {}
+    for name, weight in (("same", 1.0), ("other", 1.5)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(to_yaml(config(weight=weight)))
+        jobs[name] = Job(config(weight=1.0), tmp_path / name)
+    forget_others({**jobs, "new": Job(config(), tmp_path / "new")})
+    assert (tmp_path / "same" / "config.yaml").is_file() and not (tmp_path / "other").exists()

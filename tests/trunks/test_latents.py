@@ -49,7 +49,7 @@ def test_latents_read_a_set() -> None:
 def test_a_token_hears_of_others_through_the_latents_alone() -> None:
     module, given = build(latents=1, layers=0), tokens()
     with torch.no_grad():
-        module.encode.out.weight.zero_()  # the latent reads nothing
+        module.latents.encode.out.weight.zero_()  # the latent reads nothing
     other = given.with_values(torch.cat([given.values[:, :2], torch.randn(2, 3, 8, dtype=torch.float64)], 1))
     for task, found in views(module, given).items():
         assert torch.equal(views(module, other)[task][:, :2], found[:, :2])

@@ -30,6 +30,7 @@ def test_loads_are_what_a_view_is_made_of(name: str) -> None:
             expert.forward = lambda x, number=number: torch.full_like(x, number)
     taps = module.share(ROWS)
     views = {task: module.view(task, taps).values.mean() for task in ("a", "b")}
+    assert set(module.loads()) == {"a", "b"}
     for task, loads in module.loads().items():
         assert sum(loads.values()) == pytest.approx(1.0, abs=1e-6) and len(loads) == len(numbers[task])
         expected = sum(load * number for load, number in zip(loads.values(), numbers[task]))
@@ -43,15 +44,30 @@ def of_each_task(module: Any) -> dict[str, list[nn.Module]]:
     return {task: list(module.experts) for task in module.tasks}
 
 
-def test_only_training_is_told() -> None:
+@pytest.mark.parametrize("name", MIXING)
+def test_all_rows_of_a_step_count_and_no_others(name: str) -> None:
+    """In however many parts they come; not those of the step before, and none in evaluation."""
     torch.manual_seed(0)
-    module = MMoE().build(["a"], 6).train()
-    module.view("a", module.share(ROWS))
-    before = module.loads()
-    module.eval()
+    module = MIXING[name](dropout=0.0).build(["a", "b"], 6).train()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)
+
+    def learn(*parts: Tokens) -> dict[str, dict[str, float]]:
+        module.forget_loads()
+        for part in parts:
+            module.view("a", module.share(part))
+        return module.loads()
+
+    whole = learn(ROWS)
+    assert set(whole) == {"a"} and len(set(whole["a"].values())) > 1
+    parts = learn(*(Tokens.of_rows(ROWS.row()[part]) for part in (slice(0, 3), slice(3, 8), slice(8, 8))))
+    assert parts["a"] == pytest.approx(whole["a"], abs=1e-6)
     other = Tokens.of_rows(torch.randn(8, 6) * 9)
+    assert learn(other)["a"] != pytest.approx(whole["a"], abs=1e-3)
+    learn(ROWS)
+    module.eval()
     module.view("a", module.share(other))
-    assert module.loads() == before
+    assert module.loads() == whole
 
 
 @pytest.mark.parametrize("name", [name for name in CATALOG if name not in MIXING])

@@ -74,21 +74,21 @@ def test_short_spans_are_not_pooled() -> None:
 
 
 def test_grids_are_pooled_over_squares_and_words_over_stretches() -> None:
-    """By hand; a slot's mean is over what is present in it."""
+    """By hand; how many words come together follows from the row alone."""
     row, photo, note = part(None, 1, "set", (1,)), part("photo", 24, "grid", (4, 6)), part("note", 10, "words", (10,))
     note.mask[1, 3:] = False
     tokens = Tokens.cat([row, photo, note])
     pooling = pooling_for(tokens, 6)
     assert pooling is not None
     pooled, mask = pooling.pool(tokens.values, tokens.mask)
-    assert pooled.shape == (2, 1 + 6 + 5, WIDTH)
+    assert pooled.shape == (2, 1 + 6 + 6, WIDTH)
     grid = photo.values.unflatten(1, (4, 6))
     torch.testing.assert_close(pooled[:, 0], row.values[:, 0])
     torch.testing.assert_close(pooled[:, 1], grid[:, :2, :2].mean((1, 2)))
     torch.testing.assert_close(pooled[:, 6], grid[:, 2:, 4:].mean((1, 2)))
     torch.testing.assert_close(pooled[0, 7], note.values[0, :2].mean(0))
-    torch.testing.assert_close(pooled[1, 8], note.values[1, 2])  # its neighbour is padding
-    assert mask[1].tolist() == [True] * 9 + [False] * 3
+    torch.testing.assert_close(pooled[1, 7:10], note.values[1, :3])  # three words need no pooling
+    assert mask[0].tolist() == [True] * 12 + [False] and mask[1].tolist() == [True] * 10 + [False] * 3
     spread = pooling.spread(pooled)
     assert torch.equal(spread[:, 1], spread[:, 8])  # the same square
     assert spread.shape == tokens.values.shape

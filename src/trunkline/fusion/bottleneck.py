@@ -55,7 +55,7 @@ class Bottleneck(Fusion):
 
     Args:
         tokens: through which inputs hear of each other.
-        layers: how many, at least one.
+        layers: how many, at least two: what one of them wrote into these tokens is read by the next.
         heads: of attention; must divide the width.
         dropout: on what attention and the hidden units say.
         max_tokens: of one input that attend.
@@ -74,9 +74,10 @@ class Bottleneck(Fusion):
         """The layers.
 
         Raises:
-            ConfigError: no layers, heads that do not divide the width, no tokens, or no room for those of an input.
+            ConfigError: fewer than two layers, heads that do not divide the width, no tokens, or too little room for
+                those of an input.
         """
-        least = {"tokens": (self.tokens, 1), "layers": (self.layers, 1), "max_tokens": (self.max_tokens, 16)}
+        least = {"tokens": (self.tokens, 1), "layers": (self.layers, 2), "max_tokens": (self.max_tokens, 16)}
         check_options(width, heads=self.heads, **least)
         exchange = BottleneckExchange(
             len(encoders), width, tokens=self.tokens, layers=self.layers, heads=self.heads, dropout=self.dropout

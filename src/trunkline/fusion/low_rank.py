@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,13 @@ from trunkline.types import Tokens
 
 
 def low_rank_product(vectors: Tensor, factors: Tensor, constants: Tensor) -> Tensor:
-    """`Σᵣ Πᵢ w⁽ʳ⁾ᵢ · [xᵢ; 1]` (eq. 6): `[B, E, D]`, `[E, R, K, D]` and, for the ones, `[E, R, K]` → `[B, K]`.
+    """`Σᵣ Πᵢ w⁽ʳ⁾ᵢ · [xᵢ; 1]` (eq. 6, as the sum over ranks of products).
 
-    The tensor fusion of `[xᵢ; 1]` by the weights `Σᵣ w⁽ʳ⁾₁ ⊗ … ⊗ w⁽ʳ⁾ₙ`, neither of which is ever made.
+    `[B, E, D]`, `[E, R, K, D]` and, for the ones, `[E, R, K]` → `[B, K]`. The tensor fusion of `[xᵢ; 1]` by the weights
+    `Σᵣ w⁽ʳ⁾₁ ⊗ … ⊗ w⁽ʳ⁾ₙ`, neither of which is ever made.
     """
-    return (torch.einsum("bed,erkd->berk", vectors, factors) + constants).prod(1).sum(1)
+    said = torch.einsum("bed,erkd->berk", vectors, factors) + constants
+    return reduce(torch.mul, said.unbind(1)).sum(1)  # not `prod`, whose gradient waits for the device
 
 
 class LowRankModule(FusionModule):
@@ -27,7 +30,8 @@ class LowRankModule(FusionModule):
     def __init__(self, encoders: Sequence[str], keep: Sequence[str], width: int, rank: int) -> None:
         super().__init__()
         self.pooled = PooledInputs(encoders, width)
-        self.factors = nn.Parameter(torch.randn(len(encoders), rank, width, width) * width**-0.5)
+        size = (width * len(encoders)) ** -0.5  # so that products of many inputs have no longer tails than those of few
+        self.factors = nn.Parameter(torch.randn(len(encoders), rank, width, width) * size)
         self.constants = nn.Parameter(torch.ones(len(encoders), rank, width))
         self.norm = nn.LayerNorm(width)
         self.kept = KeptTokens(keep, width)

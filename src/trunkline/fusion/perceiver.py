@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trunkline.fusion.contract import Fusion, FusionModule
 from trunkline.fusion.layers import check_options
-from trunkline.layers import CrossAttention, ResidualMLP, SelfAttention
+from trunkline.layers import CrossAttention, LatentLayers, ResidualMLP
 from trunkline.types import Tokens
 
 
@@ -30,23 +30,15 @@ class PerceiverModule(FusionModule):
         super().__init__()
         self.encoders, self.keep = tuple(encoders), tuple(keep)
         self.kinds = nn.Parameter(torch.randn(len(encoders), width) * 0.02)
-        self.latents = nn.Parameter(torch.randn(latents, width) * 0.02)
         self.query = nn.Parameter(torch.randn(1, width) * 0.02)
-        self.encode = CrossAttention(width, heads=heads, dropout=dropout)
-        self.mlp = ResidualMLP(width, expansion=2.0, dropout=dropout)
-        self.attention = nn.ModuleList(SelfAttention(width, heads=heads, dropout=dropout) for _ in range(layers))
-        self.mlps = nn.ModuleList(ResidualMLP(width, expansion=2.0, dropout=dropout) for _ in range(layers))
+        self.latents = LatentLayers(width, latents=latents, layers=layers, heads=heads, expansion=2.0, dropout=dropout)
         self.decode = CrossAttention(width, heads=heads, dropout=dropout)
         self.out = ResidualMLP(width, expansion=2.0, dropout=dropout)
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
         parts = [tokens[name].with_values(tokens[name].values + kind) for name, kind in zip(self.encoders, self.kinds)]
         every = Tokens.cat(parts)
-        x = self.latents.to(every.values.dtype).expand(every.values.shape[0], -1, -1)  # [B, N, D]
-        here = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        x = self.mlp(self.encode(x, every.values, every.mask))
-        for attention, mlp in zip(self.attention, self.mlps):
-            x = mlp(attention(x, here))
+        x, here = self.latents(every.values, every.mask)
         row = Tokens.of_rows(self.query.to(x.dtype).expand(x.shape[0], -1))
         kept = [part for part in parts if any(span.input in self.keep for span in part.spans)]
         asking = Tokens.cat([row, *kept])

@@ -51,7 +51,7 @@ class TensorFusion(Fusion):
     `[0; 1]`: products with it are 0, and those without it are what they are. Spans that a task reads follow behind,
     with a projection of the row added to each token.
 
-    There are `(size + 1)ⁿ` products; `low_rank` has the same without making them.
+    There are `(size + 1)ⁿ` products; `low_rank` has such of limited rank without making them.
 
     Args:
         size: numbers of each input; by default 16, or as many as have no more than 4 096 products.

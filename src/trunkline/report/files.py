@@ -10,7 +10,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import yaml
+
 from trunkline.errors import RunError
+from trunkline.report import words
 
 VERSION = 1  # of the files in `report/`
 FACTS = ("data", "model", "choices", "system", "quality", "absence", "affinity", "gallery", "calibration")
@@ -55,11 +58,10 @@ class RunFiles:
         """Of guessing on the same rows."""
         return self.metrics.get("majority") or {}
 
-    @property
-    def muted(self) -> Sequence[str]:
-        """Codes of checks that the config does not want to hear of."""
-        muted: Sequence[str] = self.facts["choices"].get("muted", ())
-        return muted
+    @cached_property
+    def muted(self) -> frozenset[str]:
+        """Codes of checks that the config in the run folder does not want to hear of. It may be edited there."""
+        return frozenset((yaml.safe_load(self.config) or {}).get("mute") or ())
 
     @cached_property
     def tasks(self) -> dict[str, Mapping[str, Any]]:
@@ -153,10 +155,11 @@ def _twins_in(comparison: Mapping[str, Any], run: str) -> dict[str, Mapping[str,
 
 def _guessed(scores: Mapping[str, Any] | None) -> dict[str, Any]:
     metric = next(iter(scores or {}), None)
+    is_error = metric in (*words.IN_UNITS, *words.ERRORS)
     return {
         "type": "",
         "metric": metric,
-        "best": 100.0 if metric in ("bleu", "chrf") else 1.0,
-        "lower_is_better": False,
+        "best": 0.0 if is_error else 100.0 if metric in words.OUT_OF_100 else 1.0,
+        "lower_is_better": is_error,
         "rows": None,
     }

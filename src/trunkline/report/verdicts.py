@@ -9,6 +9,7 @@ from typing import Any, Literal
 from trunkline.report.files import RunFiles
 
 Tone = Literal["good", "unsure", "bad", "none"]
+MANY = 24  # tasks, of which some come out best or worst by luck; of more, the best and the worst are listed
 FEW = 100  # labelled rows under which a score is to be read with care
 
 

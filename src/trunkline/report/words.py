@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 IN_UNITS = ("mae", "rmse", "abs_err", "angle_mean")  # metrics in the column's own units, or in degrees
+ERRORS = ("wer", "cer", "mel_distance")  # other metrics of which less is better
 OUT_OF_100 = ("bleu", "chrf")
 
 

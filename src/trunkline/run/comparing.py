@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -20,11 +19,13 @@ from trunkline.run.budget import fix_steps
 from trunkline.run.fitting import Metrics
 from trunkline.run.many import Job, alone, running
 from trunkline.run.reporting import report
-from trunkline.run.tuning import TUNED, check_tools, search, told, weighed
+from trunkline.run.tuning import TUNED, check_tools, forget_others, score_of, search, told, weighed
 from trunkline.run.verdicts import Contest, result_of
 from trunkline.sources import columns_of, fingerprints, read_splits
 from trunkline.training import LAST
 from trunkline.trunks import CATALOG as TRUNKS
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def compare(
     overrides: Iterable[str] = (),
     out: str | Path | None = None,
     trust_code: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    say: Say = lambda text: None,
 ) -> Comparison:
     """Train the config's network and its single-task twins with several seeds, and say where they differ.
 
@@ -88,17 +89,9 @@ def compare(
     metrics = _run(_jobs(contest, folder, is_open=is_open), settled, say)
     tuned = None
     if tune:
-        found: dict[str, Metrics] = {}
-
-        def train(jobs: Mapping[str, Job]) -> Mapping[str, Metrics]:
-            found.update(_run(jobs, settled, say))
-            return found
-
-        trials = search(settled, tune, folder, train)
-        tuned = told(trials, found)
-        contest = replace(contest, models={**models, TUNED: weighed(settled, tuned["weights"])})
-        _forget_others(contest, folder, trust_code)
-        metrics = _run(_jobs(contest, folder, is_open=is_open), settled, say)
+        run = contest.together(next(iter(models)), first)
+        score_of(metrics[run], run)  # that nothing can be chosen by is said before more is trained
+        contest, metrics, tuned = _tuned(contest, folder, metrics, tune, say, is_open=is_open)
     result = {**result_of(contest, metrics, folder, trust_code=trust_code), "tuned": tuned}
     write_json(folder / "comparison.json", plain_json(result))
     report(folder)
@@ -127,14 +120,23 @@ def _models(
     return models
 
 
-def _forget_others(contest: Contest, folder: Path, trust_code: bool) -> None:
-    """Runs of weights that were the best of fewer trials are no longer of this comparison."""
-    wanted = {task: one.weight for task, one in contest.models[TUNED].tasks.items()}
-    for path in folder.glob(f"{TUNED}-seed-*"):
-        config = path / "config.yaml"
-        has = load_config(config, columns=None, trust_code=trust_code).tasks if config.is_file() else {}
-        if any(task not in has or not math.isclose(has[task].weight, weight) for task, weight in wanted.items()):
-            shutil.rmtree(path)
+def _tuned(
+    contest: Contest, folder: Path, metrics: Mapping[str, Metrics], number: int, say: Say, *, is_open: bool
+) -> tuple[Contest, dict[str, Metrics], dict[str, Any]]:
+    """Search weights, and train the best with every seed: the contest with one model more, and all metrics."""
+    tried: dict[str, Metrics] = {}
+
+    def train(jobs: Mapping[str, Job]) -> Mapping[str, Metrics]:
+        forget_others(jobs)
+        tried.update(_run(jobs, contest.config, say))
+        return tried
+
+    found = told(search(contest.config, number, folder, train), tried)
+    model = weighed(contest.config, found["weights"])
+    more = replace(contest, models={**contest.models, TUNED: model})
+    jobs = _jobs(more, folder, is_open=is_open)
+    forget_others({name: job for name, job in jobs.items() if name not in metrics})
+    return more, _run(jobs, contest.config, say), found
 
 
 def _check(config: Config, seeds: int, balancers: Sequence[str], trunks: Sequence[str], tune: int) -> None:
@@ -152,13 +154,18 @@ def _check(config: Config, seeds: int, balancers: Sequence[str], trunks: Sequenc
         raise ConfigError("\n".join(faults))
     if tune:
         check_tools()  # before the first run, not after
+        splits = read_splits(config)
+        if splits.test is None or splits.validation is None:
+            lacking = "test" if splits.test is None else "validation"
+            raise ConfigError(f"tune: weights are chosen by the validation rows and judged by the test rows, and there "
+                              f"are no {lacking} rows; `data.{lacking}` names some")  # fmt: skip
 
 
 def _settled(config: Config, folder: Path, trust_code: bool) -> Config:
     """Everything that is left open, chosen once for all runs and kept in the folder, with what was asked for."""
     asked = folder / "asked.yaml"
     if asked.is_file():
-        if asked.read_text(encoding="utf-8") != to_yaml(config):
+        if asked.read_text(encoding="utf-8") != to_yaml(replace(config, mute=())):
             raise RunError(f"{folder} holds a comparison of another config; give a new folder with --out")
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is not empty and holds no comparison; give a new folder with --out")
@@ -168,7 +175,7 @@ def _settled(config: Config, folder: Path, trust_code: bool) -> Config:
         with replacing(folder / "config.yaml") as unfinished:
             unfinished.write_text(to_yaml(plan.config, reasons=plan.reasons), encoding="utf-8")
         with replacing(asked) as unfinished:
-            unfinished.write_text(to_yaml(config), encoding="utf-8")
+            unfinished.write_text(to_yaml(replace(config, mute=())), encoding="utf-8")
     return load_config(folder / "config.yaml", columns=None, trust_code=trust_code)
 
 
@@ -196,7 +203,7 @@ def _with_seed(config: Config, seed: int) -> Config:
     return replace(config, training=replace(config.training, seed=seed))
 
 
-def _run(jobs: Mapping[str, Job], config: Config, say: Callable[[str], None]) -> dict[str, Metrics]:
+def _run(jobs: Mapping[str, Job], config: Config, say: Say) -> dict[str, Metrics]:
     """Metrics of all runs; those that are finished already are read."""
     tables = fingerprints(config)
     metrics = {name: read_metrics(job.folder) for name, job in jobs.items() if _is_finished(job.folder)}

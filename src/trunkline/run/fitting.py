@@ -239,6 +239,7 @@ def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -
         **({} if whole is None else {"all_right": whole}),
         "majority": majority,
         "aggregate": None if judged is None else aggregate(judged, majority or {}, predictor.preprocessing),
+        "validation_aggregate": fitted.aggregate,
         "steps": fitted.steps,
         "best_step": fitted.best_step,
         "parameters": sum(p.numel() for p in plan.network.parameters()),

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -92,24 +93,28 @@ class _Warned:
     line: int
 
 
-def _heard(inner: Future[tuple[Metrics, Sequence[_Warned]]]) -> Future[Metrics]:
+_Ended = tuple[Metrics | TrunklineError, Sequence[_Warned]]
+_REGISTRIES: dict[str, dict[Any, Any]] = {}  # of files that this process has not imported: what they have warned of
+
+
+def _heard(inner: Future[_Ended]) -> Future[Metrics]:
     """The metrics to come; what the process has warned of by then is warned of here."""
     outer: Future[Metrics] = Future()
 
-    def settle(done: Future[tuple[Metrics, Sequence[_Warned]]]) -> None:
+    def settle(done: Future[_Ended]) -> None:
         if done.cancelled():
             outer.cancel()
         elif error := done.exception():
             outer.set_exception(error)
         else:
-            metrics, told = done.result()
+            ended, told = done.result()
             try:
                 for warned in told:
                     _warn_again(warned)
-            except Warning as refused:  # filters make errors of warnings
+            except BaseException as refused:  # filters make errors of warnings; nobody must wait for ever
                 outer.set_exception(refused)
             else:
-                outer.set_result(metrics)
+                outer.set_exception(ended) if isinstance(ended, TrunklineError) else outer.set_result(ended)
 
     inner.add_done_callback(settle)
     return outer
@@ -118,14 +123,20 @@ def _heard(inner: Future[tuple[Metrics, Sequence[_Warned]]]) -> Future[Metrics]:
 def _warn_again(warned: _Warned) -> None:
     """As if the line that warned had been reached in this process: once for each text, unless filters say otherwise."""
     where = next((m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == warned.file), None)
-    registry = {} if where is None else vars(where).setdefault("__warningregistry__", {})
+    names = _REGISTRIES if where is None else vars(where)
+    registry = names.setdefault(warned.file if where is None else "__warningregistry__", {})
     warnings.warn_explicit(warned.text, warned.category, warned.file, warned.line, registry=registry)
 
 
-def _train(name: str, job: Job) -> tuple[Metrics, Sequence[_Warned]]:
+def _train(name: str, job: Job) -> _Ended:
+    """What came of it, an error too, and what was warned of."""
+    ended: Metrics | TrunklineError
     with warnings.catch_warnings(record=True) as told:
-        metrics = _trained(name, job)
-    return metrics, [_Warned(str(w.message), w.category, w.filename, w.lineno) for w in told]
+        try:
+            ended = _trained(name, job)
+        except TrunklineError as error:
+            ended = error
+    return ended, [_Warned(str(w.message), w.category, w.filename, w.lineno) for w in told]
 
 
 def _trained(name: str, job: Job) -> Metrics:

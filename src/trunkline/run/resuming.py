@@ -62,7 +62,7 @@ def _differing(given: Any, resolved: Any, path: str = "") -> list[str]:
     if not (isinstance(given, Mapping) or isinstance(resolved, Mapping)):
         return [] if given == resolved else [f"{path} was {resolved!r} and now is {given!r}"]
     ours, theirs = (each if isinstance(each, Mapping) else {"type": each} for each in (given, resolved))
-    keys = [key for key in ours if not (path == "training" and key in TURNED)]
+    keys = [key for key in ours if not (path == "training" and key in TURNED) and (path or key != "mute")]
     return [
         line for key in keys for line in _differing(ours[key], theirs.get(key), f"{path}.{key}" if path else str(key))
     ]

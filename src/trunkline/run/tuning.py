@@ -7,17 +7,19 @@ NeurIPS 2022), at the price of the runs that find them.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trunkline.balancers import CATALOG as BALANCERS
-from trunkline.config import BalancerConfig, Config
+from trunkline.config import BalancerConfig, Config, load_config
 from trunkline.errors import RunError
 from trunkline.pretrained.extras import need
 from trunkline.run.fitting import Metrics
 from trunkline.run.many import Job
+from trunkline.run.resuming import CONFIG
 
 TUNED = "tuned"
 MOST = 10.0  # times the weight of the first task, or that share of it
@@ -31,7 +33,7 @@ class Trial:
 
     Attributes:
         weights: by task.
-        score: the aggregate of all tasks on the validation rows, of the weights that were kept.
+        score: what all tasks scored together on the validation rows, with the network's weights that were kept.
         run: its name.
     """
 
@@ -46,9 +48,10 @@ def search(
     folder: Path,
     train: Callable[[Mapping[str, Job]], Mapping[str, Metrics]],
 ) -> list[Trial]:
-    """Try weights: equal ones first, then such as a tree-structured Parzen estimator proposes (Bergstra et al. 2011).
+    """Try weights: equal ones, the config's own, then such as a tree-structured Parzen estimator proposes.
 
-    The same config and number give the same trials, and a larger number begins with them.
+    The estimator is that of Bergstra et al. (NeurIPS 2011). The same config and number give the same trials, and a
+    larger number begins with them.
 
     Args:
         config: settled, with the seed of the trials.
@@ -66,6 +69,9 @@ def search(
     study = optuna.create_study(direction="maximize", sampler=sampler)
     first, *others = config.tasks
     study.enqueue_trial(dict.fromkeys(others, 0.0))
+    own = {task: math.log(config.tasks[task].weight / config.tasks[first].weight) for task in others}
+    if any(own.values()) and all(abs(ratio) <= math.log(MOST) for ratio in own.values()):
+        study.enqueue_trial(own)
     found: list[Trial] = []
     while len(found) < number:
         asked = [study.ask() for _ in range(AT_ONCE)]
@@ -74,9 +80,19 @@ def search(
         jobs = {name: Job(weighed(config, one), folder / name, whole=config) for name, one in zip(names, weights)}
         metrics = train(jobs)
         for trial, one, name in zip(asked, weights, names):
-            found.append(Trial(one, _score(metrics[name], name), name))
+            found.append(Trial(one, score_of(metrics[name], name), name))
             study.tell(trial, found[-1].score)
     return found
+
+
+def forget_others(jobs: Mapping[str, Job]) -> None:
+    """Take away runs in the folders of these that had other weights: of another number of trials, or another Optuna."""
+    for job in jobs.values():
+        path = job.folder / CONFIG
+        has = load_config(path, columns=None, trust_code=True).tasks if path.is_file() else job.config.tasks
+        if any(task not in has or not math.isclose(has[task].weight, one.weight, rel_tol=1e-9)
+               for task, one in job.config.tasks.items()):  # fmt: skip
+            shutil.rmtree(job.folder)
 
 
 def check_tools() -> Any:
@@ -109,13 +125,21 @@ def told(trials: Sequence[Trial], metrics: Mapping[str, Metrics]) -> dict[str, A
 
 
 def _weights(trial: Any, first: str, others: Sequence[str]) -> dict[str, float]:
-    """Only their ratios matter: the first task has 1. Searched on a scale on which twice and half are as far."""
+    """Only their ratios matter (the engine brings weights to mean 1), so the first task has 1.
+
+    Searched on a scale on which twice and half are as far.
+    """
     bound = math.log(MOST)
     return {first: 1.0, **{task: math.exp(trial.suggest_float(task, -bound, bound)) for task in others}}
 
 
-def _score(metrics: Metrics, name: str) -> float:
-    if metrics["aggregate"] is None:
+def score_of(metrics: Metrics, name: str) -> float:
+    """By which weights are chosen: never that of the test rows.
+
+    Raises:
+        RunError: there is none.
+    """
+    if metrics.get("validation_aggregate") is None:
         raise RunError(f"{name}: no score of all tasks can be worked out on the validation rows, so no weights can be "
                        "chosen by it; give more validation rows, or leave out --tune")  # fmt: skip
-    return float(metrics["aggregate"])
+    return float(metrics["validation_aggregate"])

@@ -32,9 +32,11 @@ def make_sampler(training: Rows, settings: Settings, *, rank: int = 0, world: in
     """Each row once an epoch, in random order, or as several tables are to be drawn."""
     how: dict[str, Any] = {"seed": settings.seed, "rank": rank, "world": world}
     joint = settings.joint
-    whose = np.array(training.batches.table.column(WHOSE)) if joint else None
-    if joint is None or whose is None or joint.is_whole:
-        lengths = training.batches.lengths() if settings.by_length else None
+    lengths = training.batches.lengths() if settings.by_length else None
+    if joint is None:
+        return EpochSampler(training.rows, settings.batch_size, lengths=lengths, **how)
+    whose = np.array(training.batches.table.column(WHOSE))
+    if joint.is_whole:
         return EpochSampler(training.rows, settings.batch_size, lengths=lengths, whose=whose, **how)
     names, places = np.unique(whose[training.rows], return_inverse=True)
     shares = table_shares(dict(zip(names.tolist(), np.bincount(places).tolist())), joint.sampling)

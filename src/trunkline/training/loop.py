@@ -143,6 +143,7 @@ class _Loop:
             while self.done < self.schedule.last:
                 parts = next(batches)
                 self._look_ahead(parts)
+                self.stepper.network.trunk.forget_loads()
                 self.stepper.step(parts, self.schedule.rate(self.done))
                 self.done += 1
                 bar.step()

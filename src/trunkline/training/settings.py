@@ -112,3 +112,8 @@ class Fitted:
     scores: TaskScores | None
     seconds: float
     history: list[tuple[int, float | None, TaskScores]] = field(default_factory=list)
+
+    @property
+    def aggregate(self) -> float | None:
+        """Of all tasks on the validation rows, with the kept weights; `None` where it is not defined."""
+        return next((score for step, score, _ in self.history if step == self.best_step), None)

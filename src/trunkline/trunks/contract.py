@@ -53,11 +53,15 @@ class TrunkModule(nn.Module, ABC):
         return taps[0].values.new_zeros(len(taps[0].values))
 
     def loads(self) -> dict[str, dict[str, float]]:
-        """By task and expert, how much of its view the task takes from it: the mean over the rows of the last step.
+        """By task and expert, how much of its view the task takes from it: the mean over the rows it has learned from.
 
-        Sums to 1 for each task. Waits for the device. Nothing where a trunk has no experts, or has not been trained.
+        All rows since `forget_loads`, in this process. Sums to 1 for each task; a task that had no rows has no key.
+        Waits for the device. Nothing where a trunk has no experts.
         """
         return {}
+
+    def forget_loads(self) -> None:
+        """Begin to count anew, as a step begins."""
 
     @abstractmethod
     def last_shared(self) -> Sequence[nn.Linear]:

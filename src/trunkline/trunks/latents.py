@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
-from trunkline.layers import CrossAttention, ResidualMLP, SelfAttention
+from trunkline.layers import CrossAttention, LatentLayers, ResidualMLP
 from trunkline.trunks.contract import Taps, Trunk, TrunkModule
 from trunkline.types import Span, Tokens
 
@@ -46,21 +46,14 @@ class LatentsModule(TrunkModule):
     ) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
-        self.latents = nn.Parameter(torch.randn(latents, width) * 0.02)
-        self.encode = CrossAttention(width, heads=heads, dropout=dropout)
-        self.attention = nn.ModuleList(SelfAttention(width, heads=heads, dropout=dropout) for _ in range(layers))
-        self.mlps = nn.ModuleList(
-            ResidualMLP(width, expansion=expansion, dropout=dropout) for _ in range(layers + 1)
-        )  # one behind what is read, and one behind each layer of attention
+        self.latents = LatentLayers(
+            width, latents=latents, layers=layers, heads=heads, expansion=expansion, dropout=dropout
+        )
         self.readings = nn.ModuleList(Reading(width, heads=heads, expansion=expansion, dropout=dropout) for _ in tasks)
 
     def share(self, tokens: Tokens) -> Taps:
-        x = self.latents.to(tokens.values.dtype).expand(tokens.values.shape[0], -1, -1)  # [B, N, D]
-        mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        x = self.mlps[0](self.encode(x, tokens.values, tokens.mask))
-        for attention, mlp in zip(self.attention, self.mlps[1:]):
-            x = mlp(attention(x, mask))
-        number = len(self.latents)
+        x, mask = self.latents(tokens.values, tokens.mask)
+        number = x.shape[1]
         return (Tokens(x, mask, (Span(None, 0, number, "set", (number,)),)), tokens)
 
     def view(self, task: str, taps: Taps) -> Tokens:
@@ -69,7 +62,7 @@ class LatentsModule(TrunkModule):
         return tokens.with_values(reading(tokens.values, latents.values))
 
     def last_shared(self) -> Sequence[nn.Linear]:
-        last = self.mlps[-1]
+        last = self.latents.mlps[-1]
         assert isinstance(last, ResidualMLP)
         return [last.outer]
 

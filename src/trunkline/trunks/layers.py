@@ -12,18 +12,24 @@ from trunkline.layers import ResidualMLP
 
 
 class Loads:
-    """How much each task took of each expert in the last step of training."""
+    """How much each task took of each expert, over all rows since it was last forgotten."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, Tensor] = {}
+        self._seen: dict[str, tuple[Tensor, int]] = {}
 
     def note(self, task: str, weights: Tensor) -> None:
         """A gate's weights `[B, E]`."""
-        self._seen[task] = weights.detach().mean(0)
+        total, rows = self._seen.get(task, (0.0, 0))
+        self._seen[task] = total + weights.detach().sum(0), rows + weights.shape[0]
 
-    def named(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
-        """By task and expert."""
-        return {task: dict(zip(names, seen.tolist(), strict=True)) for task, seen in self._seen.items()}
+    def forget(self) -> None:
+        """Begin anew."""
+        self._seen.clear()
+
+    def of(self, task: str) -> list[float]:
+        """The mean over rows, expert by expert; of a task that was not asked for, nothing. Waits for the device."""
+        total, rows = self._seen.get(task, (0.0, 0))
+        return (total / rows).tolist() if isinstance(total, Tensor) and rows else []
 
 
 def mixture(weights: Tensor, values: Sequence[Tensor]) -> Tensor:

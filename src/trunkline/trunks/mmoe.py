@@ -36,7 +36,11 @@ class MMoEModule(TrunkModule):
         return experts[0].with_values(mixture(gate, [expert.values for expert in experts]))
 
     def loads(self) -> dict[str, dict[str, float]]:
-        return self.seen.named([f"expert {i + 1}" for i in range(len(self.experts))])
+        names = [f"expert {i + 1}" for i in range(len(self.experts))]
+        return {task: dict(zip(names, loads)) for task in self.tasks if (loads := self.seen.of(task))}
+
+    def forget_loads(self) -> None:
+        self.seen.forget()
 
     def last_shared(self) -> Sequence[nn.Linear]:
         return outer_linears(self.experts)

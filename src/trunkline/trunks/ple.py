@@ -98,8 +98,12 @@ class PLEModule(TrunkModule):
 
     def loads(self) -> dict[str, dict[str, float]]:
         """At the top level: of the task's own experts, then of the shared ones."""
-        own, shared = (range(1, count + 1) for count in (self.num_own, self.num_shared))
-        return self.seen.named([*(f"own {i}" for i in own), *(f"shared {i}" for i in shared)])
+        shared = [f"shared {i + 1}" for i in range(self.num_shared)]
+        names = {task: [*(f"{task} {i + 1}" for i in range(self.num_own)), *shared] for task in self.tasks}
+        return {task: dict(zip(names[task], loads)) for task in self.tasks if (loads := self.seen.of(task))}
+
+    def forget_loads(self) -> None:
+        self.seen.forget()
 
     def last_shared(self) -> Sequence[nn.Linear]:
         return outer_linears(cast(nn.ModuleList, self.shared[-1]))

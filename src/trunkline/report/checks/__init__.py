@@ -32,7 +32,7 @@ class Check:
 
 
 CHECKS = (
-    Check("TL001", "judged by rows that chose the weights", held_out.no_test_rows),
+    Check("TL001", "no test rows", held_out.no_test_rows),
     Check("TL002", "few held-out rows", held_out.few_rows),
     Check("TL003", "one task dominates what is shared", learning.dominates),
     Check("TL004", "tasks pull against each other", learning.conflicts),

@@ -30,18 +30,17 @@ def unused(run: RunFiles) -> Finding | None:
     if not idle:
         return None
     return Finding(
-        f"No task is worse without {words.listed(idle)}.",
-        f"Leave it out (`inputs.{idle[0]}=off`), and be faster. If it should matter, look at its rows: `fusion: late` "
-        "and `training.input_dropout: 0.3` make each input learn by itself.",
+        f"No task is worse without {idle[0] if len(idle) == 1 else f'any one of {words.listed(idle)}'}.",
+        "What nothing needs can be left out (`inputs.NAME=off`). If it should matter, look at its rows: "
+        "`training.input_dropout: 0.3` makes the network do with each input alone.",
     )
 
 
 def _costs_nothing(whole: Gains, left: Gains) -> bool:
-    """Of every task that can be judged; an input that one of them cannot do without is needed."""
-    if any(whole[task] is not None and left[task] is None for task in whole):
-        return False
-    pairs = [(a, b) for task, a in whole.items() if a is not None and (b := left[task]) is not None]
-    return bool(pairs) and all(b > a - NOTHING for a, b in pairs)
+    """Of every task that has learned something; an input that one of them cannot do without is needed."""
+    learned = {task: gain for task, gain in whole.items() if gain is not None and gain > MORE}
+    without = [(gain, left[task]) for task, gain in learned.items()]
+    return bool(without) and all(b is not None and b > a - NOTHING for a, b in without)
 
 
 def drowned(run: RunFiles) -> Finding | None:
@@ -55,7 +54,7 @@ def drowned(run: RunFiles) -> Finding | None:
         alone = {g: gains[task] for g in _groups(run) if (gains := found.get(frozenset({g}))) is not None}
         known = {group: gain for group, gain in alone.items() if gain is not None}
         best = max(known, key=lambda g: known[g], default=None)
-        if best is not None and full is not None and known[best] > full + MORE:
+        if best is not None and full is not None and known[best] > full + max(MORE, _half_interval(run, task)):
             told.append(f"{task} by {best}")
     if not told:
         return None
@@ -66,6 +65,15 @@ def drowned(run: RunFiles) -> Finding | None:
     )
 
 
+def _half_interval(run: RunFiles, task: str) -> float:
+    """Half of the 95 % interval of a task's score, as a share of the way from guessing to perfect."""
+    told = run.tasks[task]
+    interval, guessed = told.get("interval"), (run.majority.get(task) or {}).get(told["metric"])
+    if interval is None or guessed is None or guessed == told["best"]:
+        return 0.0
+    return abs((interval["high"] - interval["low"]) / (told["best"] - guessed)) / 2
+
+
 def _groups(run: RunFiles) -> list[str]:
     return [group["name"] for group in run.facts["absence"].get("groups", [])]
 
@@ -73,12 +81,13 @@ def _groups(run: RunFiles) -> list[str]:
 def _by_inputs(run: RunFiles) -> dict[frozenset[str], Gains]:
     """By which inputs are there, how far each task comes from guessing to perfect; empty where too little is known."""
     facts: Mapping[str, Any] = run.facts["absence"]
-    if not facts or len(facts["groups"]) < 2 or facts["rows"] < ROWS:
+    if not facts or len(facts["groups"]) < 2 or facts["rows"] < ROWS or facts["split"] == "train":
         return {}
     return {
         frozenset(subset["kept"]): {
             task: gain_of(subset["scores"][task], subset["majority"][task], run.tasks[task]["best"])
             for task in facts["metric"]
+            if (run.tasks[task]["rows"] or 0) >= ROWS
         }
         for subset in facts["subsets"]
         if subset["rows"] == facts["rows"]  # else other rows are judged

@@ -11,7 +11,7 @@ from trunkline.report.checks.finding import Finding
 from trunkline.report.files import RunFiles, mean_loads
 
 LOOKS = 3  # at the validation rows, under which their order says nothing
-STILL = 0.02  # of the way from guessing to perfect, in the last third of the looks
+STILL = 0.02  # of the way from guessing to perfect: less is chance
 MOST_OF = 0.8  # of the shared gradient
 OFTEN = 0.5  # of the pairs of tasks, in conflict
 IDLE = 0.1  # of an even share, for every task
@@ -19,29 +19,23 @@ PADDED = 0.5  # of a batch's tokens
 
 
 def dominates(run: RunFiles) -> Finding | None:
-    """TL003: the share of one task in `Σ wₜ |gₜ|`, mean over the steps that were compared."""
-    shares: dict[str, list[float]] = {}
+    """TL003: the share of one task in `Σ wₜ |gₜ|`, with the mean of each over the steps in which it was compared."""
+    lengths: dict[str, list[float]] = {}
     for line in run.log:
-        for name, share in _shares(line.get("norms"), line.get("weights")).items():
-            shares.setdefault(name, []).append(share)
-    means = {name: fmean(found) for name, found in shares.items()}
-    if len(means) < 2 or means[task := max(means, key=means.__getitem__)] <= MOST_OF:
+        weights = line.get("weights") or {}
+        for task, norm in (line.get("norms") or {}).items():
+            if (weight := weights.get(task)) is not None:
+                lengths.setdefault(task, []).append(norm * abs(weight))
+    means = {task: fmean(found) for task, found in lengths.items()}
+    total = sum(means.values())
+    if len(means) < 2 or total == 0 or means[task := max(means, key=means.__getitem__)] <= MOST_OF * total:
         return None
     return Finding(
-        f"{task} sends {words.percent(means[task])} of the gradient into what the tasks share: the others hardly shape "
-        "it.",
-        f"`tasks.{task}.weight: 0.3`, or a balancer that does not go by the size of a loss: `balancer: uw_so`, "
-        "`imtl_g`, `nash_mtl`.",
+        f"{task} sends {words.percent(means[task] / total)} of the gradient into what the tasks share: the others "
+        "hardly shape it.",
+        f"Less `tasks.{task}.weight`, or a balancer that does not go by the size of a loss, such as `imtl_g` or "
+        "`nash_mtl`.",
     )
-
-
-def _shares(norms: Mapping[str, float] | None, weights: Mapping[str, float | None] | None) -> dict[str, float]:
-    """Of each task in the sum of weighted lengths; none where nothing was compared."""
-    if not norms:
-        return {}
-    sizes = {task: norm * abs((weights or {}).get(task) or 0.0) for task, norm in norms.items()}
-    total = sum(sizes.values())
-    return {task: size / total for task, size in sizes.items()} if total > 0 else {}
 
 
 def conflicts(run: RunFiles) -> Finding | None:
@@ -57,14 +51,14 @@ def conflicts(run: RunFiles) -> Finding | None:
 
 
 def by_heart(run: RunFiles) -> Finding | None:
-    """TL005: the best weights came early; later ones were worse."""
-    steps = _looks(run)
-    best = run.metrics["best_step"]
-    if len(steps) <= LOOKS or not _was_chosen(run) or best > steps[len(steps) // 3]:
+    """TL005: the best weights came in the first third, and later ones were worse."""
+    scores = _aggregates(run)
+    steps, best = list(scores), run.metrics["best_step"]
+    if len(steps) <= LOOKS or best not in steps[: len(steps) // 3] or scores[best] - scores[steps[-1]] < STILL:
         return None
     return Finding(
-        f"The weights of step {words.count(best)} of {words.count(steps[-1])} are best on the validation rows: later "
-        "ones were no better, as when the training rows are learned by heart.",
+        f"The weights of step {words.count(best)} of {words.count(steps[-1])} are best on the validation rows, and "
+        "later ones are worse, as when the training rows are learned by heart.",
         "Fewer steps, or more that hinders: `trunk.dropout: 0.3`, `training.weight_decay: 0.1`, changes to pictures, "
         "sounds and words (`word_dropout`); a smaller `width`; more rows.",
     )
@@ -72,7 +66,7 @@ def by_heart(run: RunFiles) -> Finding | None:
 
 def unfinished(run: RunFiles) -> Finding | None:
     """TL006: the last look at the validation rows was the best, and well above those of the first two thirds."""
-    scores = {line["step"]: line["aggregate"] for line in run.log if line.get("aggregate") is not None}
+    scores = _aggregates(run)
     steps = list(scores)
     if len(steps) < LOOKS or run.metrics["best_step"] != steps[-1]:
         return None
@@ -86,26 +80,21 @@ def unfinished(run: RunFiles) -> Finding | None:
     )
 
 
-def _looks(run: RunFiles) -> list[int]:
-    """Steps at which the validation rows were looked at."""
-    return [line["step"] for line in run.log if "validation" in line]
-
-
-def _was_chosen(run: RunFiles) -> bool:
-    """Whether a score of all tasks chose the weights."""
-    return any(line.get("aggregate") is not None for line in run.log)
+def _aggregates(run: RunFiles) -> dict[int, float]:
+    """By step, what all tasks scored together on the validation rows."""
+    return {line["step"]: line["aggregate"] for line in run.log if line.get("aggregate") is not None}
 
 
 def idle_experts(run: RunFiles) -> Finding | None:
-    """TL019: experts that no task takes anything of."""
+    """TL019: experts of which each task that has them takes next to nothing."""
     loads = mean_loads(run.log)
     experts = dict.fromkeys(name for one in loads.values() for name in one)
     idle = [name for name in experts if all(one.get(name, 0.0) < IDLE / len(one) for one in loads.values())]
     if not idle:
         return None
     return Finding(
-        f"No task takes anything of {words.listed(idle)} of {words.plural(len(experts), 'expert')}.",
-        "Fewer (`trunk.experts`) give the same network, and a faster one.",
+        f"Every task takes next to nothing of {words.listed(idle)}, of {words.plural(len(experts), 'expert')}.",
+        "A trunk with fewer (`trunk.experts`, of `ple` also `trunk.task_experts`) is faster and may do as well.",
     )
 
 
@@ -120,6 +109,6 @@ def padding(run: RunFiles) -> Finding | None:
     told = ", ".join(f"{words.percent(means[name])} of {name}" for name in much)
     return Finding(
         f"Much of what is worked out is padding: {told}.",
-        "`training.by_length: true` brings rows of about one length together; a smaller `max_length` cuts the few that "
-        "are very long.",
+        "Rows of about one length come together with `training.by_length: true`; a smaller `max_length` of a text cuts "
+        "the few that are very long.",
     )

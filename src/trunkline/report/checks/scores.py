@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from trunkline.report import words
 from trunkline.report.checks.finding import Finding
 from trunkline.report.files import RunFiles
@@ -17,10 +20,10 @@ def guesses(run: RunFiles) -> Finding | None:
     if not bad:
         return None
     them = "it" if len(bad) == 1 else "them"
+    others = f"Train {them} without the others (`tasks.NAME=off`): what can be learned so wants more `weight`. "
     return Finding(
         f"No better than guessing: {words.listed(bad)}. Do not rely on {them}.",
-        f"Train {them} alone (`tasks.NAME=off` for the others): what cannot be learned alone lacks labels, or inputs "
-        "that know of it; what can wants more weight (`tasks.NAME.weight`).",
+        f"{others if len(run.tasks) > 1 else ''}What cannot be learned alone lacks labels, or inputs that know of it.",
     )
 
 
@@ -63,9 +66,13 @@ def unsure_confidence(run: RunFiles) -> Finding | None:
 def never_said(run: RunFiles) -> Finding | None:
     """TL018: classes of which there are rows, and no answer."""
     silent = {
-        task: [c["name"] for c in one.get("classes") or () if c["precision"] is None and c["rows"] >= ROWS]
+        task: [
+            c["name"]
+            for c in one.get("classes") or ()
+            if c["precision"] is None and c["rows"] >= ROWS and not _is_foreign(one, c["name"])
+        ]
         for task, one in run.tasks.items()
-        if one.get("type") in ("category", "labels", "tags")
+        if one.get("type") in ("category", "labels")
     }
     silent = {task: names for task, names in silent.items() if names}
     if not silent:
@@ -76,3 +83,9 @@ def never_said(run: RunFiles) -> Finding | None:
         f"`tasks.{next(iter(silent))}.class_weights: balanced` where rare ones matter as much as frequent ones; else "
         "more rows of them.",
     )
+
+
+def _is_foreign(told: Mapping[str, Any], name: str) -> bool:
+    """Whether training never saw it, or it is the name of all that training never saw."""
+    unseen = told.get("unseen") or {"names": [], "consequence": ""}
+    return name in dict(unseen["names"]) or repr(name) in unseen["consequence"]

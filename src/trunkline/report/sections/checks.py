@@ -10,4 +10,8 @@ from trunkline.report.files import RunFiles
 
 def checks(run: RunFiles) -> dict[str, Any]:
     """Findings with their cures, and which checks were muted."""
-    return {"findings": findings(run), "looked": len(CHECKS) - len(run.muted), "muted": list(run.muted)}
+    return {
+        "findings": findings(run),
+        "looked": sum(check.code not in run.muted for check in CHECKS),
+        "muted": sorted(run.muted),
+    }

@@ -8,9 +8,9 @@ from typing import Any
 from trunkline.report import words
 from trunkline.report.figures import histogram_figure, interval_figure
 from trunkline.report.files import RunFiles
-from trunkline.report.verdicts import Verdict, verdicts
+from trunkline.report.verdicts import MANY, Verdict, verdicts
 
-MANY, EACH_END = 24, 10  # of more tasks than that the best and the worst are listed
+EACH_END = 10  # of many tasks, so many of the best and of the worst are listed
 
 
 def summary(run: RunFiles) -> dict[str, Any]:

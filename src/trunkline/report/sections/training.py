@@ -185,8 +185,8 @@ def _experts(log: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> dict[str
     loads = mean_loads(log)
     if not loads:
         return None
-    names = list(next(iter(loads.values())))
-    return {"names": names, "rows": [(task, [loads[task][name] for name in names]) for task in tasks if task in loads]}
+    names = list(dict.fromkeys(name for task in tasks for name in loads.get(task, ())))
+    return {"names": names, "rows": [(t, [loads[t].get(name) for name in names]) for t in tasks if t in loads]}
 
 
 def _kept(run: RunFiles) -> str:

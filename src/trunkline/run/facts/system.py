@@ -42,13 +42,13 @@ def system_facts(subject: Subject) -> dict[str, Any]:
 
 
 def choices_facts(subject: Subject) -> dict[str, Any]:
-    """Schema: `choices [{path, value, reason}]`, one for each setting that the config had left open; `muted [code]`."""
+    """Schema: `choices [{path, value, reason}]`, one for each setting that the config had left open."""
     config = subject.plan.config
     choices = [
         {"path": path, "value": str(setting(config, path)), "reason": " ".join(why.split())}
         for path, why in subject.plan.reasons.items()
     ]
-    return {"choices": choices, "muted": list(config.mute)}
+    return {"choices": choices}
 
 
 def _device(name: str) -> str:
