@@ -59,6 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said = call("fit", folder / "world.yaml", "--out", folder / "run")
     assert "30 steps" in said
     assert "span_f1" in said
+    assert "To look at (in the report): TL002 few held-out rows; " in said
     return folder / "run"
 
 

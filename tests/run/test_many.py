@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from trunkline import RunError
 from trunkline.config import load_config
 from trunkline.data import write_rows
 from trunkline.run import single_task_twins
@@ -27,13 +28,13 @@ training: {steps: 1, accelerator: cpu}
 
 
 @contextmanager
-def begun(folder: Path) -> Iterator[dict[str, Future[Metrics]]]:
+def begun(folder: Path, config: str = CONFIG, steps: int = 1) -> Iterator[dict[str, Future[Metrics]]]:
     """Two runs, each of which warns of texts that are too long; what this process warns of before them is not heard."""
     splits = ("train", "train", "val", "test")
     rows = [{"split": splits[i % 4], "words": "a b c d", "long": i // 4 % 2, "number": i} for i in range(48)]
     write_rows(folder / "rows.csv", rows)
-    (folder / "config.yaml").write_text(CONFIG)
-    entering = single_task_twins(load_config(folder / "config.yaml", columns=columns_of), 1, folder / "twins")
+    (folder / "config.yaml").write_text(config)
+    entering = single_task_twins(load_config(folder / "config.yaml", columns=columns_of), steps, folder / "twins")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         twins = entering.__enter__()
@@ -56,4 +57,24 @@ def test_a_warning_that_is_an_error_fails_its_run(tmp_path: Path) -> None:
     with begun(tmp_path) as twins, warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(UserWarning, match="max_length=2"):
+            twins["long"].result(timeout=300)
+
+
+def test_a_run_that_fails_has_warned_all_the_same(tmp_path: Path) -> None:
+    config = CONFIG.replace("steps: 1,", "steps: 1, lr: 1.0e+38, clip: off,")
+    with begun(tmp_path, config, steps=8) as twins, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        with pytest.raises(RunError, match="diverged"):
+            twins["number"].result(timeout=300)
+    assert any("max_length=2" in str(w.message) for w in told)
+
+
+def test_nobody_waits_for_ever_where_warnings_cannot_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("the terminal is gone")
+
+    with begun(tmp_path) as twins, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", refuse)
+        with pytest.raises(OSError, match="the terminal is gone"):
             twins["long"].result(timeout=300)
