@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trunkline.analysis import bootstrap, subsets
+from trunkline.analysis import bootstrap, paired_bootstrap, subsets
 
 
 def test_of_an_accuracy_it_is_as_wide_as_the_binomial() -> None:
@@ -35,6 +35,19 @@ def test_ties_with_guessing_are_a_coin_toss() -> None:
 
 def test_a_score_that_is_rarely_defined_has_none() -> None:
     assert bootstrap(lambda rows: [(None, 0.5)], 10, higher_is_better=[True]) == [None]
+
+
+def test_a_difference_is_surer_than_what_it_is_of_where_both_are_of_the_same_rows() -> None:
+    """Two answers that are right on nearly the same rows: the difference varies with those where they differ alone."""
+    rng = np.random.default_rng(0)
+    first = rng.random(400) < 0.7
+    second = first ^ (rng.random(400) < 0.05)
+    ((low, high),) = paired_bootstrap(lambda rows: [(first[rows].mean(), second[rows].mean())], 400, resamples=2_000)
+    apart = first.astype(float) - second
+    half = 1.96 * apart.std() / 400**0.5
+    assert (low, high) == pytest.approx((apart.mean() - half, apart.mean() + half), abs=0.006)
+    assert high - low < 0.6 * 2 * 1.96 * (0.7 * 0.3 / 400) ** 0.5
+    assert paired_bootstrap(lambda rows: [(0.5, None)], 10) == [None]
 
 
 def test_subsets_of_few_groups_are_all_of_them() -> None:

@@ -13,6 +13,7 @@ from report.test_sections import log_of, run_of
 from trunkline import ConfigError
 from trunkline.config import as_plain, load_config
 from trunkline.report import CHECKS, findings
+from trunkline.report.alone import best_alone
 from trunkline.report.files import RunFiles
 from trunkline.report.sections.checks import checks
 
@@ -69,6 +70,16 @@ def subsets_of(
     return replace(run, facts={**run.facts, "absence": facts})
 
 
+def singles(together: float, low: float, high: float, *, split: str = "test", error: bool = False) -> RunFiles:
+    """Task `a` by x alone, .7 (of an error .3), and by all inputs, with the interval of what they add."""
+    run = with_task(lower_is_better=error, best=0.0 if error else 1.0)
+    one = {"together": together, "alone": 0.3 if error else 0.7, "low": low, "high": high}
+    worse = {"together": together, "alone": 0.45 if error else 0.55, "low": None, "high": None}
+    alone = [{"input": "x", "rows": 300, "tasks": {"a": one}}, {"input": "y", "rows": 300, "tasks": {"a": worse}}]
+    facts = {"split": split, "rows": 400, "groups": [], "alone": alone}
+    return replace(run, facts={**run.facts, "absence": facts})
+
+
 def calibrated(**one: Any) -> RunFiles:
     return with_facts("calibration", {"tasks": {"a": {"ece_after": 0.02, "bins": [{"count": 500}], **one}}})
 
@@ -114,7 +125,7 @@ CASES: dict[str, tuple[RunFiles, str, RunFiles]] = {  # a run that has it, what 
     "TL011": (wide(25), "Of 25 tasks some", wide(24)),
     "TL012": (plain(twins={"a": {"m": 0.73}}), "nothing else: a (one seed)", plain(twins={"a": {"m": 0.71}})),
     "TL013": (subsets_of(0.7, 0.7, 0.5), "No task is worse without y.", subsets_of(0.7, 0.69, 0.5)),
-    "TL014": (subsets_of(0.7, 0.74, 0.5), "a by x", subsets_of(0.7, 0.715, 0.5)),
+    "TL014": (singles(0.6, -0.15, -0.05), "a by x", singles(0.68, -0.06, 0.01)),
     "TL015": (calibrated(ece_after=0.2), "off by more than 10\u00a0%", calibrated(ece_after=0.2, bins=[{"count": 99}])),
     "TL016": (plain(log=lines(padding={"x": 0.6})), "60\u00a0% of x", plain(log=lines(padding={"x": 0.5}))),
     "TL017": (plain(skipped=[{"row": 3}]), "could not be used: 1 row.", plain()),
@@ -171,6 +182,7 @@ def test_nothing_is_said_of_inputs_where_too_little_is_known() -> None:
     """By training rows, by few labels, by a task that has learned nothing."""
     for run in (
         subsets_of(0.7, 0.7, 0.5, split="train"),
+        singles(0.6, -0.15, -0.05, split="train"),
         subsets_of(0.7, 0.7, 0.5, labelled=199),
         subsets_of(0.49, 0.49, 0.5),
     ):
@@ -181,8 +193,17 @@ def test_nothing_is_said_of_inputs_where_too_little_is_known() -> None:
 def test_less_is_better_where_it_is() -> None:
     assert "without y." in found(subsets_of(0.3, 0.3, 0.5, error=True))["TL013"]
     assert "TL013" not in found(subsets_of(0.3, 0.31, 0.5, error=True))
-    assert "a by x" in found(subsets_of(0.3, 0.2, 0.5, error=True))["TL014"]
-    assert "TL014" not in found(subsets_of(0.3, 0.4, 0.5, error=True))
+    assert "a by x" in found(singles(0.4, 0.05, 0.15, error=True))["TL014"]
+    assert "TL014" not in found(singles(0.2, -0.15, -0.05, error=True))
+
+
+def test_what_all_inputs_add_is_told_beside_the_best_one() -> None:
+    (told,) = best_alone(singles(0.8, 0.05, 0.15))
+    assert (told["input"], told["alone"], told["together"], told["sign"]) == ("x", 0.7, 0.8, 1)
+    assert told["difference"] == pytest.approx(0.1)
+    assert best_alone(singles(0.72, -0.02, 0.06))[0]["sign"] == 0
+    assert best_alone(singles(0.2, -0.15, -0.05, error=True))[0]["sign"] == 1
+    assert best_alone(plain()) == []
 
 
 def test_a_plateau_is_not_learned_by_heart() -> None:

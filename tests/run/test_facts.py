@@ -11,7 +11,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from trunkline import fit, load
 from trunkline.config import load_config
-from trunkline.data import write_rows
+from trunkline.data import read_table, write_rows
 from trunkline.plan import make_plan
 from trunkline.report import make_page
 from trunkline.run.facts import Subject
@@ -89,3 +89,40 @@ def test_columns_that_are_picked_on_the_same_rows_say_so(tmp_path: Path) -> None
     config = config_of(tmp_path / "rows.jsonl")
     run = fit(config | {"training": config["training"] | {"steps": 5}}, out=tmp_path / "run")
     assert "picked on these rows, too" in make_page([run.folder])
+
+
+def test_each_input_alone_beside_all_that_its_rows_have(tmp_path: Path) -> None:
+    """On the very rows that have it, whatever else they lack; the interval holds the difference."""
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = []
+    for i in range(600):
+        x, y = rng.normal(size=2)
+        cells = {"x": None if i % 5 == 1 else x, "y": None if i % 5 == 2 else y}
+        label = None if i % 7 == 0 else int(x + 0.3 * y > 0)
+        rows.append({**cells, "is up": label, "sum": x + y, "split": ("train", "train", "val", "test")[i % 4]})
+    write_rows(tmp_path / "rows.jsonl", rows)
+    config = {
+        "data": {"table": str(tmp_path / "rows.jsonl"), "split": "split"},
+        "inputs": {"x": "number", "y": "number"},
+        "tasks": {"is up": "binary", "sum": "number"},
+        "width": 16,
+        "training": {"steps": 150, "threads": 1, "lr": 0.01},
+    }
+    run = fit(config, out=tmp_path / "run")
+    loaded = load_config(config, columns=columns_of)
+    subject = Subject(run.folder, make_plan(loaded, read_splits(loaded)), load(run.folder), run.metrics, {})
+    told = {one["input"]: one for one in absence_facts(subject)["alone"]}
+    test = [row for row in rows if row["split"] == "test"]
+    for name, other in (("x", "y"), ("y", "x")):
+        here = [row for row in test if row[name] is not None]
+        assert told[name]["rows"] == len(here)
+        whole, _ = run.predictor.evaluate(read_table(here))
+        alone, _ = run.predictor.evaluate(read_table([{**row, other: None} for row in here]))
+        for task, metric in (("is up", "roc_auc"), ("sum", "r2")):
+            one = told[name]["tasks"][task]
+            assert one["together"] == pytest.approx(whole[task][metric], abs=1e-6)
+            assert one["alone"] == pytest.approx(alone[task][metric], abs=1e-6)
+            assert one["low"] < one["together"] - one["alone"] < one["high"]
+    assert told["y"]["tasks"]["sum"]["low"] > 0, "half of a sum is not the sum"
+    page = make_page([run.folder])
+    assert "All inputs, or the best one" in page and "all together better" in page

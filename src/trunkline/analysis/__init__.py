@@ -6,7 +6,7 @@ from trunkline.analysis.comparison import NOT_RATIOS, Scores, compare_scores, me
 from trunkline.analysis.confusions import Confusion, confusion
 from trunkline.analysis.curves import precision_recall_curve, roc_curve
 from trunkline.analysis.delta import delta_m, mean_over_tasks, relative_change
-from trunkline.analysis.intervals import Interval, bootstrap
+from trunkline.analysis.intervals import Interval, bootstrap, paired_bootstrap
 from trunkline.analysis.leaving_out import Subset, subsets
 from trunkline.analysis.paired import Verdict, interval, mean_std, student_quantile, summary, verdict
 
@@ -31,6 +31,7 @@ __all__ = [
     "mean_over_tasks",
     "mean_std",
     "metrics_of",
+    "paired_bootstrap",
     "precision_recall_curve",
     "relative_change",
     "reliability",

@@ -47,13 +47,51 @@ def bootstrap(
     Returns:
         One a task; `None` where fewer than half of the resamples have a score.
     """
+    drawn = _drawn(score, rows, resamples, seed)
+    return [_interval(pairs, is_higher) for pairs, is_higher in zip(drawn, higher_is_better)]
+
+
+def paired_bootstrap(
+    score: Callable[[np.ndarray], Sequence[Scored]], rows: int, *, resamples: int = 200, seed: int = 0
+) -> list[tuple[float, float] | None]:
+    """The same of the difference of two scores, taken in each resample: both are of the same rows.
+
+    Args:
+        score: row numbers → for each task the two scores on them; `None` where one is not defined.
+        rows: how many there are.
+        resamples: how many.
+        seed: of the draws.
+
+    Returns:
+        One a task, the ends of a 95 % percentile interval of first − second; `None` where fewer than half of the
+        resamples have both.
+    """
+    return [_ends(_known(pairs), len(pairs)) for pairs in _drawn(score, rows, resamples, seed)]
+
+
+def _drawn(
+    score: Callable[[np.ndarray], Sequence[Scored]], rows: int, resamples: int, seed: int
+) -> list[tuple[Scored, ...]]:
+    """By task, its scores on each resample."""
     rng = np.random.default_rng(seed)
-    drawn = [score(rng.integers(0, rows, rows)) for _ in range(resamples)]
-    return [_interval(pairs, is_higher) for pairs, is_higher in zip(zip(*drawn, strict=True), higher_is_better)]
+    return list(zip(*(score(rng.integers(0, rows, rows)) for _ in range(resamples)), strict=True))
+
+
+def _known(pairs: Sequence[Scored]) -> np.ndarray:
+    """Those of which both are defined, `[K, 2]`."""
+    known = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
+    return np.array(known).reshape(-1, 2)
+
+
+def _ends(known: np.ndarray, resamples: int) -> tuple[float, float] | None:
+    if 2 * len(known) < resamples:
+        return None
+    low, high = np.quantile(known[:, 0] - known[:, 1], [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _interval(pairs: Sequence[Scored], is_higher: bool) -> Interval | None:
-    known = np.array([(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None])
+    known = _known(pairs)
     if 2 * len(known) < len(pairs):
         return None
     low, high = np.quantile(known[:, 0], [0.025, 0.975])

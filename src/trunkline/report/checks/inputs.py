@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trunkline.report import words
+from trunkline.report.alone import best_alone
 from trunkline.report.checks.finding import Finding
 from trunkline.report.files import RunFiles
 from trunkline.report.verdicts import gain_of
@@ -44,34 +45,15 @@ def _costs_nothing(whole: Gains, left: Gains) -> bool:
 
 
 def drowned(run: RunFiles) -> Finding | None:
-    """TL014: some input alone is better than all together."""
-    found = _by_inputs(run)
-    whole = found.get(frozenset(_groups(run)))
-    if whole is None:
-        return None
-    told = []
-    for task, full in whole.items():
-        alone = {g: gains[task] for g in _groups(run) if (gains := found.get(frozenset({g}))) is not None}
-        known = {group: gain for group, gain in alone.items() if gain is not None}
-        best = max(known, key=lambda g: known[g], default=None)
-        if best is not None and full is not None and known[best] > full + max(MORE, _half_interval(run, task)):
-            told.append(f"{task} by {best}")
-    if not told:
+    """TL014: some input alone is better than all together on the rows that have it, beyond chance."""
+    told = [f"{one['task']} by {one['input']}" for one in best_alone(run) if one["sign"] < 0]
+    if not told or run.facts["absence"]["split"] == "train":
         return None
     return Finding(
         f"One input alone answers better than all of them together: {words.listed(told)}.",
         "`fusion: late`, or `training.input_dropout: 0.3`: so an input that misleads is not leaned on. See "
         "`docs/fusion.md`.",
     )
-
-
-def _half_interval(run: RunFiles, task: str) -> float:
-    """Half of the 95 % interval of a task's score, as a share of the way from guessing to perfect."""
-    told = run.tasks[task]
-    interval, guessed = told.get("interval"), (run.majority.get(task) or {}).get(told["metric"])
-    if interval is None or guessed is None or guessed == told["best"]:
-        return 0.0
-    return abs((interval["high"] - interval["low"]) / (told["best"] - guessed)) / 2
 
 
 def _groups(run: RunFiles) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trunkline.report import words
+from trunkline.report.alone import best_alone
 from trunkline.report.files import RunFiles
 from trunkline.report.verdicts import gain_of
 
@@ -36,6 +37,7 @@ def absence(run: RunFiles) -> dict[str, Any] | None:
         "whole": {"name": "with everything", **_cells(whole["scores"], whole["majority"], tasks, best)},
         "columns": columns,
         "needs": _needs(facts["subsets"], groups, tasks, best) if len(groups) > 1 else [],
+        "alone": best_alone(run),
         "blocks": [g for g in facts["groups"] if len(g["inputs"]) > 1 or g["more"]],
     }
 

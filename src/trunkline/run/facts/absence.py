@@ -10,6 +10,7 @@ from trunkline.analysis import subsets
 from trunkline.data import Split
 from trunkline.model import TaskScores
 from trunkline.model.evaluation import gain
+from trunkline.run.facts.alone import alone_facts
 from trunkline.run.facts.subject import Subject, sampled, table_name
 
 ROWS, LEAST_ROWS, SECONDS = 1_000, 100, 15.0  # rows that are judged, fewer where that would take longer
@@ -24,12 +25,14 @@ def absence_facts(subject: Subject) -> dict[str, Any]:
     inputs, guessing on the same rows.
 
     Schema: `split`; `rows`; `groups [{name, inputs, more}]`; `metric {task: name}`; `subsets [{kept [group], rows,
-    scores {task: value}, majority {task: value}}]`, the first of them with everything; `columns [{name, scores}]`,
-    the single columns of a table whose absence costs most, each with the scores without it, `screened`, how many there
-    are (many are tried in bundles first), and `screened_on`, the split that they were picked on.
+    scores {task: value}, majority {task: value}}]`, the first of them with everything; `alone` (see `alone_facts`);
+    `columns [{name, scores}]`, the single columns of a table whose absence costs most, each with the scores without it,
+    `screened`, how many there are (many are tried in bundles first), and `screened_on`, the split that they were picked
+    on.
     """
     groups = _groups(subject)
-    rows = _affordable(subject, len(subsets(list(groups))))
+    has_several = len(groups) > 1
+    rows = _affordable(subject, len(subsets(list(groups))) + 2 * len(groups) * has_several)
     found = []
     for subset in subsets(list(groups)):
         kept = [name for group in subset.kept for name in groups[group]]
@@ -45,6 +48,7 @@ def absence_facts(subject: Subject) -> dict[str, Any]:
         "groups": [{"name": g, "inputs": list(i[:8]), "more": max(0, len(i) - 8)} for g, i in groups.items()],
         "metric": {task: kinds[task].task.primary for task in subject.focus},
         "subsets": found,
+        "alone": alone_facts(subject, groups, rows) if has_several else [],
         "columns": [{"name": name, "scores": _judge(subject, _without(subject, [name]), rows)[0]} for name in worst],
         "screened": len(names),
         "screened_on": screened_on,

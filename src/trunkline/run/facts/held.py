@@ -70,7 +70,7 @@ def _of_unit(
     fitted = [states.task_states(unit)[column] for column in columns]
     plain = [kind.before_settling(state) for state in fitted]
     if kind.reads == "row":
-        resampled: Any = _Table(kind, (fitted, plain), columns if len(unit.tasks) > 1 else None, said, guessed)
+        resampled: Any = OutputTable(kind, (fitted, plain), columns if len(unit.tasks) > 1 else None, said, guessed)
     else:
         resampled = _Blocks(kind, (fitted, plain), said, guessed)
     higher = [kind.primary not in kind.lower_is_better] * len(tasks)
@@ -79,7 +79,7 @@ def _of_unit(
     return {task: asdict(interval) for task, interval in zip(tasks, sure) if interval is not None}
 
 
-class _Table:
+class OutputTable:
     """Outputs `[n, G, …]` of a row head, resampled row by row. States: of what is said, and of what is guessed."""
 
     def __init__(
