@@ -40,7 +40,7 @@ PRESENT = {"a": [True, True, False, True], "b": [True, False, True, False], "c":
 
 def test_mean_by_hand(vectors: dict[str, Tensor]) -> None:
     module = build("mean")
-    mapped = [m(n(vectors[k])) for k, m, n in zip(NAMES, module.vectors.maps, module.vectors.pooled.norms)]
+    mapped = [m(n(vectors[k])) for k, m, n in zip(NAMES, module.vectors.maps, module.vectors.norms)]
     expected = torch.stack(
         [
             (mapped[0][0] + mapped[1][0] + mapped[2][0]) / 3,
@@ -55,7 +55,7 @@ def test_mean_by_hand(vectors: dict[str, Tensor]) -> None:
 def test_two_inputs_are_the_papers_gated_unit(vectors: dict[str, Tensor]) -> None:
     """`h = z ⊙ tanh(W₁x₁) + (1 − z) ⊙ tanh(W₂x₂)`, `z = σ(W_z [x₁, x₂])`, with `W_z` the difference of the gates'."""
     module = build("gated", ("a", "b"))
-    a, b = (norm(vectors[name]) for name, norm in zip("ab", module.vectors.pooled.norms))
+    a, b = (norm(vectors[name]) for name, norm in zip("ab", module.vectors.norms))
     first, second = module.gate.weight.chunk(2)
     z = torch.sigmoid(torch.cat([a, b], 1) @ (first - second).T)
     expected = z * torch.tanh(module.vectors.maps[0](a)) + (1 - z) * torch.tanh(module.vectors.maps[1](b))
@@ -65,5 +65,5 @@ def test_two_inputs_are_the_papers_gated_unit(vectors: dict[str, Tensor]) -> Non
 
 def test_one_input_alone_passes_its_gate_whole(vectors: dict[str, Tensor]) -> None:
     module = build("gated")
-    alone = torch.tanh(module.vectors.maps[1](module.vectors.pooled.norms[1](vectors["b"])))
+    alone = torch.tanh(module.vectors.maps[1](module.vectors.norms[1](vectors["b"])))
     torch.testing.assert_close(fuse(module, vectors, PRESENT)[2], alone[2])

@@ -161,7 +161,7 @@ def test_an_absent_task_changes_nothing_for_the_others(
     learns = [name for name, p in small.named_parameters() if p.numel() and not name.startswith("heads.")]
     alone = gradients(small, other[Draw(rows, None)], balancer(), level)
     found = {name: alone[name] for name in learns}
-    unread = f"fusion.pooled.pools.{[u.name for u in network.preprocessing.encoders].index('size')}.score.weight"
+    unread = f"fusion.pools.{[u.name for u in network.preprocessing.encoders].index('size')}.score.weight"
     assert [name for name, gradient in found.items() if gradient is None] == [unread]  # a table's tokens are averaged
     assert same(found, {name: full[name] for name in found})
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.fusion.contract import Fusion, FusionModule
-from trunkline.fusion.layers import KeptTokens, PooledInputs
+from trunkline.fusion.layers import KeptTokens, normalised, pools_and_norms
 from trunkline.types import Tokens
 
 
@@ -17,12 +17,14 @@ class ConcatModule(FusionModule):
 
     def __init__(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> None:
         super().__init__()
-        self.pooled = PooledInputs(encoders, width)
+        self.encoders = tuple(encoders)
+        self.pools, self.norms = pools_and_norms(encoders, width)
         self.mix = nn.Linear(len(encoders) * width, width) if len(encoders) > 1 else nn.Identity()
         self.kept = KeptTokens(keep, width)
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
-        row = nn.functional.gelu(self.mix(torch.cat(self.pooled(tokens), -1)))
+        rows = normalised(tokens, self.encoders, self.pools, self.norms)
+        row = nn.functional.gelu(self.mix(torch.cat(rows, -1)))
         return self.kept(row, list(tokens.values()))
 
 

@@ -31,8 +31,8 @@ class GatedModule(FusionModule):
         self.kept = KeptTokens(keep, width)
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
-        here = present_columns(present, self.vectors.pooled.encoders)
-        x = torch.stack(self.vectors.pooled(tokens), 1)  # [B, E, D]
+        here = present_columns(present, self.vectors.encoders)
+        x = torch.stack(self.vectors.normalised(tokens), 1)  # [B, E, D]
         x = torch.where(here.unsqueeze(-1), x, torch.zeros_like(x))
         hidden = torch.stack([torch.tanh(one(own)) for one, own in zip(self.vectors.maps, x.unbind(1))], 1)
         logits = self.gate(x.flatten(1)).unflatten(1, (x.shape[1], x.shape[2]))

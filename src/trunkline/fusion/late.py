@@ -26,10 +26,10 @@ class ExpertsModule(LateModule):
         self.alone = alone
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
-        normalised = self.vectors.pooled(tokens)
+        normalised = self.vectors.normalised(tokens)
         rows = [one(x) for one, x in zip(self.vectors.maps, normalised)]
         if self.mix is not None:
-            held = [x * present[name].unsqueeze(1) for name, x in zip(self.vectors.pooled.encoders, normalised)]
+            held = [x * present[name].unsqueeze(1) for name, x in zip(self.vectors.encoders, normalised)]
             rows.append(self.mix(torch.cat(held, -1)))
         return Tokens.of_rows(nn.functional.gelu(torch.cat(rows)))
 

@@ -54,31 +54,34 @@ class Pool(nn.Module):
         return (mean + parts.sum(1).flatten(1)) / 2
 
 
-class PooledInputs(nn.Module):
-    """One vector an encoder: its tokens pooled and normalised."""
+def pools_and_norms(encoders: Sequence[str], width: int) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """What makes one vector of the tokens of each encoder."""
+    return nn.ModuleList(Pool(width) for _ in encoders), nn.ModuleList(nn.LayerNorm(width) for _ in encoders)
+
+
+def normalised(
+    tokens: Mapping[str, Tokens], encoders: Sequence[str], pools: nn.ModuleList, norms: nn.ModuleList
+) -> list[Tensor]:
+    """Each encoder's tokens pooled and normalised: one `[B, D]` an encoder, in order."""
+    return [norm(pool(tokens[name])) for name, pool, norm in zip(encoders, pools, norms)]
+
+
+class InputVectors(nn.Module):
+    """One vector an encoder: its tokens pooled, normalised, and mapped by a layer of its own."""
 
     def __init__(self, encoders: Sequence[str], width: int) -> None:
         super().__init__()
         self.encoders = tuple(encoders)
-        self.pools = nn.ModuleList(Pool(width) for _ in encoders)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in encoders)
-
-    def forward(self, tokens: Mapping[str, Tokens]) -> list[Tensor]:
-        """One `[B, D]` an encoder, in order."""
-        return [norm(pool(tokens[name])) for name, pool, norm in zip(self.encoders, self.pools, self.norms)]
-
-
-class InputVectors(nn.Module):
-    """One vector an encoder, pooled, normalised, and mapped by a layer of its own."""
-
-    def __init__(self, encoders: Sequence[str], width: int) -> None:
-        super().__init__()
-        self.pooled = PooledInputs(encoders, width)
+        self.pools, self.norms = pools_and_norms(encoders, width)
         self.maps = nn.ModuleList(nn.Linear(width, width) for _ in encoders)
+
+    def normalised(self, tokens: Mapping[str, Tokens]) -> list[Tensor]:
+        """Before the maps, one `[B, D]` an encoder."""
+        return normalised(tokens, self.encoders, self.pools, self.norms)
 
     def forward(self, tokens: Mapping[str, Tokens]) -> Tensor:
         """`[B, E, D]`."""
-        return torch.stack([one(x) for one, x in zip(self.maps, self.pooled(tokens))], 1)
+        return torch.stack([one(x) for one, x in zip(self.maps, self.normalised(tokens))], 1)
 
 
 class KeptTokens(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
 from trunkline.fusion.contract import Fusion, FusionModule
-from trunkline.fusion.layers import KeptTokens, PooledInputs, present_columns
+from trunkline.fusion.layers import KeptTokens, normalised, pools_and_norms, present_columns
 from trunkline.types import Tokens
 
 
@@ -29,7 +29,8 @@ class LowRankModule(FusionModule):
 
     def __init__(self, encoders: Sequence[str], keep: Sequence[str], width: int, rank: int) -> None:
         super().__init__()
-        self.pooled = PooledInputs(encoders, width)
+        self.encoders = tuple(encoders)
+        self.pools, self.norms = pools_and_norms(encoders, width)
         size = (width * len(encoders)) ** -0.5  # so that products of many inputs have no longer tails than those of few
         self.factors = nn.Parameter(torch.randn(len(encoders), rank, width, width) * size)
         self.constants = nn.Parameter(torch.ones(len(encoders), rank, width))
@@ -37,8 +38,8 @@ class LowRankModule(FusionModule):
         self.kept = KeptTokens(keep, width)
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
-        vectors = torch.stack(self.pooled(tokens), 1)
-        here = present_columns(present, self.pooled.encoders).unsqueeze(-1)
+        vectors = torch.stack(normalised(tokens, self.encoders, self.pools, self.norms), 1)
+        here = present_columns(present, self.encoders).unsqueeze(-1)
         heard = torch.where(here, vectors, torch.zeros_like(vectors))
         row = nn.functional.gelu(self.norm(low_rank_product(heard, self.factors, self.constants)))
         return self.kept(row, list(tokens.values()))

@@ -22,7 +22,7 @@ class MeanModule(FusionModule):
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
         vectors = self.vectors(tokens)
-        row = torch.nn.functional.gelu(masked_mean(vectors, present_columns(present, self.vectors.pooled.encoders)))
+        row = torch.nn.functional.gelu(masked_mean(vectors, present_columns(present, self.vectors.encoders)))
         return self.kept(row, list(tokens.values()))
 
 

@@ -69,7 +69,7 @@ class StreamsModule(FusionModule):
         self.kept = KeptTokens(keep, width)
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
-        encoders = self.vectors.pooled.encoders
+        encoders = self.vectors.encoders
         here = present_columns(present, encoders)
         streams = [Stream.of(tokens[name], self.limit) for name in encoders]
         values = self.exchange(streams, here)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
 from trunkline.fusion.contract import Fusion, FusionModule
-from trunkline.fusion.layers import KeptTokens, PooledInputs, present_columns
+from trunkline.fusion.layers import KeptTokens, normalised, pools_and_norms, present_columns
 from trunkline.types import Tokens
 
 MOST = 1 << 16  # products
@@ -30,14 +30,21 @@ class TensorModule(FusionModule):
 
     def __init__(self, encoders: Sequence[str], keep: Sequence[str], width: int, size: int) -> None:
         super().__init__()
-        self.pooled = PooledInputs(encoders, width)
+        self.encoders = tuple(encoders)
+        self.pools, self.norms = pools_and_norms(encoders, width)
         self.maps = nn.ModuleList(nn.Linear(width, size) for _ in encoders)
         self.mix = nn.Linear((size + 1) ** len(encoders), width)
         self.kept = KeptTokens(keep, width)
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
-        mapped = torch.stack([nn.functional.gelu(one(x)) for one, x in zip(self.maps, self.pooled(tokens))], 1)
-        here = present_columns(present, self.pooled.encoders).unsqueeze(-1)
+        mapped = torch.stack(
+            [
+                nn.functional.gelu(one(x))
+                for one, x in zip(self.maps, normalised(tokens, self.encoders, self.pools, self.norms))
+            ],
+            1,
+        )
+        here = present_columns(present, self.encoders).unsqueeze(-1)
         heard = torch.where(here, mapped, torch.zeros_like(mapped))
         row = nn.functional.gelu(self.mix(outer_product(heard.unbind(1))))
         return self.kept(row, list(tokens.values()))

@@ -44,12 +44,19 @@ def mel_filters(mels: int, bins: int, rate: int) -> Tensor:
     return torch.from_numpy(np.maximum(0, np.minimum(rising, falling))).float()
 
 
+@functools.cache
+def hann_window(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Of one kind they are all the same, and making one takes as long as a short sound's spectrum."""
+    with torch.inference_mode(False):
+        return torch.hann_window(size, dtype=dtype, device=device)
+
+
 def log_mel(wave: Tensor, *, rate: int, mels: int, hop: int, window: int) -> Tensor:
     """`log10` of the power in each mel band, `[S]` → `[1 + S // hop, M]`.
 
     Frame `t` looks at the `window` samples around sample `t·hop` through a Hann window; beyond the ends is silence.
     """
-    hann = torch.hann_window(window, dtype=wave.dtype, device=wave.device)
+    hann = hann_window(window, wave.dtype, wave.device)
     spectrum = torch.stft(wave, window, hop, window=hann, pad_mode="constant", return_complex=True)  # [bins, T]
     power = spectrum.real.square() + spectrum.imag.square()
     return (power.T @ mel_filters(mels, power.shape[0], rate).to(power)).clamp(min=FLOOR).log10()
