@@ -19,7 +19,7 @@ FLOORS = [
     ["schema", "engine"],
     ["model"],
     ["predictor"],
-    ["training", "export", "analysis", "report"],
+    ["training", "export", "serving", "analysis", "report"],
     ["testing"],
     ["config"],
     ["defaults", "loading"],

@@ -13,7 +13,7 @@ import pytest
 import trunkline
 
 ROOMS = ("analysis", "balancers", "config", "data", "engine", "export", "fusion", "modalities", "model", "report",
-         "run", "schema", "tasks", "training", "trunks")  # fmt: skip
+         "run", "schema", "serving", "tasks", "training", "trunks")  # fmt: skip
 
 
 def run_python(code: str) -> str:
@@ -74,6 +74,7 @@ def test_the_command_line_stays_small() -> None:
         "predict": ["--out", "--trust-code"],
         "report": ["--out"],
         "export": ["--out", "--rows", "--tasks", "--trust-code"],
+        "serve": ["--host", "--port", "--trust-code"],
         "list": [],
         "demo": ["--keep", "--out"],
     }

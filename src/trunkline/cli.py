@@ -287,6 +287,19 @@ def export(
         out.print(f"  {name}: differs from PyTorch by at most {difference:.1e}", highlight=False)
 
 
+@app.command()
+def serve(
+    folder: RunFolder,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this machine.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8000,
+    trust_code: TrustCode = False,
+) -> None:
+    """Answer over HTTP with a trained run, and show a page to try it."""
+    from trunkline.run import serve
+
+    serve(folder, host=host, port=port, trust_code=trust_code, say=_say)
+
+
 @app.command(name="list")
 def list_(
     room: Annotated[str | None, typer.Argument(help="modalities, tasks, fusion, trunks, balancers or demos.")] = None,

@@ -7,6 +7,7 @@ from trunkline.run.fitting import Metrics, Run, fit
 from trunkline.run.helping import Affinity, affinity
 from trunkline.run.previewing import preview
 from trunkline.run.reporting import noticed, report
+from trunkline.run.serving import serve
 from trunkline.run.twins import single_task_twins
 from trunkline.run.using import evaluate, export, predict
 
@@ -28,5 +29,6 @@ __all__ = [
     "predict",
     "preview",
     "report",
+    "serve",
     "single_task_twins",
 ]

@@ -1,0 +1,205 @@
+"""A network behind HTTP: what it answers is what the predictor says, and what cannot be used is told in plain words."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image as Picture
+from starlette.testclient import TestClient
+
+from trunkline.data import Table
+from trunkline.model import MultiTaskModel
+from trunkline.predictor import Predictor
+from trunkline.schema import Preprocessing
+from trunkline.serving import Limits, make_app
+from trunkline.serving.answers import as_json
+from worlds import inputs, schema, tasks, world
+
+FILES = ("photo", "sound")
+INPUTS = (*FILES, "note", "size", "shop")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    return world(tmp_path_factory.mktemp("world"), 24)
+
+
+@pytest.fixture(scope="module")
+def predictor(table: Table) -> Predictor:
+    preprocessing = Preprocessing.fit(schema(), table, range(24))
+    model = MultiTaskModel(inputs(), tasks(), width=32)
+    return Predictor(model.build(preprocessing))
+
+
+@pytest.fixture(scope="module")
+def client(predictor: Predictor) -> Iterator[TestClient]:
+    with TestClient(make_app(predictor, name="<world>", limits=Limits(megabytes=1.0, rows=32))) as client:
+        yield client
+
+
+def cells(table: Table, row: int) -> dict[str, Any]:
+    """What a caller sends: files in base64."""
+    found = {name: table.cell(row, name) for name in INPUTS}
+    sent = {name: value for name, value in found.items() if value is not None}
+    return {name: content(table, value) if name in FILES else value for name, value in sent.items()}
+
+
+def content(table: Table, path: str) -> str:
+    assert table.base is not None
+    return base64.b64encode((table.base / path).read_bytes()).decode()
+
+
+def ask(client: TestClient, body: Any) -> Any:
+    answer = client.post("/predict", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["predictions"]
+
+
+def near(one: Any, other: Any) -> bool:
+    """The same but for what another batch does to a float."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(near(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(near, one, other))
+    return one == pytest.approx(other, rel=1e-3, abs=1e-4) if isinstance(one, float) else one == other
+
+
+def test_it_says_what_the_predictor_says(client: TestClient, predictor: Predictor, table: Table) -> None:
+    said = ask(client, {"rows": [cells(table, row) for row in range(8)]})
+    expected = json.loads(json.dumps(as_json(predictor.predict(table, range(8)))))
+    for ours, theirs in zip(said, expected, strict=True):
+        ours.pop("height"), theirs.pop("height")  # floats in a file
+        assert near(ours, theirs)
+
+
+def test_a_form_is_a_row(client: TestClient, table: Table) -> None:
+    row = next(row for row in range(24) if {"photo", "note"} <= cells(table, row).keys())
+    sent = cells(table, row)
+    files = {name: (f"x.{name}", base64.b64decode(sent[name])) for name in FILES if name in sent}
+    fields = {name: str(value) for name, value in sent.items() if name not in FILES}
+    answer = client.post("/predict", files=files, data={**fields, "size": fields.get("size", "")})
+    assert answer.status_code == 200, answer.text
+    (one,), (other,) = answer.json()["predictions"], ask(client, {"rows": [sent]})
+    assert near({**one, "height": None}, {**other, "height": None})
+
+
+def test_any_inputs_may_be_absent_and_some_tasks_may_be_asked_for(client: TestClient) -> None:
+    (said,) = ask(client, {"rows": [{"note": "a big red", "photo": None}], "tasks": ["kind", "slots", "area"]})
+    assert set(said) == {"kind", "slots", "area"}
+    assert said["area"] is None and len(said["slots"]) == 3
+    assert said["kind"]["value"] in ("red", "green", "blue")
+
+
+def test_files_come_back_in_base64(client: TestClient, table: Table) -> None:
+    row = next(row for row in range(24) if "photo" in cells(table, row))
+    (said,) = ask(client, {"rows": [cells(table, row)], "tasks": ["area", "height"]})
+    assert said["area"]["mime"] == "image/png"
+    with Picture.open(io.BytesIO(base64.b64decode(said["area"]["base64"]))) as mask:
+        assert mask.size == (16, 16)
+    depth = np.load(io.BytesIO(base64.b64decode(said["height"]["base64"])), allow_pickle=False)
+    assert depth.shape[:2] == (16, 16)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "why"),
+    [
+        ({"rows": [{"nota": "red"}]}, 422, "row 1: there is no input 'nota'. Did you mean 'note'?"),
+        ({"rows": [{"note": "red"}, {}]}, 422, "row 2: has none of the inputs"),
+        ({"rows": [{"note": None, "size": None}]}, 422, "row 1: has none of the inputs"),
+        ({"rows": [{"size": "wide"}]}, 422, "'wide' is not a number"),
+        ({"rows": [{"photo": "photos/1.png"}]}, 422, "a file's content is sent, not its name"),
+        ({"rows": [{"photo": "/etc/passwdd"}]}, 422, "photo"),  # good base64, and no picture
+        ({"rows": [{"photo": {"path": "/etc/passwd", "bytes": None}}]}, 422, "a file is sent as base64"),
+        ({"rows": [{"sound": base64.b64encode(b"RIFF").decode()}]}, 422, "sound"),
+        ({"rows": [{"note": "red"}], "tasks": ["kinds"]}, 422, "there is no task 'kinds'. Did you mean 'kind'?"),
+        ({"rows": [{"note": "red"}], "tasks": "kind"}, 422, "`tasks` is a list of names"),
+        ({"rows": []}, 422, "a request has 1 to 32 rows, this one 0"),
+        ({"rows": [{"note": "red"}] * 33}, 422, "a request has 1 to 32 rows, this one 33"),
+        ({"rows": ["red"]}, 422, "row 1: is no object of columns and values"),
+        ([{"note": "red"}], 422, "a request is {"),
+    ],
+)
+def test_what_cannot_be_used_is_said(client: TestClient, body: Any, status: int, why: str) -> None:
+    answer = client.post("/predict", json=body)
+    assert (answer.status_code, why in answer.json()["error"]) == (status, True), answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_what_is_no_request_is_refused(client: TestClient) -> None:
+    for content, kind, status in (
+        (b"{", "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b"\xff\xfe", "application/json", 400),
+        (b"x", "text/plain", 415),
+        (b"x", "multipart/form-data", 400),
+        (b"x", "multipart/form-data; boundary=b", 400),
+        (b" " * 1_100_000, "application/json", 413),
+    ):
+        answer = client.post("/predict", content=content, headers={"Content-Type": kind})
+        assert answer.status_code == status and answer.json()["error"], (content[:9], answer.text)
+    assert client.get("/predict").status_code == 405
+    assert client.get("/nowhere").json() == {"error": "Not Found"}
+
+
+def test_one_bad_request_spoils_no_other(client: TestClient) -> None:
+    bodies = [{"rows": [{"note": "red"} if i % 5 else {"size": "wide"}]} for i in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda body: client.post("/predict", json=body), bodies))
+    assert [answer.status_code for answer in answers] == [200 if i % 5 else 422 for i in range(20)]
+    alone = ask(client, bodies[1])
+    assert all(near(answer.json()["predictions"], alone) for i, answer in enumerate(answers) if i % 5)
+
+
+def test_whoever_watches_is_told(client: TestClient) -> None:
+    ask(client, {"rows": [{"note": "red"}, {"note": "blue"}]})
+    client.post("/predict", json={"rows": []})
+    told = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if not line.startswith("#"))
+    assert float(told['trunkline_requests_total{status="200"}']) >= 1 and float(told["trunkline_rows_total"]) >= 2
+    assert float(told['trunkline_requests_total{status="422"}']) >= 1
+    assert told['trunkline_request_seconds_bucket{le="+Inf"}'] == told["trunkline_request_seconds_count"]
+    assert told["trunkline_rows_waiting"] == "0"
+    health = client.get("/health").json()
+    assert health["status"] == "ok" and [task["name"] for task in health["tasks"]][:2] == ["kind", "loud"]
+
+
+def test_programs_and_people_are_told_what_to_send(client: TestClient) -> None:
+    told = client.get("/openapi.json").json()
+    body = told["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    row = body["properties"]["rows"]
+    assert set(row["items"]["properties"]) == set(INPUTS) and row["maxItems"] == 32
+    assert row["items"]["properties"]["photo"]["contentEncoding"] == "base64"
+    page = client.get("/")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    about = page.text.split("const about = ")[1].split(";\n")[0]
+    assert "<" not in about and json.loads(about)["name"] == "<world>"
+    (shop,) = (one for one in json.loads(about)["inputs"] if one["column"] == "shop")
+    assert set(shop["choices"]) <= {"red", "green", "blue", "other"} and shop["choices"]
+
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+ANYTHING = st.recursive(PLAIN, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=5), x, max_size=3))
+ROW = st.dictionaries(st.sampled_from([*INPUTS, "else"]), ANYTHING, max_size=4)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.fixed_dictionaries({"rows": st.lists(ROW | ANYTHING, max_size=3)}, optional={"tasks": ANYTHING}) | ANYTHING)
+def test_nothing_that_is_sent_is_the_servers_fault(client: TestClient, body: Any) -> None:
+    answer = client.post("/predict", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert answer.status_code in (200, 400, 422), (body, answer.text)
+
+
+def test_paths_of_the_server_stay_its_own(client: TestClient, table: Table, tmp_path: Path) -> None:
+    """Not even the path of a picture that is there."""
+    Picture.new("RGB", (16, 16)).save(tmp_path / "here.png")
+    for cell in (str(tmp_path / "here.png"), "file://" + str(tmp_path / "here.png")):
+        assert client.post("/predict", json={"rows": [{"photo": cell}]}).status_code == 422
