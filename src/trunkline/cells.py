@@ -22,6 +22,7 @@ ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and its values th
 YES = frozenset({"1", "1.0", "true", "yes", "y"})
 NO = frozenset({"0", "0.0", "false", "no", "n"})
 ODD = 5  # names that are told
+LONGEST = 80  # letters of a number
 WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")  # a whole number, written as a float
 
 
@@ -68,7 +69,8 @@ def loose_number(text: str, decimal: str) -> float | None:
         >>> loose_number("1,200 USD", "."), loose_number("1,2 kg", ","), loose_number("12 Main Street", ".")
         (1200.0, 1.2, None)
     """
-    found = _LOOSE[decimal].fullmatch(text.strip())
+    text = " ".join(text.split())
+    found = _LOOSE[decimal].fullmatch(text) if len(text) <= LONGEST else None
     if found is None or not (found["whole"] or found["part"]):
         return None
     digits = re.sub(r"\D", "", found["whole"])
@@ -184,7 +186,7 @@ def as_name(cell: Any) -> str:
     if text in ("True", "False"):
         return text.lower()
     whole = WHOLE.fullmatch(text)
-    return str(int(whole[1])) if whole else text
+    return text if whole is None else "0" if whole[1] == "-0" else whole[1]
 
 
 def as_truth(cell: Any) -> bool:
@@ -215,7 +217,7 @@ def as_list(cell: Any, *, separator: str = "|") -> list[Any]:
         return [part.strip() for part in cell.split(separator) if part.strip()]
     try:
         return json.loads(cell)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of what is nested too deeply, and of endless digits
         raise DataError(f"{cell[:80]!r} starts like a JSON list but is none: {error}") from None
 
 

@@ -73,9 +73,9 @@ def subsets_of(
 def singles(together: float, low: float, high: float, *, split: str = "test", error: bool = False) -> RunFiles:
     """Task `a` by x alone, .7 (of an error .3), and by all inputs, with the interval of what they add."""
     run = with_task(lower_is_better=error, best=0.0 if error else 1.0)
-    one = {"together": together, "alone": 0.3 if error else 0.7, "low": low, "high": high}
-    worse = {"together": together, "alone": 0.45 if error else 0.55, "low": None, "high": None}
-    alone = [{"input": "x", "rows": 300, "tasks": {"a": one}}, {"input": "y", "rows": 300, "tasks": {"a": worse}}]
+    one = {"rows": 300, "together": together, "alone": 0.3 if error else 0.7, "low": low, "high": high}
+    worse = {"rows": 300, "together": together, "alone": 0.45 if error else 0.55, "low": None, "high": None}
+    alone = [{"input": "x", "tasks": {"a": one}}, {"input": "y", "tasks": {"a": worse}}]
     facts = {"split": split, "rows": 400, "groups": [], "alone": alone}
     return replace(run, facts={**run.facts, "absence": facts})
 
@@ -222,8 +222,8 @@ def test_names_that_training_never_saw_are_not_called_silent_classes() -> None:
     classes = [of_class("new", 20, None), of_class("usual", 90, 0.5)]
     unseen = {"names": [["new", 20]], "consequence": "they count as wrong"}
     assert "TL018" not in found(with_task(type="category", classes=classes, unseen=unseen))
-    unknown = {"names": [["x", 20]], "consequence": "'new' is the right answer for them"}
-    told = found(with_task(type="category", classes=classes, unseen=unknown))
+    other = {"names": [["x", 20]], "consequence": "'new' is the right answer for them"}
+    told = found(with_task(type="category", classes=classes, unseen=other, unknown="new"))
     assert not {"TL009", "TL018"} & told.keys()
 
 

@@ -93,5 +93,5 @@ def test_runs_of_other_weights_are_taken_away(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(to_yaml(config(weight=weight)))
         jobs[name] = Job(config(weight=1.0), tmp_path / name)
-    forget_others({**jobs, "new": Job(config(), tmp_path / "new")})
+    forget_others({**jobs, "new": Job(config(), tmp_path / "new")}, trust_code=False)
     assert (tmp_path / "same" / "config.yaml").is_file() and not (tmp_path / "other").exists()

@@ -52,21 +52,27 @@ def bootstrap(
 
 
 def paired_bootstrap(
-    score: Callable[[np.ndarray], Sequence[Scored]], rows: int, *, resamples: int = 200, seed: int = 0
+    score: Callable[[np.ndarray], Sequence[Scored]],
+    rows: int,
+    *,
+    miss: float = 0.05,
+    resamples: int = 200,
+    seed: int = 0,
 ) -> list[tuple[float, float] | None]:
     """The same of the difference of two scores, taken in each resample: both are of the same rows.
 
     Args:
         score: row numbers → for each task the two scores on them; `None` where one is not defined.
         rows: how many there are.
+        miss: how often the interval may miss; of several that the best is picked of, a share each (Bonferroni).
         resamples: how many.
         seed: of the draws.
 
     Returns:
-        One a task, the ends of a 95 % percentile interval of first − second; `None` where fewer than half of the
-        resamples have both.
+        One a task, the ends of a percentile interval of first − second; `None` where fewer than half of the resamples
+        have both.
     """
-    return [_ends(_known(pairs), len(pairs)) for pairs in _drawn(score, rows, resamples, seed)]
+    return [_ends(_known(pairs), len(pairs), miss) for pairs in _drawn(score, rows, resamples, seed)]
 
 
 def _drawn(
@@ -83,10 +89,10 @@ def _known(pairs: Sequence[Scored]) -> np.ndarray:
     return np.array(known).reshape(-1, 2)
 
 
-def _ends(known: np.ndarray, resamples: int) -> tuple[float, float] | None:
+def _ends(known: np.ndarray, resamples: int, miss: float) -> tuple[float, float] | None:
     if 2 * len(known) < resamples:
         return None
-    low, high = np.quantile(known[:, 0] - known[:, 1], [0.025, 0.975])
+    low, high = np.quantile(known[:, 0] - known[:, 1], [miss / 2, 1 - miss / 2])
     return float(low), float(high)
 
 

@@ -86,7 +86,7 @@ def _of_molecule(molecule: Molecule) -> NodesAndEdges:
 def _parse(text: str) -> Mapping[str, Any]:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{text[:80]!r} starts like a JSON object but is none: {error}") from None
 
 

@@ -6,6 +6,7 @@ Shape legend: `H, W` pixels of a picture, `C` colour channels.
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,5 +81,6 @@ def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any]) -> Any:
     except PIL.UnidentifiedImageError:
         raise DataError(f"{name} is not a picture (or of a format that Pillow does not read)") from None
     # Pillow's decoders report damage as any of these.
-    except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError, struct.error,
+            PIL.Image.DecompressionBombError) as error:  # fmt: skip
         raise DataError(f"{name} cannot be read: {error}") from error

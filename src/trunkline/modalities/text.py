@@ -6,6 +6,7 @@ Shape legend: `n` rows, `L` tokens, `D` width, `N` n-grams of a piece at most.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import re
 import unicodedata
@@ -323,6 +324,7 @@ def ngram_ids(piece: str, buckets: int) -> tuple[int, ...]:
     marked = f"<{piece}>"
     shape = re.sub(r"\d", "0", marked)
     own = [shape] if re.search(r"\d", piece) else []
-    runs = [*own, *(marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1))][:NGRAMS]
+    runs = [*own, *itertools.islice((marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1)), NGRAMS)]
+    runs = runs[:NGRAMS]
     ids = [1 + zlib.crc32(run.encode()) % buckets for run in runs]
     return (*ids, *[PADDING] * (NGRAMS - len(ids)))

@@ -13,8 +13,7 @@ def best_alone(run: RunFiles) -> list[dict[str, Any]]:
     """What all inputs together add to the best one, on the rows that have it.
 
     Returns:
-        By task in order `{task, input, rows, alone, together, difference, low, high, sign}`; `sign` is 1 where all
-        together are surely better, −1 where they are surely worse, 0 where no difference is seen.
+        By task in order `{task, input, rows, alone, together, difference, low, high, sign}`; see `sign_of`.
     """
     ranked: dict[str, list[tuple[float, Mapping[str, Any], Mapping[str, Any]]]] = {}
     for one in run.facts["absence"].get("alone", ()):
@@ -25,9 +24,9 @@ def best_alone(run: RunFiles) -> list[dict[str, Any]]:
     found = []
     for task in (task for task in run.tasks if task in ranked):
         _, one, told = max(ranked[task], key=lambda each: each[0])
-        sign = _sign(told, is_error=run.tasks[task]["lower_is_better"])
-        named = {"task": task, "input": one["input"], "rows": one["rows"], **told}
-        found.append({**named, "difference": told["together"] - told["alone"], "sign": sign})
+        sign = sign_of(told, is_error=run.tasks[task]["lower_is_better"])
+        difference = told["together"] - told["alone"]
+        found.append({"task": task, "input": one["input"], **told, "difference": difference, "sign": sign})
     return found
 
 
@@ -35,7 +34,8 @@ def _guessed(run: RunFiles, task: str) -> float | None:
     return (run.majority.get(task) or {}).get(run.tasks[task]["metric"])
 
 
-def _sign(told: Mapping[str, Any], *, is_error: bool) -> int:
+def sign_of(told: Mapping[str, Any], *, is_error: bool) -> int:
+    """1 where all together are surely better, −1 where they are surely worse, 0 where no difference is seen."""
     if told["low"] is None or told["low"] <= 0 <= told["high"]:
         return 0
     return -1 if (told["low"] > 0) == is_error else 1

@@ -61,7 +61,13 @@ class RunFiles:
     @cached_property
     def muted(self) -> frozenset[str]:
         """Codes of checks that the config in the run folder does not want to hear of. It may be edited there."""
-        return frozenset((yaml.safe_load(self.config) or {}).get("mute") or ())
+        try:
+            told = (yaml.safe_load(self.config) or {}).get("mute") or []
+        except (yaml.YAMLError, AttributeError) as error:
+            raise RunError(f"{self.folder / 'config.yaml'} is no config: {error}") from None
+        if not isinstance(told, list):
+            raise RunError(f"{self.folder / 'config.yaml'}: mute is a list of codes, not {told!r}")
+        return frozenset(map(str, told))
 
     @cached_property
     def tasks(self) -> dict[str, Mapping[str, Any]]:

@@ -91,7 +91,7 @@ def compare(
     if tune:
         run = contest.together(next(iter(models)), first)
         score_of(metrics[run], run)  # that nothing can be chosen by is said before more is trained
-        contest, metrics, tuned = _tuned(contest, folder, metrics, tune, say, is_open=is_open)
+        contest, metrics, tuned = _tuned(contest, folder, metrics, tune, say, is_open=is_open, trust_code=trust_code)
     result = {**result_of(contest, metrics, folder, trust_code=trust_code), "tuned": tuned}
     write_json(folder / "comparison.json", plain_json(result))
     report(folder)
@@ -121,13 +121,20 @@ def _models(
 
 
 def _tuned(
-    contest: Contest, folder: Path, metrics: Mapping[str, Metrics], number: int, say: Say, *, is_open: bool
+    contest: Contest,
+    folder: Path,
+    metrics: Mapping[str, Metrics],
+    number: int,
+    say: Say,
+    *,
+    is_open: bool,
+    trust_code: bool,
 ) -> tuple[Contest, dict[str, Metrics], dict[str, Any]]:
     """Search weights, and train the best with every seed: the contest with one model more, and all metrics."""
     tried: dict[str, Metrics] = {}
 
     def train(jobs: Mapping[str, Job]) -> Mapping[str, Metrics]:
-        forget_others(jobs)
+        forget_others(jobs, trust_code=trust_code)
         tried.update(_run(jobs, contest.config, say))
         return tried
 
@@ -135,7 +142,7 @@ def _tuned(
     model = weighed(contest.config, found["weights"])
     more = replace(contest, models={**contest.models, TUNED: model})
     jobs = _jobs(more, folder, is_open=is_open)
-    forget_others({name: job for name, job in jobs.items() if name not in metrics})
+    forget_others({name: job for name, job in jobs.items() if name not in metrics}, trust_code=trust_code)
     return more, _run(jobs, contest.config, say), found
 
 
@@ -176,7 +183,8 @@ def _settled(config: Config, folder: Path, trust_code: bool) -> Config:
             unfinished.write_text(to_yaml(plan.config, reasons=plan.reasons), encoding="utf-8")
         with replacing(asked) as unfinished:
             unfinished.write_text(to_yaml(replace(config, mute=())), encoding="utf-8")
-    return load_config(folder / "config.yaml", columns=None, trust_code=trust_code)
+    settled = load_config(folder / "config.yaml", columns=None, trust_code=trust_code)
+    return replace(settled, mute=config.mute)
 
 
 def _jobs(contest: Contest, folder: Path, *, is_open: bool) -> dict[str, Job]:

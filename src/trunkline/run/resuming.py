@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def go_on(folder: Path, given: Config, *, trust_code: bool) -> Config:
     resolved = load_config(folder / CONFIG, columns=None, trust_code=trust_code)
     if differing := _differing(as_plain(given), as_plain(resolved)):
         raise RunError(f"{folder}: a run goes on as it began, but {'; '.join(differing)}")
-    return resolved
+    return replace(resolved, mute=given.mute)
 
 
 def end(folder: Path) -> None:

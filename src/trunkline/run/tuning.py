@@ -85,11 +85,11 @@ def search(
     return found
 
 
-def forget_others(jobs: Mapping[str, Job]) -> None:
+def forget_others(jobs: Mapping[str, Job], *, trust_code: bool) -> None:
     """Take away runs in the folders of these that had other weights: of another number of trials, or another Optuna."""
     for job in jobs.values():
         path = job.folder / CONFIG
-        has = load_config(path, columns=None, trust_code=True).tasks if path.is_file() else job.config.tasks
+        has = load_config(path, columns=None, trust_code=trust_code).tasks if path.is_file() else job.config.tasks
         if any(task not in has or not math.isclose(has[task].weight, one.weight, rel_tol=1e-9)
                for task, one in job.config.tasks.items()):  # fmt: skip
             shutil.rmtree(job.folder)
@@ -139,7 +139,10 @@ def score_of(metrics: Metrics, name: str) -> float:
     Raises:
         RunError: there is none.
     """
-    if metrics.get("validation_aggregate") is None:
+    if "validation_aggregate" not in metrics:
+        raise RunError(f"{name} was trained before runs kept what they scored on the validation rows; "
+                       "give a new folder with --out, or leave out --tune")  # fmt: skip
+    if metrics["validation_aggregate"] is None:
         raise RunError(f"{name}: no score of all tasks can be worked out on the validation rows, so no weights can be "
                        "chosen by it; give more validation rows, or leave out --tune")  # fmt: skip
     return float(metrics["validation_aggregate"])

@@ -97,7 +97,8 @@ def read_file(path: str | Path | io.BytesIO, max_seconds: float) -> tuple[np.nda
             wave = file.read(most, dtype="float32", always_2d=True)
             return wave, file.samplerate, file.frames
     except soundfile.SoundFileError as error:
-        raise DataError(f"{name} cannot be read as a sound: {error}") from error
+        why = getattr(error, "error_string", error)  # without the address of what is in memory
+        raise DataError(f"{name} cannot be read as a sound: {why}") from error
 
 
 def read_samples(samples: Any, rate: Any, max_seconds: float) -> tuple[np.ndarray, int, int]:

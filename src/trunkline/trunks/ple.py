@@ -99,7 +99,7 @@ class PLEModule(TrunkModule):
     def loads(self) -> dict[str, dict[str, float]]:
         """At the top level: of the task's own experts, then of the shared ones."""
         shared = [f"shared {i + 1}" for i in range(self.num_shared)]
-        names = {task: [*(f"{task} {i + 1}" for i in range(self.num_own)), *shared] for task in self.tasks}
+        names = {task: [*(f"{task}: {i + 1}" for i in range(self.num_own)), *shared] for task in self.tasks}
         return {task: dict(zip(names[task], loads)) for task in self.tasks if (loads := self.seen.of(task))}
 
     def forget_loads(self) -> None:

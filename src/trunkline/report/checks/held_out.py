@@ -51,7 +51,7 @@ def unseen(run: RunFiles) -> Finding | None:
     """TL009: what cannot be right."""
     by_consequence: dict[str, list[str]] = {}
     for task, one in run.tasks.items():
-        if "unseen" in one and "is the right answer" not in one["unseen"]["consequence"]:
+        if "unseen" in one and "unknown" not in one:
             by_consequence.setdefault(one["unseen"]["consequence"], []).append(task)
     if not by_consequence:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trunkline.report import words
-from trunkline.report.alone import best_alone
+from trunkline.report.alone import sign_of
 from trunkline.report.checks.finding import Finding
 from trunkline.report.files import RunFiles
 from trunkline.report.verdicts import gain_of
@@ -46,7 +46,12 @@ def _costs_nothing(whole: Gains, left: Gains) -> bool:
 
 def drowned(run: RunFiles) -> Finding | None:
     """TL014: some input alone is better than all together on the rows that have it, beyond chance."""
-    told = [f"{one['task']} by {one['input']}" for one in best_alone(run) if one["sign"] < 0]
+    told = [
+        f"{task} by {one['input']}"
+        for one in run.facts["absence"].get("alone", ())
+        for task, found in one["tasks"].items()
+        if sign_of(found, is_error=run.tasks[task]["lower_is_better"]) < 0
+    ]
     if not told or run.facts["absence"]["split"] == "train":
         return None
     return Finding(

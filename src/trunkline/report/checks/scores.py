@@ -87,5 +87,4 @@ def never_said(run: RunFiles) -> Finding | None:
 
 def _is_foreign(told: Mapping[str, Any], name: str) -> bool:
     """Whether training never saw it, or it is the name of all that training never saw."""
-    unseen = told.get("unseen") or {"names": [], "consequence": ""}
-    return name in dict(unseen["names"]) or repr(name) in unseen["consequence"]
+    return name == told.get("unknown") or name in dict((told.get("unseen") or {"names": ()})["names"])

@@ -59,6 +59,8 @@ def quality_facts(subject: Subject) -> dict[str, Any]:
                 tasks[name]["legend"] = legend
             if unseen := unseen_in(true, kind, state):
                 tasks[name]["unseen"] = {"names": unseen, "consequence": kind.unseen_names}
+            if unknown := state.get("unknown"):
+                tasks[name]["unknown"] = unknown
     return {"split": subject.judged, "rows": len(subject.split), "tasks": tasks}
 
 
