@@ -24,7 +24,6 @@ from trunkline.data import read_table
 from trunkline.loading import load
 from trunkline.predictor import Predictor
 from trunkline.serving import Limits, make_app
-from trunkline.serving.cells import file_columns
 
 
 @contextlib.contextmanager
@@ -45,8 +44,9 @@ def served(predictor: Predictor, limits: Limits, port: int) -> Iterator[str]:
 
 def bodies(predictor: Predictor, path: Path, rows: int) -> list[dict[str, Any]]:
     """Requests of one row each; files in base64."""
-    table, files = read_table(path), file_columns(predictor.preprocessing)
-    columns = {column.column for column in predictor.preprocessing.schema.inputs.values()} & set(table.columns)
+    table, inputs = read_table(path), predictor.preprocessing.schema.inputs.values()
+    columns = {column.column for column in inputs} & set(table.columns)
+    files = {column.column for column in inputs if column.modality.reads_files}
     found = []
     for row in range(min(rows, len(table))):
         cells = {name: table.cell(row, name) for name in columns}

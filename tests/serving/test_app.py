@@ -5,21 +5,32 @@ from __future__ import annotations
 import base64
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Picture
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from trunkline.data import Table
+from trunkline import RunError, fit
+from trunkline.data import Table, write_rows
 from trunkline.model import MultiTaskModel
 from trunkline.predictor import Predictor
+from trunkline.run import serve
 from trunkline.schema import Preprocessing
 from trunkline.serving import Limits, make_app
 from trunkline.serving.answers import as_json
@@ -127,6 +138,10 @@ def test_files_come_back_in_base64(client: TestClient, table: Table) -> None:
         ({"rows": [{"note": "red"}] * 33}, 422, "a request has 1 to 32 rows, this one 33"),
         ({"rows": ["red"]}, 422, "row 1: is no object of columns and values"),
         ([{"note": "red"}], 422, "a request is {"),
+        ({"rows": [{"note": "red"}], "task": ["kind"]}, 422, "there is no 'task'. Did you mean 'tasks'?"),
+        ({"rows": [{"n" * 3_000: 1}]}, 422, "there is no input"),
+        ({"rows": [{"note": "a" * 20_001}]}, 422, "has more than 20000 letters or parts"),
+        ({"rows": [{"note": [[[0] * 9_000] * 3]}]}, 422, "has more than 20000 letters or parts"),
     ],
 )
 def test_what_cannot_be_used_is_said(client: TestClient, body: Any, status: int, why: str) -> None:
@@ -203,3 +218,103 @@ def test_paths_of_the_server_stay_its_own(client: TestClient, table: Table, tmp_
     Picture.new("RGB", (16, 16)).save(tmp_path / "here.png")
     for cell in (str(tmp_path / "here.png"), "file://" + str(tmp_path / "here.png")):
         assert client.post("/predict", json={"rows": [{"photo": cell}]}).status_code == 422
+
+
+def picture(side: int, kind: str = "PNG", mode: str = "1") -> str:
+    out = io.BytesIO()
+    Picture.new(mode, (side, side)).save(out, kind)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def test_what_would_take_long_is_refused_before_it_is_read(client: TestClient) -> None:
+    """A small file of many pixels, alone or in many rows; a small file of many samples."""
+    for rows, why in (
+        ([{"photo": picture(6000)}], "36 million pixels, over 25 million"),
+        ([{"photo": picture(2000)}] * 8, "row 7, 'photo': with it the request has 28 million pixels"),
+        ([{"photo": picture(16, "EPS", "L")}], "is not a picture (or of a format that is none of PNG"),
+        ([{"photo": picture(16)[:40]}], "photo"),
+    ):
+        answer = client.post("/predict", json={"rows": rows})
+        assert answer.status_code == 422 and why in answer.json()["error"], answer.text
+    out = io.BytesIO()
+    soundfile.write(out, np.zeros((7_000_000, 8), np.int16), 8000, format="FLAC")
+    assert len(out.getvalue()) < 700_000
+    answer = client.post("/predict", json={"rows": [{"sound": base64.b64encode(out.getvalue()).decode()}]})
+    assert answer.status_code == 422 and "56 million samples" in answer.json()["error"]
+
+
+def test_odd_bytes_and_endless_digits_are_the_callers(client: TestClient) -> None:
+    exif = bytearray(base64.b64decode(picture(16, "PNG", "L")))
+    chunk = b"eXIf" + b"II*\x00"
+    exif[33:33] = (4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")  # behind the header
+    for row in ({"shop": "1" * 5000 + ".0"}, {"photo": base64.b64encode(bytes(exif)).decode()}, {"size": "9" * 9000}):
+        answer = client.post("/predict", json={"rows": [row]})
+        assert answer.status_code in (200, 422), answer.text
+
+
+def test_pages_of_other_sites_may_not_ask(predictor: Predictor) -> None:
+    body = {"rows": [{"note": "red"}]}
+    with TestClient(make_app(predictor, hosts=["localhost"]), base_url="http://localhost:8000") as client:
+        assert client.post("/predict", json=body).status_code == 200
+        assert client.post("/predict", json=body, headers={"Origin": "http://localhost:8000"}).status_code == 200
+        assert client.post("/predict", json=body, headers={"Origin": "http://evil.example"}).status_code == 403
+        assert client.post("/predict", json=body, headers={"Origin": "null"}).status_code == 403
+        assert client.get("/health", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_it_can_be_mounted(predictor: Predictor) -> None:
+    """Where nobody tells it that the server has started."""
+    with TestClient(Starlette(routes=[Mount("/run", make_app(predictor))])) as client:
+        assert client.post("/run/predict", json={"rows": [{"note": "red"}]}).status_code == 200
+
+
+def test_a_fault_of_the_servers_is_told_to_its_log_alone(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    with TestClient(make_app(predictor), raise_server_exceptions=False) as client:
+        monkeypatch.setattr(predictor, "answers", fail)
+        answer = client.post("/predict", json={"rows": [{"note": "red"}]})
+        assert answer.status_code == 500 and "secret" not in answer.text and "secret" in caplog.text
+        monkeypatch.undo()
+        assert client.post("/predict", json={"rows": [{"note": "red"}]}).status_code == 200
+        assert 'status="500"} 1' in client.get("/metrics").text
+
+
+def test_who_waits_too_long_and_who_comes_too_late(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = predictor.answers
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.6)
+        return plain(*arguments)
+
+    monkeypatch.setattr(predictor, "answers", slow)
+    limits = Limits(seconds=0.3, waiting=1)
+    with TestClient(make_app(predictor, limits=limits)) as client, ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(client.post, "/predict", json={"rows": [{"note": "red"}]}) for _ in range(2)]
+        statuses = sorted(answer.result().status_code for answer in asked)
+        assert statuses == [503, 504]
+
+
+def test_a_run_is_served(predictor: Predictor, tmp_path: Path) -> None:
+    """From the command line to an answer, in a process of its own; and a port that is taken is told."""
+    write_rows(tmp_path / "rows.jsonl", [{"x": i, "y": i % 2} for i in range(24)])
+    run = fit(
+        {"data": {"train": str(tmp_path / "rows.jsonl")}, "inputs": {"x": "number"}, "tasks": {"y": "binary"}},
+        overrides=["training.steps=2", "training.accelerator=cpu"],
+        out=tmp_path / "run",
+    )
+    command = [sys.executable, "-m", "trunkline", "serve", str(run.folder), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().split()[0]
+            answer = httpx.post(f"{address}predict", json={"rows": [{"x": 3}]}, timeout=60)
+            assert answer.status_code == 200 and set(answer.json()["predictions"][0]) == {"y"}
+            port = address.rstrip("/").rpartition(":")[2]
+            with pytest.raises(RunError, match=f"--port {port}: cannot listen there"):
+                serve(run.folder, port=int(port))
+        finally:
+            process.send_signal(signal.SIGINT)

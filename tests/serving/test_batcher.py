@@ -37,12 +37,13 @@ def answers(answer: Slow, limits: Limits, *asked: tuple[list[int], list[str]]) -
 
     async def ask() -> list[Any]:
         batcher = Batcher(answer, limits)
-        running = asyncio.create_task(batcher.run())
         found = await asyncio.gather(
             *(batcher.ask([{"x": x} for x in xs], tasks) for xs, tasks in asked), return_exceptions=True
         )
-        assert batcher.waiting == 0
-        running.cancel()
+        while batcher.waiting:  # the thread may be busy with what was given up
+            await asyncio.sleep(0.01)
+        assert batcher.megabytes == 0.0
+        await batcher.stop()
         return found
 
     return asyncio.run(ask())
@@ -57,8 +58,13 @@ def test_what_comes_at_once_is_one_batch() -> None:
 
 def test_a_batch_has_no_more_rows_than_it_may() -> None:
     slow = Slow()
-    answers(slow, Limits(batch_seconds=0.2, batch_rows=4), *(([i], ["a"]) for i in range(10)))
+    answers(slow, Limits(batch_seconds=0.1, batch_rows=4), *(([i], ["a"]) for i in range(10)))
     assert [rows for rows, _ in slow.asked] == [4, 4, 2]
+    slow = Slow()
+    sizes = (3, 3, 1, 9, 2)
+    found = answers(slow, Limits(batch_seconds=0.1, batch_rows=4), *(([7] * n, ["a"]) for n in sizes))
+    assert [rows for rows, _ in slow.asked] == [3, 4, 9, 2]  # none is cut, and the one that is larger goes alone
+    assert [len(said) for said in found] == list(sizes)
 
 
 def test_an_error_is_whose_it_is() -> None:
@@ -68,7 +74,7 @@ def test_an_error_is_whose_it_is() -> None:
 
 def test_a_fault_of_our_own_ends_no_other_batch() -> None:
     found = answers(Slow(), Limits(batch_seconds=0.0, batch_rows=1), ([1], ["a"]), ([2000], ["a"]), ([3], ["a"]))
-    assert found[0] == [{"a": 2}] and isinstance(found[1], ZeroDivisionError) and found[2] == [{"a": 6}]
+    assert found[0] == [{"a": 2}] and isinstance(found[1], RuntimeError) and found[2] == [{"a": 6}]
 
 
 def test_too_many_rows_are_refused_and_late_answers_given_up() -> None:
@@ -76,6 +82,44 @@ def test_too_many_rows_are_refused_and_late_answers_given_up() -> None:
     assert found[0] == [{"a": 2}, {"a": 4}] and isinstance(found[1], BusyError) and found[2] == [{"a": 10}]
     (late,) = answers(Slow(0.3), Limits(seconds=0.05), ([1], ["a"]))
     assert isinstance(late, TimeoutError)
+
+
+def test_a_bad_row_costs_few_passes() -> None:
+    slow = Slow()
+    asked = [([-1 if i == 20 else i], ["a"]) for i in range(64)]
+    found = answers(slow, Limits(batch_seconds=0.2), *asked)
+    assert [isinstance(said, Exception) for said in found] == [i == 20 for i in range(64)]
+    assert len(slow.asked) == 1 + 2 * 6  # halves, down to the one
+
+
+def test_an_answer_too_few_ends_nothing() -> None:
+    """As a task of one's own may do."""
+    slow = Slow()
+
+    def forgetful(rows: Sequence[Row], tasks: Collection[str]) -> list[dict[str, Any]]:
+        return slow(rows, tasks)[: -1 if rows[0]["x"] == 5 else None]
+
+    found = answers(forgetful, Limits(batch_rows=1), ([5], ["a"]), ([6], ["a"]))  # type: ignore[arg-type]
+    assert isinstance(found[0], RuntimeError) and found[1] == [{"a": 12}]
+
+
+def test_bytes_that_wait_are_bounded_too() -> None:
+    async def ask() -> list[Any]:
+        batcher = Batcher(Slow(0.1), Limits(waiting_megabytes=1.0))
+        sizes = (900_000, 200_000, 50_000)
+        asked = (batcher.ask([{"x": i}], ["a"], size) for i, size in enumerate(sizes))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        await batcher.stop()
+        return found
+
+    found = asyncio.run(ask())
+    assert [isinstance(said, BusyError) for said in found] == [False, True, False]
+
+
+def test_it_answers_in_a_loop_after_another() -> None:
+    batcher = Batcher(Slow(), Limits())
+    for x in (1, 2):
+        assert asyncio.run(batcher.ask([{"x": x}], ["a"])) == [{"a": 2 * x}]
 
 
 @pytest.mark.parametrize("rows", [5, 50])

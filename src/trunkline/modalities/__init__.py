@@ -6,6 +6,7 @@ from trunkline.modalities.contract import Block, Choices, Encoder, Modality
 from trunkline.modalities.graph import Graph
 from trunkline.modalities.image import Image
 from trunkline.modalities.number import Number
+from trunkline.modalities.picture_cells import open_picture
 from trunkline.modalities.text import Text
 from trunkline.modalities.vector import Vector
 
@@ -32,4 +33,5 @@ __all__ = [
     "Number",
     "Text",
     "Vector",
+    "open_picture",
 ]

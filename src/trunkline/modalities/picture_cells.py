@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,13 @@ def on_white(array: np.ndarray) -> np.ndarray:
     return blended.round().astype(np.uint8) if array.dtype == np.uint8 else blended
 
 
-def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any]) -> Any:
+def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any], *, formats: Sequence[str] | None = None) -> Any:
     """What `use` makes of a picture in a file.
 
     Args:
         cell: a path, or the file's bytes.
         use: called while the file is open.
+        formats: that may be, as Pillow names them; all by default.
 
     Raises:
         DataError: there is no such file, it is no picture, or it is damaged.
@@ -74,12 +75,13 @@ def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any]) -> Any:
         raise DataError(f"{cell!r} is not a picture; give a path, a PIL image or an array")
     name = "the picture" if isinstance(cell, io.BytesIO) else cell
     try:
-        with PIL.Image.open(cell) as picture:
+        with PIL.Image.open(cell, formats=formats) as picture:
             return use(picture)
     except FileNotFoundError:
         raise DataError(f"there is no file {cell}") from None
     except PIL.UnidentifiedImageError:
-        raise DataError(f"{name} is not a picture (or of a format that Pillow does not read)") from None
+        known = "Pillow does not read" if formats is None else f"is none of {', '.join(formats)}"
+        raise DataError(f"{name} is not a picture (or of a format that {known})") from None
     # Pillow's decoders report damage as any of these.
     except (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError, struct.error,
             PIL.Image.DecompressionBombError) as error:  # fmt: skip

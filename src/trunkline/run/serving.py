@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from trunkline.errors import RunError
 from trunkline.loading import load
 from trunkline.pretrained.extras import need
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+CALLERS = 512  # at once; more are refused
 
 
 def serve(
@@ -22,19 +27,26 @@ def serve(
     Args:
         run: its folder.
         host: the address to listen at; by default only this machine can ask.
-        port: likewise.
+        port: likewise; 0 for any that is free.
         trust_code: import classes of your own that the run's config names.
         say: told where it listens.
 
     Raises:
         ConfigError: the extra `serve` is not installed.
-        RunError: it is no finished run.
+        RunError: it is no finished run, or the port is taken.
     """
     for module in ("starlette", "python_multipart"):
         need(module, extra="serve", what="serving")
     uvicorn = need("uvicorn", extra="serve", what="serving")
     from trunkline.serving import make_app  # not above: what serves comes with an extra
 
-    app = make_app(load(run, trust_code=trust_code), name=Path(run).absolute().name)
-    say(f"http://{host}:{port}/ answers with {run}. Ctrl+C ends it.")
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    hosts = LOOPBACK if host in LOOPBACK else ("*",)  # so that no other site's name can be made to mean this machine
+    app = make_app(load(run, trust_code=trust_code), name=Path(run).absolute().name, hosts=hosts)
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise RunError(f"--host {host} --port {port}: cannot listen there: {error}") from None
+    shown = f"[{host}]" if ":" in host else host
+    say(f"http://{shown}:{listening.getsockname()[1]}/ answers with {run}. Ctrl+C ends it.")
+    config = uvicorn.Config(app, log_level="warning", limit_concurrency=CALLERS, timeout_keep_alive=15)
+    uvicorn.Server(config).run(sockets=[listening])

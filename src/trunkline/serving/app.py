@@ -6,28 +6,29 @@ import asyncio
 import json
 import logging
 import time
-import warnings
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trunkline.data import read_table
-from trunkline.errors import DataError, TrunklineError
-from trunkline.predictor import Prediction, Predictor
+from trunkline.errors import DataError
+from trunkline.predictor import Predictor
 from trunkline.serving.answers import as_json
-from trunkline.serving.batcher import Batcher, BusyError, Row
-from trunkline.serving.cells import file_columns, row_of, rows_of, tasks_of
+from trunkline.serving.batcher import Batcher, BusyError, Row, Said
+from trunkline.serving.cells import NAME, Reader
 from trunkline.serving.counters import Counters
 from trunkline.serving.description import inputs_of, openapi
 from trunkline.serving.description import tasks_of as described_tasks
@@ -36,9 +37,11 @@ from trunkline.serving.limits import LimitedBody, Limits
 PAGE = Path(__file__).with_name("page.html")
 SAFE = {
     "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:",
+    "connect-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
+GONE = 499  # the caller, as some servers call it
 log = logging.getLogger("trunkline.serving")
 
 
@@ -56,61 +59,67 @@ class Server:
         self.preprocessing = predictor.preprocessing
         self.batcher, self.counters = Batcher(self.answer, limits), Counters()
 
-    def answer(self, rows: Sequence[Row], tasks: Collection[str]) -> list[Prediction]:
-        """The network, in the batcher's thread."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is longer than the network reads; a caller cannot see them
-            return self.predictor.predict(read_table([dict(row) for row in rows]), tasks=tasks)
+    def answer(self, rows: Sequence[Row], tasks: Collection[str]) -> list[Said]:
+        """The network, and its answers as JSON, in the batcher's thread."""
+        table = read_table([dict(row) for row in rows])
+        said, _ = self.predictor.answers(table, range(len(table)), tasks)
+        return [as_json(prediction) for prediction in said]
 
     async def predict(self, request: Request) -> Response:
         """`POST /predict`."""
         start, rows, status = time.perf_counter(), 0, 500
         try:
-            cells, tasks = await self._read(request)
-            rows = len(cells)
-            said = await self.batcher.ask(cells, tasks)
-            status = 200
-            return JSONResponse({"predictions": as_json(said)})
+            async with asyncio.timeout(self.limits.seconds):
+                cells, tasks, size = await self._read(request)
+            said = await self.batcher.ask(cells, tasks, size)
+            status, rows = 200, len(cells)
+            return JSONResponse({"predictions": said})
         except BusyError:
             status = 503
-            return refused(503, "too many rows are waiting; try again", {"Retry-After": "1"})
+            return refused(503, "too much is waiting; try again", {"Retry-After": "1"})
         except TimeoutError:
             status = 504
             return refused(504, f"there was no answer within {self.limits.seconds:g} s")
-        except TrunklineError as error:
+        except DataError as error:
             status = 422
             return refused(422, str(error))
+        except ClientDisconnect:
+            status = GONE
+            return Response(status_code=GONE)  # nobody reads it
         except HTTPException as error:
             status = error.status_code
             raise
         finally:
-            self.counters.count(status, time.perf_counter() - start, rows if status == 200 else 0)
+            self.counters.count(status, time.perf_counter() - start, rows)
 
-    async def _read(self, request: Request) -> tuple[list[dict[str, Any]], Sequence[str]]:
+    async def _read(self, request: Request) -> tuple[list[dict[str, Any]], Sequence[str], int]:
+        """Rows, tasks, and the bytes that were sent."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        reader = Reader(self.preprocessing, self.limits)
         if kind == "application/json":
-            body = _json(await request.body())
-            rows = rows_of(body, self.preprocessing, self.limits.rows)
-            return rows, tasks_of(body.get("tasks"), self.preprocessing)
+            body = await request.body()
+            return *await asyncio.to_thread(lambda: reader.request(_json(body))), len(body)
         if kind == "multipart/form-data":
-            return [await self._form(request)], tasks_of(None, self.preprocessing)
+            row = await self._form(request, reader)
+            size = sum(len(value) for value in row.values())
+            return [await asyncio.to_thread(reader.row, row, "the form")], reader.tasks, size
         raise HTTPException(415, "send application/json, or multipart/form-data with a field for each input")
 
-    async def _form(self, request: Request) -> dict[str, Any]:
+    async def _form(self, request: Request, reader: Reader) -> dict[str, Any]:
         """One row: a field for each input that is there. An empty field says nothing."""
-        files, row = file_columns(self.preprocessing), {}
+        row: dict[str, Any] = {}
         try:
             async with request.form(max_part_size=int(self.limits.megabytes * 1e6)) as form:
                 for name, value in form.multi_items():
                     if name in row:
-                        raise DataError(f"the form has {name!r} twice; a form is one row")
+                        raise DataError(f"the form has {name[:NAME]!r} twice; a form is one row")
                     cell: Any = await value.read() if isinstance(value, UploadFile) else value
-                    if isinstance(cell, bytes) and name not in files:
-                        cell = _text(cell, name)
-                    row[name] = cell or None
+                    if isinstance(cell, bytes) and not reader.reads_file(name):
+                        cell = _text(cell, name[:NAME])
+                    row[name] = cell
         except MultiPartException as error:
             raise HTTPException(400, f"the form cannot be read: {error}") from None
-        return row_of(row, self.preprocessing, "the form")
+        return {name: cell for name, cell in row.items() if cell}
 
     async def health(self, request: Request) -> Response:
         """`GET /health`."""
@@ -138,24 +147,23 @@ class Server:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """The batcher runs as long as the server does."""
-        running = asyncio.create_task(self.batcher.run())
-        try:
-            yield
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+        """Where it is told that the server ends, nobody is answered any more."""
+        yield
+        await self.batcher.stop()
 
 
-def make_app(predictor: Predictor, *, name: str = "trunkline", limits: Limits | None = None) -> Starlette:
-    """An application that answers with this network: `POST /predict`, and `GET` of `/`, `/health`, `/metrics` and
-    `/openapi.json`.
+def make_app(
+    predictor: Predictor, *, name: str = "trunkline", limits: Limits | None = None, hosts: Sequence[str] = ("*",)
+) -> Starlette:
+    """An application that answers with this network.
+
+    `POST /predict`, and `GET` of `/`, `/health`, `/metrics` and `/openapi.json`; for any ASGI server, or to be mounted.
 
     Args:
         predictor: trained.
         name: of the run, as the page calls it.
         limits: of a request; `Limits()` by default.
+        hosts: names that it may be called by, as `Host` says; all by default.
     """
     limits = limits or Limits()
     server = Server(predictor, name, limits)
@@ -167,10 +175,30 @@ def make_app(predictor: Predictor, *, name: str = "trunkline", limits: Limits | 
             Route("/metrics", server.metrics),
             Route("/openapi.json", server.description),
         ],
-        middleware=[Middleware(LimitedBody, most=int(limits.megabytes * 1e6))],
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
+            Middleware(OwnPages),
+            Middleware(LimitedBody, most=int(limits.megabytes * 1e6)),
+        ],
         exception_handlers={HTTPException: _http_error, Exception: _own_fault},
         lifespan=server.lifespan,
     )
+
+
+class OwnPages:
+    """Refuses what pages of other sites have a browser send."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != headers.get("host"):
+            await refused(403, "a page of another site asks; only this server's own page may")(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 def refused(status: int, why: str, headers: dict[str, str] | None = None) -> Response:

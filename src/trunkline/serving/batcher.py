@@ -8,16 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from trunkline.errors import TrunklineError
-from trunkline.predictor import Prediction
+from trunkline.errors import DataError
 from trunkline.serving.limits import Limits
 
 Row = Mapping[str, Any]
-Answer = Callable[[Sequence[Row], Collection[str]], list[Prediction]]
+Said = dict[str, Any]  # by task
+Answer = Callable[[Sequence[Row], Collection[str]], list[Said]]
 
 
 class BusyError(Exception):
-    """Too many rows are waiting."""
+    """Too much is waiting."""
 
 
 @dataclass
@@ -27,96 +27,127 @@ class Request:
     Attributes:
         rows: cells by column.
         tasks: that are wanted.
+        size: bytes that were sent.
         answer: to come.
     """
 
     rows: Sequence[Row]
     tasks: Collection[str]
-    answer: asyncio.Future[list[Prediction]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    size: int
+    answer: asyncio.Future[list[Said]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Batcher:
-    """One thread that answers, and a queue before it.
+    """One thread that answers, and a queue before it. It starts with the first request, in whatever loop that comes.
 
     Args:
-        answer: rows and tasks → predictions; called in one thread alone.
-        limits: how many rows at a time, and how many may wait.
+        answer: rows and tasks → what is said of each; called in one thread alone.
+        limits: how many rows at a time, and how much may wait.
 
     Attributes:
         waiting: rows that are not answered yet.
+        megabytes: that they were sent in.
         batches: how often the network has run.
     """
 
     def __init__(self, answer: Answer, limits: Limits) -> None:
         self.answer, self.limits = answer, limits
-        self.waiting, self.batches = 0, 0
+        self.waiting, self.megabytes, self.batches = 0, 0.0, 0
         self._queue: asyncio.Queue[Request] = asyncio.Queue()
+        self._held: Request | None = None  # did not fit into the batch before
+        self._running: asyncio.Task[None] | None = None
         self._worker = ThreadPoolExecutor(1, "trunkline")
 
-    async def ask(self, rows: Sequence[Row], tasks: Collection[str]) -> list[Prediction]:
-        """Predictions, one a row.
+    async def ask(self, rows: Sequence[Row], tasks: Collection[str], size: int = 0) -> list[Said]:
+        """What is said, one a row.
 
         Raises:
-            BusyError: too many rows wait already.
+            BusyError: too much waits already.
             TimeoutError: it took too long.
             DataError: a row cannot be used.
         """
-        if self.waiting and self.waiting + len(rows) > self.limits.waiting:
+        self._start()
+        is_full = self.waiting + len(rows) > self.limits.waiting
+        if self.waiting and (is_full or self.megabytes + size / 1e6 > self.limits.waiting_megabytes):
             raise BusyError
-        request = Request(rows, tasks)
-        self.waiting += len(rows)
-        try:
-            self._queue.put_nowait(request)
-            async with asyncio.timeout(self.limits.seconds):
-                return await request.answer
-        finally:
-            self.waiting -= len(rows)
+        request = Request(rows, tasks, size)
+        self._count(request, 1)
+        self._queue.put_nowait(request)
+        async with asyncio.timeout(self.limits.seconds):
+            return await request.answer
 
-    async def run(self) -> None:
+    async def stop(self) -> None:
+        """Answer nobody any more."""
+        if self._running is not None and not self._running.done():
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        self._running = None
+
+    def _count(self, request: Request, sign: int) -> None:
+        self.waiting += sign * len(request.rows)
+        self.megabytes += sign * request.size / 1e6
+
+    def _start(self) -> None:
+        """The task that answers, in this loop; anew where there is none, or it was of another loop."""
+        loop = asyncio.get_running_loop()
+        if self._running is None or self._running.done() or self._running.get_loop() is not loop:
+            self._queue, self._held, self.waiting, self.megabytes = asyncio.Queue(), None, 0, 0.0
+            self._running = loop.create_task(self._run())
+
+    async def _run(self) -> None:
         """Answer requests, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             together = await self._gathered()
             asked = [request for request in together if not request.answer.done()]  # whoever has gone wants nothing
-            for request, outcome in await loop.run_in_executor(self._worker, self._answered, asked):
+            outcomes = await loop.run_in_executor(self._worker, self._answered, asked)
+            for request, outcome in zip(asked, outcomes, strict=True):
                 if request.answer.done():
                     continue
                 if isinstance(outcome, BaseException):
                     request.answer.set_exception(outcome)
                 else:
                     request.answer.set_result(outcome)
+            for request in together:
+                self._count(request, -1)
 
     async def _gathered(self) -> list[Request]:
-        """The next request, and those that come soon after it, up to a batch."""
-        together = [await self._queue.get()]
+        """The next request, and those that come soon after it and fit into the batch."""
+        first = await self._queue.get() if self._held is None else self._held
+        together, rows, self._held = [first], len(first.rows), None
         loop = asyncio.get_running_loop()
         until = loop.time() + self.limits.batch_seconds
-        while sum(len(request.rows) for request in together) < self.limits.batch_rows:
+        while rows < self.limits.batch_rows:
             try:
                 async with asyncio.timeout_at(until):
-                    together.append(await self._queue.get())
+                    following = await self._queue.get()
             except TimeoutError:
                 break
+            if rows + len(following.rows) > self.limits.batch_rows:
+                self._held = following
+                break
+            together.append(following)
+            rows += len(following.rows)
         return together
 
-    def _answered(self, requests: Sequence[Request]) -> list[tuple[Request, list[Prediction] | Exception]]:
-        """All in one pass; where a row spoils it, each request by itself."""
+    def _answered(self, requests: Sequence[Request]) -> list[list[Said] | Exception]:
+        """All in one pass; where one spoils it, each half by itself. The server goes on, whatever a row was."""
         try:
-            return self._in_one_pass(requests)
-        except TrunklineError as error:
+            return self._in_one_pass(requests) if requests else []
+        except Exception as error:
             if len(requests) == 1:
-                return [(requests[0], error)]
-            return [outcome for request in requests for outcome in self._answered([request])]
-        except Exception as error:  # the server goes on, whatever one batch was
-            return [(request, error) for request in requests]
+                return [error if isinstance(error, DataError) else RuntimeError(repr(error))]
+            half = len(requests) // 2
+            return [*self._answered(requests[:half]), *self._answered(requests[half:])]
 
-    def _in_one_pass(self, requests: Sequence[Request]) -> list[tuple[Request, list[Prediction] | Exception]]:
-        if not requests:
-            return []
+    def _in_one_pass(self, requests: Sequence[Request]) -> list[list[Said] | Exception]:
         self.batches += 1
         rows = [row for request in requests for row in request.rows]
-        said = iter(self.answer(rows, {task for request in requests for task in request.tasks}))
-        return [
-            (request, [{t: v for t, v in next(said).items() if t in request.tasks} for _ in request.rows])
-            for request in requests
-        ]
+        said = self.answer(rows, {task for request in requests for task in request.tasks})
+        assert len(said) == len(rows), "there is an answer for each row"
+        found: list[list[Said] | Exception] = []
+        start = 0
+        for request in requests:
+            own, start = said[start : start + len(request.rows)], start + len(request.rows)
+            found.append([{task: row[task] for task in row if task in request.tasks} for row in own])
+        return found

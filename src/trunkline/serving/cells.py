@@ -1,88 +1,150 @@
-"""What a request says of a row → cells of a table. A file is sent, never named: no path of the server is opened."""
+"""What a request says of a row → cells of a table.
+
+A file is sent, never named: no path of the server is opened. What would take long to read is refused before it is read.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import io
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import soundfile
+
 from trunkline.errors import DataError, suggest
+from trunkline.modalities import Audio, Image, Modality, open_picture
 from trunkline.schema import Preprocessing
+from trunkline.serving.limits import Limits
 
-DATA_URL = re.compile(r"data:[^,]*;base64,")
+DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # of pictures: others have decoders that do much more
+NAME = 60  # letters of an unknown name that are told
 
 
-def rows_of(body: Any, preprocessing: Preprocessing, most: int) -> list[dict[str, Any]]:
-    """The rows of a JSON request, `{"rows": [{COLUMN: VALUE}]}`.
+class Reader:
+    """Reads the rows of one request, and counts what they hold.
 
     Args:
-        body: decoded.
         preprocessing: of the run.
-        most: rows.
-
-    Raises:
-        DataError: it is none, or a cell of a file is no file.
+        limits: of a request.
     """
-    if not isinstance(body, dict) or not isinstance(rows := body.get("rows"), list):
-        raise DataError(
-            'a request is {"rows": [{COLUMN: VALUE, …}, …], "tasks": [NAME, …]}, and `tasks` may be left out'
-        )
-    if not 1 <= len(rows) <= most:
-        raise DataError(f"a request has 1 to {most} rows, this one {len(rows)}")
-    return [row_of(row, preprocessing, f"row {number}") for number, row in enumerate(rows, 1)]
+
+    def __init__(self, preprocessing: Preprocessing, limits: Limits) -> None:
+        self.limits, self.tasks = limits, list(preprocessing.schema.tasks)
+        inputs = preprocessing.schema.inputs.values()
+        self.kinds: dict[str, Modality] = {column.column: column.modality for column in inputs}
+        self.pixels = self.samples = 0
+
+    def request(self, body: Any) -> tuple[list[dict[str, Any]], Sequence[str]]:
+        """Rows and tasks of a JSON request, `{"rows": [{COLUMN: VALUE}], "tasks": [NAME]}`.
+
+        Raises:
+            DataError: it is none, or a row cannot be used.
+        """
+        if not isinstance(body, dict) or not isinstance(rows := body.get("rows"), list):
+            raise DataError(
+                'a request is {"rows": [{COLUMN: VALUE, …}, …]}, with "tasks": [NAME, …] where not all are wanted'
+            )
+        if unknown := [key for key in body if key not in ("rows", "tasks")]:
+            raise DataError(f"there is no {unknown[0][:NAME]!r}.{suggest(unknown[0][:NAME], ('rows', 'tasks'))}")
+        if not 1 <= len(rows) <= self.limits.rows:
+            raise DataError(f"a request has 1 to {self.limits.rows} rows, this one {len(rows)}")
+        wanted = self._tasks(body.get("tasks"))
+        return [self.row(row, f"row {number}") for number, row in enumerate(rows, 1)], wanted
+
+    def row(self, row: Any, where: str) -> dict[str, Any]:
+        """One row with the columns of the run's inputs; what it does not say is absent.
+
+        Raises:
+            DataError: it names what is no input, has none, or a cell is too large, or no file where one is wanted.
+        """
+        if not isinstance(row, Mapping):
+            raise DataError(f"{where}: is no object of columns and values")
+        if unknown := [name[:NAME] for name in row if name not in self.kinds]:
+            raise DataError(f"{where}: there is no input {unknown[0]!r}.{suggest(unknown[0], self.kinds)}")
+        if all(row.get(name) is None for name in self.kinds):
+            raise DataError(f"{where}: has none of the inputs {', '.join(map(repr, sorted(self.kinds)))}")
+        return {name: self._cell(row.get(name), name, f"{where}, {name!r}") for name in self.kinds}
+
+    def reads_file(self, column: str) -> bool:
+        """Whether its cells are files."""
+        return column in self.kinds and self.kinds[column].reads_files
+
+    def _tasks(self, wanted: Any) -> Sequence[str]:
+        if wanted is None:
+            return self.tasks
+        if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
+            raise DataError("`tasks` is a list of names")
+        for name in (name[:NAME] for name in wanted if name not in self.tasks):
+            raise DataError(f"there is no task {name!r}.{suggest(name, self.tasks)}")
+        return wanted
+
+    def _cell(self, cell: Any, column: str, where: str) -> Any:
+        if cell is None:
+            return None
+        if not self.reads_file(column):
+            if parts_of(cell, self.limits.letters) > self.limits.letters:
+                raise DataError(f"{where}: has more than {self.limits.letters} letters or parts")
+            return cell
+        content = cell if isinstance(cell, bytes) else _decoded(cell, where)
+        try:
+            self._count(self.kinds[column], content)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
+        return {"bytes": content, "path": None}
+
+    def _count(self, kind: Modality, content: bytes) -> None:
+        """How much a file holds, as its header says, before anything of it is decoded."""
+        if isinstance(kind, Image):
+            self.pixels += _pixels(content)
+        if isinstance(kind, Audio):
+            self.samples += _samples(content)
+        for held, most, what in (
+            (self.pixels, self.limits.megapixels, "pixels"),
+            (self.samples, self.limits.megasamples, "samples"),
+        ):
+            if held > most * 1e6:
+                raise DataError(f"with it the request has {held / 1e6:.0f} million {what}, over {most:g} million")
 
 
-def row_of(row: Any, preprocessing: Preprocessing, where: str) -> dict[str, Any]:
-    """One row with the columns of the run's inputs; what it does not say is absent.
+def parts_of(cell: Any, most: int) -> int:
+    """Letters, and parts of lists and objects, of a cell of JSON; it is not counted on beyond `most`.
 
-    Raises:
-        DataError: it names what is no input, has none, or a cell of a file is no file.
+    Example:
+        >>> parts_of({"nodes": [[1], [2]], "name": "ab"}, 100)
+        17
     """
-    if not isinstance(row, Mapping):
-        raise DataError(f"{where}: is no object of columns and values")
-    files = file_columns(preprocessing)
-    known = {column.column for column in preprocessing.schema.inputs.values()}
-    if unknown := [name for name in row if name not in known]:
-        raise DataError(f"{where}: there is no input {unknown[0]!r}.{suggest(unknown[0], known)}")
-    cells = {name: row.get(name) for name in known}
-    if all(cell is None for cell in cells.values()):
-        raise DataError(f"{where}: has none of the inputs {', '.join(map(repr, sorted(known)))}")
-    return {name: _as_file(cell, f"{where}, {name!r}") if name in files else cell for name, cell in cells.items()}
+    total, left = 0, [cell]
+    while left and total <= most:
+        one = left.pop()
+        total += len(one) if isinstance(one, str) else 1
+        if isinstance(one, Mapping):
+            left += [*one, *one.values()]
+        elif isinstance(one, list):
+            left += one
+    return total
 
 
-def file_columns(preprocessing: Preprocessing) -> set[str]:
-    """Columns whose cells are files."""
-    return {column.column for column in preprocessing.schema.inputs.values() if column.modality.reads_files}
-
-
-def tasks_of(wanted: Any, preprocessing: Preprocessing) -> Sequence[str]:
-    """The tasks that are asked for; all by default.
-
-    Raises:
-        DataError: there is no such task.
-    """
-    known = list(preprocessing.schema.tasks)
-    if wanted is None:
-        return known
-    if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
-        raise DataError("`tasks` is a list of names")
-    for name in (name for name in wanted if name not in known):
-        raise DataError(f"there is no task {name!r}.{suggest(name, known)}")
-    return wanted
-
-
-def _as_file(cell: Any, where: str) -> Any:
-    """`None`, bytes, or a text of base64 → as the schema takes a file in a cell."""
-    if cell is None:
-        return None
-    if isinstance(cell, bytes):
-        return {"bytes": cell, "path": None}
+def _decoded(cell: Any, where: str) -> bytes:
     if not isinstance(cell, str):
         raise DataError(f"{where}: a file is sent as base64, or uploaded as multipart/form-data")
     head = DATA_URL.match(cell)
     try:
-        return {"bytes": base64.b64decode(cell[head.end() if head else 0 :], validate=True), "path": None}
+        return base64.b64decode(cell[head.end() if head else 0 :], validate=True)
     except (binascii.Error, ValueError):
         raise DataError(f"{where}: is not base64; a file's content is sent, not its name") from None
+
+
+def _pixels(content: bytes) -> int:
+    return open_picture(io.BytesIO(content), lambda picture: picture.width * picture.height, formats=FORMATS)
+
+
+def _samples(content: bytes) -> int:
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+            return sound.frames * sound.channels
+    except soundfile.SoundFileError as error:
+        raise DataError(f"the sound cannot be read: {getattr(error, 'error_string', error)}") from None

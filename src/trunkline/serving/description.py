@@ -10,7 +10,7 @@ from trunkline.serving.limits import Limits
 MANY = 200  # names of a category that are listed
 JSON_TYPES: dict[str, dict[str, Any]] = {
     "number": {"type": ["number", "string", "null"]},
-    "vector": {"type": ["array", "null"], "items": {"type": "number"}},
+    "vector": {"type": ["array", "string", "null"]},
     "graph": {"type": ["string", "object", "null"]},
 }
 
@@ -47,7 +47,7 @@ def openapi(preprocessing: Preprocessing, name: str, version: str, limits: Limit
         "minProperties": 1,
         "properties": {one["column"]: _cell(one) for one in inputs},
     }
-    tasks = {"type": "array", "items": {"enum": [task["name"] for task in tasks_of(preprocessing)]}}
+    tasks = {"type": ["array", "null"], "items": {"enum": [task["name"] for task in tasks_of(preprocessing)]}}
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": limits.rows}
     body = {"type": "object", "required": ["rows"], "properties": {"rows": rows, "tasks": tasks},
             "additionalProperties": False}  # fmt: skip
@@ -100,10 +100,12 @@ def openapi(preprocessing: Preprocessing, name: str, version: str, limits: Limit
 ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 REFUSED = (
     ("400", "no JSON, or no form"),
+    ("403", "a page of another site asks"),
     ("413", "too long"),
     ("415", "neither JSON nor a form"),
     ("422", "a row cannot be used; the error says which, and why"),
-    ("503", "too many rows wait"),
+    ("500", "a fault of the server's, told in its log"),
+    ("503", "too much waits"),
     ("504", "it took too long"),
 )
 

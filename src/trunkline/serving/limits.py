@@ -14,16 +14,24 @@ class Limits:
 
     Attributes:
         megabytes: of a request; more is refused with 413.
-        rows: of a request; more is refused with 422.
+        rows: of a request; more is refused with 422, and so is all that follows.
+        letters: of a text, and parts of a list or an object.
+        megapixels: of all pictures of a request. An answer may be a few times as large: masks have a picture's size.
+        megasamples: of all sounds of a request, channels times samples.
         waiting: rows that wait to be answered; while there are more, requests are refused with 503.
-        seconds: until an answer; later ones are given up with 504.
-        batch_rows: that go through the network together.
+        waiting_megabytes: the same of what was sent.
+        seconds: until a request has come, and from then on until its answer; later ones are given up with 504.
+        batch_rows: that go through the network together, where no single request has more.
         batch_seconds: that a request waits for others to come along.
     """
 
     megabytes: float = 32.0
     rows: int = 256
+    letters: int = 20_000
+    megapixels: float = 25.0
+    megasamples: float = 50.0
     waiting: int = 1024
+    waiting_megabytes: float = 256.0
     seconds: float = 60.0
     batch_rows: int = 64
     batch_seconds: float = 0.005
