@@ -113,24 +113,11 @@ def init(
 ) -> None:
     """Look at a table and write a config that can be trained as it is."""
     from trunkline.run import init
+    from trunkline.tables import look_table
 
     begun = init(table, targets=target or [], out=to)
     look = begun.look
-    shown = Table(title=f"{table}: {len(look.table)} rows", title_justify="left")
-    for heading in ("column", "holds", "absent", "different", "becomes", "because"):
-        shown.add_column(heading, justify="right" if heading in ("absent", "different") else "left")
-    for name, found in look.columns.items():
-        kind = look.inputs.get(name) or look.tasks.get(name)
-        becomes = (
-            "split"
-            if name == look.split
-            else "–"
-            if kind is None
-            else f"{'task' if name in look.tasks else 'input'}: {kind.type}"
-        )
-        notes = [look.left_out.get(name, found.reason if kind is None else kind.reason), *found.mess]
-        shown.add_row(name, found.kind, f"{found.absent:.0%}", str(found.distinct or "–"), becomes, "; ".join(notes))
-    out.print(shown)
+    out.print(look_table(str(table), look))
     if begun.faults:
         bad = counted(len({fault.row for fault in begun.faults}), "row")
         out.print(f"{bad} cannot be used and will be left out.", highlight=False)

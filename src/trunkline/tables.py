@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from trunkline.config import Config, setting
+from trunkline.run.looking import Look
 from trunkline.schema import Preprocessing
 from trunkline.sounds import Sound
 from trunkline.types import Batch
@@ -206,3 +207,17 @@ def _with_spread(spread: Mapping[str, Any] | None, form: str = ".3f") -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def look_table(source: str, look: Look) -> Table:
+    """What each column of a table holds, and what is proposed for it."""
+    shown = Table(title=f"{source}: {len(look.table)} rows", title_justify="left")
+    for heading in ("column", "holds", "absent", "different", "becomes", "because"):
+        shown.add_column(heading, justify="right" if heading in ("absent", "different") else "left")
+    for name, found in look.columns.items():
+        kind = look.inputs.get(name) or look.tasks.get(name)
+        becomes = "–" if kind is None else f"{'task' if name in look.tasks else 'input'}: {kind.type}"
+        notes = [look.left_out.get(name, found.reason if kind is None else kind.reason), *found.mess]
+        row = (name, found.kind, f"{found.absent:.0%}", str(found.distinct or "–"))
+        shown.add_row(*row, "split" if name == look.split else becomes, "; ".join(notes))
+    return shown

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def on_white(array: np.ndarray) -> np.ndarray:
     return blended.round().astype(np.uint8) if array.dtype == np.uint8 else blended
 
 
-def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any], *, formats: Sequence[str] | None = None) -> Any:
+def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any], *, formats: tuple[str, ...] | None = None) -> Any:
     """What `use` makes of a picture in a file.
 
     Args:
