@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from trunkline import load
 from trunkline.cli import app
 from trunkline.config import load_config
 from trunkline.data import read_table, write_rows
@@ -200,3 +203,13 @@ class TestMistakes:
         assert "ConfigError" in done.stderr
         assert "there is no such file" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_weights_of_another_network_are_refused(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    text = config.read_text()
+    config.write_text(re.sub(r"^width: \d+$", "width: 8", text, flags=re.MULTILINE))
+    assert config.read_text() != text
+    with pytest.raises(RunError, match="its weights are not those of the network that its config describes"):
+        load(tmp_path / "run")

@@ -26,7 +26,7 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
         trust_code: import classes of your own that the run's config names.
 
     Raises:
-        RunError: it is no run folder, or the run did not finish.
+        RunError: it is no run folder, the run did not finish, or weights and config do not belong together.
     """
     folder = Path(folder)
     if missing := [name for name in FILES if not (folder / name).is_file()]:
@@ -38,7 +38,11 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
         model.schema(), json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
     )
     network = model.build(preprocessing)
-    load_model(network, str(folder / "model.safetensors"))
+    try:
+        load_model(network, str(folder / "model.safetensors"))
+    except RuntimeError as error:  # what PyTorch says of names and sizes that are others
+        raise RunError(f"{folder}: its weights are not those of the network that its config describes; it was made by "
+                       f"another trunkline, or a file was exchanged: {str(error)[:400]}") from None  # fmt: skip
     return Predictor(network)
 
 
