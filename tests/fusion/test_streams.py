@@ -48,8 +48,8 @@ def test_inputs_meet_in_the_bottleneck_alone() -> None:
     assert not torch.allclose(exchanged(module, a, b)[0], exchanged(module, a, other)[0])
     with torch.no_grad():  # input b's layers may write nothing but zeros into the shared tokens, whatever it reads
         module = build(Bottleneck(tokens=2, layers=2))
-        module.exchange.attention[0][1].out.weight.zero_()
-        module.exchange.mlps[0][1].outer.weight.zero_()
+        next(iter(module.exchange.layers))[1][0].out.weight.zero_()
+        next(iter(module.exchange.layers))[1][1].outer.weight.zero_()
     assert torch.equal(exchanged(module, a, b)[0], exchanged(module, a, other)[0])
 
 
@@ -58,10 +58,10 @@ def test_bottleneck_by_hand() -> None:
     module, a, b = build(Bottleneck(tokens=2, layers=2)), words("a", 3), words("b", 4)
     layers = module.exchange
     shared, x, y = layers.shared.expand(2, -1, -1), a.values, b.values
-    for attention, mlps in zip(layers.attention, layers.mlps):
+    for layer in layers.layers:
         first, second = (
             mlp(attend(torch.cat([v, shared], 1), torch.ones(2, v.shape[1] + 2, dtype=torch.bool)))
-            for attend, mlp, v in zip(attention, mlps, (x, y))
+            for (attend, mlp), v in zip(layer, (x, y))
         )
         x, y, shared = first[:, :3], second[:, :4], (first[:, 3:] + second[:, 4:]) / 2
     for found, expected in zip(exchanged(module, a, b), (x, y)):

@@ -65,6 +65,7 @@ def _as_arrow(series: Any) -> pa.ChunkedArray | None:
     """A column in Arrow memory; `None` of what Arrow lacks: complex numbers, intervals, half a surrogate pair."""
     try:
         return pa.chunked_array([pa.array(series, from_pandas=True)])
+    # The last is what half a surrogate pair raises: it is no letter, and a reader of the cell tells the user so.
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeEncodeError):
         return None  # nothing is lost: such a column is taken cell by cell
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from trunkline.fusion.contract import Fusion
 from trunkline.fusion.layers import check_options, masked_mean
-from trunkline.fusion.streams import Stream, StreamsModule
-from trunkline.layers import ResidualMLP, SelfAttention
+from trunkline.fusion.streams import Stream, StreamLayers, StreamsModule
+from trunkline.layers import SelfAttention
 
 
 class BottleneckExchange(nn.Module):
@@ -19,24 +20,17 @@ class BottleneckExchange(nn.Module):
     def __init__(self, inputs: int, width: int, *, tokens: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.shared = nn.Parameter(torch.randn(tokens, width) * 0.02)
-        self.attention = nn.ModuleList(
-            nn.ModuleList(SelfAttention(width, heads=heads, dropout=dropout) for _ in range(inputs))
-            for _ in range(layers)
-        )
-        self.mlps = nn.ModuleList(
-            nn.ModuleList(ResidualMLP(width, expansion=2.0, dropout=dropout) for _ in range(inputs))
-            for _ in range(layers)
-        )
+        make = partial(SelfAttention, width, heads=heads, dropout=dropout)
+        self.layers = StreamLayers(make, inputs=inputs, width=width, layers=layers, dropout=dropout)
 
     def forward(self, streams: Sequence[Stream], present: Tensor) -> list[Tensor]:
         values = [stream.values for stream in streams]
         shared = self.shared.to(values[0].dtype).expand(present.shape[0], -1, -1)  # [B, F, D]
         always = torch.ones(shared.shape[:2], dtype=torch.bool, device=shared.device)
         masks = [torch.cat([stream.mask, always], 1) for stream in streams]
-        for attention, mlps in zip(self.attention, self.mlps):
+        for layer in self.layers:
             both = [
-                mlp(attend(torch.cat([x, shared], 1), mask))
-                for attend, mlp, x, mask in zip(attention, mlps, values, masks)  # type: ignore[call-overload]
+                mlp(attend(torch.cat([x, shared], 1), mask)) for (attend, mlp), x, mask in zip(layer, values, masks)
             ]
             values = [x[:, : -shared.shape[1]] for x in both]
             shared = masked_mean(torch.stack([x[:, -shared.shape[1] :] for x in both], 1), present)

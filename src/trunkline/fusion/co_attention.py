@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from trunkline.fusion.contract import Fusion
 from trunkline.fusion.layers import check_options
-from trunkline.fusion.streams import Stream, StreamsModule
-from trunkline.layers import CrossAttention, ResidualMLP
+from trunkline.fusion.streams import Stream, StreamLayers, StreamsModule
+from trunkline.layers import CrossAttention
 
 
 class CoAttentionExchange(nn.Module):
@@ -19,23 +20,17 @@ class CoAttentionExchange(nn.Module):
     def __init__(self, inputs: int, width: int, *, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.nothing = nn.Parameter(torch.randn(width) * 0.02)  # what there is to read where no other input is
-        self.attention = nn.ModuleList(
-            nn.ModuleList(CrossAttention(width, heads=heads, dropout=dropout) for _ in range(inputs))
-            for _ in range(layers)
-        )
-        self.mlps = nn.ModuleList(
-            nn.ModuleList(ResidualMLP(width, expansion=2.0, dropout=dropout) for _ in range(inputs))
-            for _ in range(layers)
-        )
+        make = partial(CrossAttention, width, heads=heads, dropout=dropout)
+        self.layers = StreamLayers(make, inputs=inputs, width=width, layers=layers, dropout=dropout)
 
     def forward(self, streams: Sequence[Stream], present: Tensor) -> list[Tensor]:
         values = [stream.values for stream in streams]
         nothing = self.nothing.to(values[0].dtype).expand(present.shape[0], 1, -1)
         always = torch.ones(present.shape[0], 1, dtype=torch.bool, device=present.device)
         masks = [stream.mask & present[:, i, None] for i, stream in enumerate(streams)]
-        for attention, mlps in zip(self.attention, self.mlps):
+        for layer in self.layers:
             new = []
-            for i, (attend, mlp) in enumerate(zip(attention, mlps)):  # type: ignore[call-overload]
+            for i, (attend, mlp) in enumerate(layer):
                 others = [j for j in range(len(values)) if j != i]
                 context = torch.cat([nothing, *(values[j] for j in others)], 1)
                 new.append(mlp(attend(values[i], context, torch.cat([always, *(masks[j] for j in others)], 1))))

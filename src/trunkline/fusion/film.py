@@ -12,18 +12,20 @@ from trunkline.fusion.layers import masked_mean
 from trunkline.fusion.streams import Stream, StreamsModule
 
 
+def _generator(width: int) -> nn.Sequential:
+    """From what is said, `γ − 1` and `β` of each feature; 0 at first."""
+    last = nn.Linear(width, 2 * width)
+    nn.init.zeros_(last.weight), nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
+
+
 class ModulationExchange(nn.Module):
     """Layers of `Modulated`; see there."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(inputs))
-        self.generators = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2 * width)) for _ in range(inputs)
-        )
-        for generator in self.generators:
-            for parameter in generator[-1].parameters():  # type: ignore[index]
-                nn.init.zeros_(parameter)
+        self.generators = nn.ModuleList(_generator(width) for _ in range(inputs))
 
     def forward(self, streams: Sequence[Stream], present: Tensor) -> list[Tensor]:
         said = torch.stack(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,34 @@ from torch import Tensor, nn
 
 from trunkline.fusion.contract import FusionModule
 from trunkline.fusion.layers import InputVectors, KeptTokens, masked_mean, present_columns
+from trunkline.layers import ResidualMLP
 from trunkline.pooling import Pooling, pooling_for
 from trunkline.types import Tokens
+
+
+class StreamLayers(nn.Module):
+    """Layers of attention, each followed by hidden units, of their own for each input.
+
+    Args:
+        attention: makes one.
+        inputs: how many.
+        width: `D`.
+        layers: how many.
+        dropout: on the hidden units.
+    """
+
+    def __init__(
+        self, attention: Callable[[], nn.Module], *, inputs: int, width: int, layers: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.attention = nn.ModuleList(attention() for _ in range(layers * inputs))
+        self.mlps = nn.ModuleList(ResidualMLP(width, expansion=2.0, dropout=dropout) for _ in range(layers * inputs))
+
+    def __iter__(self) -> Iterator[Sequence[tuple[nn.Module, nn.Module]]]:
+        """Layer by layer, the attention and the hidden units of each input."""
+        pairs = list(zip(self.attention, self.mlps))
+        return (pairs[start : start + self.inputs] for start in range(0, len(pairs), self.inputs))
 
 
 @dataclass(frozen=True)

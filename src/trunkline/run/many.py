@@ -94,7 +94,7 @@ class _Warned:
 
 
 _Ended = tuple[Metrics | TrunklineError, Sequence[_Warned]]
-_REGISTRIES: dict[str, dict[Any, Any]] = {}  # of files that this process has not imported: what they have warned of
+_HEARD: dict[str, dict[Any, Any]] = {}  # of files that have not warned in this process: what others have heard
 
 
 def _heard(inner: Future[_Ended]) -> Future[Metrics]:
@@ -123,9 +123,11 @@ def _heard(inner: Future[_Ended]) -> Future[Metrics]:
 def _warn_again(warned: _Warned) -> None:
     """As if the line that warned had been reached in this process: once for each text, unless filters say otherwise."""
     where = next((m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == warned.file), None)
-    names = _REGISTRIES if where is None else vars(where)
-    registry = names.setdefault(warned.file if where is None else "__warningregistry__", {})
-    warnings.warn_explicit(warned.text, warned.category, warned.file, warned.line, registry=registry)
+    names = {} if where is None else vars(where)  # Python keeps among a module's names what it has warned of
+    heard = next((kept for name, kept in names.items() if name.startswith("__warning")), None)
+    heard = _HEARD.setdefault(warned.file, {}) if heard is None else heard
+    module = warned.file if where is None else where.__name__  # `None` would say nothing at all
+    warnings.warn_explicit(warned.text, warned.category, warned.file, warned.line, module, heard)
 
 
 def _train(name: str, job: Job) -> _Ended:

@@ -134,9 +134,11 @@ class Batcher:
         """All in one pass; where one spoils it, each half by itself. The server goes on, whatever a row was."""
         try:
             return self._in_one_pass(requests) if requests else []
+        # Whatever is raised, also by a task of one's own, is an outcome of its request: `ask` raises it there, so nothing
+        # is swallowed, and the thread goes on for all others.
         except Exception as error:
             if len(requests) == 1:
-                return [error if isinstance(error, DataError) else RuntimeError(repr(error))]
+                return [error if isinstance(error, DataError) else _fault(error)]
             half = len(requests) // 2
             return [*self._answered(requests[:half]), *self._answered(requests[half:])]
 
@@ -151,3 +153,10 @@ class Batcher:
             own, start = said[start : start + len(request.rows)], start + len(request.rows)
             found.append([{task: row[task] for task in row if task in request.tasks} for row in own])
         return found
+
+
+def _fault(error: Exception) -> Exception:
+    """One that a future takes (`StopIteration` is none), with what was raised as its cause."""
+    fault = RuntimeError(repr(error))
+    fault.__cause__ = error
+    return fault
