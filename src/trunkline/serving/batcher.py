@@ -134,8 +134,8 @@ class Batcher:
         """All in one pass; where one spoils it, each half by itself. The server goes on, whatever a row was."""
         try:
             return self._in_one_pass(requests) if requests else []
-        # Whatever is raised, also by a task of one's own, is an outcome of its request: `ask` raises it there, so nothing
-        # is swallowed, and the thread goes on for all others.
+        # Whatever is raised, also by a task of one's own, is an outcome of its request: `ask` raises it there, so
+        # nothing is swallowed, and the thread goes on for all others.
         except Exception as error:
             if len(requests) == 1:
                 return [error if isinstance(error, DataError) else _fault(error)]
