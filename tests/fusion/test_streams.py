@@ -129,6 +129,8 @@ def test_latents_read_a_set_and_are_asked_token_by_token() -> None:
     fused, turned = module({"a": a, "b": b}, HERE), module({"a": a.with_values(a.values[:, order]), "b": b}, HERE)
     torch.testing.assert_close(turned.row(), fused.row())
     torch.testing.assert_close(turned.of("a").values, fused.of("a").values[:, order])
+    swapped = {"a": a.with_values(b.values[:, :3]), "b": b.with_values(torch.cat([a.values, b.values[:, 3:]], 1))}
+    assert not torch.allclose(module(swapped, HERE).row(), fused.row())  # whose a token is matters
     other = module({"a": a, "b": words("b", 4)}, HERE)
     assert not torch.allclose(other.of("a").values, fused.of("a").values)  # it has heard of the other input
 

@@ -74,6 +74,16 @@ def test_tasks_differ_by_what_is_their_own() -> None:
     assert torch.equal(found["a"], found["b"])
 
 
+def test_a_task_asks_for_the_row_by_its_own_query() -> None:
+    module, given = build(), tokens()
+    before = views(module, given)
+    with torch.no_grad():
+        module.readings[0].query += 1.0
+    after = views(module, given)
+    assert not torch.allclose(after["a"][:, 0], before["a"][:, 0])
+    assert torch.equal(after["a"][:, 1:], before["a"][:, 1:]) and torch.equal(after["b"], before["b"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
