@@ -143,3 +143,15 @@ def test_words_of_a_transcript_are_equally_strong_however_long_they_are() -> Non
     told = {"sources": sources, "words": ["one", "two"], "weights": weights, "maps": {}, "more": 0, "unread": 0}
     aligned, attended = (_read("said", {**told, "is_alignment": one})["figure"] for one in (True, False))
     assert aligned.count('fill-opacity="1"') == 6 and attended.count('fill-opacity="1"') == 2
+
+
+def test_experts_are_told_by_the_last_third() -> None:
+    """Of a task that some lines lack, by those that have it; a task's own experts are nobody else's."""
+    lines = [{"step": i, "losses": {}, "experts": {"y": {"y: 1": i / 10, "shared 1": 1 - i / 10}}} for i in range(1, 7)]
+    lines[5]["experts"]["z"] = {"z: 1": 0.25, "shared 1": 0.75}
+    found = training(run_of({}, scores={"y": 0.7, "z": 0.7}, log=lines))
+    assert found is not None
+    assert found["experts"]["names"] == ["y: 1", "shared 1", "z: 1"]
+    (_, own), (_, other) = found["experts"]["rows"]
+    assert own == [pytest.approx(0.55), pytest.approx(0.45), None]
+    assert other == [None, 0.75, 0.25]
