@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trunkline import ConfigError
 from trunkline.fusion import Bottleneck, CoAttention, Fusion, Mean, Modulated, Perceiver
+from trunkline.fusion.streams import Stream
 from trunkline.pooling import pooling_for
 from trunkline.testing import check_fusion
 from trunkline.types import Span, Tokens
@@ -30,8 +31,6 @@ def build(fusion: Fusion, keep: tuple[str, ...] = ("a",)) -> Any:
 
 
 def exchanged(module: Any, a: Tokens, b: Tokens) -> list[Tensor]:
-    from trunkline.fusion.streams import Stream
-
     return module.exchange([Stream.of(a, None), Stream.of(b, None)], torch.ones(2, 2, dtype=torch.bool))
 
 
@@ -120,6 +119,17 @@ def test_a_long_row_is_the_same_beside_a_longer_one(fusion: Fusion) -> None:
     alone = module({"a": short.take(first), "b": b.take(first)}, {name: here[:1] for name, here in HERE.items()})
     torch.testing.assert_close(together.row()[:1], alone.row())
     torch.testing.assert_close(together.of("a").values[:1, :20], alone.of("a").values)
+
+
+@pytest.mark.parametrize("limit", [None, 16])
+def test_padding_stays_as_it_is(limit: int | None) -> None:
+    """What attention makes of no token differs from runtime to runtime, and exported answers are compared whole."""
+    tokens = words("a", 40)
+    tokens.mask[0, 9:], tokens.mask[1] = False, False
+    stream = Stream.of(tokens, limit)
+    told = stream.told(tokens, torch.randn_like(stream.values))
+    assert torch.equal(told.values[~tokens.mask], tokens.values[~tokens.mask])
+    assert not torch.isclose(told.values[0, :9], tokens.values[0, :9]).all(1).any()
 
 
 def test_latents_read_a_set_and_are_asked_token_by_token() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from trunkline.fusion.contract import FusionModule
@@ -62,10 +63,12 @@ class Stream:
         return cls(*pooling.pool(tokens.values, tokens.mask), pooling)
 
     def told(self, tokens: Tokens, values: Tensor) -> Tokens:
-        """The tokens, each with what the layers added to the average it is part of."""
-        if self.pooling is None:
-            return tokens.with_values(values)
-        return tokens.with_values(tokens.values + self.pooling.spread(values - self.values))
+        """The tokens, each with what the layers added to the average it is part of.
+
+        Padding stays as it is: what attention makes of a row without a token is another thing in each runtime.
+        """
+        new = values if self.pooling is None else tokens.values + self.pooling.spread(values - self.values)
+        return tokens.with_values(torch.where(tokens.mask.unsqueeze(-1), new, tokens.values))
 
 
 class StreamsModule(FusionModule):
