@@ -1,4 +1,4 @@
-"""FiLM and adapters: the task's own between shared layers, against the plain network written as a loop."""
+"""FiLM, adapters, LoRA: the task's own in or between shared layers, against the plain network written as a loop."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from trunkline import ConfigError
 from trunkline.balancers import UPGrad
 from trunkline.engine import Engine
 from trunkline.testing import check_trunk
-from trunkline.trunks import Adapters, FiLM, Hard, Trunk
+from trunkline.trunks import Adapters, FiLM, Hard, LoRA, Trunk
 from trunkline.types import Span, Tokens
 
 torch.set_num_threads(1)
 TASKS = ("a", "b", "c")
-KINDS = [FiLM, Adapters]
+KINDS = [FiLM, Adapters, LoRA]
 
 
 def build(kind: Any, **options: Any) -> nn.Module:
     torch.manual_seed(0)
-    trunk = FiLM(layers=3, **options) if kind is FiLM else Adapters(layers=3, rank=2, **options)
-    module = trunk.build(TASKS, 6).double().eval()
+    module = kind(layers=3, **({} if kind is FiLM else {"rank": 2}), **options).build(TASKS, 6).double().eval()
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.5)
     return module
@@ -35,8 +34,14 @@ def tokens() -> Tokens:
 
 
 def plainly(module: Any, k: int, x: Tensor, keeps: list[Tensor] | None = None) -> Tensor:
-    """One network, and `γ ⊙ x + β` or `x + W_up gelu(W_down x)` behind every layer."""
+    """One network, and `γ ⊙ x + β` or `x + W_up gelu(W_down x)` behind every layer, or `W + α/r · B A` in it."""
     for depth, (layer, own) in enumerate(zip(module.layers, module.own[k])):
+        if hasattr(own, "inner_up"):
+            inner = layer.inner.weight + 8 / 2 * own.inner_up.weight @ own.inner_down.weight
+            outer = layer.outer.weight + 8 / 2 * own.outer_up.weight @ own.outer_down.weight
+            hidden = nn.functional.gelu(layer.norm(x) @ inner.T + layer.inner.bias)
+            x = x + (hidden if keeps is None else hidden * keeps[depth]) @ outer.T + layer.outer.bias
+            continue
         hidden = layer.hidden(x)
         x = x + layer.outer(hidden if keeps is None else hidden * keeps[depth])
         if hasattr(own, "gamma"):
@@ -75,7 +80,7 @@ def test_without_gradients_nothing_runs_twice(kind: Any) -> None:
         torch.testing.assert_close(module.view("b", taps).values, plainly(module, 1, given.values))
 
 
-@pytest.mark.parametrize("trunk", [FiLM(layers=1), FiLM(layers=3), Adapters(layers=3, rank=3)])
+@pytest.mark.parametrize("trunk", [FiLM(layers=1), FiLM(layers=3), Adapters(layers=3, rank=3), LoRA(layers=3, rank=3)])
 def test_the_contract_holds(trunk: Trunk) -> None:
     check_trunk(trunk)
 
@@ -110,7 +115,7 @@ def test_gradients_are_compared_in_the_layers(kind: Any, level: Any) -> None:
     torch.testing.assert_close(seen[0], expected, atol=1e-9, rtol=1e-6)
 
 
-@pytest.mark.parametrize("trunk", [FiLM(), Adapters()])
+@pytest.mark.parametrize("trunk", [FiLM(), Adapters(), LoRA()])
 def test_at_first_every_task_sees_what_hard_sharing_shows(trunk: Trunk) -> None:
     x = Tokens.of_rows(torch.randn(5, 12))
     module, hard = trunk.build(TASKS, 12).eval(), Hard().build(TASKS, 12).eval()
@@ -125,6 +130,9 @@ def test_options_that_cannot_work() -> None:
         (Adapters(layers=0), "trunk.layers: 0"),
         (Adapters(rank=0), "trunk.rank: 0 is no bottleneck in a width of 8; give 1 to 7"),
         (Adapters(rank=8), "trunk.rank: 8"),
+        (LoRA(layers=0), "trunk.layers: 0"),
+        (LoRA(rank=0), "trunk.rank: 0 is no low rank of 8 × 8; give 1 to 7"),
+        (LoRA(rank=4, expansion=0.5), "trunk.rank: 4 is no low rank of 8 × 4; give 1 to 3"),
     ]:
         with pytest.raises(ConfigError, match=match):
             trunk.build(["a"], 8)

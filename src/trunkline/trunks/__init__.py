@@ -7,6 +7,7 @@ from trunkline.trunks.dselect_k import DSelectK
 from trunkline.trunks.film import FiLM
 from trunkline.trunks.hard import Hard
 from trunkline.trunks.latents import Latents
+from trunkline.trunks.lora import LoRA
 from trunkline.trunks.mmoe import MMoE
 from trunkline.trunks.mtan import MTAN
 from trunkline.trunks.ple import PLE
@@ -22,6 +23,7 @@ CATALOG: dict[str, type[Trunk]] = {
     "mtan": MTAN,
     "film": FiLM,
     "adapters": Adapters,
+    "lora": LoRA,
     "latents": Latents,
 }
 
@@ -35,6 +37,7 @@ __all__ = [
     "FiLM",
     "Hard",
     "Latents",
+    "LoRA",
     "MMoE",
     "Taps",
     "Transformer",

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from trunkline.errors import ConfigError
 from trunkline.layers import ResidualMLP
 from trunkline.trunks.contract import Trunk
-from trunkline.trunks.woven import WovenModule
+from trunkline.trunks.woven import Own, WovenModule
 
 
-class Adapter(nn.Module):
+class Adapter(Own):
     """`x + W_up gelu(W_down x)`, the identity at first; `[…, D]` → `[…, D]`."""
 
     def __init__(self, width: int, rank: int) -> None:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from trunkline.errors import ConfigError
 from trunkline.layers import ResidualMLP
 from trunkline.trunks.contract import Trunk
-from trunkline.trunks.woven import WovenModule
+from trunkline.trunks.woven import Own, WovenModule
 
 
-class Modulation(nn.Module):
+class Modulation(Own):
     """`FiLM(x) = γ ⊙ x + β` (eq. 2), the identity at first; `[…, D]` → `[…, D]`."""
 
     def __init__(self, width: int) -> None:

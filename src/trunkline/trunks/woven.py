@@ -1,16 +1,16 @@
-"""Shared layers with something of each task's own between them: the whole column runs once for every task.
+"""Shared layers with something of each task's own in or between them: the whole column runs once for every task.
 
 A loss reaches a task's own part only through the shared layers behind it. So no copy of what those say can be a
 boundary: it would weigh the own part, too. Instead a layer's output enters twice. In the view its weights are held
-still, and gradients go on to what lies before; in the tap its *input* is held still, and gradients go to its weights
-alone. Their values are equal, and the sum of both gradients is the plain one.
+still, and gradients go on to what lies before and to the task's own; in the tap its *input* is held still, and
+gradients go to its weights alone. Their values are equal, and the sum of both gradients is the plain one.
 
 Shape legend: `T` tasks, `B` rows, `L` tokens, `D` width, `H` hidden units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import torch
@@ -22,20 +22,54 @@ from trunkline.trunks.contract import Taps, TrunkModule
 from trunkline.trunks.layers import outer_linears
 from trunkline.types import Tokens
 
-
-def learning(layer: ResidualMLP, x: Tensor, keep: Tensor | None) -> Tensor:
-    """The layer on an input that is held still: gradients go to its weights alone."""
-    x = x.detach()
-    hidden = layer.hidden(x)
-    return x + layer.outer(hidden if keep is None else hidden * keep)
+Call = Callable[[nn.Module, Tensor], Tensor]
 
 
-def still(layer: ResidualMLP, x: Tensor, keep: Tensor | None) -> Tensor:
+class Own(nn.Module):
+    """What a task has of its own at a shared layer `x + W₂ gelu(W₁ norm(x))`: in its two linear maps, or behind it."""
+
+    def inner(self, x: Tensor, call: Call) -> Tensor | float:
+        """Added to what `W₁` says of `x [B, L, D]`, `[B, L, H]`; every layer of its own is to be asked by `call`."""
+        return 0.0
+
+    def outer(self, x: Tensor, call: Call) -> Tensor | float:
+        """Added to what `W₂` says of `x [B, L, H]`, `[B, L, D]`."""
+        return 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Behind the layer; `[B, L, D]` → `[B, L, D]`."""
+        return x
+
+
+def plain(layer: nn.Module, x: Tensor) -> Tensor:
+    """The layer: gradients go to its input and its weights."""
+    return cast(Tensor, layer(x))
+
+
+def held(layer: nn.Module, x: Tensor) -> Tensor:
     """The layer with weights that are held still: gradients go to its input alone."""
-    norm, inner, outer = layer.norm, layer.inner, layer.outer
-    normed = F.layer_norm(x, norm.normalized_shape, norm.weight.detach(), norm.bias.detach(), norm.eps)
-    hidden = F.gelu(F.linear(normed, inner.weight.detach(), inner.bias.detach()))
-    return x + F.linear(hidden if keep is None else hidden * keep, outer.weight.detach(), outer.bias.detach())
+    if isinstance(layer, nn.LayerNorm):
+        return F.layer_norm(x, layer.normalized_shape, layer.weight.detach(), layer.bias.detach(), layer.eps)
+    weight, bias = cast(nn.Linear, layer).weight, cast(nn.Linear, layer).bias
+    return F.linear(x, weight.detach(), None if bias is None else bias.detach())
+
+
+def learning(layer: ResidualMLP, own: Own, x: Tensor, keep: Tensor | None) -> Tensor:
+    """The shared layer on an input that is held still, as the task's own is: gradients go to its weights alone."""
+    return _through(layer, own, x.detach(), keep, plain, held)
+
+
+def still(layer: ResidualMLP, own: Own, x: Tensor, keep: Tensor | None) -> Tensor:
+    """The shared layer with weights that are held still: gradients go to its input and to the task's own."""
+    return _through(layer, own, x, keep, held, plain)
+
+
+def _through(layer: ResidualMLP, own: Own, x: Tensor, keep: Tensor | None, shared: Call, private: Call) -> Tensor:
+    normed = shared(layer.norm, x)
+    hidden = F.gelu(shared(layer.inner, normed) + own.inner(normed, private))
+    if keep is not None:
+        hidden = hidden * keep
+    return x + shared(layer.outer, hidden) + own.outer(hidden, private)
 
 
 class WovenModule(TrunkModule):
@@ -47,12 +81,12 @@ class WovenModule(TrunkModule):
     Args:
         tasks: names.
         layers: shared.
-        own: makes a task's layer, `[B, L, D]` → `[B, L, D]`.
+        own: makes what a task has of its own at one of them.
         dropout: on the shared layers' hidden units.
     """
 
     def __init__(
-        self, tasks: Sequence[str], layers: Sequence[ResidualMLP], own: Callable[[], nn.Module], dropout: float
+        self, tasks: Sequence[str], layers: Sequence[ResidualMLP], own: Callable[[], Own], dropout: float
     ) -> None:
         super().__init__()
         self.tasks, self.dropout = tuple(tasks), dropout
@@ -66,8 +100,8 @@ class WovenModule(TrunkModule):
             return tuple(taps)
         for own in self.own:
             x = tokens.values
-            for depth, (layer, private) in enumerate(zip(self._column(), cast(nn.ModuleList, own))):
-                said = learning(layer, x, keeps[depth] if keeps else None)
+            for depth, (layer, private) in enumerate(zip(self._column(), cast(Iterable[Own], own))):
+                said = learning(layer, private, x, keeps[depth] if keeps else None)
                 taps.append(tokens.with_values(said))
                 with torch.no_grad():
                     x = private(said)
@@ -77,8 +111,8 @@ class WovenModule(TrunkModule):
         k, count = self.tasks.index(task), len(self.layers)
         keeps, said = (taps[1 : count + 1], taps[count + 1 :]) if self._drops() else ((), taps[1:])
         x = taps[0].values
-        for depth, (layer, private) in enumerate(zip(self._column(), cast(nn.ModuleList, self.own[k]))):
-            x = still(layer, x, keeps[depth].values if keeps else None)
+        for depth, (layer, private) in enumerate(zip(self._column(), cast(Iterable[Own], self.own[k]))):
+            x = still(layer, private, x, keeps[depth].values if keeps else None)
             if said:
                 tap = said[k * count + depth].values
                 x = x + (tap - tap.detach())
