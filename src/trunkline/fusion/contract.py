@@ -41,11 +41,15 @@ class LateModule(FusionModule):
         experts: `E`.
         joint: whether the last one sees all inputs.
         alone: the share of the training loss that each expert must answer for by itself (see `Late`).
+        modulation: how much experts that are ahead of the others are slowed down; 0: not at all.
+        noise: whether gradients of experts get noise where they are modulated.
     """
 
     experts: int
     joint: bool
     alone: float
+    modulation: float = 0.0
+    noise: bool = False
 
     @abstractmethod
     def speaking(self, present: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -17,13 +18,13 @@ from trunkline.types import Tokens
 class ExpertsModule(LateModule):
     """Layers of `Late`; see there."""
 
-    def __init__(self, encoders: Sequence[str], width: int, *, alone: float, joint: bool) -> None:
+    def __init__(self, encoders: Sequence[str], width: int, options: Late) -> None:
         super().__init__()
         self.vectors = InputVectors(encoders, width)
-        self.mix = nn.Linear(len(encoders) * width, width) if joint and len(encoders) > 1 else None
+        self.mix = nn.Linear(len(encoders) * width, width) if options.joint and len(encoders) > 1 else None
         self.joint = self.mix is not None
         self.experts = len(encoders) + self.joint
-        self.alone = alone
+        self.alone, self.modulation, self.noise = options.alone, options.modulation, options.noise
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
         normalised = self.vectors.normalised(tokens)
@@ -55,25 +56,40 @@ class Late(Fusion):
     each of the others, and only the loss of what is said together (`a < 1`) keeps them from counting it twice. A number
     is what the joint expert says, since effects that add up are known to no input alone.
 
+    What is said together is right as soon as one expert is, and then nobody has to learn any more. With `modulation`,
+    the gradient of an expert that finds the truth more probable than the others do is made smaller as it goes on to the
+    trunk and the encoder, task by task (on-the-fly gradient modulation, Peng et al. 2022; see `model/modulation.py`).
+    The joint expert is left as it is.
+
     Args:
         alone: `a`. 0 trains only what is said together; with 1 every expert learns alone.
         joint: the expert of all inputs.
+        modulation: `α` of the paper, which has .1 to .8; 0 for none.
+        noise: add noise to the gradients of modulated experts, as large as they vary over rows ("GE" in the paper).
     """
 
     is_late: ClassVar[bool] = True
 
-    def __init__(self, alone: float = 0.5, *, joint: bool = False) -> None:
+    def __init__(
+        self, alone: float = 0.5, *, joint: bool = False, modulation: float = 0.0, noise: bool = False
+    ) -> None:
         self.alone = alone
         self.joint = joint
+        self.modulation = modulation
+        self.noise = noise
 
     def build(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> ExpertsModule:
         """The layers.
 
         Raises:
-            ConfigError: `alone` is no share, or tokens are wanted, which the inputs would have to share.
+            ConfigError: an option cannot be, or tokens are wanted, which the inputs would have to share.
         """
         if not 0 <= self.alone <= 1:
             raise ConfigError(f"fusion.alone: {self.alone} is no share; 0 up to 1 is")
+        if not (math.isfinite(self.modulation) and self.modulation >= 0):
+            raise ConfigError(f"fusion.modulation: {self.modulation} slows nothing down; 0 (none) or more does")
+        if self.noise and not self.modulation:
+            raise ConfigError("fusion.noise: is added where gradients are modulated; say `modulation: 0.3`, too")
         if keep:
             raise ConfigError(f"fusion: late keeps no tokens, and those of {', '.join(map(repr, keep))} are wanted")
-        return ExpertsModule(encoders, width, alone=self.alone, joint=self.joint)
+        return ExpertsModule(encoders, width, self)

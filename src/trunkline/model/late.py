@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from trunkline.errors import ConfigError
+from trunkline.fusion import LateModule
 from trunkline.model.ensemble import repeated
+from trunkline.model.modulation import factors, modulate
 from trunkline.schema import Schema
 from trunkline.tasks import Head
 from trunkline.trunks import Trunk
@@ -56,7 +58,7 @@ def joined(head: Head, output: Any, present: Tensor) -> Any:
 
 
 def late_loss(
-    head: Head, view: Any, target: Mapping[str, Tensor], present: Tensor, alone: float
+    head: Head, view: Tensor, target: Mapping[str, Tensor], present: Tensor, fusion: LateModule
 ) -> tuple[Tensor, Tensor]:
     """`(sum [G], weight [G])` of what is said together and of what each expert that speaks says alone.
 
@@ -67,13 +69,37 @@ def late_loss(
         view: `[V, E · n, D]`.
         target: of the `n` rows, with `flags`.
         present: `[E, n]`.
-        alone: share of each row's weight that its experts have alone, see `Late`.
+        fusion: has the share of each row's weight that its experts have alone, and how experts that are ahead are
+            slowed down, see `Late`.
     """
     experts = present.shape[0]
     each = repeated(target, experts)
     each["flags"] = each["flags"] & present.flatten().unsqueeze(1)
     output = head.train_output(view, each)
+    if fusion.modulation > 0 and view.requires_grad:
+        _slow_down(head, view, output.detach(), target, present, fusion)
     together = head.loss(joined(head, output, present), dict(target))
     apart = head.loss(output, each)
-    total, weight = ((1 - alone) * a + alone / experts * b for a, b in zip(together, apart))
+    total, weight = ((1 - fusion.alone) * a + fusion.alone / experts * b for a, b in zip(together, apart))
     return total, weight
+
+
+def _slow_down(
+    head: Head, view: Tensor, output: Tensor, target: Mapping[str, Tensor], present: Tensor, fusion: LateModule
+) -> None:
+    """Modulate what comes back through the view `[V, E · n, D]`, but for the joint expert's."""
+    inputs = fusion.experts - fusion.joint
+    present, rows = present[:inputs], present.shape[1]
+    factor = factors(
+        head, output.unflatten(0, (fusion.experts, rows))[:inputs], target, present, fusion.modulation, view.shape[0]
+    )
+    noise = torch.randn_like(view[:, : inputs * rows]).unflatten(1, (inputs, rows)) if fusion.noise else None
+    flags = target["flags"].any(1, keepdim=True) if view.shape[0] == 1 else target["flags"]
+    labelled = present & flags.T.unsqueeze(1)  # [V, M, n]
+
+    def changed(gradient: Tensor) -> Tensor:
+        own = gradient[:, : inputs * rows].unflatten(1, (inputs, rows))
+        own = modulate(own, factor, labelled, present.sum(0) > 1, noise)
+        return torch.cat([own.flatten(1, 2), gradient[:, inputs * rows :]], 1)
+
+    view.register_hook(changed)

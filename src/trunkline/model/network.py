@@ -261,7 +261,7 @@ class Network(nn.Module):
         view = self.view(unit, taps, part.rows, batch.sources)
         if isinstance(self.fusion, LateModule):
             present = taken(self._speaking(self.fusion, batch.present), part.rows)
-            return late_loss(head, view, part.values, present, self.fusion.alone)
+            return late_loss(head, view, part.values, present, self.fusion)
         if self._is_ensemble(unit):
             return members_loss(head, view, part.values, self.trunk.members)
         return head.loss(head.train_output(view, part.values), part.values)
