@@ -86,6 +86,8 @@ class Training:
         accelerator: what kind of device, as Lightning names it; the best there is, by default.
         seed: of weights, order and augmentation.
         input_dropout: how often an input that is present is hidden from the network in training.
+        align: weight of a contrastive loss that brings what the encoders say of one row together, beside the tasks'
+            losses; 0: none.
         by_length: whether rows with texts of about one length come together, so that little of a batch is padding.
         affinity: steps from one look at which task helps which to the next (see `trunkline affinity`); by default
             nobody looks.
@@ -113,6 +115,7 @@ class Training:
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] | None = None
     seed: int = 0
     input_dropout: float | None = None
+    align: float = 0.0
     by_length: bool | None = None
     affinity: int | None = None
     normalise: Literal["batch", "expected"] | None = None

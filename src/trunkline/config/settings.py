@@ -19,7 +19,7 @@ _AT_LEAST_1 = (
     "steps", "batch_size", "devices", "threads", "accumulate", "affinity", "patience", "validations", "validation_rows",
 )  # fmt: skip
 _POSITIVE = ("epochs", "lr", "clip", "minutes")
-_NOT_NEGATIVE = ("weight_decay", "seed", "workers")
+_NOT_NEGATIVE = ("weight_decay", "seed", "workers", "align")
 _SHARES = ("warmup", "input_dropout", "ema")
 
 

@@ -17,6 +17,8 @@ from trunkline.engine import Engine, Whole
 from trunkline.errors import ConfigError
 from trunkline.fusion import Fusion, LateModule
 from trunkline.modalities import Encoder
+from trunkline.model.alignment import Alignment
+from trunkline.model.building import build_encoders, build_heads
 from trunkline.model.ensemble import averaged, members_loss, rows_of_members
 from trunkline.model.late import check_late, joined, late_loss, rows_of_each, taken
 from trunkline.model.penalties import paid
@@ -44,22 +46,27 @@ class Network(nn.Module):
         fusion: how inputs come together.
         trunk: what tasks share.
         width: `D`.
+        align: weight of the contrastive loss between encoders, see `Alignment`; 0 for none.
     """
 
-    def __init__(self, preprocessing: Preprocessing, fusion: Fusion, trunk: Trunk, width: int) -> None:
+    def __init__(
+        self, preprocessing: Preprocessing, fusion: Fusion, trunk: Trunk, width: int, align: float = 0.0
+    ) -> None:
         super().__init__()
         schema = preprocessing.schema
         self.preprocessing = preprocessing
-        self.encoders = nn.ModuleList(_build_encoders(preprocessing, width))
+        self.encoders = nn.ModuleList(build_encoders(preprocessing, width))
         self.missing = nn.Parameter(torch.randn(len(self.encoders), width) * 0.02)
         if fusion.is_late:
             check_late(schema, trunk)
         keep = tuple(schema.inputs) if trunk.wants_tokens else schema.kept_inputs
-        self.fusion = fusion.build([unit.name for unit in preprocessing.encoders], keep, width)
+        names = [unit.name for unit in preprocessing.encoders]
+        self.fusion = fusion.build(names, keep, width)
+        self.alignment = Alignment(names, width, align) if align > 0 and len(names) > 1 else None
         self.trunk = trunk.build(preprocessing.tasks, width)
         if fusion.is_late and self.trunk.members > 1:
             raise ConfigError("fusion: late makes an ensemble of the inputs; leave `trunk.members` at 1")
-        self.heads = nn.ModuleList(_build_heads(preprocessing, width))
+        self.heads = nn.ModuleList(build_heads(preprocessing, width))
         if isinstance(self.fusion, LateModule):
             for _, head in self.units():
                 head.expect_experts(self.fusion.experts, joint=self.fusion.joint)
@@ -74,13 +81,17 @@ class Network(nn.Module):
 
     def share(self, batch: Batch) -> Taps:
         """Everything shared: encode the rows that have each input, fill the others, fuse, share."""
+        return self.trunk.share(self.fusion(*self.encoded(batch)))
+
+    def encoded(self, batch: Batch) -> tuple[dict[str, Tokens], dict[str, Tensor]]:
+        """By encoder name, the tokens of all rows, and which rows have the input `[B]`."""
         tokens, present = {}, {}
         for unit, encoder, missing in zip(self.preprocessing.encoders, self.encoders, self.missing):
             part = batch.inputs.get(unit.name)
             encoded = None if part is None else _encode(unit, encoder, part.values, part.flags)
             tokens[unit.name] = _scatter(unit, encoded, part, missing, batch.size)
             present[unit.name] = _any_present(unit, batch.present)
-        return self.trunk.share(self.fusion(tokens, present))
+        return tokens, present
 
     def share_dense(self, values: Mapping[str, dict[str, Tensor]], present: Flags) -> Taps:
         """The same as `share` without gather and scatter, for export: every row is encoded, and absent ones replaced.
@@ -215,12 +226,16 @@ class Network(nn.Module):
             whole: the step that they are a part of, where they are not all of it.
         """
         present = engine.begin(batch.counts, batch.size, whole)
-        copies = self._split(self.share(batch), present, batch, engine)
+        encoded = self.encoded(batch)
+        copies = self._split(self.trunk.share(self.fusion(*encoded)), present, batch, engine)
         sums, weights = self.losses(batch, copies)
         if len(present) < len(sums):
             index = index_like(self.preprocessing.places(present), sums)
             sums, weights = sums[index], weights[index]
-        return engine.combine(sums, weights, present)
+        total = engine.combine(sums, weights, present)
+        if self.alignment is None:
+            return total
+        return total + self.alignment(*encoded) / (1 if whole is None else whole.parts)
 
     def losses(self, batch: Batch, taps: Taps | Mapping[str, Taps]) -> tuple[Tensor, Tensor]:
         """`(sum [T], weight [T])` of all tasks in order; both 0 where a task is not labelled in these rows.
@@ -278,36 +293,6 @@ class Network(nn.Module):
         apart = {task: tuple(tap.with_values(v) for tap, v in zip(taps, values)) for task, values in copies.items()}
         cut_off = tuple(tap.with_values(tap.values.detach()) for tap in taps)  # for the absent members of a stack
         return {task: apart.get(task, cut_off) for task in self.preprocessing.tasks}
-
-
-def _build_encoders(preprocessing: Preprocessing, width: int) -> list[nn.Module]:
-    """One a unit; units that share an encoder have the same module."""
-    leaders = [preprocessing.schema.inputs[unit.name].share or unit.name for unit in preprocessing.encoders]
-    built = {u.name: _build_encoder(preprocessing, u, width) for u in preprocessing.encoders if u.name in leaders}
-    return [built[name] for name in leaders]
-
-
-def _build_heads(preprocessing: Preprocessing, width: int) -> list[Head]:
-    """One a unit; units that share a head have its layers."""
-    tasks = preprocessing.schema.tasks
-    built = {
-        unit.name: tasks[unit.name].task.build(preprocessing.task_states(unit), width)
-        for unit in preprocessing.heads
-        if tasks[unit.name].share is None
-    }
-    for unit in preprocessing.heads:
-        if (leader := tasks[unit.name].share) is not None:
-            built[unit.name] = tasks[unit.name].task.build_shared(built[leader], preprocessing.task_states(unit))
-    return [built[unit.name] for unit in preprocessing.heads]
-
-
-def _build_encoder(preprocessing: Preprocessing, unit: EncoderUnit, width: int) -> nn.Module:
-    bound = {n: (preprocessing.schema.inputs[n].modality, preprocessing.input_state(n)) for n in unit.inputs}
-    modality, state = bound[unit.name]
-    if modality.block is not None:
-        return modality.block(bound, width)
-    is_pyramid = unit.name in preprocessing.schema.pyramids
-    return modality.build_pyramid(state, width) if is_pyramid else modality.build(state, width)
 
 
 def _encode(unit: EncoderUnit, encoder: nn.Module, values: dict[str, Tensor], flags: Tensor | None) -> Tokens:

@@ -23,6 +23,7 @@ class MultiTaskModel:
         fusion: how inputs come together.
         trunk: what tasks share.
         width: `D`, numbers per token everywhere.
+        align: weight of a contrastive loss that brings the inputs of a row together (`model/alignment.py`); 0: none.
 
     Example:
         >>> from trunkline import modalities, tasks
@@ -38,6 +39,7 @@ class MultiTaskModel:
     fusion: Fusion = field(default_factory=Concat)
     trunk: Trunk = field(default_factory=Hard)
     width: int = 128
+    align: float = 0.0
 
     def schema(self) -> Schema:
         """Names bound to columns.
@@ -49,4 +51,4 @@ class MultiTaskModel:
 
     def build(self, preprocessing: Preprocessing) -> Network:
         """The layers, for these states."""
-        return Network(preprocessing, self.fusion, self.trunk, self.width)
+        return Network(preprocessing, self.fusion, self.trunk, self.width, self.align)

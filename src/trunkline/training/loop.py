@@ -185,7 +185,9 @@ class _Loop:
             report = self.stepper.engine.report()
             padded = {"padding": found} if (found := padding(parts)) else {}
             experts = {"experts": loads} if (loads := self.stepper.network.trunk.loads()) else {}
-            self.log.write({"step": self.done, "lr": self.stepper.lr, **report, **padded, **experts})
+            aligned = self.stepper.network.alignment
+            apart = {} if aligned is None or aligned.last is None else {"align": float(aligned.last)}
+            self.log.write({"step": self.done, "lr": self.stepper.lr, **report, **padded, **experts, **apart})
             check_finite(self.done, report)
 
     def _is_due(self) -> bool:
