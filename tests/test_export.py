@@ -81,7 +81,7 @@ def test_every_kind_of_input_and_task_but_generation(
         np.testing.assert_allclose(said, ours.numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("trunk", ["ple", "cross_stitch", "dselect_k", "film", "adapters", "lora"])
+@pytest.mark.parametrize("trunk", ["ple", "cross_stitch", "dselect_k", "film", "adapters", "lora", "padnet"])
 def test_trunks_with_private_layers(trunk: str, tmp_path: Path) -> None:
     """Tasks that read rows and tasks that read words."""
     notes = ["a red cat", "so", "a cat", "red"] * 2

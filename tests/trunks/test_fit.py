@@ -19,6 +19,7 @@ CASES: dict[str, tuple[Any, Any]] = {
     "dselect_k": (Equal, "losses"),
     "film": (UPGrad, None),
     "adapters": (UPGrad, "trunk"),
+    "padnet": (UPGrad, "features"),
     "lora": (UPGrad, "last"),
 }
 ROWS = 160

@@ -67,13 +67,14 @@ class Network(nn.Module):
         if fusion.is_late and self.trunk.members > 1:
             raise ConfigError("fusion: late makes an ensemble of the inputs; leave `trunk.members` at 1")
         self.heads = nn.ModuleList(build_heads(preprocessing, width))
+        self.first_heads = nn.ModuleList(build_heads(preprocessing, width) if self.trunk.first > 0 else ())
         if isinstance(self.fusion, LateModule):
-            for _, head in self.units():
+            for head in cast(Iterable[Head], [*self.heads, *self.first_heads]):
                 head.expect_experts(self.fusion.experts, joint=self.fusion.joint)
 
     def load_pretrained(self) -> None:
         """Weights of encoders and heads that others have trained: to be called once, before training."""
-        for layers in dict.fromkeys([*self.encoders, *self.heads]):
+        for layers in dict.fromkeys([*self.encoders, *self.heads, *self.first_heads]):
             if isinstance(layers, Encoder | Head):
                 layers.load_pretrained()
 
@@ -171,6 +172,8 @@ class Network(nn.Module):
         taps: Taps | Mapping[str, Taps],
         rows: Tensor | None,
         sources: Sources,
+        *,
+        is_first: bool = False,
     ) -> Any:
         """What one head reads, about these rows.
 
@@ -179,17 +182,19 @@ class Network(nn.Module):
             taps: one for all tasks, or each task's own copies.
             rows: `[n]`, or `None` for all.
             sources: of the whole batch, see `Batch.sources`.
+            is_first: it is the head of the first answer, see `TrunkModule.first`.
 
         Returns:
             `[V, n, D]` for a row head, of late fusion `[V, E · n, D]`, of an ensemble `[V, M · n, D]`; Tokens for any
             other.
         """
         column = self.preprocessing.schema.tasks[unit.name]
+        views = self._views(unit, taps, rows, is_first)
         if self._is_ensemble(unit):
-            return torch.stack([rows_of_members(v, self.trunk.members) for v in self._views(unit, taps, rows)])
+            return torch.stack([rows_of_members(view, self.trunk.members) for view in views])
         if column.task.reads == "row":
-            return torch.stack([view.row() for view in self._views(unit, taps, rows)])
-        (view,) = self._views(unit, taps, rows)
+            return torch.stack([view.row() for view in views])
+        (view,) = views
         own = view if column.of is None else view.of(column.of)
         if (source := sources.get(unit.name)) is not None:
             own = replace(
@@ -203,15 +208,18 @@ class Network(nn.Module):
         """Whether this head is asked about every member's row."""
         return self.trunk.members > 1 and self.preprocessing.schema.tasks[unit.name].task.reads == "row"
 
-    def _views(self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None) -> list[Tokens]:
+    def _views(
+        self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None, is_first: bool
+    ) -> list[Tokens]:
+        look = self.trunk.first_view if is_first else self.trunk.view
         if isinstance(self.fusion, LateModule):
             first = next(iter(taps.values()))[0] if isinstance(taps, Mapping) else taps[0]
             rows = rows_of_each(rows, self.fusion.experts, first.values.shape[0])
         if not isinstance(taps, Mapping):
             taken = tuple(tap.take(rows) for tap in taps)
             tasks = unit.tasks[:1] if self.trunk.one_view else unit.tasks
-            return [self.trunk.view(task, taken) for task in tasks]
-        return [self.trunk.view(task, tuple(tap.take(rows) for tap in taps[task])) for task in unit.tasks]
+            return [look(task, taken) for task in tasks]
+        return [look(task, tuple(tap.take(rows) for tap in taps[task])) for task in unit.tasks]
 
     # --- outputs to the total ---
 
@@ -260,20 +268,23 @@ class Network(nn.Module):
         self, targets: Mapping[str, Part], batch: Batch, taps: Taps | Mapping[str, Taps]
     ) -> tuple[Tensor, Tensor]:
         sums, weights = [], []
-        for unit, head in self.units():
+        firsts = cast(Sequence[Head | None], self.first_heads or [None] * len(self.heads))
+        for (unit, head), first in zip(self.units(), firsts):
             part = targets.get(unit.name)
             if part is None:
                 total = count = batch.labelled.values.new_zeros(len(unit.tasks), dtype=torch.float32)
             else:
-                total, count = self._loss(unit, head, taps, part, batch)
+                total, count = self._loss(unit, head, taps, part, batch, False)
+                if first is not None:
+                    total = total + self.trunk.first * self._loss(unit, first, taps, part, batch, True)[0]
             sums.append(total.reshape(-1).float())
             weights.append(count.reshape(-1).float())
         return torch.cat(sums), torch.cat(weights)
 
     def _loss(
-        self, unit: HeadUnit, head: Head, taps: Taps | Mapping[str, Taps], part: Part, batch: Batch
+        self, unit: HeadUnit, head: Head, taps: Taps | Mapping[str, Taps], part: Part, batch: Batch, is_first: bool
     ) -> tuple[Tensor, Tensor]:
-        view = self.view(unit, taps, part.rows, batch.sources)
+        view = self.view(unit, taps, part.rows, batch.sources, is_first=is_first)
         if isinstance(self.fusion, LateModule):
             present = taken(self._speaking(self.fusion, batch.present), part.rows)
             return late_loss(head, view, part.values, present, self.fusion)

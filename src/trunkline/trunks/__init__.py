@@ -10,6 +10,7 @@ from trunkline.trunks.latents import Latents
 from trunkline.trunks.lora import LoRA
 from trunkline.trunks.mmoe import MMoE
 from trunkline.trunks.mtan import MTAN
+from trunkline.trunks.padnet import PADNet
 from trunkline.trunks.ple import PLE
 from trunkline.trunks.transformer import Transformer
 
@@ -21,6 +22,7 @@ CATALOG: dict[str, type[Trunk]] = {
     "ple": PLE,
     "cross_stitch": CrossStitch,
     "mtan": MTAN,
+    "padnet": PADNet,
     "film": FiLM,
     "adapters": Adapters,
     "lora": LoRA,
@@ -39,6 +41,7 @@ __all__ = [
     "Latents",
     "LoRA",
     "MMoE",
+    "PADNet",
     "Taps",
     "Transformer",
     "Trunk",

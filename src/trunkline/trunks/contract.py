@@ -27,11 +27,14 @@ class TrunkModule(nn.Module, ABC):
         members: row tokens that its taps and views begin with, if they have any: one for each member of an ensemble,
             whose answers are averaged.
         has_penalty: tasks pay for how they read, beside their loss.
+        first: weight in each task's loss of that of a first answer, which a second head makes of `first_view`; 0 where
+            there is none.
     """
 
     one_view: ClassVar[bool] = False
     has_penalty: ClassVar[bool] = False
     members: int = 1
+    first: float = 0.0
 
     @abstractmethod
     def share(self, tokens: Tokens) -> Taps:
@@ -43,6 +46,10 @@ class TrunkModule(nn.Module, ABC):
     @abstractmethod
     def view(self, task: str, taps: Taps) -> Tokens:
         """Everything private to one task: (its copies of) the taps → its tokens `[B, L, D]`."""
+
+    def first_view(self, task: str, taps: Taps) -> Tokens:
+        """What a task's first answer is made of, as `view` is of its last; asked for in training alone."""
+        return self.view(task, taps)
 
     def penalty(self, task: str, taps: Taps) -> Tensor:
         """What one task pays for how it reads (its copies of) the taps, `[B]`, on the scale of its loss.

@@ -29,9 +29,10 @@ def model_facts(subject: Subject) -> dict[str, Any]:
     missing = {"type": "learned tokens", "parameters": _count([network.missing], seen)}
     fusion = {"type": config.fusion.type, "parameters": _count(network.fusion.parameters(), seen)}
     trunk = {"type": config.trunk.type, "parameters": _count(network.trunk.parameters(), seen)}
+    firsts = list(network.first_heads) or [nn.Identity() for _ in network.heads]
     heads = [
-        _part(unit.tasks, config.tasks, _count(module.parameters(), seen))
-        for unit, module in zip(subject.preprocessing.heads, network.heads)
+        _part(unit.tasks, config.tasks, _count([*module.parameters(), *first.parameters()], seen))
+        for unit, module, first in zip(subject.preprocessing.heads, network.heads, firsts)
     ]
     return {
         "width": config.width,
