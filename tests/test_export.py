@@ -15,11 +15,12 @@ from trunkline.data import Draw, Table, read_table
 from trunkline.export import export_onnx
 from trunkline.export.dense import dense_values, flatten
 from trunkline.fusion import CATALOG as FUSION
-from trunkline.modalities import Audio, Text
+from trunkline.modalities import Audio, Graph, Text
+from trunkline.modalities import Number as NumberInput
 from trunkline.schema import Preprocessing, RowBatches, TaskColumn
+from trunkline.tasks import Binary, Tags, Transcript
 from trunkline.tasks import Category as CategoryTask
 from trunkline.tasks import Number as NumberTask
-from trunkline.tasks import Tags, Transcript
 from trunkline.trunks import CATALOG as TRUNKS
 from worlds import inputs, schema, tasks, world
 
@@ -162,6 +163,44 @@ def test_a_transcript_is_exported_with_what_its_slots_mean(tmp_path: Path) -> No
     assert written.differences["said"] < 1e-3
     form = json.loads(written.path.with_suffix(".json").read_text())["outputs"]["said"]["form"]
     assert form.startswith("[rows, slots, C] log-probabilities")
+
+
+@pytest.mark.parametrize("kind", ["gin", "gat", "gps"])
+def test_graphs_are_exported_as_arrays_of_nodes_and_edges(kind: str, tmp_path: Path) -> None:
+    """Tasks of the row and of each node; a row without a graph, and graphs of other sizes than those traced."""
+    import onnxruntime
+
+    def graph(nodes: int) -> dict[str, Any]:
+        return {
+            "nodes": [[float(i), "ab"[i % 2]] for i in range(nodes)],
+            "edges": [[i, i + 1] for i in range(nodes - 1)],
+            "edge_features": [[0.5 * i] for i in range(nodes - 1)],
+        }
+
+    rows: list[dict[str, Any]] = [
+        {"net": graph(n), "dose": float(n), "good": n % 2, "parts": ["x", "y"] * (n // 2)} for n in (2, 4, 6, 4, 2)
+    ]
+    rows.append({"net": None, "dose": 1.0, "good": 1, "parts": None})
+    model = MultiTaskModel(
+        {"net": Graph(kind, virtual_node=True), "dose": NumberInput()},
+        {"good": Binary(), "parts": TaskColumn(Tags(), "parts", of="net")},
+        width=32,
+    )
+    table = read_table(rows)
+    torch.manual_seed(0)
+    trained = Predictor(model.build(Preprocessing.fit(model.schema(), table, range(6))))
+    written = export_onnx(trained, table, tmp_path / "model.onnx")
+    assert set(written.differences) == {"good", "parts"}
+    assert max(written.differences.values()) < 1e-4
+    others = read_table([{"net": graph(41), "dose": None}, {"net": graph(1), "dose": 2.0}, {"dose": 3.0}])
+    batch = RowBatches(trained.preprocessing, others, with_targets=False)[Draw((0, 1, 2), None)]
+    given = {"present": batch.present.values, **flatten(dense_values(batch))}
+    session = onnxruntime.InferenceSession(str(written.path))
+    wanted = {node.name for node in session.get_inputs()}
+    said = session.run(["good"], {k: v.numpy() for k, v in given.items() if k in wanted})[0]
+    with torch.inference_mode():
+        ours = trained.network.predict(batch)["good"].output
+    np.testing.assert_allclose(said, ours.numpy(), atol=1e-4)
 
 
 def test_an_input_that_is_never_there(preprocessing: Preprocessing, tmp_path: Path) -> None:

@@ -218,14 +218,31 @@ class TestInvariance:
 
     def test_padding_that_is_carried_along_changes_nothing(self, kind: str, virtual_node: bool) -> None:
         """As on a device that is not waited for."""
-        if kind == "gps":
-            pytest.skip("GPSConv leaves padding out by itself")
         cells = [path(2), path(6), path(1)]
         graph, state, encoder = encoder_of(cells, kind=kind, virtual_node=virtual_node)
         values = graph.collate([graph.prepare(graph.read(cell), state, None)[0] for cell in cells])
         flat = flatten(values["mask"], values["ends"], values["edge_mask"], is_packed=False)
         assert len(flat.slots) == 3 * 7 and flat.ends.shape == (2, 3 * 10)
         torch.testing.assert_close(encoder.run(values, flat), encoder(values).values, atol=1e-5, rtol=1e-5)
+
+
+def test_gps_is_that_of_pytorch_geometric() -> None:
+    """Its forward pass, which packs the nodes of each graph, against the same layers on padded ones."""
+    cells = [path(2), path(6), path(1)]
+    graph, state, encoder = encoder_of(cells, kind="gps", dropout=0.0)
+    values = graph.collate([graph.prepare(graph.read(cell), state, None)[0] for cell in cells])
+    layer = encoder.layers[0]
+    for is_packed in (True, False):
+        flat = flatten(values["mask"], values["ends"], values["edge_mask"], is_packed=is_packed)
+        edges = flat.of_edges(values["edge_names"]), flat.of_edges(values["edge_numbers"])
+        x = torch.randn(len(flat.slots), 16) * flat.is_node.unsqueeze(1)
+        ours = layer(x, flat, edges)
+        packed = flat.is_node
+        ends = flatten(values["mask"], values["ends"], values["edge_mask"], is_packed=True).ends
+        real = values["edge_mask"].flatten()
+        features = layer.edges(values["edge_names"].flatten(0, 1)[real], values["edge_numbers"].flatten(0, 1)[real])
+        theirs = layer.conv(x[packed], ends, flat.rows[packed], edge_attr=features)
+        torch.testing.assert_close(ours[packed], theirs, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,9 @@ def _write(
 
 
 def _free_sizes(states: Preprocessing, encoder: str, key: str, value: Tensor, batch: Any) -> dict[int, Any]:
-    varying = states.schema.inputs[encoder].modality.varying.get(key, ())
-    return {0: batch, **{dim: Dim(f"length_{states.inputs.index(encoder)}", min=2, max=2**16) for dim in varying}}
+    modality = states.schema.inputs[encoder].modality
+    length = Dim(f"{modality.lengths.get(key, 'length')}_{states.inputs.index(encoder)}", min=2, max=2**16)
+    return {0: batch, **dict.fromkeys(modality.varying.get(key, ()), length)}
 
 
 def _compare(

@@ -75,6 +75,7 @@ class Modality(ABC):
         mosaic: share of the training rows whose value is put together from several rows' (`prepare_mosaic`).
         mixup: how evenly training mixes rows in pairs (`mix`), as the α of a Beta distribution; 0: not at all.
         varying: for each collated value, the dimensions whose size differs from batch to batch (lengths).
+        lengths: which of these values have a length of their own, and of what; all others have one in common.
     """
 
     axis: ClassVar[Axis]
@@ -86,6 +87,7 @@ class Modality(ABC):
     mosaic: float = 0.0
     mixup: float = 0.0
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    lengths: ClassVar[Mapping[str, str]] = {}
 
     @property
     def refuses_export(self) -> str | None:

@@ -24,6 +24,7 @@ from trunkline.showing import Shown, plain, shown_text
 from trunkline.types import State
 
 KINDS = ("gin", "gat", "gps")
+EDGES = ("ends", "edge_names", "edge_numbers", "edge_mask")  # what there is one of for each edge
 FEW = 5_000  # graphs
 
 
@@ -48,8 +49,9 @@ class Graph(Modality):
     axis = "nodes"
     varying: ClassVar = {
         **dict.fromkeys(("names", "numbers", "mask"), (1,)),
-        **dict.fromkeys(("ends", "edge_names", "edge_numbers", "edge_mask"), (1,)),
+        **dict.fromkeys(EDGES, (1,)),
     }
+    lengths: ClassVar = dict.fromkeys(EDGES, "edges")
 
     def __init__(
         self,
@@ -67,11 +69,6 @@ class Graph(Modality):
         self.dropout = dropout
         self.virtual_node = virtual_node
         self.directed = directed
-
-    @property
-    def refuses_export(self) -> str:
-        """Messages over edges are PyTorch Geometric's, which is not written to be exported."""
-        return "messages over a graph's edges are no part of an ONNX graph"
 
     def read(self, cell: Any) -> NodesAndEdges:
         """Nodes, edges and their features.

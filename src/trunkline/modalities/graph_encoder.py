@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +32,7 @@ class Flat(NamedTuple):
         is_node: of each, or it is padding `[M]`.
         ends: from which node each edge goes and to which, `[2, K]`.
         edges: which these are, of the `n · E` edges with padding, `[K]`.
+        mask: which nodes there are, `[n, L]`.
     """
 
     rows: Tensor
@@ -38,6 +40,7 @@ class Flat(NamedTuple):
     is_node: Tensor
     ends: Tensor
     edges: Tensor
+    mask: Tensor
 
     def of_nodes(self, values: Tensor) -> Tensor:
         """`[n, L, …]` → `[M, …]`."""
@@ -48,11 +51,11 @@ class Flat(NamedTuple):
         """`[n, E, …]` → `[K, …]`."""
         return values.flatten(0, 1).index_select(0, self.edges)
 
-    def to_rows(self, x: Tensor, mask: Tensor) -> Tensor:
+    def to_rows(self, x: Tensor) -> Tensor:
         """`[M, D]` → `[n, L, D]`, 0 at padding."""
-        n, length = mask.shape
+        n, length = self.mask.shape
         x = x.new_zeros(n * (length + 1), x.shape[1]).index_copy(0, self.slots, x)
-        return x.unflatten(0, (n, length + 1))[:, :length].masked_fill(~mask.unsqueeze(2), 0.0)
+        return x.unflatten(0, (n, length + 1))[:, :length].masked_fill(~self.mask.unsqueeze(2), 0.0)
 
 
 def flatten(mask: Tensor, ends: Tensor, edge_mask: Tensor, *, is_packed: bool) -> Flat:
@@ -72,7 +75,7 @@ def flatten(mask: Tensor, ends: Tensor, edge_mask: Tensor, *, is_packed: bool) -
     if is_packed:
         slots, edges = slots[is_node], edges[edge_mask.flatten()]
         ends = (is_node.cumsum(0) - 1)[ends[edges]]
-    return Flat(slots // (length + 1), slots, is_node[slots], ends.T, edges)
+    return Flat(slots // (length + 1), slots, is_node[slots], ends.T, edges, mask)
 
 
 class GraphEncoder(Encoder):
@@ -102,7 +105,6 @@ class GraphEncoder(Encoder):
         virtual_node: bool,
     ) -> None:
         super().__init__()
-        self.is_whole = kind == "gps"
         self.embedding = FeatureEmbedding(state["nodes"], width)
         make = {"gin": GinLayer, "gat": GatLayer, "gps": GpsLayer}[kind]
         self.layers = nn.ModuleList(make(state["edges"], width, heads=heads, dropout=dropout) for _ in range(layers))
@@ -113,8 +115,8 @@ class GraphEncoder(Encoder):
     def forward(self, values: dict[str, Tensor]) -> Tokens:
         """What `Graph.collate` gives → tokens `[n, L, D]`, one a node."""
         mask = values["mask"]
-        # GPSConv packs by itself, and waits; the other kinds rather carry padding along than wait for a device.
-        is_packed = self.is_whole or mask.device.type == "cpu"
+        # Padding is rather carried along than waited for a device, or traced.
+        is_packed = mask.device.type == "cpu" and not torch.compiler.is_exporting()
         tokens = self.run(values, flatten(mask, values["ends"], values["edge_mask"], is_packed=is_packed))
         return Tokens(tokens, mask, (Span("", 0, mask.shape[1], "nodes", (mask.shape[1],)),))
 
@@ -126,7 +128,7 @@ class GraphEncoder(Encoder):
             if self.virtual:
                 x = self.virtual[place](x, flat, len(values["mask"]))
             x = layer(x, flat, edges)
-        return flat.to_rows(self.norm(x), values["mask"])
+        return flat.to_rows(self.norm(x))
 
 
 class GinLayer(nn.Module):
@@ -163,7 +165,11 @@ class GatLayer(nn.Module):
 
 
 class GpsLayer(nn.Module):
-    """A sum over neighbours beside attention to all nodes of the graph (Rampášek et al. 2022, GPS)."""
+    """A sum over neighbours beside attention to all nodes of the graph (Rampášek et al. 2022, GPS).
+
+    The layers are those of PyTorch Geometric's GPSConv, which packs the nodes of each graph anew and waits for the
+    device.
+    """
 
     def __init__(self, edges: Sequence[State], width: int, *, heads: int, dropout: float) -> None:
         super().__init__()
@@ -173,7 +179,16 @@ class GpsLayer(nn.Module):
 
     def forward(self, x: Tensor, flat: Flat, edges: tuple[Tensor, Tensor]) -> Tensor:
         """`[M, D]` → `[M, D]`."""
-        return self.conv(x, flat.ends, flat.rows, edge_attr=self.edges(*edges))
+        gps, share = self.conv, partial(F.dropout, p=self.conv.dropout, training=self.training)
+        near = gps.norm1(x + share(gps.conv(x, flat.ends, edge_attr=self.edges(*edges))))
+        far = gps.norm2(x + share(flat.of_nodes(self._attend(flat.to_rows(x), flat.mask))))
+        said = near + far
+        return gps.norm3(said + gps.mlp(said))
+
+    def _attend(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`[n, L, D]` → what its nodes say to each; a row without any reads its padding, which nobody reads."""
+        unread = ~(mask | ~mask.any(1, keepdim=True))
+        return self.conv.attn(x, x, x, key_padding_mask=unread, need_weights=False)[0]
 
 
 class VirtualNode(nn.Module):
