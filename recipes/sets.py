@@ -15,7 +15,7 @@ from PIL import Image
 from formats.arff import read_labels, read_targets
 from formats.columns import choose_columns
 from formats.lines import read_parallel
-from formats.molecules import with_fingerprints
+from formats.molecules import with_fingerprints, with_scaffold_split
 from formats.paths import find_picture, relative, require
 from formats.sounds import read_sounds
 from formats.voc import read_voc
@@ -73,7 +73,8 @@ def census(source: Path, base: Path) -> Iterator[Row]:
 
 def tox21(source: Path, base: Path) -> Iterator[Row]:
     """Tox21 as in MoleculeNet, one CSV file; the copies of a molecule have one SMILES."""
-    return with_fingerprints(choose_columns(source, {name: name for name in ("smiles", *TOX21.split())}), "smiles")
+    rows = choose_columns(source, {name: name for name in ("smiles", *TOX21.split())})
+    yield from with_scaffold_split(with_fingerprints(rows, "smiles"), "smiles")
 
 
 def fsdd(source: Path, base: Path) -> Iterator[Row]:
