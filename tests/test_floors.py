@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "trunkline"
 # Floors from the ground up. Rooms that share a line do not see each other; a line sees all lines below it.
 FLOORS = [
     ["errors", "contexts"],
-    ["types", "cells", "files", "showing"],
+    ["types", "cells", "files", "machine", "showing"],
     ["gramian", "positions", "pooling", "layers", "sounds"],
     ["pretrained"],
     ["modalities", "fusion", "trunks", "tasks", "balancers", "data"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from trunkline.data import Splits
 from trunkline.errors import TrunklineError
 from trunkline.files import replacing
 from trunkline.loading import ROWS
+from trunkline.machine import cores
 from trunkline.plan import make_plan
 from trunkline.run.fitting import Metrics, new_folder, train_plan
 from trunkline.run.resuming import go_on
@@ -57,7 +57,7 @@ def running(jobs: Mapping[str, Job]) -> Iterator[dict[str, Future[Metrics]]]:
     Yields:
         By name, the metrics to come. An error names its run.
     """
-    at_once = max(1, min(len(jobs), 1 if any(map(_wants_gpu, jobs.values())) else os.cpu_count() or 1))
+    at_once = max(1, min(len(jobs), 1 if any(map(_wants_gpu, jobs.values())) else cores()))
     pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"))
     try:
         yield {name: _heard(pool.submit(_train, name, job)) for name, job in jobs.items()}

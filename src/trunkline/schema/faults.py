@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from trunkline.data import Table
 from trunkline.errors import DataError
+from trunkline.machine import cores
 from trunkline.schema.columns import Schema
 from trunkline.schema.fault import Fault
 from trunkline.schema.places import miscounted, misplaced
@@ -79,7 +79,7 @@ def _faults_of(reader: Reader, table: Table, column: str, is_wanted: np.ndarray)
             return str(error)
         return None
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders and files leave the interpreter free
+    with ThreadPoolExecutor(cores()) as pool:  # decoders and files leave the interpreter free
         return {row: fault for row, fault in zip(rows, pool.map(fault_of, cells)) if fault is not None}
 
 

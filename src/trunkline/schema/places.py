@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ import numpy as np
 
 from trunkline.data import Table
 from trunkline.errors import DataError
+from trunkline.machine import cores
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
 from trunkline.schema.fault import Fault, tell_faults
 from trunkline.schema.reading import as_file, read_values
@@ -86,7 +86,7 @@ def _look(column: TaskColumn, of: InputColumn, table: Table, rows: list[int]) ->
         except DataError as error:
             return str(error), []
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         found = list(zip(rows, pool.map(look, rows)))
     faults = [Fault.at(table, row, column.column, why) for row, (why, _) in found if why is not None]
     return faults, [Fault.at(table, row, column.column, odd) for row, (_, each) in found for odd in each]

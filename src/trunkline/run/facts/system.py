@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from trunkline.config import setting
+from trunkline.machine import cores
 from trunkline.run.facts.subject import Subject
 
 PACKAGES = (
@@ -35,7 +35,7 @@ def system_facts(subject: Subject) -> dict[str, Any]:
         "device": _device(str(parameter.device)),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.system()} {platform.release()}, {_processor()}",
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
     }

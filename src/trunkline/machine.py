@@ -1,0 +1,23 @@
+"""What of the machine is this process's to use."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU in a period, or `max`
+
+
+def cores(quota: Path = QUOTA) -> int:
+    """CPU cores that this process may run on, one at least: by its affinity (`taskset`, SLURM) and its container.
+
+    Args:
+        quota: the file in which Linux tells a control group's.
+    """
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        most, period = quota.read_text().split()
+        return own if most == "max" else max(1, min(own, math.ceil(int(most) / int(period))))
+    except (OSError, ValueError):  # another system, or another kernel's way to say it
+        return own

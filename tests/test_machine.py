@@ -1,0 +1,40 @@
+"""How many cores there are for this process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from trunkline.machine import cores
+
+needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a system without affinity")
+
+
+@needs_affinity
+def test_affinity_counts(tmp_path: Path) -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cores(tmp_path / "none") == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert cores(tmp_path / "none") == len(before)
+
+
+@needs_affinity
+def test_the_quota_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    quota = tmp_path / "cpu.max"
+    for text, most in [
+        ("max 100000\n", 16),
+        ("400000 100000\n", 4),
+        ("150000 100000\n", 2),
+        ("10000 100000\n", 1),
+        ("9900000 100000\n", 16),
+        ("something else\n", 16),
+        ("", 16),
+    ]:
+        quota.write_text(text)
+        assert cores(quota) == most, text
