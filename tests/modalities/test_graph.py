@@ -14,12 +14,15 @@ import torch
 from trunkline.config import load_config
 from trunkline.data import read_table, write_rows
 from trunkline.errors import ConfigError, DataError
-from trunkline.modalities import Graph
+from trunkline.modalities import Graph, Number
 from trunkline.modalities.graph_encoder import GraphEncoder, flatten
 from trunkline.modalities.graph_features import encode_features, fit_features
+from trunkline.model import MultiTaskModel
 from trunkline.plan import make_plan
 from trunkline.run import fit
+from trunkline.schema import Preprocessing, RowBatches
 from trunkline.sources import split_rows
+from trunkline.tasks import Binary
 from trunkline.types import Tokens
 
 for extra in ("rdkit", "torch_geometric"):
@@ -224,6 +227,16 @@ class TestInvariance:
         flat = flatten(values["mask"], values["ends"], values["edge_mask"], is_packed=False)
         assert len(flat.slots) == 3 * 7 and flat.ends.shape == (2, 3 * 10)
         torch.testing.assert_close(encoder.run(values, flat), encoder(values).values, atol=1e-5, rtol=1e-5)
+
+
+def test_graphs_of_about_one_size_can_come_together() -> None:
+    """A row is as long as its graph is written, whatever it is written as."""
+    cells = ["CCO", None, path(5), json.dumps(path(2))]
+    table = read_table([{"net": cell, "dose": 1.0, "good": n % 2} for n, cell in enumerate(cells)])
+    model = MultiTaskModel({"net": Graph(), "dose": Number()}, {"good": Binary()})
+    states = Preprocessing.fit(model.schema(), table, [2, 3])
+    lengths = RowBatches(states, table).lengths()
+    assert lengths is not None and lengths.tolist() == [3, 0, len(str(path(5))), len(cells[3] or "")]
 
 
 def test_gps_is_that_of_pytorch_geometric() -> None:

@@ -123,18 +123,19 @@ class RowBatches(Dataset[Batch]):
         return mixed(batch, name, column.modality, rng) if column.modality.mixup > 0 else batch
 
     def lengths(self) -> np.ndarray | None:
-        """How long the texts of each row are, read and to be written, in characters `[rows]`; `None` without texts.
+        """How long each row's texts are, read and to be written, and graphs as they stand, in characters `[rows]`.
 
-        Without targets only those that are read.
+        `None` where there are neither. Without targets only those that are read.
         """
         schema = self.preprocessing.schema
-        read = [column.column for column in schema.inputs.values() if column.modality.axis == "words"]
+        read = [column.column for column in schema.inputs.values() if column.modality.axis in ("words", "nodes")]
         tasks = schema.tasks.values() if self.with_targets else ()
         written = [column.column for column in tasks if column.task.is_written]
         columns = [name for name in (*read, *written) if name in self.table.columns]
         if not columns:
             return None
-        return np.sum([[len(str(cell or "")) for cell in self.table.column(name)] for name in columns], axis=0)
+        cells = [self.table.column(name) for name in columns]
+        return np.sum([[0 if cell is None else len(str(cell)) for cell in column] for column in cells], axis=0)
 
     def hiding(self, inputs: Collection[str]) -> RowBatches:
         """The same rows as if these inputs were absent, and with them the labels of tasks bound to them.

@@ -108,7 +108,7 @@ def padding(run: RunFiles) -> Finding | None:
         return None
     told = ", ".join(f"{words.percent(means[name])} of {name}" for name in much)
     return Finding(
-        f"Much of what is worked out is padding: {told}.",
+        f"Much of what batches hold is padding: {told}.",
         "Rows of about one length come together with `training.by_length: true`; a smaller `max_length` of a text cuts "
-        "the few that are very long.",
+        "the few that are very long. (Of graphs a CPU leaves padding out.)",
     )
