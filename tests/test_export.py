@@ -102,15 +102,6 @@ def test_trunks_with_private_layers(trunk: str, tmp_path: Path) -> None:
     assert max(written.differences.values()) < 1e-3
 
 
-def test_generation_is_refused_with_the_reason(table: Table, preprocessing: Preprocessing, tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError,
-        match=r"'german': how long an answer is comes out on the way.* export the other tasks with tasks=\['kind'",
-    ):
-        export_onnx(predictor(preprocessing), table, tmp_path / "model.onnx")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_unknown_task(table: Table, preprocessing: Preprocessing, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'kinds' is not a task of this run"):
         export_onnx(predictor(preprocessing), table, tmp_path / "model.onnx", tasks=["kinds"])

@@ -272,6 +272,8 @@ def export(
     out.print(f"{written.path}: {written.megabytes:.1f} MB", highlight=False)
     for name, difference in written.differences.items():
         out.print(f"  {name}: differs from PyTorch by at most {difference:.1e}", highlight=False)
+    for name, (same, texts) in written.texts.items():
+        out.print(f"  {name}: {same} of {texts} texts are PyTorch's, token by token", highlight=False)
 
 
 @app.command()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from trunkline import fit
 from trunkline.config import load_config
@@ -50,6 +52,24 @@ def test_what_is_asked_for_is_drawn(tmp_path: Path) -> None:
     assert padded(plans[True]) < padded(plans[False]) / 2
     assert plan_of(tmp_path).config.training.by_length is False, "nothing is written, no word is read"
     assert plan_of(tmp_path, tasks={"tags": {"type": "tags", "of": "note"}}).config.training.by_length is True
+
+
+def test_parts_of_a_step_have_rows_of_one_length_and_the_step_is_drawn_at_random(tmp_path: Path) -> None:
+    """The rows of each step are those it has without; of its parts, each is of longer rows than the one before."""
+    size, drawn = {"batch_size": 32, "accumulate": 4}, {}
+    for asked in (True, False):
+        plan = plan_of(tmp_path, by_length=asked, **size)
+        training = rows_of(plan, plan.splits.train).labelled()
+        steps = training_batches(training, settings_of(plan.config.training, plan.config.data))
+        drawn[asked] = [next(steps) for _ in range(6)]
+    for parts, plain in zip(drawn[True], drawn[False]):
+        lengths = [part.inputs["note"].values["mask"].sum(1) for part in parts]
+        assert len(parts) == 4
+        assert all(one.max() <= other.min() for one, other in pairwise(lengths))
+        whole = [part.inputs["note"].values["mask"].sum(1) for part in plain]
+        assert sorted(torch.cat(lengths).tolist()) == sorted(torch.cat(whole).tolist())
+    sorted_padding, plain_padding = (np.mean([padding(parts)["note"] for parts in drawn[a]]) for a in (True, False))
+    assert sorted_padding < plain_padding / 2
 
 
 def test_a_run_says_how_much_is_padding(tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ class Training:
         input_dropout: how often an input that is present is hidden from the network in training.
         align: weight of a contrastive loss that brings what the encoders say of one row together, beside the tasks'
             losses; 0: none.
-        by_length: whether rows with texts of about one length come together, so that little of a batch is padding.
+        by_length: whether rows with texts of about one length come together, so that little of a batch is padding;
+            where steps have parts (`accumulate`), in a part, so that steps are drawn at random all the same.
         affinity: steps from one look at which task helps which to the next (see `trunkline affinity`); by default
             nobody looks.
         normalise: what a task's summed loss is divided by: this batch's weight, or the expected one.

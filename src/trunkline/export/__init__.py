@@ -1,6 +1,23 @@
-"""A predictor → one ONNX file, compared with the original."""
+"""A predictor → ONNX, compared with the original.
 
-from trunkline.export.example import example_batch
-from trunkline.export.onnx import Exported, export_onnx
+Importing this loads nothing, so that `trunkline.export.writer` runs where PyTorch is not installed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trunkline.export.example import example_batch
+    from trunkline.export.onnx import Exported, export_onnx
+
+_WHERE = {"example_batch": "example", "Exported": "onnx", "export_onnx": "onnx"}
 
 __all__ = ["Exported", "example_batch", "export_onnx"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

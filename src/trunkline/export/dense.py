@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from trunkline.export.steps import reading
 from trunkline.model import Network
 from trunkline.schema import HeadUnit
+from trunkline.tasks.text_head import TextHead
 from trunkline.types import Batch, Flags
 
 
@@ -25,16 +27,32 @@ class DenseNetwork(nn.Module):
         self.network = network
         self.heads = tuple(heads)
 
-    def forward(self, present: Tensor, values: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
-        """`present [B, inputs]` bool, values by encoder → outputs by head, each `[B, …]`."""
+    def forward(
+        self,
+        present: Tensor,
+        values: dict[str, dict[str, Tensor]],
+        sources: dict[str, dict[str, Tensor]],
+    ) -> dict[str, Tensor | dict[str, Tensor]]:
+        """Everything about `B` rows.
+
+        Args:
+            present: `[B, inputs]` bool.
+            values: by encoder.
+            sources: by head that copies, see `Batch.sources`.
+
+        Returns:
+            By head, `[B, …]`; of one that writes texts what its steps need to know (see `steps.reading`).
+        """
         names = self.network.preprocessing.inputs
         flags = Flags(names, present)
         taps = self.network.share_dense(values, flags)
-        return {
-            unit.name: self.network.output(unit, head, taps, None, flags, {})
-            for unit, head in self.network.units()
-            if unit in self.heads
-        }
+        outputs: dict[str, Tensor | dict[str, Tensor]] = {}
+        for unit, head in self.network.units():
+            if unit in self.heads and isinstance(head, TextHead):
+                outputs[unit.name] = reading(head, self.network.view(unit, taps, None, sources))
+            elif unit in self.heads:
+                outputs[unit.name] = self.network.output(unit, head, taps, None, flags, sources)
+        return outputs
 
 
 def dense_values(batch: Batch) -> dict[str, dict[str, Tensor]]:
@@ -51,9 +69,12 @@ def dense_values(batch: Batch) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def flatten(values: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
-    """`{"photo": {"pixels": …}}` → `{"photo.pixels": …}`; the names of the exported graph's inputs."""
-    return {f"{name}.{key}": value for name, its in values.items() for key, value in its.items()}
+def flatten(values: Mapping[str, Tensor | Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """`{"photo": {"pixels": …}}` → `{"photo.pixels": …}`: the names of what goes into the graph, and comes out."""
+    flat: dict[str, Tensor] = {}
+    for name, its in values.items():
+        flat |= {name: its} if isinstance(its, Tensor) else {f"{name}.{key}": value for key, value in its.items()}
+    return flat
 
 
 def bound_rows(batch: Batch, of: str | None) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from trunkline.data import Draw
 from trunkline.errors import DataError
 from trunkline.schema import RowBatches
+from trunkline.tasks.text_pointer import NOWHERE
 from trunkline.types import Batch
 
 SHORTEST = 16  # a length of 1 is taken for a constant by the tracer, also one that is left after a few strides
@@ -39,7 +40,12 @@ def lengthened(batch: Batch, batches: RowBatches) -> Batch:
     inputs = {
         name: replace(part, values=_pad(part.values, modalities[name].varying)) for name, part in batch.inputs.items()
     }
-    return replace(batch, inputs=inputs)
+    return replace(batch, inputs=inputs, sources={name: _longer(source) for name, source in batch.sources.items()})
+
+
+def _longer(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What is copied from, with nothing behind it."""
+    return {name: F.pad(value, (0, max(0, SHORTEST - value.shape[1])), value=NOWHERE) for name, value in source.items()}
 
 
 def _pad(values: Mapping[str, Tensor], varying: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:

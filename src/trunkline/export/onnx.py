@@ -1,7 +1,8 @@
-"""ONNX: the whole network in one file, with what a caller must know beside it.
+"""ONNX: the whole network in one file, with what a caller must know beside it, and a file for each writer of texts.
 
 The graph takes `present [rows, inputs]` (bool) and the prepared values of every encoder; a row that lacks an input
-holds anything there. Number of rows, and lengths of texts and sounds, are free.
+holds anything there. Number of rows, and lengths of texts and sounds, are free. Of a task that writes texts the graph
+says what a step of writing reads (`steps.reading`); the step is a graph of its own, and `writer` the loop around it.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim
 
 from trunkline.data import Table
 from trunkline.errors import ConfigError
+from trunkline.export import steps
 from trunkline.export.dense import DenseNetwork, bound_rows, dense_values, flatten
 from trunkline.export.example import example_batch, lengthened
+from trunkline.export.writer import Writer, until
 from trunkline.files import replacing, write_json
 from trunkline.predictor import Predictor
 from trunkline.schema import HeadUnit, Preprocessing, RowBatches
+from trunkline.tasks.text_head import TextHead
 from trunkline.types import Batch
 
 
@@ -35,14 +39,16 @@ class Exported:
 
     Attributes:
         path: of the ONNX file; a `.json` of the same name describes its inputs and outputs.
-        megabytes: of the file.
+        megabytes: of the file, and of those of the steps.
         differences: by head, the largest absolute difference between ONNX Runtime on the dense path and PyTorch on
-            the gathered one, over the rows of the check.
+            the gathered one, over the rows of the check; of heads that write texts it is in `texts`.
+        texts: by head, how many texts have the same tokens as those of PyTorch, and of how many.
     """
 
     path: Path
     megabytes: float
     differences: dict[str, float]
+    texts: dict[str, tuple[int, int]]
 
 
 def export_onnx(
@@ -69,38 +75,77 @@ def export_onnx(
     batch = lengthened(example_batch(batches, range(len(table)), rows), batches)
     dense = DenseNetwork(predictor.network, heads).eval()
     values = dense_values(batch)
-    inputs = {"present": batch.present.values, **flatten(values)}
-    _write(dense, batch.present.values, values, path, predictor.preprocessing)
-    write_json(path.with_suffix(".json"), _description(predictor.preprocessing, heads, inputs))
-    differences = _compare(predictor, batch, heads, path, inputs)
-    return Exported(path, path.stat().st_size / 1e6, differences)
+    copied = {unit.name: dict(batch.sources[unit.name]) for unit in heads if unit.name in batch.sources}
+    given = {"present": batch.present.values, "values": values, "sources": copied}
+    with torch.no_grad():
+        said = dense(**given)
+    inputs = {"present": batch.present.values, **flatten(values), **flatten(copied)}
+    _write(dense, given, _free_sizes(predictor.preprocessing, values, copied), [*inputs], [*flatten(said)], path)
+    writing = _write_steps(predictor, heads, said, path)
+    write_json(path.with_suffix(".json"), _description(predictor.preprocessing, heads, inputs, writing))
+    differences, texts = _compare(predictor, batch, heads, path, inputs)
+    files = [path, *{path.parent / told["step"] for told in writing.values()}]
+    return Exported(path, sum(file.stat().st_size for file in files) / 1e6, differences, texts)
 
 
 def _write(
-    dense: DenseNetwork, present: Tensor, values: dict[str, dict[str, Tensor]], path: Path, states: Preprocessing
+    module: nn.Module,
+    given: dict[str, Any],
+    shapes: dict[str, Any],
+    input_names: list[str],
+    output_names: list[str],
+    path: Path,
 ) -> None:
-    batch = Dim("rows", min=1, max=2**16)
-    shapes = {
-        name: {key: _free_sizes(states, name, key, value, batch) for key, value in its.items()}
-        for name, its in values.items()
-    }
     with replacing(path) as unfinished, warnings.catch_warnings(), _quietly(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            dense,
+            module,
             (),
             str(unfinished),
-            kwargs={"present": present, "values": values},  # positional, a last dict would be taken for these
+            kwargs=given,  # positional, a last dict would be taken for these
             dynamo=True,
             external_data=False,
             verbose=False,
-            input_names=["present", *flatten(values)],
-            output_names=[unit.name for unit in dense.heads],
-            dynamic_shapes={"present": {0: batch}, "values": shapes},
+            input_names=input_names,
+            output_names=output_names,
+            dynamic_shapes=shapes,
         )
 
 
-def _free_sizes(states: Preprocessing, encoder: str, key: str, value: Tensor, batch: Any) -> dict[int, Any]:
+def _write_steps(
+    predictor: Predictor, heads: Sequence[HeadUnit], said: dict[str, Any], path: Path
+) -> dict[str, dict[str, Any]]:
+    """By head that writes texts, what the loop around its step must know; heads that share a decoder share the file."""
+    written: dict[int, str] = {}
+    told = {}
+    for unit, head in predictor.network.units():
+        if unit not in heads or not isinstance(head, TextHead):
+            continue
+        reading = said[unit.name]
+        layers = sum(name.startswith("key_") for name in reading)
+        if (file := written.get(id(head.decoder))) is None:
+            file = written[id(head.decoder)] = f"{path.stem}.step{len(written)}.onnx"
+            names = steps.names(reading, layers)
+            outputs = ["scores", *(f"next_{name}" for name in names if name.startswith("own_"))]
+            given = steps.example(head, reading, layers)
+            _write(steps.Step(head).eval(), given, steps.shapes(reading, layers), names, outputs, path.parent / file)
+        told[unit.name] = steps.writes(head, layers, file)
+    return told
+
+
+def _free_sizes(
+    states: Preprocessing, values: dict[str, dict[str, Tensor]], sources: dict[str, dict[str, Tensor]]
+) -> dict[str, Any]:
+    batch = Dim("rows", min=1, max=2**16)
+    lengths = {name: Dim(f"source_{place}", min=2, max=2**16) for place, name in enumerate(sources)}
+    return {
+        "present": {0: batch},
+        "values": {name: {key: _free(states, name, key, batch) for key in its} for name, its in values.items()},
+        "sources": {name: {key: {0: batch, 1: lengths[name]} for key in its} for name, its in sources.items()},
+    }
+
+
+def _free(states: Preprocessing, encoder: str, key: str, batch: Any) -> dict[int, Any]:
     modality = states.schema.inputs[encoder].modality
     length = Dim(f"{modality.lengths.get(key, 'length')}_{states.inputs.index(encoder)}", min=2, max=2**16)
     return {0: batch, **dict.fromkeys(modality.varying.get(key, ()), length)}
@@ -108,20 +153,27 @@ def _free_sizes(states: Preprocessing, encoder: str, key: str, value: Tensor, ba
 
 def _compare(
     predictor: Predictor, batch: Batch, heads: Sequence[HeadUnit], path: Path, inputs: dict[str, Tensor]
-) -> dict[str, float]:
+) -> tuple[dict[str, float], dict[str, tuple[int, int]]]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     wanted = {node.name for node in session.get_inputs()}
-    said = session.run(None, {name: value.numpy() for name, value in inputs.items() if name in wanted})
+    values = session.run(None, {name: value.numpy() for name, value in inputs.items() if name in wanted})
+    said = dict(zip((node.name for node in session.get_outputs()), values, strict=True))
     with torch.inference_mode():
         plain = predictor.network.predict(batch)
-    differences = {}
-    for unit, theirs in zip(heads, said):
+    differences, texts = {}, {}
+    for unit in heads:
         rows = bound_rows(batch, predictor.preprocessing.schema.tasks[unit.name].of)
         ours = plain[unit.name].output
-        differences[unit.name] = float((torch.from_numpy(theirs)[rows] - ours).abs().max())
-    return differences
+        if unit.name in said:
+            differences[unit.name] = float((torch.from_numpy(said[unit.name])[rows] - ours).abs().max())
+            continue
+        writer = Writer(path, unit.name)
+        theirs = writer(said)
+        same = [theirs[row] == until(own, writer.how["end"]) for row, own in zip(rows.tolist(), ours.tolist())]
+        texts[unit.name] = sum(same), len(same)
+    return differences, texts
 
 
 def _check_encoders(states: Preprocessing) -> None:
@@ -134,21 +186,22 @@ def _chosen_heads(states: Preprocessing, tasks: Sequence[str] | None) -> list[He
     wanted = list(states.tasks) if tasks is None else list(tasks)
     if unknown := [task for task in wanted if task not in states.tasks]:
         raise ConfigError(f"{unknown[0]!r} is not a task of this run. Known: {', '.join(states.tasks)}.")
-    if generated := [t for t in wanted if not states.schema.tasks[t].task.is_exportable]:
-        others = [t for t in wanted if t not in generated]
-        raise ConfigError(
-            f"{', '.join(map(repr, generated))}: how long an answer is comes out on the way, which no one graph holds; "
-            f"export the other tasks with tasks={others}"
-        )
+    refused = {t: reason for t in wanted if (reason := states.schema.tasks[t].task.refuses_export) is not None}
+    if refused:
+        others = [t for t in wanted if t not in refused]
+        said = "\n".join(f"{task!r}: {reason}" for task, reason in refused.items())
+        raise ConfigError(f"{said}\nexport the other tasks with tasks={others}")
     return [unit for unit in states.heads if any(task in wanted for task in unit.tasks)]
 
 
-def _description(states: Preprocessing, heads: Sequence[HeadUnit], inputs: dict[str, Tensor]) -> dict[str, Any]:
+def _description(
+    states: Preprocessing, heads: Sequence[HeadUnit], inputs: dict[str, Tensor], writing: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """What a caller must know: the order of flags, the graph's inputs and outputs, the preprocessing states."""
     return {
         "present": list(states.inputs),
         "inputs": {name: {"dtype": str(v.dtype).removeprefix("torch."), "rank": v.ndim} for name, v in inputs.items()},
-        "outputs": {unit.name: _output(states, unit) for unit in heads},
+        "outputs": {unit.name: _output(states, unit, writing.get(unit.name)) for unit in heads},
         "encoders": {
             unit.name: {
                 "inputs": list(unit.inputs),
@@ -161,13 +214,13 @@ def _description(states: Preprocessing, heads: Sequence[HeadUnit], inputs: dict[
     }
 
 
-def _output(states: Preprocessing, unit: HeadUnit) -> dict[str, Any]:
+def _output(states: Preprocessing, unit: HeadUnit, writes: dict[str, Any] | None) -> dict[str, Any]:
     """Whose output it is, and its form where it must be said; before they become probabilities, logits are divided by
     the temperatures that are there."""
     fitted = {name: states.states["tasks"][name].get("temperature") for name in unit.tasks}
     heat = {name: temperature for name, temperature in fitted.items() if temperature is not None}
     form = states.schema.tasks[unit.name].task.output_form
-    told = {"temperatures": heat or None, "form": form}
+    told = {"temperatures": heat or None, "form": form, "writes": writes}
     return {"tasks": list(unit.tasks), **{name: value for name, value in told.items() if value is not None}}
 
 

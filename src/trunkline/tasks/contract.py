@@ -45,7 +45,7 @@ class Task(ABC):
         best: the value of `primary` for perfect predictions.
         lower_is_better: the metrics, of those its `metric` may report, of which less is better.
         reads_files: cells are paths; they reach `read` absolute.
-        is_exportable: `predict_output` is one pass of tensor operations.
+        is_one_pass: `predict_output` is one pass of tensor operations.
         can_combine: its heads can `combine` what several inputs say, each for itself (late fusion).
         choose_sample: how many labels `choose` looks at, evenly spread over the rows; `None`: all.
         can_share: several tasks of it may have one head (`share: OTHER`): it has `fit_shared` and `build_shared`.
@@ -63,7 +63,7 @@ class Task(ABC):
     best: ClassVar[float] = 1.0
     lower_is_better: ClassVar[frozenset[str]] = frozenset(ERRORS)
     reads_files: ClassVar[bool] = False
-    is_exportable: ClassVar[bool] = True
+    is_one_pass: ClassVar[bool] = True
     can_combine: ClassVar[bool] = False
     choose_sample: ClassVar[int | None] = None
     can_share: ClassVar[bool] = False
@@ -93,6 +93,11 @@ class Task(ABC):
     def unseen_names(self) -> str:
         """What becomes of names in held-out labels that training never saw; ends a sentence about them."""
         return "they count as wrong"
+
+    @property
+    def refuses_export(self) -> str | None:
+        """Why what it says cannot come from an exported network, or `None` where it can."""
+        return None
 
     @property
     def output_form(self) -> str | None:

@@ -59,7 +59,7 @@ class Speech(Task):
     best = 0.0
     lower_is_better = frozenset({*ERRORS, "duration_error"})
     reads_files = True
-    is_exportable = False
+    is_one_pass = False
     choose_sample = 512
 
     def __init__(
@@ -88,6 +88,11 @@ class Speech(Task):
         self.prosody = prosody
         self.vocoder = vocoder
         self.vocoder_steps = vocoder_steps
+
+    @property
+    def refuses_export(self) -> str:
+        """Sounds are as long as the words they are made of turn out to be."""
+        return "how long a sound is comes out on the way, which no one graph holds"
 
     def read(self, cell: Any) -> Sound:
         """As `trunkline.sounds.read_sound` does.

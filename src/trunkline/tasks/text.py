@@ -86,7 +86,7 @@ class Text(Task):
     """
 
     reads = "tokens"
-    is_exportable = False
+    is_one_pass = False
     can_share = True
     is_written = True
     heeds_context = False
@@ -153,6 +153,11 @@ class Text(Task):
     def copies(self) -> bool:
         """Whether it was asked to."""
         return self.copy
+
+    @property
+    def refuses_export(self) -> str | None:
+        """Where texts are drawn: nobody else draws the same."""
+        return "its texts are drawn, and nobody else draws the same; leave `sample` out" if self.sample else None
 
     def read(self, cell: Any) -> str:
         """The text without white space around it; a number is read as it is written.

@@ -125,7 +125,7 @@ class TextHead(Head):
         memory = self.memory(view)
         with pointing(self.decoder, self.pointer, memory, view.source):
             ids = self.decoder.generate(
-                **self._read(memory, view.mask),
+                **self.read(memory, view.mask),
                 decoder_input_ids=self.prompt.expand(len(memory), -1),
                 generation_config=self.generation,
                 logits_processor=self.search.processors(view.mask.sum(1), self.prompt.shape[1]),
@@ -155,13 +155,13 @@ class TextHead(Head):
 
     def _forced(self, memory: Tensor, mask: Tensor, known: Tensor, **options: Any) -> Any:
         """What the decoder says of each target token, given those before it, `known [n, L - 1]`."""
-        ids, read = torch.cat([self.prompt.expand(len(known), -1), known], 1), self._read(memory, mask)
+        ids, read = torch.cat([self.prompt.expand(len(known), -1), known], 1), self.read(memory, mask)
         return self.decoder(**read, decoder_input_ids=ids, use_cache=False, **options)
 
-    def _read(self, memory: Tensor, mask: Tensor) -> dict[str, Any]:
+    def read(self, memory: Tensor, mask: Tensor) -> dict[str, Any]:
         """What stands for the encoder."""
         if self.mark is not None:
-            memory = torch.cat([self.mark.expand(len(memory), -1, -1).to(memory), memory], 1)
+            memory = torch.cat([self.mark.expand(memory.shape[0], -1, -1).to(memory), memory], 1)
             mask = torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
         said = needed("transformers.modeling_outputs").BaseModelOutput(last_hidden_state=memory)
         return {"encoder_outputs": said, "attention_mask": mask}

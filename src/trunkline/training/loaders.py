@@ -24,15 +24,25 @@ def training_batches(
 ) -> Iterator[list[Batch]]:
     """The parts of each step after the first `done`, epoch after epoch, without end."""
     sampler = make_sampler(training, settings, rank=rank, world=world)
-    draws = _StepDraws(sampler, done, settings.accumulate, late=round((1 - LATE) * settings.steps))
+    draws = _StepDraws(
+        sampler,
+        done,
+        settings.accumulate,
+        late=round((1 - LATE) * settings.steps),
+        lengths=training.batches.lengths() if settings.by_length and settings.accumulate > 1 else None,
+    )
     return iter(_loader(training.batches, draws, settings))
 
 
 def make_sampler(training: Rows, settings: Settings, *, rank: int = 0, world: int = 1) -> EpochSampler | JointSampler:
-    """Each row once an epoch, in random order, or as several tables are to be drawn."""
+    """Each row once an epoch, in random order, or as several tables are to be drawn.
+
+    Rows of about one length come together in a step, or, where a step has parts, in a part of it: then what a step
+    learns from has no length.
+    """
     how: dict[str, Any] = {"seed": settings.seed, "rank": rank, "world": world}
     joint = settings.joint
-    lengths = training.batches.lengths() if settings.by_length else None
+    lengths = training.batches.lengths() if settings.by_length and settings.accumulate == 1 else None
     if joint is None:
         return EpochSampler(training.rows, settings.batch_size, lengths=lengths, **how)
     whose = np.array(training.batches.table.column(WHOSE))
@@ -55,8 +65,10 @@ def validation_batches(validation: Rows, settings: Settings, *, rank: int = 0, w
 class _StepDraws:
     """The draws of each step. What a batch holds follows from them, so nothing has a state that must be saved."""
 
-    def __init__(self, sampler: EpochSampler | JointSampler, done: int, parts: int, late: int) -> None:
-        self.sampler, self.done, self.parts, self.late = sampler, done, parts, late
+    def __init__(
+        self, sampler: EpochSampler | JointSampler, done: int, parts: int, late: int, lengths: np.ndarray | None
+    ) -> None:
+        self.sampler, self.done, self.parts, self.late, self.lengths = sampler, done, parts, late, lengths
 
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch, skip = divmod(self.done, len(self.sampler))
@@ -64,7 +76,7 @@ class _StepDraws:
             self.sampler.set_epoch(number)
             for step, draw in itertools.islice(enumerate(self.sampler), skip if number == epoch else 0, None):
                 is_late = number * len(self.sampler) + step >= self.late
-                yield split_draw(replace(draw, is_late=is_late), min(self.parts, self._fewest(step)))
+                yield split_draw(replace(draw, is_late=is_late), min(self.parts, self._fewest(step)), self.lengths)
 
     def _fewest(self, step: int) -> int:
         """Rows of the rank that has the fewest in this step of an epoch: all ranks take as many parts."""
@@ -72,11 +84,14 @@ class _StepDraws:
         return min(together, len(self.sampler.rows) - step * together) // self.sampler.world
 
 
-def split_draw(draw: Draw, parts: int) -> list[Draw]:
-    """The rows of one step in so many parts, each with its own seed."""
+def split_draw(draw: Draw, parts: int, lengths: np.ndarray | None = None) -> list[Draw]:
+    """The rows of one step in so many parts, each with its own seed; with lengths, from the shortest to the longest."""
     if parts == 1:
         return [draw]
-    shares = np.array_split(np.asarray(draw.rows), parts)
+    rows = np.asarray(draw.rows)
+    if lengths is not None:
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+    shares = np.array_split(rows, parts)
     seeds = [None if draw.seed is None else draw_seed(draw.seed, 0, number) for number in range(len(shares))]
     return [Draw(tuple(share.tolist()), seed, draw.is_late) for share, seed in zip(shares, seeds)]
 

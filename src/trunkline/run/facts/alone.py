@@ -54,7 +54,7 @@ def _compared(
     """Of the tasks of one head, both on the same labelled rows."""
     kind = subject.preprocessing.schema.tasks[unit.name].task
     tasks = [task for task in unit.tasks if task in subject.focus]
-    if not tasks or not together.parts or kind.reads != "row" or not kind.is_exportable:
+    if not tasks or not together.parts or kind.reads != "row" or not kind.is_one_pass:
         return {}
     columns = [unit.tasks.index(task) for task in tasks]
     states = [subject.preprocessing.task_states(unit)[column] for column in columns]

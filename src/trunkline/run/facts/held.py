@@ -56,7 +56,7 @@ def intervals(subject: Subject) -> dict[str, dict[str, float]]:
     for unit, said, guessed in zip(states.heads, ours.metrics, theirs.metrics):
         assert isinstance(said, Outputs) and isinstance(guessed, Outputs)
         tasks = [task for task in unit.tasks if task in subject.focus]
-        if tasks and said.parts and states.schema.tasks[unit.name].task.is_exportable:  # generation is slow to score
+        if tasks and said.parts and states.schema.tasks[unit.name].task.is_one_pass:  # generation is slow to score
             found |= _of_unit(subject, unit, tasks, said, guessed)
     return found
 
