@@ -72,7 +72,10 @@ def round_trip(speaker: Path, recogniser: Path) -> None:
     speaks, hears = load(speaker), load(recogniser)
     voices = list(hears.preprocessing.states["tasks"]["speaker"]["classes"])
     asked = [{"word": word, "voice": voice} for voice in voices for word in ENGLISH]
-    said = [row["said"] for row in speaks.predict(asked)]
+    columns = {name: column.column for name, column in speaks.preprocessing.schema.inputs.items()}
+    said = [
+        row["said"] for row in speaks.predict([{columns[name]: cell for name, cell in row.items()} for row in asked])
+    ]
     heard = hears.predict([{"sound": (sound.wave, sound.rate)} for sound in said])
     right = [row["digit"]["value"] == str(ENGLISH.index(one["word"])) for one, row in zip(asked, heard, strict=True)]
     own = [row["speaker"]["value"] == one["voice"] for one, row in zip(asked, heard, strict=True)]

@@ -13,8 +13,11 @@ from benchmarks.number_words import ENGLISH
 from benchmarks import speech
 from trunkline.config import load_config
 from trunkline.data import read_table, write_rows
+from trunkline.modalities import Category, Text
+from trunkline.schema import InputColumn, Schema
 from trunkline.sounds import Sound
 from trunkline.sources import columns_of
+from trunkline.tasks import Binary
 
 
 def test_a_speaker_who_is_left_out_is_in_no_other_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,9 +51,13 @@ def test_a_speaker_who_is_left_out_is_in_no_other_split(tmp_path: Path, monkeypa
 class Speaks:
     """Says the place of a word among all as the first sample, and of the voice as the second."""
 
+    preprocessing = SimpleNamespace(
+        schema=Schema({"word": Text(), "voice": InputColumn(Category(), "speaker")}, {"kind": Binary()})
+    )
+
     def predict(self, rows: list[dict[str, str]]) -> list[dict[str, Sound]]:
         return [
-            {"said": Sound(np.array([ENGLISH.index(row["word"]), "ab".index(row["voice"])]), 8000, 2)} for row in rows
+            {"said": Sound(np.array([ENGLISH.index(row["word"]), "ab".index(row["speaker"])]), 8000, 2)} for row in rows
         ]
 
 

@@ -223,3 +223,24 @@ class TestErrorsSayWhere:
         lines = str(caught.value).splitlines()
         assert [line.split(".")[1].split(":")[0] for line in lines] == ["a", "b", "c", "d"]
         assert "Did you mean 'photo'?" in lines[1]
+
+
+def test_a_column_that_is_called_as_the_input_is_not_passed_over() -> None:
+    """Input `voice` reads column `speaker`; rows that say `voice` would be said in no voice at all."""
+    schema = Schema({"word": TextInput(), "voice": InputColumn(Category(), "speaker")}, {"kind": Binary()})
+    rows = [{"word": "a", "speaker": "ann", "kind": 0}, {"word": "b", "speaker": "bob", "kind": 1}]
+    states = Preprocessing.fit(schema, read_table(rows), [0, 1])
+    wrong = read_table([{"word": "a", "voice": "ann"}])
+    with pytest.raises(DataError, match=r"input 'voice' reads column 'speaker'.*call that one 'speaker', or leave it"):
+        RowBatches(states, wrong, with_targets=False)
+    for fine in ({"word": "a"}, {"word": "a", "speaker": "ann", "voice": "loud"}):
+        RowBatches(states, read_table([fine]), with_targets=False)
+
+
+def test_an_input_may_be_called_as_another_column() -> None:
+    """Input `kind` reads `sort`, and a task reads `kind`: rows with the label alone are no mistake."""
+    inputs = {"word": TextInput(), "kind": InputColumn(Category(), "sort")}
+    schema = Schema(inputs, {"aim": TaskColumn(Binary(), "kind")})
+    rows = [{"word": "a", "sort": "x", "kind": 0}, {"word": "b", "sort": "y", "kind": 1}]
+    states = Preprocessing.fit(schema, read_table(rows), [0, 1])
+    RowBatches(states, read_table([{"word": "a", "kind": 1}]))

@@ -125,7 +125,8 @@ class Schema:
     def check_columns(self, table: Table, *, is_training: bool, with_targets: bool = True) -> None:
         """Is every column there that must be?
 
-        To train, all of them. To evaluate, one input and one target; to predict, one input. The others are absent.
+        To train, all of them. To evaluate, one input and one target; to predict, one input. The others are absent. A
+        column that has an input's name, and not that of the column it reads, would be passed over: that is an error.
 
         Raises:
             DataError: all missing columns, at once.
@@ -138,6 +139,16 @@ class Schema:
             missing += gone if is_training or len(gone) == len(set(columns)) else []
         if missing:
             raise DataError("\n".join(f"{table.source}: no column {c!r}.{suggest(c, table.columns)}" for c in missing))
+        known = {*inputs, *(column.column for column in self.tasks.values())}
+        if called := {
+            name: column.column
+            for name, column in self.inputs.items()
+            if column.column not in table.columns and name in table.columns and name not in known
+        }:
+            raise DataError("\n".join(
+                f"{table.source}: input {name!r} reads column {column!r}, which is not there, and nothing reads column "
+                f"{name!r}; call that one {column!r}, or leave it out" for name, column in called.items()
+            ))  # fmt: skip
 
     def _misshared(self, name: str) -> str | None:
         column = self.inputs[name]
