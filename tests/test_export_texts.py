@@ -73,7 +73,7 @@ def trained(rows: Table, targets: dict[str, Any]) -> Predictor:
 def said_of(predictor: Predictor, path: Path, rows: Table) -> tuple[dict[str, np.ndarray], dict[str, list[list[int]]]]:
     """What ONNX Runtime says of these rows, and which ids PyTorch writes, of those that have a text."""
     batch = RowBatches(predictor.preprocessing, rows, with_targets=False)[Draw(tuple(range(len(rows))), None)]
-    given = {"present": batch.present.values, **flatten(dense_values(batch)), **flatten(batch.sources)}
+    given = {"present": batch.present.values, **flatten(dense_values(batch)), **flatten(batch.sources, "copied.")}
     session = onnxruntime.InferenceSession(str(path))
     wanted = {node.name for node in session.get_inputs()}
     names = [node.name for node in session.get_outputs()]
@@ -183,3 +183,55 @@ def test_log_softmax_of_large_numbers() -> None:
 def test_the_writer_needs_no_pytorch() -> None:
     code = "import sys; sys.modules['torch'] = None; import trunkline.export.writer as w; assert w.np.pi > 3"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_names_that_meet(tmp_path: Path) -> None:
+    """A task may be called as its input; what would be one name in the graph is refused before anything is written."""
+    rows = table()
+    task = TaskColumn(TextTask(vocabulary=280, max_length=5), "back", of="en")
+    assert export_onnx(trained(rows, {"en": task}), rows, tmp_path / "model.onnx").texts == {"en": (11, 11)}
+    targets = {"back": task, "read.back.mask": TaskColumn(Category(), "kind")}
+    with pytest.raises(ConfigError, match=r"'read\.back\.mask' twice"):
+        export_onnx(trained(rows, targets), rows, tmp_path / "other" / "model.onnx")
+    with pytest.raises(ConfigError, match=r"call the graph \.onnx"):
+        export_onnx(trained(rows, targets), rows, tmp_path / "other" / "model.json")
+    assert not (tmp_path / "other").exists()
+
+
+def test_nothing_to_copy_from(tmp_path: Path) -> None:
+    """Rows without a word: the source has no token, and texts are generated."""
+    rows = table()
+    targets = {"back": TaskColumn(TextTask(vocabulary=280, max_length=6, copy=True), "back", of="en")}
+    predictor, path = trained(rows, targets), tmp_path / "model.onnx"
+    export_onnx(predictor, rows, path)
+    said, ids = said_of(predictor, path, read_table([{"en": "", "size": 1.0}, {"en": " ", "size": 2.0}]))
+    assert said["read.back.source"].shape == (2, 1)
+    assert texts_of(path, "back", said, [0, 1]) == [until(row, 2) for row in ids["back"]]
+
+
+def test_what_an_export_before_has_left_goes(tmp_path: Path) -> None:
+    rows = table()
+    targets = {"back": TaskColumn(TextTask(vocabulary=280, max_length=5), "back", of="en"), "kind": Category()}
+    predictor = trained(rows, targets)
+    export_onnx(predictor, rows, tmp_path / "model.onnx")
+    (tmp_path / "other.step0.onnx").write_text("of another model")
+    export_onnx(predictor, rows, tmp_path / "model.onnx", tasks=["kind"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.json", "model.onnx", "other.step0.onnx"]
+
+
+@pytest.mark.parametrize("options", [{"language": "de_DE", "beams": 3, "no_repeat": 2}, {"freeze": True}])
+def test_prompts_of_two_tokens_and_marks_of_frozen_decoders(options: dict[str, Any], tmp_path: Path) -> None:
+    rows = table()
+    task = TextTask(decoder=save_decoders(tmp_path)["mbart"], max_length=7, **options)
+    targets = {"back": TaskColumn(task, "back", of="en")}
+    if "freeze" in options:
+        targets["twice"] = TaskColumn(task, "twice", of="en", share="back")
+    predictor, path = trained(rows, targets), tmp_path / "model.onnx"
+    for head in predictor.network.heads:
+        assert isinstance(head, TextHead)
+        assert (head.mark is not None) == ("freeze" in options) and head.prompt.shape[1] == 1 + ("language" in options)
+    assert set(export_onnx(predictor, rows, path).texts.values()) == {(11, 11)}
+    said, ids = said_of(predictor, path, table(30, seed=1))
+    for name in targets:
+        found = texts_of(path, name, said, [row for row in range(30) if row != 1])
+        assert found == [until(row, 1) for row in ids[name]]

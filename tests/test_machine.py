@@ -34,6 +34,7 @@ def test_the_quota_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
         ("10000 100000\n", 1),
         ("9900000 100000\n", 16),
         ("something else\n", 16),
+        ("100000 0\n", 16),
         ("", 16),
     ]:
         quota.write_text(text)

@@ -46,7 +46,8 @@ def with_scaffold_split(rows: Iterable[dict[str, Any]], column: str) -> list[dic
     """Each row with its `scaffold_split`: of 100 rows 80 to train, 10 to validate, 10 to test, as MoleculeNet divides.
 
     Molecules of one Bemis–Murcko scaffold (rings and what joins them) stay together. The largest sets go to training,
-    so that test rows have rare scaffolds, which no training row has (Wu et al. 2018, section 3.2).
+    so that test rows have rare scaffolds, which no training row has (Wu et al. 2018, section 3.2). Of equally large
+    ones the last comes first, as theirs does.
 
     Args:
         rows: with a SMILES in `column` that RDKit can read.
@@ -59,7 +60,7 @@ def with_scaffold_split(rows: Iterable[dict[str, Any]], column: str) -> list[dic
         sets.setdefault(MurckoScaffoldSmiles(smiles=row[column]), []).append(number)
     counts = {"train": 0, "val": 0}
     most = {"train": 0.8 * len(table), "val": 0.9 * len(table)}
-    for members in sorted(sets.values(), key=lambda one: (-len(one), one[0])):
+    for members in sorted(sets.values(), key=lambda one: (len(one), one[0]), reverse=True):
         done = 0
         for split in ("train", "val"):
             done += counts[split]

@@ -265,7 +265,7 @@ def export(
     tasks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Write the whole network as one ONNX file, and compare it with the original."""
+    """Write the whole network in ONNX, and compare it with the original."""
     from trunkline.run import export
 
     written = export(folder, to, rows=rows, tasks=tasks.split(",") if tasks else None, trust_code=trust_code)

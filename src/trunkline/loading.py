@@ -60,5 +60,5 @@ def as_model(config: Config) -> MultiTaskModel:
         fusion=config.fusion.make(),
         trunk=config.trunk.make(),
         width=config.width,
-        align=config.training.align,
+        align=config.training.align or 0.0,
     )

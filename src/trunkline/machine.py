@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU in a period, or `max`
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container (cgroup v2): microseconds of CPU in a period, or `max`
 
 
 def cores(quota: Path = QUOTA) -> int:
@@ -19,5 +19,5 @@ def cores(quota: Path = QUOTA) -> int:
     try:
         most, period = quota.read_text().split()
         return own if most == "max" else max(1, min(own, math.ceil(int(most) / int(period))))
-    except (OSError, ValueError):  # another system, or another kernel's way to say it
+    except (OSError, ValueError, ZeroDivisionError):  # another system, or another kernel's way to say it
         return own

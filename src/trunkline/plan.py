@@ -239,7 +239,7 @@ def config_of(
         trunk=ComponentConfig(**as_type_and_options(model.trunk, TRUNKS)),
         balancer=chosen,
         width=model.width,
-        training=training if training.align > 0 else replace(training, align=model.align),
+        training=training if training.align is not None or not model.align else replace(training, align=model.align),
     )
 
 

@@ -62,8 +62,11 @@ def test_three_encoders_are_the_mean_over_pairs() -> None:
     said = module({name: Tokens.of_rows(x) for name, x in rows.items()}, present)
     a, b = (torch.nn.functional.normalize(one(rows[name]), dim=-1) for one, name in zip(module.maps, "ab"))
     torch.testing.assert_close(said, 0.5 * contrast(a, b, present["a"])[0])
-    assert module.last is not None and not module.last.requires_grad
-    torch.testing.assert_close(module.last, 2 * said.detach())
+    (noted,) = module.noted
+    assert not noted.requires_grad
+    torch.testing.assert_close(noted, 2 * said.detach())
+    module.forget()
+    assert not module.noted
 
 
 def table() -> list[dict[str, Any]]:
@@ -139,15 +142,37 @@ def test_a_fit_learns_it_writes_it_down_and_comes_back(tmp_path: Path) -> None:
     assert network.alignment is not None and network.alignment.weight == 1.0
 
 
-def test_the_model_may_say_it_and_a_negative_weight_is_refused(tmp_path: Path) -> None:
+def test_half_precision_leaves_it_in_single(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"steps": 2, "threads": 1, "accelerator": "cpu", "precision": "bf16-mixed"}
+    run = fit(model(), table()[:60], align=0.5, out=tmp_path / "run", **options)
+    line = json.loads((run.folder / "log.jsonl").read_text().splitlines()[0])
+    assert 0 < line["align"] < 20
+
+
+def test_parts_are_logged_together(tmp_path: Path) -> None:
+    """The mean over the parts of a step, not the last of them."""
     rows = table()[:60]
-    run = fit(model(align=0.2), rows, steps=2, threads=1, accelerator="cpu", out=tmp_path / "run")
-    assert run.config.training.align == 0.2
-    with pytest.raises(ConfigError, match=r"training\.align: must not be negative"):
-        fit(model(), rows, steps=2, align=-1.0, out=tmp_path / "none")
+    network_of = fit(model(), rows, align=0.5, accumulate=2, batch_size=16, steps=1, threads=1, accelerator="cpu",
+                     out=tmp_path / "run")  # fmt: skip
+    assert len(load(network_of.folder).network.alignment.noted) == 0  # type: ignore[union-attr]
+    line = json.loads((network_of.folder / "log.jsonl").read_text().splitlines()[0])
+    assert line["align"] > 0
 
 
-def test_one_encoder_has_nothing_to_be_brought_together_with() -> None:
-    rows = read_table(table()[:12])
-    single = MultiTaskModel({"name": modalities.Text()}, {"coin": tasks.Binary()}, width=16, align=0.3)
-    assert single.build(Preprocessing.fit(single.schema(), rows, range(12))).alignment is None
+def test_what_it_may_be(tmp_path: Path) -> None:
+    """The model may say it, a run's own option wins; what is no weight, or of one encoder, is refused."""
+    rows = table()[:60]
+    options: dict[str, Any] = {"steps": 2, "threads": 1, "accelerator": "cpu"}
+    assert fit(model(align=0.2), rows, out=tmp_path / "a", **options).config.training.align == 0.2
+    run = fit(model(align=0.2), rows, align=0.0, out=tmp_path / "b", **options)
+    assert run.config.training.align == 0.0 and load(run.folder).network.alignment is None
+    single = MultiTaskModel({"name": modalities.Text()}, {"coin": tasks.Binary()}, width=16)
+    for asked, given, message in [
+        (model(), {"align": -1.0}, r"training\.align: must not be negative"),
+        (model(align=-1.0), {}, "training.align: -1.0 is no weight"),
+        (model(), {"align": float("inf")}, "training.align: inf is no weight"),
+        (single, {"align": 0.3}, "there is one .'name'."),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            fit(asked, rows, out=tmp_path / "none", **options, **given)
+    assert not (tmp_path / "none" / "config.yaml").exists()

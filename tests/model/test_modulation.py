@@ -19,7 +19,7 @@ from trunkline.modalities import Text
 from trunkline.model import Network
 from trunkline.model.modulation import factors, modulate
 from trunkline.schema import Preprocessing, RowBatches
-from trunkline.tasks import Binary, Category
+from trunkline.tasks import Binary, Category, Number
 from trunkline.types import Batch
 
 torch.set_num_threads(1)
@@ -46,7 +46,7 @@ def test_factors_by_hand() -> None:
     output = probabilities([0.8, 0.2, 0.9, 0.9], [0.5, 0.5, 0.1, 0.1])
     target = {"values": torch.zeros(4, 1, dtype=torch.long), "flags": torch.tensor([[True], [True], [True], [False]])}
     present = torch.tensor([[True, True, True, True], [True, True, False, True]])
-    found = factors(head, output, target, present, 0.3, 1)
+    found = factors(head, output, target, present, 0.3)
     ratio = 0.5 / math.sqrt(0.8 * 0.2)
     torch.testing.assert_close(found, torch.tensor([[1.0, 1 - math.tanh(0.3 * ratio)]]))
 
@@ -57,9 +57,9 @@ def test_against_the_mean_of_several_others_and_nobody_where_one_speaks() -> Non
     target = {"values": torch.zeros(1, 1, dtype=torch.long), "flags": torch.ones(1, 1, dtype=torch.bool)}
     everyone = torch.ones(3, 1, dtype=torch.bool)
     expected = [1 - math.tanh(0.9 / 0.4), 1 - math.tanh(0.6 / 0.55), 1.0]
-    torch.testing.assert_close(factors(head, output, target, everyone, 1.0, 1), torch.tensor([expected]))
+    torch.testing.assert_close(factors(head, output, target, everyone, 1.0), torch.tensor([expected]))
     alone = torch.tensor([[True], [False], [False]])
-    assert torch.equal(factors(head, output, target, alone, 1.0, 1), torch.ones(1, 3))
+    assert torch.equal(factors(head, output, target, alone, 1.0), torch.ones(1, 3))
 
 
 def test_noise_is_as_large_as_gradients_vary_and_only_where_they_are() -> None:
@@ -134,12 +134,86 @@ def test_each_task_is_slowed_by_its_own_factor_where_several_speak() -> None:
         plain, part = gradient(task), batch.targets[unit.name]
         rows = torch.arange(batch.size) if part.rows is None else part.rows
         output = head.train_output(network.view(unit, taps, part.rows, {}), part.values).detach()
-        factor = factors(head, output.unflatten(0, (2, -1)), part.values, present[:, rows], 0.5, 1)
+        factor = factors(head, output.unflatten(0, (2, -1)), part.values, present[:, rows], 0.5)
         assert factor.min() < 0.95
         both = present.all(0) & plain.any(-1).any(0)
         torch.testing.assert_close(slowed[task][:, both], plain[:, both] * factor.view(2, 1, 1))
         torch.testing.assert_close(slowed[task][:, ~both], plain[:, ~both])
         assert both.any() and plain[:, ~both].any()
+
+
+def test_the_joint_expert_is_no_rival_and_is_left_as_it_is() -> None:
+    """Rows of it have the plain gradient, and the others are scored against each other alone."""
+    network, batch = built(alone=0.0, modulation=0.5, joint=True)
+    (tap,) = network.share(batch)
+    values = tap.values.detach().requires_grad_()
+
+    def gradient() -> Tensor:
+        (found,) = torch.autograd.grad(network.losses(batch, (tap.with_values(values),))[0][0], values)
+        return found.squeeze(1).unflatten(0, (3, -1))
+
+    slowed = gradient()
+    network.fusion.modulation = 0.0
+    plain = gradient()
+    torch.testing.assert_close(slowed[2], plain[2])
+    assert plain[2].any()
+    changed = (slowed[:2] - plain[:2]).abs().amax((1, 2)) > 1e-6
+    assert changed.tolist() in ([True, False], [False, True])
+
+
+def test_noise_reaches_the_inputs_and_a_look_before_draws_the_same() -> None:
+    network, batch = built(modulation=0.5, noise=True)
+    (tap,) = network.share(batch)
+    values = tap.values.detach().requires_grad_()
+    found = []
+    for seed in (0, 1, 0):
+        torch.manual_seed(seed)
+        loss = network.losses(batch, (tap.with_values(values),))[0][0]
+        after = torch.rand(1)
+        found.append(torch.autograd.grad(loss, values)[0].squeeze(1).unflatten(0, (2, -1)))
+    assert torch.equal(found[0], found[2]) and not torch.allclose(found[0], found[1])
+    assert not found[0][:, 4:].any()  # rows without a label
+    assert not found[0][0, 3].any() and not found[0][1, 2].any()  # and without the input
+    torch.manual_seed(0)
+    with torch.no_grad():
+        network.losses(batch, network.share(batch))
+    assert torch.equal(torch.rand(1), after)
+
+
+def test_stacked_tasks_have_a_factor_each() -> None:
+    """Two numbers in one head that reads one view, whatever the balancer: each task slows its own leader."""
+    cells = [("red", 1.0, 3.0), ("blue", -1.0, -3.0), ("red", -2.0, 3.0), ("blue", 2.0, -3.0)]
+    table = read_table([{"note": word, "size": size, "a": a, "b": size} for word, size, a in cells])
+    inputs, aims = {"note": Text(), "size": NumberInput()}, {"a": Number(), "b": Number()}
+    model = MultiTaskModel(inputs, aims, fusion=Late(alone=0.0, modulation=0.5), width=16)
+    states = Preprocessing.fit(model.schema(), table, range(4))
+    torch.manual_seed(0)
+    network = model.build(states).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    ((unit, head),) = network.units()
+    batch = RowBatches(states, table)[Draw((0, 1, 2, 3), None)]
+    target, everyone = batch.targets[unit.name].values, torch.ones(2, 4, dtype=torch.bool)
+    truth = target["values"]
+    note, size = truth + torch.tensor([0.0, 2.0]), truth + torch.tensor([2.0, 0.0])
+    found = factors(head, torch.stack([note, size]).unsqueeze(-1), target, everyone, 0.5)
+    assert found[0, 0] < 1 and found[0, 1] == 1
+    assert found[1, 0] == 1 and found[1, 1] < 1
+
+    (tap,) = network.share(batch)
+    values = tap.values.detach().requires_grad_()
+
+    def gradient(task: int) -> Tensor:
+        (grad,) = torch.autograd.grad(network.losses(batch, (tap.with_values(values),))[0][task], values)
+        return grad.squeeze(1).unflatten(0, (2, -1))
+
+    slowed = [gradient(0), gradient(1)]
+    output = head.train_output(network.view(unit, (tap,), None, {}), target).detach().unflatten(0, (2, -1))
+    own = factors(head, output, target, everyone, 0.5)
+    network.fusion.modulation = 0.0
+    for task in range(2):
+        torch.testing.assert_close(slowed[task], gradient(task) * own[task].view(2, 1, 1))
+    assert not torch.equal(own[0], own[1])
 
 
 @pytest.mark.parametrize("noise", [False, True])

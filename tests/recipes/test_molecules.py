@@ -14,7 +14,7 @@ def test_sets_of_one_scaffold_stay_together_and_the_largest_are_learned_from() -
     assert [row["label"] for row in rows] == [str(n) for n in range(10)]
     splits = {row["smiles"]: row["scaffold_split"] for row in rows}
     assert {splits[one] for one in [*benzenes, "CCO", "CCN"]} == {"train"}  # eight of ten
-    assert splits["c1ccncc1C"] == "val" and splits["C1CCCCC1"] == "test"
+    assert splits["c1ccncc1C"] == "test" and splits["C1CCCCC1"] == "val"
 
 
 def test_a_set_that_does_not_fit_goes_on_and_smaller_ones_still_fit() -> None:
@@ -23,3 +23,12 @@ def test_a_set_that_does_not_fit_goes_on_and_smaller_ones_still_fit() -> None:
     assert {row["scaffold_split"] for row in rows} == {"test"}
     more = with_scaffold_split([*({"smiles": f"c1ccccc1{'C' * n}"} for n in range(9)), {"smiles": "C1CC1"}], "smiles")
     assert [row["scaffold_split"] for row in more] == ["val"] * 9 + ["train"]
+
+
+def test_sets_of_one_size_come_as_in_deepchem() -> None:
+    """Its rule, written as it writes it: sets sorted by size and first row, backwards."""
+    rings = [f"C1{'C' * n}C1" for n in range(1, 11)]  # as many scaffolds as rows
+    rows = with_scaffold_split(({"smiles": one} for one in rings), "smiles")
+    order = [number for _, number in sorted(((1, number) for number in range(10)), reverse=True)]
+    expected = dict.fromkeys(order[:8], "train") | {order[8]: "val", order[9]: "test"}
+    assert [row["scaffold_split"] for row in rows] == [expected[number] for number in range(10)]

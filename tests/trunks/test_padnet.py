@@ -108,6 +108,26 @@ def test_first_answers_are_judged_by_the_same_labels(fusion: Late | None) -> Non
         assert torch.equal(said.output, before[name])
 
 
+def test_first_answers_are_made_of_the_features_alone() -> None:
+    """What tasks hear of each other is no part of them: without last answers it gets no gradient."""
+    model, states, batch = network(1.0)
+    torch.manual_seed(0)
+    built = model.build(states).eval()
+    taps = built.share(batch)
+    with_both = built.losses(batch, taps)[0].detach()
+    expected = torch.zeros_like(with_both)
+    for (unit, head), first in zip(built.units(), built.first_heads):
+        part, place = batch.targets[unit.name], states.tasks.index(unit.name)
+        rows = part.rows if part.rows is not None else torch.arange(batch.size)
+        own = taps[place].values[rows, 0].unsqueeze(0)
+        expected[place] = first.loss(first.train_output(own, part.values), part.values)[0]  # type: ignore[operator]
+        last = head.train_output(built.view(unit, taps, part.rows, {}), part.values)
+        expected[place] += head.loss(last, part.values)[0].squeeze()
+    torch.testing.assert_close(with_both, expected)
+    copies = {task: taps for task in states.tasks}
+    torch.testing.assert_close(built.losses(batch, copies)[0], with_both)
+
+
 def test_without_first_answers_there_are_no_heads_for_them() -> None:
     model, states, batch = network(0.0)
     built = model.build(states)

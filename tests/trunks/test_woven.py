@@ -131,6 +131,8 @@ def test_options_that_cannot_work() -> None:
         (Adapters(rank=0), "trunk.rank: 0 is no bottleneck in a width of 8; give 1 to 7"),
         (Adapters(rank=8), "trunk.rank: 8"),
         (LoRA(layers=0), "trunk.layers: 0"),
+        (LoRA(alpha=0.0), "trunk.alpha: 0.0 lets no task change a weight"),
+        (LoRA(alpha=float("nan")), "trunk.alpha: nan"),
         (LoRA(rank=0), "trunk.rank: 0 is no low rank of 8 × 8; give 1 to 7"),
         (LoRA(rank=4, expansion=0.5), "trunk.rank: 4 is no low rank of 8 × 4; give 1 to 3"),
     ]:

@@ -87,7 +87,7 @@ class Training:
         seed: of weights, order and augmentation.
         input_dropout: how often an input that is present is hidden from the network in training.
         align: weight of a contrastive loss that brings what the encoders say of one row together, beside the tasks'
-            losses; 0: none.
+            losses; none by default.
         by_length: whether rows with texts of about one length come together, so that little of a batch is padding;
             where steps have parts (`accumulate`), in a part, so that steps are drawn at random all the same.
         affinity: steps from one look at which task helps which to the next (see `trunkline affinity`); by default
@@ -116,7 +116,7 @@ class Training:
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] | None = None
     seed: int = 0
     input_dropout: float | None = None
-    align: float = 0.0
+    align: float | None = None
     by_length: bool | None = None
     affinity: int | None = None
     normalise: Literal["batch", "expected"] | None = None

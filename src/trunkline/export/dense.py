@@ -31,14 +31,14 @@ class DenseNetwork(nn.Module):
         self,
         present: Tensor,
         values: dict[str, dict[str, Tensor]],
-        sources: dict[str, dict[str, Tensor]],
+        sources: dict[str, dict[str, Tensor]] | None = None,
     ) -> dict[str, Tensor | dict[str, Tensor]]:
         """Everything about `B` rows.
 
         Args:
             present: `[B, inputs]` bool.
             values: by encoder.
-            sources: by head that copies, see `Batch.sources`.
+            sources: by head that copies, see `Batch.sources`; `None` where none does.
 
         Returns:
             By head, `[B, …]`; of one that writes texts what its steps need to know (see `steps.reading`).
@@ -49,9 +49,9 @@ class DenseNetwork(nn.Module):
         outputs: dict[str, Tensor | dict[str, Tensor]] = {}
         for unit, head in self.network.units():
             if unit in self.heads and isinstance(head, TextHead):
-                outputs[unit.name] = reading(head, self.network.view(unit, taps, None, sources))
+                outputs[unit.name] = reading(head, self.network.view(unit, taps, None, sources or {}))
             elif unit in self.heads:
-                outputs[unit.name] = self.network.output(unit, head, taps, None, flags, sources)
+                outputs[unit.name] = self.network.output(unit, head, taps, None, flags, {})
         return outputs
 
 
@@ -69,12 +69,9 @@ def dense_values(batch: Batch) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def flatten(values: Mapping[str, Tensor | Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """`{"photo": {"pixels": …}}` → `{"photo.pixels": …}`: the names of what goes into the graph, and comes out."""
-    flat: dict[str, Tensor] = {}
-    for name, its in values.items():
-        flat |= {name: its} if isinstance(its, Tensor) else {f"{name}.{key}": value for key, value in its.items()}
-    return flat
+def flatten(values: Mapping[str, Mapping[str, Tensor]], prefix: str = "") -> dict[str, Tensor]:
+    """`{"photo": {"pixels": …}}` → `{"photo.pixels": …}`: the names of the exported graph's inputs."""
+    return {f"{prefix}{name}.{key}": value for name, its in values.items() for key, value in its.items()}
 
 
 def bound_rows(batch: Batch, of: str | None) -> Tensor:

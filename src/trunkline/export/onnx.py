@@ -8,12 +8,15 @@ says what a step of writing reads (`steps.reading`); the step is a graph of its 
 from __future__ import annotations
 
 import contextlib
+import glob
 import io
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -64,9 +67,11 @@ def export_onnx(
         rows: how many rows to check with.
 
     Raises:
-        ConfigError: the extra is missing, a task is unknown, or is of a kind that cannot be exported.
+        ConfigError: the extra is missing, a task is unknown or cannot be exported, or a name does not do.
         DataError: an input is present in none of the rows.
     """
+    if Path(path).suffix == ".json":
+        raise ConfigError(f"{path}: the description of the graph goes there; call the graph .onnx")
     _check_installed()
     _check_encoders(predictor.preprocessing)
     path = Path(path)
@@ -79,13 +84,37 @@ def export_onnx(
     given = {"present": batch.present.values, "values": values, "sources": copied}
     with torch.no_grad():
         said = dense(**given)
-    inputs = {"present": batch.present.values, **flatten(values), **flatten(copied)}
-    _write(dense, given, _free_sizes(predictor.preprocessing, values, copied), [*inputs], [*flatten(said)], path)
-    writing = _write_steps(predictor, heads, said, path)
-    write_json(path.with_suffix(".json"), _description(predictor.preprocessing, heads, inputs, writing))
-    differences, texts = _compare(predictor, batch, heads, path, inputs)
-    files = [path, *{path.parent / told["step"] for told in writing.values()}]
-    return Exported(path, sum(file.stat().st_size for file in files) / 1e6, differences, texts)
+    parts = [("present", batch.present.values), *flatten(values).items(), *flatten(copied, "copied.").items()]
+    inputs = dict(parts)
+    outputs = [_named(name, its) for name, its in said.items()]
+    names = [name for told in outputs for name in told.values()]
+    _check_names([name for name, _ in parts] + names)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
+        unfinished = Path(folder) / path.name
+        _write(dense, given, _free_sizes(predictor.preprocessing, values, copied), [*inputs], names, unfinished)
+        writing = _write_steps(predictor, heads, said, dict(zip(said, outputs)), unfinished)
+        write_json(unfinished.with_suffix(".json"), _description(predictor.preprocessing, heads, inputs, writing))
+        differences, texts = _compare(predictor, batch, heads, unfinished, inputs)
+        for stale in path.parent.glob(f"{glob.escape(path.stem)}.step*.onnx"):
+            stale.unlink()
+        files = [Path(file).replace(path.parent / file.name) for file in sorted(Path(folder).iterdir())]
+    megabytes = sum(file.stat().st_size for file in files if file.suffix == path.suffix) / 1e6
+    return Exported(path, megabytes, differences, texts)
+
+
+def _named(head: str, said: Any) -> dict[str, str]:
+    """The outputs of a head, by what they are of it: one by its own name, or what its steps read."""
+    return {"": head} if isinstance(said, Tensor) else {key: f"read.{head}.{key}" for key in said}
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raises:
+    ConfigError: two inputs or outputs of the graph have one name.
+    """
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ConfigError(f"the exported graph would have {', '.join(map(repr, twice))} twice; give the input or task "
+                          "another name")  # fmt: skip
 
 
 def _write(
@@ -113,7 +142,7 @@ def _write(
 
 
 def _write_steps(
-    predictor: Predictor, heads: Sequence[HeadUnit], said: dict[str, Any], path: Path
+    predictor: Predictor, heads: Sequence[HeadUnit], said: dict[str, Any], outputs: dict[str, Any], path: Path
 ) -> dict[str, dict[str, Any]]:
     """By head that writes texts, what the loop around its step must know; heads that share a decoder share the file."""
     written: dict[int, str] = {}
@@ -126,10 +155,10 @@ def _write_steps(
         if (file := written.get(id(head.decoder))) is None:
             file = written[id(head.decoder)] = f"{path.stem}.step{len(written)}.onnx"
             names = steps.names(reading, layers)
-            outputs = ["scores", *(f"next_{name}" for name in names if name.startswith("own_"))]
+            said_next = ["scores", *(f"next_{name}" for name in names if name.startswith("own_"))]
             given = steps.example(head, reading, layers)
-            _write(steps.Step(head).eval(), given, steps.shapes(reading, layers), names, outputs, path.parent / file)
-        told[unit.name] = steps.writes(head, layers, file)
+            _write(steps.Step(head).eval(), given, steps.shapes(reading, layers), names, said_next, path.parent / file)
+        told[unit.name] = steps.writes(head, layers, file, outputs[unit.name])
     return told
 
 

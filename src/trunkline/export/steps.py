@@ -15,7 +15,7 @@ from torch.export import Dim
 
 from trunkline.tasks.text_decoder import prompt_of
 from trunkline.tasks.text_head import TextHead
-from trunkline.tasks.text_pointer import first_places
+from trunkline.tasks.text_pointer import NOWHERE, first_places
 from trunkline.tasks.vocabulary import needed, unwritten
 from trunkline.types import Tokens
 
@@ -39,11 +39,12 @@ def reading(head: TextHead, view: Tokens) -> dict[str, Tensor]:
         told |= {f"key_{place}": layer.keys, f"value_{place}": layer.values}
     if head.pointer is not None:
         assert view.source is not None, "a view for a pointer has a source"
+        source = {name: nn.functional.pad(value, (0, 1), value=NOWHERE) for name, value in view.source.items()}
         embedding = head.decoder.get_decoder().get_input_embeddings()
         told |= {
-            "source": view.source["ids"].clone(),
-            "firsts": first_places(view.source["ids"]),
-            "pointers": head.pointer.keys(memory, view.source, embedding),
+            "source": source["ids"],  # one token at least, also where no row has any
+            "firsts": first_places(source["ids"]),
+            "pointers": head.pointer.keys(memory, source, embedding),
         }
     return told
 
@@ -136,11 +137,12 @@ def names(told: Mapping[str, Tensor], layers: int) -> list[str]:
     return ["token", "mask", *pairs, *(f"own_{pair}" for pair in pairs), *(name for name in SOURCE if name in told)]
 
 
-def writes(head: TextHead, layers: int, file: str) -> dict[str, Any]:
-    """What `trunkline.export.writer` must know."""
+def writes(head: TextHead, layers: int, file: str, read: Mapping[str, str]) -> dict[str, Any]:
+    """What `trunkline.export.writer` must know; `read`: which output of the network has what `reading` tells."""
     search, state = head.search, head.state
     return {
         "step": file,
+        "read": dict(read),
         "layers": layers,
         "prompt": prompt_of(state),
         "end": state["end"],

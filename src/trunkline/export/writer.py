@@ -8,7 +8,7 @@ Shape legend: `n` rows, `b` beams, `R = n · b` texts at once, `T` tokens writte
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,12 @@ class Writer:
     Args:
         model: the ONNX file; its JSON and the files of the steps lie beside it.
         task: name of a task that writes texts.
+        providers: of ONNX Runtime, on which the step runs.
 
     Raises:
         ValueError: it is none.
+
+    Rows that lack the input which the task is bound to get a text, too, which means nothing.
 
     Example:
         session = onnxruntime.InferenceSession("model.onnx")
@@ -35,7 +38,7 @@ class Writer:
         Writer("model.onnx", "german")(said)  # ids of each row, without the end
     """
 
-    def __init__(self, model: str | Path, task: str) -> None:
+    def __init__(self, model: str | Path, task: str, providers: Sequence[str] = ("CPUExecutionProvider",)) -> None:
         import onnxruntime
 
         model = Path(model)
@@ -45,14 +48,13 @@ class Writer:
                              f"{[name for name, told in outputs.items() if 'writes' in told]}")  # fmt: skip
         self.task, self.how = task, outputs[task]["writes"]
         file = model.parent / self.how["step"]
-        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(file), providers=list(providers))
         wanted = {node.name for node in session.get_inputs()}
         self._run: Session = lambda given: session.run(None, {k: v for k, v in given.items() if k in wanted})
 
     def __call__(self, said: Mapping[str, np.ndarray]) -> list[list[int]]:
         """What the network says of `n` rows, by the names of its outputs → the ids of each row's text."""
-        prefix = f"{self.task}."
-        read = {name.removeprefix(prefix): value for name, value in said.items() if name.startswith(prefix)}
+        read = {name: said[output] for name, output in self.how["read"].items()}
         texts = (beams if self.how["beams"] > 1 else greedy)(self._run, read, self.how)
         return [until(row, self.how["end"]) for row in texts.tolist()]
 

@@ -42,7 +42,7 @@ class LateModule(FusionModule):
         joint: whether the last one sees all inputs.
         alone: the share of the training loss that each expert must answer for by itself (see `Late`).
         modulation: how much experts that are ahead of the others are slowed down; 0: not at all.
-        noise: whether gradients of experts get noise where they are modulated.
+        noise: whether gradients of the experts of one input get noise, too.
     """
 
     experts: int

@@ -59,13 +59,14 @@ class Late(Fusion):
     What is said together is right as soon as one expert is, and then nobody has to learn any more. With `modulation`,
     the gradient of an expert that finds the truth more probable than the others do is made smaller as it goes on to the
     trunk and the encoder, task by task (on-the-fly gradient modulation, Peng et al. 2022; see `model/modulation.py`).
-    The joint expert is left as it is.
+    The joint expert is left as it is. Of a step in parts, and in each process, the rows of a part say who is ahead.
 
     Args:
         alone: `a`. 0 trains only what is said together; with 1 every expert learns alone.
         joint: the expert of all inputs.
         modulation: `α` of the paper, which has .1 to .8; 0 for none.
-        noise: add noise to the gradients of modulated experts, as large as they vary over rows ("GE" in the paper).
+        noise: add noise to the gradients of all experts of one input, as large as they vary over rows ("GE" in the
+            paper, whose code does so).
     """
 
     is_late: ClassVar[bool] = True

@@ -70,7 +70,9 @@ def flatten(mask: Tensor, ends: Tensor, edge_mask: Tensor, *, is_packed: bool) -
     n, length = mask.shape
     is_node = F.pad(mask, (0, 1)).flatten()
     starts = torch.arange(n, device=mask.device).view(n, 1, 1) * (length + 1)
-    ends = (ends.masked_fill(~edge_mask.unsqueeze(2), length) + starts).flatten(0, 1)
+    # Whatever stands where a graph is absent: no edge leaves its row.
+    is_here = edge_mask.unsqueeze(2) & (ends >= 0) & (ends < length)
+    ends = (ends.masked_fill(~is_here, length) + starts).flatten(0, 1)
     slots, edges = (torch.arange(len(one), device=mask.device) for one in (is_node, ends))
     if is_packed:
         slots, edges = slots[is_node], edges[edge_mask.flatten()]

@@ -6,15 +6,31 @@ Shape legend: `B` rows, `L` tokens, `D` width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
+from trunkline.errors import ConfigError
 from trunkline.types import Tokens
 
 TEMPERATURE = 0.1
+
+
+def make_alignment(encoders: Sequence[str], width: int, weight: float) -> Alignment | None:
+    """The layers; `None` for a weight of 0.
+
+    Raises:
+        ConfigError: it is no weight, or there is one encoder.
+    """
+    if not 0 <= weight < math.inf:
+        raise ConfigError(f"training.align: {weight} is no weight; give 0 (none) or more")
+    if weight > 0 and len(encoders) < 2:
+        raise ConfigError(f"training.align: brings what encoders say together, and there is one ({encoders[0]!r}); "
+                          "leave it out")  # fmt: skip
+    return Alignment(encoders, width, weight) if weight > 0 else None
 
 
 class Alignment(nn.Module):
@@ -31,28 +47,30 @@ class Alignment(nn.Module):
         weight: of the loss, beside the balanced total of the tasks.
 
     Attributes:
-        last: the loss when it was last asked for, without its weight; no gradient.
+        noted: the loss of each part of a step, without its weight; no gradients.
     """
-
-    last: Tensor | None = None
 
     def __init__(self, encoders: Sequence[str], width: int, weight: float) -> None:
         super().__init__()
         self.encoders, self.weight = tuple(encoders), weight
         self.maps = nn.ModuleList(nn.Linear(width, width) for _ in encoders)
+        self.noted: list[Tensor] = []
+
+    def forget(self) -> None:
+        """Begin to note losses anew, as a step begins."""
+        self.noted.clear()
 
     def forward(self, tokens: Mapping[str, Tokens], present: Mapping[str, Tensor]) -> Tensor:
         """By encoder, tokens `[B, L, D]` before the fusion and which rows have it `[B]` → a weighted scalar."""
-        rows = [
-            nn.functional.normalize(one(tokens[name].row()).float(), dim=-1)
-            for one, name in zip(self.maps, self.encoders)
-        ]
+        said = [one(tokens[name].row()).float() for one, name in zip(self.maps, self.encoders)]
         here = [present[name] for name in self.encoders]
-        losses, counted = zip(
-            *(contrast(rows[i], rows[j], here[i] & here[j]) for i, j in combinations(range(len(rows)), 2))
-        )
+        with torch.autocast(said[0].device.type, enabled=False):  # ten times a cosine is no number for half precision
+            rows = [nn.functional.normalize(one, dim=-1) for one in said]
+            losses, counted = zip(
+                *(contrast(rows[i], rows[j], here[i] & here[j]) for i, j in combinations(range(len(rows)), 2))
+            )
         loss = torch.stack(losses).sum() / torch.stack(counted).sum().clamp(min=1)
-        self.last = loss.detach()
+        self.noted.append(loss.detach())
         return self.weight * loss
 
 

@@ -75,8 +75,10 @@ def late_loss(
     experts = present.shape[0]
     each = repeated(target, experts)
     each["flags"] = each["flags"] & present.flatten().unsqueeze(1)
+    if fusion.modulation > 0:  # each task has a gradient of its own, whatever it reads
+        view = view.expand(target["flags"].shape[1], -1, -1)
     output = head.train_output(view, each)
-    if fusion.modulation > 0 and view.requires_grad:
+    if fusion.modulation > 0:
         _slow_down(head, view, output.detach(), target, present, fusion)
     together = head.loss(joined(head, output, present), dict(target))
     apart = head.loss(output, each)
@@ -87,15 +89,18 @@ def late_loss(
 def _slow_down(
     head: Head, view: Tensor, output: Tensor, target: Mapping[str, Tensor], present: Tensor, fusion: LateModule
 ) -> None:
-    """Modulate what comes back through the view `[V, E · n, D]`, but for the joint expert's."""
+    """Modulate what comes back through the view `[G, E · n, D]`, but for the joint expert's.
+
+    Noise is drawn also where no gradient is recorded: a look at a step that is to come has its random numbers.
+    """
     inputs = fusion.experts - fusion.joint
     present, rows = present[:inputs], present.shape[1]
-    factor = factors(
-        head, output.unflatten(0, (fusion.experts, rows))[:inputs], target, present, fusion.modulation, view.shape[0]
-    )
     noise = torch.randn_like(view[:, : inputs * rows]).unflatten(1, (inputs, rows)) if fusion.noise else None
-    flags = target["flags"].any(1, keepdim=True) if view.shape[0] == 1 else target["flags"]
-    labelled = present & flags.T.unsqueeze(1)  # [V, M, n]
+    if not view.requires_grad:
+        return
+    said = output.unflatten(0, (fusion.experts, rows))[:inputs]
+    factor = factors(head, said, target, present, fusion.modulation)
+    labelled = present & target["flags"].T.unsqueeze(1)  # [G, M, n]
 
     def changed(gradient: Tensor) -> Tensor:
         own = gradient[:, : inputs * rows].unflatten(1, (inputs, rows))

@@ -1,6 +1,6 @@
 """Slower learning for the input that is ahead: on-the-fly gradient modulation (OGM-GE: Peng et al., CVPR 2022).
 
-Shape legend: `M` experts of one input each, `n` rows, `G` tasks of a head, `V` views (1 or `G`), `D` width.
+Shape legend: `M` experts of one input each, `n` rows, `G` tasks of a head, `D` width.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from torch import Tensor
 from trunkline.tasks import Head
 
 
-def factors(
-    head: Head, output: Tensor, target: Mapping[str, Tensor], present: Tensor, alpha: float, views: int
-) -> Tensor:
-    """What the gradient of each expert is multiplied by, `k [V, M]`: eq. 8 to 10 of the paper.
+def factors(head: Head, output: Tensor, target: Mapping[str, Tensor], present: Tensor, alpha: float) -> Tensor:
+    """What the gradient of each expert is multiplied by, task by task, `k [G, M]`: eq. 8 to 10 of the paper.
 
     An expert's score `s` is how probable it finds the truth, over the rows in which two experts or more speak: the
     geometric mean, `exp(−loss)`, which every kind of task has, where theirs is the arithmetic one of classes. With `ρ`
-    the ratio of its score to the mean of the others' (theirs are two), `k = 1 − tanh(α ρ)` where `ρ > 1`, else 1.
+    the ratio of its score to the mean of the others' (theirs are two), `k = 1 − tanh(α ρ)` where `ρ > 1`, else 1. Of
+    three experts or more, each is scored over its own rows, which need not be those of another.
 
     Args:
         head: of the tasks.
@@ -28,7 +27,6 @@ def factors(
         target: of the `n` rows, with `flags [n, G]`.
         present: which expert speaks, `[M, n]`.
         alpha: `α`.
-        views: `V`; with 1, all tasks of the head are scored together.
     """
     contested = present.sum(0) > 1
     with torch.no_grad():
@@ -37,8 +35,6 @@ def factors(
             for said, speaks in zip(output, present)
         ]
         losses, weights = (torch.stack(list(part)) for part in zip(*each))  # [M, G]
-        if views == 1:
-            losses, weights = losses.sum(1, keepdim=True), weights.sum(1, keepdim=True)
         known = weights > 0
         scores = torch.where(known, torch.exp(-losses / torch.where(known, weights, 1)), 0)
         others = known.sum(0) - known.int()
@@ -48,12 +44,12 @@ def factors(
 
 
 def modulate(gradient: Tensor, factor: Tensor, rows: Tensor, contested: Tensor, noise: Tensor | None) -> Tensor:
-    """The gradient of what the head reads of each expert, `[V, M, n, D]`.
+    """The gradient of what the head reads of each expert, `[G, M, n, D]`.
 
     Args:
         gradient: plain.
-        factor: `k [V, M]`.
-        rows: those that have a gradient, `[V, M, n]`; in all others it stays 0.
+        factor: `k [G, M]`.
+        rows: those that have a gradient, `[G, M, n]`; in all others it stays 0.
         contested: rows in which two experts or more speak, `[n]`; only there is one slowed down.
         noise: standard normal numbers, to be added with the spread of the gradient over the rows, feature by feature
             (theirs: of a whole layer's gradient); `None` for none.

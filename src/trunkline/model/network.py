@@ -17,7 +17,7 @@ from trunkline.engine import Engine, Whole
 from trunkline.errors import ConfigError
 from trunkline.fusion import Fusion, LateModule
 from trunkline.modalities import Encoder
-from trunkline.model.alignment import Alignment
+from trunkline.model.alignment import make_alignment
 from trunkline.model.building import build_encoders, build_heads
 from trunkline.model.ensemble import averaged, members_loss, rows_of_members
 from trunkline.model.late import check_late, joined, late_loss, rows_of_each, taken
@@ -62,7 +62,7 @@ class Network(nn.Module):
         keep = tuple(schema.inputs) if trunk.wants_tokens else schema.kept_inputs
         names = [unit.name for unit in preprocessing.encoders]
         self.fusion = fusion.build(names, keep, width)
-        self.alignment = Alignment(names, width, align) if align > 0 and len(names) > 1 else None
+        self.alignment = make_alignment(names, width, align)
         self.trunk = trunk.build(preprocessing.tasks, width)
         if fusion.is_late and self.trunk.members > 1:
             raise ConfigError("fusion: late makes an ensemble of the inputs; leave `trunk.members` at 1")
@@ -77,6 +77,12 @@ class Network(nn.Module):
         for layers in dict.fromkeys([*self.encoders, *self.heads, *self.first_heads]):
             if isinstance(layers, Encoder | Head):
                 layers.load_pretrained()
+
+    def forget_notes(self) -> None:
+        """What layers note of a step begins anew: loads of experts, the contrastive loss."""
+        self.trunk.forget_loads()
+        if self.alignment is not None:
+            self.alignment.forget()
 
     # --- inputs to taps ---
 

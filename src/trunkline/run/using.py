@@ -53,7 +53,7 @@ def export(
     tasks: Sequence[str] | None = None,
     trust_code: bool = False,
 ) -> Exported:
-    """A trained run as one ONNX file, compared with the original.
+    """A trained run in ONNX, compared with the original.
 
     Args:
         run: its folder.

@@ -96,8 +96,8 @@ class Task(ABC):
 
     @property
     def refuses_export(self) -> str | None:
-        """Why what it says cannot come from an exported network, or `None` where it can."""
-        return None
+        """Why what it says cannot come from an exported network, or `None` where it can: in one pass, as most do."""
+        return None if self.is_one_pass else "how long an answer is comes out on the way, which no one graph holds"
 
     @property
     def output_form(self) -> str | None:

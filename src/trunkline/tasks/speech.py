@@ -89,11 +89,6 @@ class Speech(Task):
         self.vocoder = vocoder
         self.vocoder_steps = vocoder_steps
 
-    @property
-    def refuses_export(self) -> str:
-        """Sounds are as long as the words they are made of turn out to be."""
-        return "how long a sound is comes out on the way, which no one graph holds"
-
     def read(self, cell: Any) -> Sound:
         """As `trunkline.sounds.read_sound` does.
 

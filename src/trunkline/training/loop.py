@@ -143,7 +143,7 @@ class _Loop:
             while self.done < self.schedule.last:
                 parts = next(batches)
                 self._look_ahead(parts)
-                self.stepper.network.trunk.forget_loads()
+                self.stepper.network.forget_notes()
                 self.stepper.step(parts, self.schedule.rate(self.done))
                 self.done += 1
                 bar.step()
@@ -186,7 +186,7 @@ class _Loop:
             padded = {"padding": found} if (found := padding(parts)) else {}
             experts = {"experts": loads} if (loads := self.stepper.network.trunk.loads()) else {}
             aligned = self.stepper.network.alignment
-            apart = {} if aligned is None or aligned.last is None else {"align": float(aligned.last)}
+            apart = {} if aligned is None else {"align": float(torch.stack(aligned.noted).mean())}
             self.log.write({"step": self.done, "lr": self.stepper.lr, **report, **padded, **experts, **apart})
             check_finite(self.done, report)
 

@@ -71,7 +71,7 @@ class LoRA(Trunk):
         """The layers.
 
         Raises:
-            ConfigError: fewer than one layer, or a rank that is not low.
+            ConfigError: fewer than one layer, a rank that is not low, or no `alpha`.
         """
         if self.layers < 1:
             raise ConfigError(f"trunk.layers: {self.layers} leaves nothing to share; give 1 or more")
@@ -80,4 +80,6 @@ class LoRA(Trunk):
         if not 1 <= self.rank < min(width, hidden):
             most = min(width, hidden) - 1
             raise ConfigError(f"trunk.rank: {self.rank} is no low rank of {width} × {hidden}; give 1 to {most}")
+        if not 0 < self.alpha < math.inf:
+            raise ConfigError(f"trunk.alpha: {self.alpha} lets no task change a weight; give more than 0")
         return WovenModule(tasks, column, lambda: LowRank(width, hidden, self.rank, self.alpha), self.dropout)
