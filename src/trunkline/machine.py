@@ -17,7 +17,7 @@ def cores(quota: Path = QUOTA) -> int:
     """
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        most, period = quota.read_text().split()
+        most, period = quota.read_text(encoding="utf-8").split()
         return own if most == "max" else max(1, min(own, math.ceil(int(most) / int(period))))
     except (OSError, ValueError, ZeroDivisionError):  # another system, or another kernel's way to say it
         return own
