@@ -37,6 +37,7 @@ from trunkline.schema import (
 from trunkline.sources import as_schema, note_share, screen
 from trunkline.tasks import CATALOG as TASKS
 from trunkline.tasks import Task
+from trunkline.training import check_blending
 from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.types import Choices
 
@@ -106,6 +107,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
         warnings.warn(warning, stacklevel=2)
     torch.manual_seed(config.training.seed)
     network = as_model(config).build(preprocessing)
+    check_blending(network, splits.validation)
     network.load_pretrained()
     engine = Engine(
         config.balancer.make(),

@@ -47,6 +47,7 @@ def curves(folder: Path) -> list[list[str]]:
         ({}, {"steps": STEPS, "validations": 4}, 7),
         ({}, {"steps": STEPS, "validations": 4, "affinity": 2}, 8),  # goes on with a look
         ({"balancer": "uncertainty"}, EVERYTHING, 5),
+        ({"fusion": {"type": "late", "blending": True}}, EVERYTHING, 5),
         ({"balancer": {"type": "famo", "lr": 0.5}}, EVERYTHING, 5),
         ({"balancer": {"type": "upgrad", "level": "last"}}, {**EVERYTHING, "accumulate": 1, "workers": 1}, 10),
         ({"balancer": {"type": "upgrad", "level": "sketch"}}, {"steps": STEPS, "validations": 4}, 7),

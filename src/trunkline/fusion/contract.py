@@ -42,6 +42,7 @@ class LateModule(FusionModule):
         joint: whether the last one sees all inputs.
         alone: the share of the training loss that each expert must answer for by itself (see `Late`).
         modulation: how much experts that are ahead of the others are slowed down; 0: not at all.
+        blending: whether `alone` is but how it begins, see `Late`.
         noise: whether gradients of the experts of one input get noise, too.
     """
 
@@ -50,6 +51,7 @@ class LateModule(FusionModule):
     alone: float
     modulation: float = 0.0
     noise: bool = False
+    blending: bool = False
 
     @abstractmethod
     def speaking(self, present: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ class ExpertsModule(LateModule):
         self.joint = self.mix is not None
         self.experts = len(encoders) + self.joint
         self.alone, self.modulation, self.noise = options.alone, options.modulation, options.noise
+        self.blending = options.blending
 
     def forward(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Tokens:
         normalised = self.vectors.normalised(tokens)
@@ -65,6 +66,9 @@ class Late(Fusion):
         alone: `a`. 0 trains only what is said together; with 1 every expert learns alone.
         joint: the expert of all inputs.
         modulation: `α` of the paper, which has .1 to .8; 0 for none.
+        blending: weigh what is said together and what each expert says alone by how well what they learn carries over
+            to validation rows, task by task, from one look at them to the next (gradient blending, Wang et al. 2020;
+            see `model/blending.py`). They begin as `alone` says.
         noise: add noise to the gradients of all experts of one input, as large as they vary over rows ("GE" in the
             paper, whose code does so).
     """
@@ -72,12 +76,19 @@ class Late(Fusion):
     is_late: ClassVar[bool] = True
 
     def __init__(
-        self, alone: float = 0.5, *, joint: bool = False, modulation: float = 0.0, noise: bool = False
+        self,
+        alone: float = 0.5,
+        *,
+        joint: bool = False,
+        modulation: float = 0.0,
+        noise: bool = False,
+        blending: bool = False,
     ) -> None:
         self.alone = alone
         self.joint = joint
         self.modulation = modulation
         self.noise = noise
+        self.blending = blending
 
     def build(self, encoders: Sequence[str], keep: Sequence[str], width: int) -> ExpertsModule:
         """The layers.
@@ -91,6 +102,10 @@ class Late(Fusion):
             raise ConfigError(f"fusion.modulation: {self.modulation} slows nothing down; 0 (none) or more does")
         if self.noise and not self.modulation:
             raise ConfigError("fusion.noise: is added where gradients are modulated; say `modulation: 0.3`, too")
+        if self.blending and self.modulation:
+            raise ConfigError(
+                "fusion.blending: weighs the experts whose gradients `modulation` changes; take one of both"
+            )
         if keep:
             raise ConfigError(f"fusion: late keeps no tokens, and those of {', '.join(map(repr, keep))} are wanted")
         return ExpertsModule(encoders, width, self)

@@ -7,9 +7,12 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+import torch
 import torchmetrics
 from torch import Tensor, nn
 
+from trunkline.fusion import LateModule
+from trunkline.model.late import losses_apart, taken
 from trunkline.model.network import Network
 from trunkline.schema import Preprocessing
 from trunkline.tasks.contract import Scores
@@ -87,6 +90,27 @@ def outputs_of(network: Network, taps: Taps, batch: Batch) -> dict[str, Any]:
         for unit, head in network.units()
         if (part := batch.targets.get(unit.name)) is not None
     }
+
+
+def losses_of_experts(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
+    """`(sum [T, E + 1], weight [T, E + 1])` of what late fusion says of each task together and expert by expert.
+
+    Raises:
+        TypeError: the fusion is another.
+    """
+    fusion = network.fusion
+    if not isinstance(fusion, LateModule):
+        raise TypeError(f"{type(fusion).__name__} has no experts; late fusion has")
+    taps, present = network.share(batch), network.speaking(fusion, batch.present)
+    found = [torch.zeros(len(network.preprocessing.tasks), fusion.experts + 1, device=present.device) for _ in "sw"]
+    for unit, head in network.units():
+        if (part := batch.targets.get(unit.name)) is not None:
+            view = network.view(unit, taps, part.rows, batch.sources)
+            places = network.preprocessing.places(unit.tasks)
+            for whole, own in zip(found, losses_apart(head, view, part.values, taken(present, part.rows))):
+                whole[places] = own.T
+    sums, weights = found
+    return sums, weights
 
 
 def rows_of(value: Any, index: Tensor) -> Any:

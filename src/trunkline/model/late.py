@@ -58,7 +58,12 @@ def joined(head: Head, output: Any, present: Tensor) -> Any:
 
 
 def late_loss(
-    head: Head, view: Tensor, target: Mapping[str, Tensor], present: Tensor, fusion: LateModule
+    head: Head,
+    view: Tensor,
+    target: Mapping[str, Tensor],
+    present: Tensor,
+    fusion: LateModule,
+    blend: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`(sum [G], weight [G])` of what is said together and of what each expert that speaks says alone.
 
@@ -71,7 +76,11 @@ def late_loss(
         present: `[E, n]`.
         fusion: has the share of each row's weight that its experts have alone, and how experts that are ahead are
             slowed down, see `Late`.
+        blend: shares of what is said together and of each expert alone in its place, `[E + 1, G]`.
     """
+    if blend is not None:
+        total, weight = ((blend * each).sum(0) for each in losses_apart(head, view, target, present))
+        return total, weight
     experts = present.shape[0]
     each = repeated(target, experts)
     each["flags"] = each["flags"] & present.flatten().unsqueeze(1)
@@ -84,6 +93,25 @@ def late_loss(
     apart = head.loss(output, each)
     total, weight = ((1 - fusion.alone) * a + fusion.alone / experts * b for a, b in zip(together, apart))
     return total, weight
+
+
+def losses_apart(head: Head, view: Tensor, target: Mapping[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
+    """`(sum [E + 1, G], weight [E + 1, G])` of what is said together, and of each expert alone where it speaks.
+
+    Args:
+        head: of the tasks.
+        view: `[V, E · n, D]`.
+        target: of the `n` rows, with `flags`.
+        present: `[E, n]`.
+    """
+    each = repeated(target, len(present))
+    each["flags"] = each["flags"] & present.flatten().unsqueeze(1)
+    output = head.train_output(view, each)
+    losses = [head.loss(joined(head, output, present), dict(target))]
+    for said, speaks in zip(output.unflatten(0, (len(present), -1)), present):
+        losses.append(head.loss(said, {**target, "flags": target["flags"] & speaks.unsqueeze(1)}))
+    sums, weights = (torch.stack([one.reshape(-1).float() for one in part]) for part in zip(*losses))
+    return sums, weights
 
 
 def _slow_down(

@@ -18,11 +18,13 @@ from trunkline.errors import ConfigError
 from trunkline.fusion import Fusion, LateModule
 from trunkline.modalities import Encoder
 from trunkline.model.alignment import make_alignment
+from trunkline.model.blending import make_blending
 from trunkline.model.building import build_encoders, build_heads
 from trunkline.model.ensemble import averaged, members_loss, rows_of_members
 from trunkline.model.late import check_late, joined, late_loss, rows_of_each, taken
 from trunkline.model.penalties import paid
-from trunkline.schema import EncoderUnit, HeadUnit, Preprocessing
+from trunkline.model.placing import any_present, encode, fill, scatter
+from trunkline.schema import HeadUnit, Preprocessing
 from trunkline.tasks import Head
 from trunkline.trunks import Taps, Trunk
 from trunkline.types import Batch, Flags, Part, Tokens
@@ -63,6 +65,7 @@ class Network(nn.Module):
         names = [unit.name for unit in preprocessing.encoders]
         self.fusion = fusion.build(names, keep, width)
         self.alignment = make_alignment(names, width, align)
+        self.blending = make_blending(self.fusion, names, preprocessing.tasks)
         self.trunk = trunk.build(preprocessing.tasks, width)
         if fusion.is_late and self.trunk.members > 1:
             raise ConfigError("fusion: late makes an ensemble of the inputs; leave `trunk.members` at 1")
@@ -95,9 +98,9 @@ class Network(nn.Module):
         tokens, present = {}, {}
         for unit, encoder, missing in zip(self.preprocessing.encoders, self.encoders, self.missing):
             part = batch.inputs.get(unit.name)
-            encoded = None if part is None else _encode(unit, encoder, part.values, part.flags)
-            tokens[unit.name] = _scatter(unit, encoded, part, missing, batch.size)
-            present[unit.name] = _any_present(unit, batch.present)
+            encoded = None if part is None else encode(unit, encoder, part.values, part.flags)
+            tokens[unit.name] = scatter(unit, encoded, part, missing, batch.size)
+            present[unit.name] = any_present(unit, batch.present)
         return tokens, present
 
     def share_dense(self, values: Mapping[str, dict[str, Tensor]], present: Flags) -> Taps:
@@ -109,9 +112,9 @@ class Network(nn.Module):
         """
         tokens, flags = {}, {}
         for unit, encoder, missing in zip(self.preprocessing.encoders, self.encoders, self.missing):
-            encoded = _encode(unit, encoder, values[unit.name], present.values[:, unit.columns])
-            flags[unit.name] = _any_present(unit, present)
-            tokens[unit.name] = encoded if unit.is_block else _replace(encoded, present[unit.name], missing)
+            encoded = encode(unit, encoder, values[unit.name], present.values[:, unit.columns])
+            flags[unit.name] = any_present(unit, present)
+            tokens[unit.name] = encoded if unit.is_block else fill(encoded, present[unit.name], missing)
         return self.trunk.share(self.fusion(tokens, flags))
 
     # --- taps to outputs ---
@@ -161,16 +164,16 @@ class Network(nn.Module):
         """
         output = head.predict_output(self.view(unit, taps, rows, sources))
         if isinstance(self.fusion, LateModule):
-            output = joined(head, output, taken(self._speaking(self.fusion, present), rows))
+            output = joined(head, output, taken(self.speaking(self.fusion, present), rows))
         elif self._is_ensemble(unit):
             output = averaged(output, self.trunk.members)
         if type(head).heed_absence is Head.heed_absence:
             return output
         return head.heed_absence(output, present.values.all(1) if rows is None else present.values[rows].all(1))
 
-    def _speaking(self, fusion: LateModule, present: Flags) -> Tensor:
+    def speaking(self, fusion: LateModule, present: Flags) -> Tensor:
         """Which expert says something about which row, `[E, B]`."""
-        return fusion.speaking(torch.stack([_any_present(unit, present) for unit in self.preprocessing.encoders]))
+        return fusion.speaking(torch.stack([any_present(unit, present) for unit in self.preprocessing.encoders]))
 
     def view(
         self,
@@ -267,7 +270,7 @@ class Network(nn.Module):
         """What each task pays to the trunk, `[T]`."""
         present = {task: count > 0 for task, count in zip(self.preprocessing.tasks, batch.counts, strict=True)}
         own = {task: taps[task] if isinstance(taps, Mapping) else taps for task, here in present.items() if here}
-        speaking = self._speaking(self.fusion, batch.present) if isinstance(self.fusion, LateModule) else None
+        speaking = self.speaking(self.fusion, batch.present) if isinstance(self.fusion, LateModule) else None
         return paid(self.trunk, own, batch, speaking)
 
     def _losses(
@@ -292,11 +295,17 @@ class Network(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         view = self.view(unit, taps, part.rows, batch.sources, is_first=is_first)
         if isinstance(self.fusion, LateModule):
-            present = taken(self._speaking(self.fusion, batch.present), part.rows)
-            return late_loss(head, view, part.values, present, self.fusion)
+            present = taken(self.speaking(self.fusion, batch.present), part.rows)
+            return late_loss(head, view, part.values, present, self.fusion, self._blend(unit, view))
         if self._is_ensemble(unit):
             return members_loss(head, view, part.values, self.trunk.members)
         return head.loss(head.train_output(view, part.values), part.values)
+
+    def _blend(self, unit: HeadUnit, like: Tensor) -> Tensor | None:
+        """Weights of what is said of a head's tasks together and by each expert, `[E + 1, G]`."""
+        if self.blending is None:
+            return None
+        return self.blending.weights[index_like(self.preprocessing.places(unit.tasks), like)].T
 
     def _split(self, taps: Taps, present: Sequence[str], batch: Batch, engine: Engine) -> Taps | dict[str, Taps]:
         """One copy of every tap per task where the balancer looks at gradients, else the taps themselves."""
@@ -310,41 +319,3 @@ class Network(nn.Module):
         apart = {task: tuple(tap.with_values(v) for tap, v in zip(taps, values)) for task, values in copies.items()}
         cut_off = tuple(tap.with_values(tap.values.detach()) for tap in taps)  # for the absent members of a stack
         return {task: apart.get(task, cut_off) for task in self.preprocessing.tasks}
-
-
-def _encode(unit: EncoderUnit, encoder: nn.Module, values: dict[str, Tensor], flags: Tensor | None) -> Tokens:
-    return encoder(values, flags) if unit.is_block else encoder(values).named(unit.name)
-
-
-def _scatter(unit: EncoderUnit, tokens: Tokens | None, part: Part | None, missing: Tensor, size: int) -> Tokens:
-    """Tokens of the rows that have the input `[n, L, D]` → of all rows `[B, L, D]`."""
-    if tokens is None or part is None:
-        return Tokens.of_rows(missing.expand(size, -1), unit.name)
-    if part.rows is None:
-        return tokens
-    length = tokens.values.shape[1]
-    values = missing.to(tokens.values.dtype).expand(size, length, -1).index_copy(0, part.rows, tokens.values)
-    mask = _one_only(size, tokens).index_copy(0, part.rows, tokens.mask)
-    return Tokens(values, mask, tokens.spans)
-
-
-def _replace(tokens: Tokens, present: Tensor, missing: Tensor) -> Tokens:
-    """The same by `where`: tokens of all rows, those of absent ones replaced."""
-    values = torch.where(present[:, None, None], tokens.values, missing.to(tokens.values.dtype))
-    one = _one_only(tokens.mask.shape[0], tokens)
-    here = present[:, None]
-    mask = (tokens.mask & here) | (one & ~here)  # `where` on bools is unknown to ONNX Runtime
-    return Tokens(values, mask, tokens.spans)
-
-
-def _one_only(size: int, tokens: Tokens) -> Tensor:
-    """The mask of an absent input, `[size, L]`: one learned token, the first of the last span; nothing else.
-
-    In a pyramid that is the coarsest grid, the one that a fusion pools.
-    """
-    places = torch.arange(tokens.mask.shape[1], device=tokens.mask.device)
-    return (places == tokens.spans[-1].start).expand(size, -1)
-
-
-def _any_present(unit: EncoderUnit, present: Flags) -> Tensor:
-    return present.values[:, unit.columns].any(1)

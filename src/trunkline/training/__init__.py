@@ -1,5 +1,6 @@
 """Training a network, on Lightning Fabric. The only room that knows it."""
 
+from trunkline.training.blending import check_blending
 from trunkline.training.log import check_tensorboard
 from trunkline.training.loop import LAST, launch, train
 from trunkline.training.processes import from_first_process, is_first_process, meeting
@@ -13,6 +14,7 @@ __all__ = [
     "Pace",
     "Rows",
     "Settings",
+    "check_blending",
     "check_tensorboard",
     "from_first_process",
     "is_first_process",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from trunkline.engine import Engine
 from trunkline.model import Network
+from trunkline.training.blending import Blender, make_blender
 from trunkline.training.checkpoint import load_checkpoint, load_rng, save_checkpoint
 from trunkline.training.judge import Judge, Keeper
 from trunkline.training.loaders import training_batches
@@ -59,7 +61,8 @@ def train(
         show_progress: a bar on the terminal; by default only where there is one.
 
     Raises:
-        ConfigError: TensorBoard is wanted and not installed.
+        ConfigError: TensorBoard is wanted and not installed; experts are to be weighed by validation rows and there
+            are none.
         RunError: a loss is not finite any more, or the checkpoint cannot be gone on from.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was learned is in the checkpoint.
     """
@@ -69,7 +72,9 @@ def train(
     stepper = Stepper(fabric, network, engine, settings)
     useful = None if validation is None else validation.labelled().at_most(settings.validation_rows, settings.seed)
     judge = None if useful is None else Judge(fabric, network, useful, settings)
-    loop = _Loop(stepper, judge, training.labelled(), settings, from_first_process(folder))
+    rows = training.labelled()
+    blender = make_blender(fabric, network, rows, useful, settings)
+    loop = _Loop(stepper, judge, blender, rows, settings, from_first_process(folder))
     try:
         loop.run(show_progress)
         return loop.finish()
@@ -122,8 +127,17 @@ def padding(parts: Sequence[Batch]) -> dict[str, float]:
 class _Loop:
     """The steps of a run, and all that happens between them."""
 
-    def __init__(self, stepper: Stepper, judge: Judge | None, rows: Rows, settings: Settings, folder: Path) -> None:
-        self.stepper, self.judge, self.rows, self.settings, self.folder = stepper, judge, rows, settings, folder
+    def __init__(
+        self,
+        stepper: Stepper,
+        judge: Judge | None,
+        blender: Blender | None,
+        rows: Rows,
+        settings: Settings,
+        folder: Path,
+    ) -> None:
+        self.stepper, self.judge, self.blender = stepper, judge, blender
+        self.rows, self.settings, self.folder = rows, settings, folder
         self.schedule = Schedule(settings.steps, settings.warmup)
         self.keeper = Keeper(stepper.network, folder / BEST)
         self.ahead = None if settings.affinity is None else (LookAhead(stepper), settings.affinity)
@@ -139,6 +153,8 @@ class _Loop:
         )
         bar = StepBar(settings.steps, self.done, show_progress)
         self.stepper.network.train()
+        if self.blender is not None and self.done == 0:
+            self.blender.look()
         with StopSignal() as stop:
             while self.done < self.schedule.last:
                 parts = next(batches)
@@ -208,14 +224,13 @@ class _Loop:
 
     def _judge(self, judge: Judge) -> float | None:
         average = self.stepper.average
-        if average is None:
+        with nullcontext() if average is None else average.in_place():
             score, scores = judge.look()
             self.keeper.see(self.done, score, scores)
-        else:
-            with average.in_place():
-                score, scores = judge.look()
-                self.keeper.see(self.done, score, scores)
-        self.log.write({"step": self.done, "validation": scores, "aggregate": score})
+            if self.blender is not None:
+                self.blender.look()
+        blend = {} if self.blender is None else {"blend": self.blender.blending.report()}
+        self.log.write({"step": self.done, "validation": scores, "aggregate": score, **blend})
         return score
 
     def _save(self) -> None:
