@@ -103,6 +103,8 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
             if (said := model["delta_m"][key]) is not None:
                 lines.append(f"Δm of {name} over {over}: {_with_spread(said, '+.2f')} % (negative is better), "
                              f"{_between(said, '+.2f')}: {said['verdict']}")  # fmt: skip
+    if len(result["models"]) > 1 and "mean_rank" in result["alone"]:
+        lines.append(f"Mean rank over tasks (1 is best): {_ranked(result)}")
     alone = result["costs"]["alone"]
     for name in result["models"]:
         cost = result["costs"][name]
@@ -122,6 +124,14 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
     if result["judged"] == "validation":
         lines.append("There is no test split: weights were chosen by the same validation rows.")
     return lines
+
+
+def _ranked(result: Mapping[str, Any]) -> str:
+    """All models and the twins, the best first."""
+    ranks = {name: model["mean_rank"]["per_task"] for name, model in result["models"].items()}
+    ranks["alone"] = result["alone"]["mean_rank"]["per_task"]
+    known = sorted((rank, name) for name, rank in ranks.items() if rank is not None)
+    return ", ".join(f"{name} {rank:.2f}" for rank, name in known) or "nothing to rank by"
 
 
 def affinity_table(found: Mapping[str, Any]) -> Table:

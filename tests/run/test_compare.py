@@ -208,8 +208,31 @@ def test_each_model_differs_from_the_config_in_one_thing(compared: Path, result:
 def test_what_is_printed(compared: Path, result: dict[str, Any]) -> None:
     said = (compared / "said.txt").read_text()
     for word in ("10 runs of 12 steps", "10 of 10:", "together (equal) against alone, test rows", "is big", "roc_auc",
-                 "Δm of upgrad over tasks", "negative is better", "2 seeds (95% intervals"):  # fmt: skip
+                 "Δm of upgrad over tasks", "negative is better",
+                 "Mean rank over tasks (1 is best): ", "2 seeds (95% intervals"):  # fmt: skip
         assert word in said
+
+
+def test_ranks_are_those_of_the_mean_scores(result: dict[str, Any]) -> None:
+    named = {"alone": result["alone"], **result["models"]}
+    scores = {name: one["scores"] for name, one in named.items()}
+    for task in scores["alone"]:
+        for metric in scores["alone"][task]:
+            assert {metric in own[task] for own in scores.values()} == {True}
+    for name, one in named.items():
+        of_tasks = []
+        for task, told in result["tasks"].items():
+            places = []
+            for metric in scores[name][task]:
+                sign = 1 if metric in told["lower_is_better"] else -1
+                values = {other: sign * scores[other][task][metric]["mean"] for other in scores}
+                before, equal = (
+                    sum(value < values[name] for value in values.values()),
+                    sum(value == values[name] for value in values.values()),
+                )
+                places.append(before + (equal + 1) / 2)
+            of_tasks.append(np.mean(places))
+        assert one["mean_rank"]["per_task"] == pytest.approx(np.mean(of_tasks))
 
 
 def test_a_finished_part_is_not_trained_again(compared: Path, result: dict[str, Any], tmp_path: Path) -> None:

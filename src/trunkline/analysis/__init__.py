@@ -9,6 +9,7 @@ from trunkline.analysis.delta import delta_m, mean_over_tasks, relative_change
 from trunkline.analysis.intervals import Interval, bootstrap, paired_bootstrap
 from trunkline.analysis.leaving_out import Subset, subsets
 from trunkline.analysis.paired import Verdict, interval, mean_std, student_quantile, summary, verdict
+from trunkline.analysis.ranks import mean_ranks
 
 __all__ = [
     "NOT_RATIOS",
@@ -29,6 +30,7 @@ __all__ = [
     "helping",
     "interval",
     "mean_over_tasks",
+    "mean_ranks",
     "mean_std",
     "metrics_of",
     "paired_bootstrap",

@@ -40,6 +40,7 @@ def comparison(folder: Path) -> dict[str, Any] | None:
         "models": list(result["models"]),
         "rows": [_row(result, task, told) for task, told in result["tasks"].items()],
         "delta_m": [_delta_m(model["delta_m"]["per_task"]) for model in result["models"].values()],
+        "ranks": _ranks(result),
         "costs": [("alone, all together", result["costs"]["alone"])]
         + [(name, result["costs"][name]) for name in result["models"]],
         "tuned": _tuned(result),
@@ -82,6 +83,15 @@ def _difference(found: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 def _delta_m(found: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return _difference(found)
+
+
+def _ranks(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Mean ranks over tasks, of the twins and of each model; of one model the differences say it."""
+    alone = result["alone"].get("mean_rank")
+    if alone is None or len(result["models"]) < 2:
+        return None
+    together = [model["mean_rank"]["per_task"] for model in result["models"].values()]
+    return {"alone": alone["per_task"], "together": together}
 
 
 def _tuned(result: Mapping[str, Any]) -> dict[str, Any] | None:

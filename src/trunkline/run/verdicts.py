@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trunkline.analysis import NOT_RATIOS, compare_scores, mean_std, metrics_of
+from trunkline.analysis import NOT_RATIOS, compare_scores, mean_ranks, mean_std, metrics_of
 from trunkline.config import Config, load_config
 from trunkline.data import Split
 from trunkline.loading import as_model, load
@@ -19,6 +19,7 @@ from trunkline.sources import read_splits
 
 VERSION = 1  # of comparison.json
 CONFIDENCE = 0.95
+ALONE = "alone, each task"  # among the models that are ranked
 TIMED_ROWS, TIMED_PASSES = 256, 3
 
 
@@ -64,6 +65,10 @@ def result_of(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, *,
         ours = [{task: metrics[run][judged][task] or {} for task in tasks} for run in runs]
         compared = compare_scores(ours, twins, lower, confidence=CONFIDENCE)
         models[name] = {"runs": runs, "scores": by_task(ours, tasks), **compared}
+    by_name = {**{name: model["scores"] for name, model in models.items()}, ALONE: by_task(twins, tasks)}
+    ranks = mean_ranks({name: _means(scores) for name, scores in by_name.items()}, lower)
+    for name, model in models.items():
+        model["mean_rank"] = ranks[name]
     majority = [metrics[contest.together(next(iter(contest.models)), seed)]["majority"] for seed in seeds]
     return {
         "version": VERSION,
@@ -76,7 +81,8 @@ def result_of(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, *,
         "majority": by_task([{t: scores[t] or {} for t in tasks} for scores in majority], tasks),
         "alone": {
             "runs": {task: [contest.alone(task, seed) for seed in seeds] for task in tasks},
-            "scores": by_task(twins, tasks),
+            "scores": by_name[ALONE],
+            "mean_rank": ranks[ALONE],
         },
         "models": models,
         "costs": _costs(contest, metrics, folder, trust_code),
@@ -87,6 +93,10 @@ def by_task(scores: Sequence[Mapping[str, Mapping[str, Any]]], tasks: Iterable[s
     """Scores of each seed → by task and metric, `{"values", "mean", "std"}` over the seeds that have one."""
     return {task: {metric: _spread([one[task].get(metric) for one in scores]) for metric in metrics_of(scores, task)}
             for task in tasks}  # fmt: skip
+
+
+def _means(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float | None]]:
+    return {task: {metric: found["mean"] for metric, found in own.items()} for task, own in scores.items()}
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any]:
