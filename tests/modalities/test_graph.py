@@ -56,18 +56,21 @@ class TestReading:
         ethanol = Graph().read(" CCO ")
         assert ethanol.smiles == "CCO"
         assert ethanol.nodes == (
-            ("C", "1", "0", "SP3", "no", "3", "none", "no"),
-            ("C", "2", "0", "SP3", "no", "2", "none", "no"),
-            ("O", "1", "0", "SP3", "no", "1", "none", "no"),
+            ("C", "1", "0", "SP3", "no", "3", "none", "none", "0"),
+            ("C", "2", "0", "SP3", "no", "2", "none", "none", "0"),
+            ("O", "1", "0", "SP3", "no", "1", "none", "none", "0"),
         )
         assert ethanol.edges == ((0, 1), (1, 2))
         assert ethanol.edge_features == (("SINGLE", "no", "no", "STEREONONE"),) * 2
 
     def test_rings_charges_and_sides(self) -> None:
         benzene = Graph().read("c1ccccc1")
-        assert set(benzene.nodes) == {("C", "2", "0", "SP2", "yes", "1", "none", "yes")}
+        assert set(benzene.nodes) == {("C", "2", "0", "SP2", "yes", "1", "none", "6", "1")}
         assert len(benzene.edges) == 6 and set(benzene.edge_features) == {("AROMATIC", "yes", "yes", "STEREONONE")}
-        assert Graph().read("[NH4+]").nodes == (("N", "0", "1", "SP3", "no", "4", "none", "no"),)
+        assert Graph().read("[NH4+]").nodes == (("N", "0", "1", "SP3", "no", "4", "none", "none", "0"),)
+        indene = Graph().read("C1C=Cc2ccccc12").nodes  # its two rings of 5 and 6 have two atoms in common
+        assert [node[-2:] for node in indene] == [("5", "1")] * 3 + [("5", "2")] + [("6", "1")] * 4 + [("5", "2")]
+        assert {node[-2:] for node in Graph().read("C1CCCCCCCCC1").nodes} == {("large", "1")}
         assert Graph().read("F/C=C/F").edge_features[1] == ("DOUBLE", "no", "no", "STEREOE")
         left, right = (Graph().read(cell).nodes[1][6] for cell in ("N[C@@H](C)C(=O)O", "N[C@H](C)C(=O)O"))
         assert (left, right) == ("S", "R")  # alanine, and its mirror image

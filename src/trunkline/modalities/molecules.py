@@ -11,6 +11,7 @@ from trunkline.showing import Shown
 
 WHAT = "a graph that is a molecule"
 SIDE = 240  # pixels of a drawing
+LARGE = 9  # atoms of a ring, from which on their number says little
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Molecule:
 
     Attributes:
         smiles: as it was written.
-        atoms: of each element, heavy neighbours, charge, hybridisation, aromatic, hydrogens, chirality (R or S), in a
-            ring.
+        atoms: of each element, heavy neighbours, charge, hybridisation, aromatic, hydrogens, chirality (R or S), size
+            of its smallest ring, rings that it is in.
         bonds: of each its two atoms, once.
         bond_features: of each type, conjugated, in a ring, stereo (E or Z).
     """
@@ -84,12 +85,19 @@ def _atom(atom: Any) -> tuple[str, ...]:
         _yes(atom.GetIsAromatic()),
         str(atom.GetTotalNumHs()),
         atom.GetProp("_CIPCode") if atom.HasProp("_CIPCode") else "none",
-        _yes(atom.IsInRing()),
+        *_rings(atom),
     )
 
 
 def _bond(bond: Any) -> tuple[str, ...]:
     return str(bond.GetBondType()), _yes(bond.GetIsConjugated()), _yes(bond.IsInRing()), str(bond.GetStereo())
+
+
+def _rings(atom: Any) -> tuple[str, str]:
+    """The size of the smallest ring that the atom is in, and in how many of the smallest rings it is."""
+    sizes = atom.GetOwningMol().GetRingInfo().AtomRingSizes(atom.GetIdx())
+    smallest = min(sizes, default=0)
+    return str(smallest or "none") if smallest < LARGE else "large", str(len(sizes))
 
 
 def _yes(is_so: bool) -> str:
