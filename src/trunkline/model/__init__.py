@@ -3,6 +3,7 @@
 from trunkline.model.blending import Blending
 from trunkline.model.evaluation import Evaluation, TaskScores, aggregate, gain, losses_of_experts
 from trunkline.model.network import HeadOutput, Network
+from trunkline.model.numbers import Watch, mend
 from trunkline.model.spec import MultiTaskModel
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "MultiTaskModel",
     "Network",
     "TaskScores",
+    "Watch",
     "aggregate",
     "gain",
     "losses_of_experts",
+    "mend",
 ]

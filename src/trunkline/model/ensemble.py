@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from trunkline.model.numbers import HeadWatch, answer
 from trunkline.tasks import Head
 from trunkline.types import Tokens
 
@@ -24,10 +25,12 @@ def averaged(output: Tensor, members: int) -> Tensor:
     return output.unflatten(0, (members, -1)).mean(0)
 
 
-def members_loss(head: Head, view: Tensor, target: Mapping[str, Tensor], members: int) -> tuple[Tensor, Tensor]:
+def members_loss(
+    head: Head, view: Tensor, target: Mapping[str, Tensor], members: int, watch: HeadWatch | None = None
+) -> tuple[Tensor, Tensor]:
     """`(sum [G], weight [G])`: the mean over members, each of which is judged by itself; the weight is that of one."""
     each = repeated(target, members)
-    total, weight = head.loss(head.train_output(view, each), each)
+    total, weight = head.loss(answer(head, view, each, watch), each)
     return total / members, weight / members
 
 

@@ -16,6 +16,7 @@ from trunkline.errors import ConfigError
 from trunkline.fusion import LateModule
 from trunkline.model.ensemble import repeated
 from trunkline.model.modulation import factors, modulate
+from trunkline.model.numbers import HeadWatch, answer
 from trunkline.schema import Schema
 from trunkline.tasks import Head
 from trunkline.trunks import Trunk
@@ -64,6 +65,7 @@ def late_loss(
     present: Tensor,
     fusion: LateModule,
     blend: Tensor | None = None,
+    watch: HeadWatch | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`(sum [G], weight [G])` of what is said together and of what each expert that speaks says alone.
 
@@ -77,16 +79,17 @@ def late_loss(
         fusion: has the share of each row's weight that its experts have alone, and how experts that are ahead are
             slowed down, see `Late`.
         blend: shares of what is said together and of each expert alone in its place, `[E + 1, G]`.
+        watch: of the head's losses and gradients.
     """
     if blend is not None:
-        total, weight = ((blend * each).sum(0) for each in losses_apart(head, view, target, present))
+        total, weight = ((blend * each).sum(0) for each in losses_apart(head, view, target, present, watch))
         return total, weight
     experts = present.shape[0]
     each = repeated(target, experts)
     each["flags"] = each["flags"] & present.flatten().unsqueeze(1)
     if fusion.modulation > 0:  # each task has a gradient of its own, whatever it reads
         view = view.expand(target["flags"].shape[1], -1, -1)
-    output = head.train_output(view, each)
+    output = answer(head, view, each, watch)
     if fusion.modulation > 0:
         _slow_down(head, view, output.detach(), target, present, fusion)
     together = head.loss(joined(head, output, present), dict(target))
@@ -95,7 +98,9 @@ def late_loss(
     return total, weight
 
 
-def losses_apart(head: Head, view: Tensor, target: Mapping[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
+def losses_apart(
+    head: Head, view: Tensor, target: Mapping[str, Tensor], present: Tensor, watch: HeadWatch | None = None
+) -> tuple[Tensor, Tensor]:
     """`(sum [E + 1, G], weight [E + 1, G])` of what is said together, and of each expert alone where it speaks.
 
     Args:
@@ -103,10 +108,11 @@ def losses_apart(head: Head, view: Tensor, target: Mapping[str, Tensor], present
         view: `[V, E · n, D]`.
         target: of the `n` rows, with `flags`.
         present: `[E, n]`.
+        watch: of the head.
     """
     each = repeated(target, len(present))
     each["flags"] = each["flags"] & present.flatten().unsqueeze(1)
-    output = head.train_output(view, each)
+    output = answer(head, view, each, watch)
     losses = [head.loss(joined(head, output, present), dict(target))]
     for said, speaks in zip(output.unflatten(0, (len(present), -1)), present):
         losses.append(head.loss(said, {**target, "flags": target["flags"] & speaks.unsqueeze(1)}))

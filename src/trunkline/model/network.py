@@ -22,6 +22,7 @@ from trunkline.model.blending import make_blending
 from trunkline.model.building import build_encoders, build_heads
 from trunkline.model.ensemble import averaged, members_loss, rows_of_members
 from trunkline.model.late import check_late, joined, late_loss, rows_of_each, taken
+from trunkline.model.numbers import HeadWatch, Watch, answer
 from trunkline.model.penalties import paid
 from trunkline.model.placing import any_present, encode, fill, scatter
 from trunkline.schema import HeadUnit, Preprocessing
@@ -70,6 +71,7 @@ class Network(nn.Module):
         if fusion.is_late and self.trunk.members > 1:
             raise ConfigError("fusion: late makes an ensemble of the inputs; leave `trunk.members` at 1")
         self.heads = nn.ModuleList(build_heads(preprocessing, width))
+        self.watch: Watch | None = None  # while it is trained
         self.first_heads = nn.ModuleList(build_heads(preprocessing, width) if self.trunk.first > 0 else ())
         if isinstance(self.fusion, LateModule):
             for head in cast(Iterable[Head], [*self.heads, *self.first_heads]):
@@ -286,6 +288,8 @@ class Network(nn.Module):
                 total, count = self._loss(unit, head, taps, part, batch, False)
                 if first is not None:
                     total = total + self.trunk.first * self._loss(unit, first, taps, part, batch, True)[0]
+                if (watch := self._watch_of(unit)) is not None:
+                    total, count = watch.losses(total, count)
             sums.append(total.reshape(-1).float())
             weights.append(count.reshape(-1).float())
         return torch.cat(sums), torch.cat(weights)
@@ -294,12 +298,16 @@ class Network(nn.Module):
         self, unit: HeadUnit, head: Head, taps: Taps | Mapping[str, Taps], part: Part, batch: Batch, is_first: bool
     ) -> tuple[Tensor, Tensor]:
         view = self.view(unit, taps, part.rows, batch.sources, is_first=is_first)
+        watch = self._watch_of(unit)
         if isinstance(self.fusion, LateModule):
             present = taken(self.speaking(self.fusion, batch.present), part.rows)
-            return late_loss(head, view, part.values, present, self.fusion, self._blend(unit, view))
+            return late_loss(head, view, part.values, present, self.fusion, self._blend(unit, view), watch)
         if self._is_ensemble(unit):
-            return members_loss(head, view, part.values, self.trunk.members)
-        return head.loss(head.train_output(view, part.values), part.values)
+            return members_loss(head, view, part.values, self.trunk.members, watch)
+        return head.loss(answer(head, view, part.values, watch), part.values)
+
+    def _watch_of(self, unit: HeadUnit) -> HeadWatch | None:
+        return None if self.watch is None else HeadWatch(self.watch, self.preprocessing.places(unit.tasks))
 
     def _blend(self, unit: HeadUnit, like: Tensor) -> Tensor | None:
         """Weights of what is said of a head's tasks together and by each expert, `[E + 1, G]`."""

@@ -34,6 +34,7 @@ def save_checkpoint(path: Path, stepper: Stepper, state: dict[str, Any]) -> None
     groups = {
         "network": stepper.network.state_dict(),
         "engine": stepper.engine.state_dict(),
+        "faults": stepper.faults.state(),
         "average": {} if stepper.average is None else stepper.average.state(),
         **{f"optimiser.{i}": own for i, own in stepper.optimiser.state_dict()["state"].items()},
         **{f"rng.{rank}": own for rank, own in enumerate(rngs)},
@@ -64,6 +65,7 @@ def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
             tensors = {name: file.get_tensor(name) for name in names}
         stepper.network.load_state_dict(_group(tensors, "network"))
         stepper.engine.load_state_dict(_group(tensors, "engine"))
+        stepper.faults.load(_group(tensors, "faults"))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"{path}: cannot be gone on from: {error}") from error
     optimiser = stepper.optimiser

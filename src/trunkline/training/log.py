@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trunkline.errors import ConfigError, RunError
+from trunkline.errors import ConfigError
 from trunkline.files import plain_json, replacing
 from trunkline.training.processes import is_first_process
 
-NAMED = 5  # tasks in an error
 PAIRED = 16  # tasks whose cosines are curves; more are in `log.jsonl` alone
 COLUMNS = ("step", "seconds", "curve", "value")
 
@@ -138,22 +137,3 @@ def _open_board(folder: Path, done: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder), purge_step=done + 1) if is_first_process() else None
-
-
-def check_finite(step: int, report: Mapping[str, Any]) -> None:
-    """Losses and their weights are numbers, as the engine reports them; the report has waited for the device already.
-
-    Raises:
-        RunError: one is not; training cannot recover from it.
-    """
-    wrong = [
-        task
-        for task, loss in report.get("losses", {}).items()
-        if not all(value is None or math.isfinite(value) for value in (loss, report["weights"][task]))
-    ]
-    if wrong:
-        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-        raise RunError(
-            f"training has diverged: at step {step} the loss of {', '.join(map(repr, wrong[:NAMED]))}{more} is not "
-            f"finite. A lower training.lr helps, or a lower training.clip; else look for extreme numbers in the data"
-        )

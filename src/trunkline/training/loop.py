@@ -17,9 +17,10 @@ from trunkline.engine import Engine
 from trunkline.model import Network
 from trunkline.training.blending import Blender, make_blender
 from trunkline.training.checkpoint import load_checkpoint, load_rng, save_checkpoint
+from trunkline.training.faults import refuse
 from trunkline.training.judge import Judge, Keeper
 from trunkline.training.loaders import training_batches
-from trunkline.training.log import Log, check_finite
+from trunkline.training.log import Log
 from trunkline.training.looking_ahead import LookAhead
 from trunkline.training.memory import keep_memory
 from trunkline.training.processes import any_process, from_first_process, is_alone
@@ -63,7 +64,7 @@ def train(
     Raises:
         ConfigError: TensorBoard is wanted and not installed; experts are to be weighed by validation rows and there
             are none.
-        RunError: a loss is not finite any more, or the checkpoint cannot be gone on from.
+        RunError: a task's loss is not finite in many steps in a row, or the checkpoint cannot be gone on from.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was learned is in the checkpoint.
     """
     fabric = launch(settings)
@@ -80,6 +81,7 @@ def train(
         return loop.finish()
     finally:
         loop.log.close()
+        network.watch = None
         network.to("cpu")
         engine.to("cpu")
 
@@ -165,12 +167,12 @@ class _Loop:
                 bar.step()
                 self._write_losses(parts)
                 if self._is_due():
+                    self._tell_faults(parts)  # weights that have diverged are not judged
                     bar.say(self._look())
                 if self._shall_stop(stop):
                     self._save()
                     bar.close(settings.steps)
                     raise KeyboardInterrupt(f"stopped after step {self.done} of {settings.steps}")
-        check_finite(self.done, self.stepper.engine.report())
         bar.close(self.done)
 
     def finish(self) -> Fitted:
@@ -203,8 +205,20 @@ class _Loop:
             experts = {"experts": loads} if (loads := self.stepper.network.trunk.loads()) else {}
             aligned = self.stepper.network.alignment
             apart = {} if aligned is None else {"align": float(torch.stack(aligned.noted).mean())}
-            self.log.write({"step": self.done, "lr": self.stepper.lr, **report, **padded, **experts, **apart})
-            check_finite(self.done, report)
+            faults = self._tell_faults(parts)
+            self.log.write({"step": self.done, "lr": self.stepper.lr, **report, **padded, **experts, **apart, **faults})
+
+    def _tell_faults(self, parts: Sequence[Batch]) -> dict[str, Any]:
+        """Steps so far that lost a task, for the log.
+
+        Raises:
+            RunError: too many of the last ones did.
+        """
+        stepper = self.stepper
+        told, hopeless = stepper.faults.tell(self.done, self.settings.steps)
+        if hopeless:
+            refuse(self.done, hopeless, stepper.network, self.rows, parts, stepper.fabric)
+        return told
 
     def _is_due(self) -> bool:
         return is_due(self.done, self.settings.steps, self.settings.validations) or self.done == self.schedule.last
@@ -214,7 +228,6 @@ class _Loop:
         if self.judge is None:
             self._save()
             return None
-        check_finite(self.done, self.stepper.engine.report())  # weights that have diverged are not judged
         score = self._judge(self.judge)
         patience = self.settings.patience
         if patience is not None and self.keeper.waiting >= patience and self.schedule.cooling_since is None:

@@ -54,8 +54,11 @@ def decayed(network: nn.Module) -> set[str]:
     }
 
 
-def clip_gradients(parameters: Sequence[Tensor], largest: float) -> None:
-    """Scale all gradients together so that their norm is `largest` at most; nothing waits for the device."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = get_total_norm(gradients, foreach=True)
+def norm_of(parameters: Sequence[Tensor]) -> Tensor:
+    """The norm of all their gradients together, a scalar; nothing waits for the device."""
+    return get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
+
+
+def clip_gradients(parameters: Sequence[Tensor], largest: float, norm: Tensor) -> None:
+    """Scale all gradients together so that their norm, which is given, is `largest` at most."""
     clip_grads_with_norm_(parameters, largest, norm, foreach=True)

@@ -10,9 +10,10 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from trunkline.engine import Engine, Whole
-from trunkline.model import Network
+from trunkline.model import Network, Watch, mend
 from trunkline.training.average import Average
-from trunkline.training.optimiser import clip_gradients, make_optimiser
+from trunkline.training.faults import Faults
+from trunkline.training.optimiser import clip_gradients, make_optimiser, norm_of
 from trunkline.training.settings import Settings
 from trunkline.types import Batch
 
@@ -51,33 +52,75 @@ class Stepper:
         self.optimiser = make_optimiser(network, engine, settings)
         self.module, self._wrapped = fabric.setup(Objective(network, engine), self.optimiser)
         self.parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.faults = Faults(network.preprocessing.tasks, fabric.device)
+        self._is_scaled = settings.precision == "16-mixed"  # its scaler leaves steps out by itself, now and then
+        self.watch = network.watch = Watch(len(self.faults.tasks), fabric.device, mends=not self._is_scaled)
+        self._of_heads = [p for heads in (network.heads, network.first_heads) for p in heads.parameters()]
         self.average = None if settings.ema is None else Average(network, settings.ema)
         self.lr = 0.0
 
     def step(self, batches: Sequence[Batch], rate: float) -> None:
         """One step on the rows of all these batches together.
 
+        What is no number takes no part: see `Watch`; where the gradient is none after all, no step is taken.
+
         Args:
             batches: the parts of the step.
             rate: share of the peak learning rate.
         """
         self.set_rate(rate)
+        self.watch.begin()
         self.optimiser.zero_grad()
         numbers = self._random_state() if self.engine.needs_losses_after_step else None
         parts = [batch if self.fabric.device.type == "cpu" else batch.to(self.fabric.device, True) for batch in batches]
+        counts = torch.tensor([sum(each) for each in zip(*(batch.counts for batch in parts))])
+        self._present = (counts > 0).to(self.fabric.device, non_blocking=True)
         if len(parts) == 1:
             self.fabric.backward(self.module(Part(parts[0], None)))
         else:
             self._backward_in_parts(parts)
-        if self.settings.clip is not None:
-            self.fabric.strategy.precision.unscale_gradients(self.optimiser)
-            clip_gradients(self.parameters, self.settings.clip)
-        self._wrapped.step()
-        if self.engine.waits_for_losses:
+        is_taken = self._take()
+        if not is_taken and self.engine.needs_losses_after_step:
+            self.engine.after_step(None)
+        elif self.engine.waits_for_losses:
             whole = self._look(parts, numbers)
             self.engine.combine_after_step(whole.sums, whole.weights)
         if self.average is not None:
             self.average.update()
+
+    def _take(self) -> bool:
+        """Clip, and take the step where the gradient is finite. A GPU finds that out by itself; nobody waits for it.
+
+        Returns:
+            False where no step was taken, as far as that is known here.
+        """
+        clip, is_here = self.settings.clip, self.fabric.device.type == "cpu"
+        if self._is_scaled:
+            if clip is not None:
+                self.fabric.strategy.precision.unscale_gradients(self.optimiser)
+                clip_gradients(self.parameters, clip, norm_of(self.parameters))
+            self._wrapped.step()
+            self._count(torch.zeros((), dtype=torch.bool, device=self.fabric.device))
+            return True
+        if not is_here:
+            mend(self._of_heads)
+        norm = norm_of(self.parameters)
+        if is_here and not bool(torch.isfinite(norm)):
+            mend(self._of_heads)
+            norm = norm_of(self.parameters)
+        is_lost = ~torch.isfinite(norm)
+        self._count(is_lost)
+        if is_here and bool(is_lost):
+            return False
+        if clip is not None:
+            clip_gradients(self.parameters, clip, norm)
+        if not is_here:
+            vars(self.optimiser)["found_inf"] = is_lost.float()  # the fused step looks at it, as a scaler's
+        self._wrapped.step()
+        return True
+
+    def _count(self, is_lost: Tensor) -> None:
+        self.faults.count(self.watch.now, self._present, is_lost)
 
     def set_rate(self, rate: float) -> None:
         """Of the step that comes: this share of the peak learning rate, of each group its own."""
