@@ -14,10 +14,14 @@ FORMATS = (".jsonl", ".csv", ".tsv", ".parquet", ".gz")  # that a table's name m
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
     """A path to write to; when the block ends well, what was written stands at `path`, else nothing changes.
 
     Missing folders are made.
+
+    Args:
+        path: to be written.
+        keep: where what stood at `path` goes; for a moment it alone is there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
@@ -26,6 +30,8 @@ def replacing(path: Path) -> Iterator[Path]:
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.chmod(0o666 & ~_umask())  # some writers make files that only their owner can read
+        if keep is not None and path.exists():
+            path.replace(keep)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

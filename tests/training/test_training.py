@@ -32,7 +32,7 @@ from trunkline.plan import Plan, make_plan
 from trunkline.run.wiring import rows_of, settings_of, validation_of
 from trunkline.schema import Preprocessing, RowBatches
 from trunkline.sources import columns_of, read_splits
-from trunkline.training import Fitted, Settings, judge, loop, train
+from trunkline.training import LAST, Fitted, Settings, judge, loop, train
 from trunkline.training.loaders import even_draws, training_batches
 from trunkline.training.optimiser import decayed, make_optimiser
 from trunkline.training.schedule import warmup_cosine
@@ -162,7 +162,7 @@ def test_a_further_process_that_trains_alone_touches_no_file(
     world: Path, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first process may be anywhere in a run of its own, in the same folder."""
-    plan, last = plan_of(world), tmp_path / loop.LAST
+    plan, last = plan_of(world), tmp_path / LAST
     last.parent.mkdir()
     last.write_bytes(b"of another process")
     monkeypatch.setattr(rank_zero_only, "rank", 1)

@@ -22,7 +22,7 @@ from trunkline.run.reporting import report
 from trunkline.run.tuning import TUNED, check_tools, forget_others, score_of, search, told, weighed
 from trunkline.run.verdicts import Contest, result_of
 from trunkline.sources import columns_of, fingerprints, read_splits
-from trunkline.training import LAST
+from trunkline.training import checkpoints
 from trunkline.trunks import CATALOG as TRUNKS
 
 Say = Callable[[str], None]
@@ -221,7 +221,7 @@ def _run(jobs: Mapping[str, Job], config: Config, say: Say) -> dict[str, Metrics
     steps = config.training.steps
     say(f"{len(jobs)} runs of {steps} steps" + (f", {len(metrics)} of them finished before" if metrics else ""))
     for job in missing.values():
-        if not (job.folder / LAST).exists():  # an interrupted run of this comparison that has nothing to go on with
+        if not checkpoints(job.folder):  # an interrupted run of this comparison that has nothing to go on with
             shutil.rmtree(job.folder, ignore_errors=True)
     if not missing:
         return metrics

@@ -27,15 +27,16 @@ from trunkline.run.all_right import all_right
 from trunkline.run.budget import fix_steps
 from trunkline.run.calibration import calibration, figures, settle
 from trunkline.run.facts import Subject
+from trunkline.run.holding import held_folder
 from trunkline.run.predictions import write_predictions
 from trunkline.run.reporting import report_on
-from trunkline.run.resuming import CONFIG, METRICS, STATES, begin, end, go_on
+from trunkline.run.resuming import METRICS, STATES, begin, end, go_on
 from trunkline.run.slices import sliced
 from trunkline.run.wiring import rows_of, settings_of, validation_of
 from trunkline.sources import columns_of, fingerprints, read_splits, split_rows, table_or_share
 from trunkline.training import (
-    LAST,
     Fitted,
+    WriteError,
     check_tensorboard,
     from_first_process,
     is_first_process,
@@ -119,13 +120,13 @@ def fit(
     else:
         config = load_config(source, columns=columns_of, overrides=overrides, trust_code=trust_code)
         name = Path(source).stem if isinstance(source, str | Path) else "config"
-    folder = new_folder(out, name, is_resumed=resume)
-    config = go_on(folder, config, trust_code=trust_code) if resume else config
-    if isinstance(source, MultiTaskModel):
-        splits = split_rows(config, read_table(rows), table_or_share(validation), table_or_share(test))
-    else:
-        splits = read_splits(config)
-    return train_plan(make_plan(config, splits), folder, show_progress=show_progress)
+    with held_folder(out, name, is_resumed=resume) as folder:
+        config = go_on(folder, config, trust_code=trust_code) if resume else config
+        if isinstance(source, MultiTaskModel):
+            splits = split_rows(config, read_table(rows), table_or_share(validation), table_or_share(test))
+        else:
+            splits = read_splits(config)
+        return train_plan(make_plan(config, splits), folder, show_progress=show_progress)
 
 
 def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None, report: bool = True) -> Run:
@@ -181,6 +182,9 @@ def _train(plan: Plan, folder: Path, show_progress: bool | None) -> Fitted:
         if not stop.args:
             raise
         raise KeyboardInterrupt(f"{stop}. To go on: the same again, with --out {folder} --resume") from None
+    except WriteError as error:
+        raise RunError(f"{error}. What was saved before is whole: make room, and go on with --out {folder} --resume"
+                       ) from error  # fmt: skip
 
 
 def _check_states(states: Mapping[str, Any]) -> None:
@@ -256,17 +260,3 @@ def _signatures(config: Config) -> dict[str, dict[str, str]]:
     """How metrics are computed, by task and metric, for the kinds that say so."""
     found = {name: task.make().signatures() for name, task in config.tasks.items()}
     return {name: said for name, said in found.items() if said}
-
-
-def new_folder(out: str | Path | None, name: str, *, is_resumed: bool = False) -> Path:
-    """The run folder: the one asked for, which must be free, or the first free one under `runs/`."""
-    if out is None:
-        candidates = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in range(1, 10**6))
-        return next(folder for folder in candidates if not folder.exists())
-    folder = Path(out)
-    if is_resumed and (not folder.exists() or (folder / CONFIG).exists()):
-        return folder
-    if is_first_process() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        hint = ", or --resume to go on with the run in it" if (folder / LAST).exists() else ""
-        raise RunError(f"{folder} is not empty: a run never writes over another; give a new folder{hint}")
-    return folder

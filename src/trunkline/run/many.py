@@ -21,7 +21,8 @@ from trunkline.files import replacing
 from trunkline.loading import ROWS
 from trunkline.machine import cores
 from trunkline.plan import make_plan
-from trunkline.run.fitting import Metrics, new_folder, train_plan
+from trunkline.run.fitting import Metrics, train_plan
+from trunkline.run.holding import held_folder
 from trunkline.run.resuming import go_on
 from trunkline.sources import read_splits, read_usable
 
@@ -145,11 +146,11 @@ def _trained(name: str, job: Job) -> Metrics:
     torch.set_num_threads(1)
     config = replace(job.config, training=replace(job.config.training, threads=1, devices=1))
     try:
-        folder = new_folder(job.folder, name, is_resumed=True)
-        config = go_on(folder, config, trust_code=True)  # what it names was imported to make the job
-        if job.whole is not None:
-            with replacing(folder / ROWS) as unfinished:
-                unfinished.write_text(to_yaml(job.whole), encoding="utf-8")
-        return train_plan(make_plan(config, rows_of(job)), folder, show_progress=False, report=job.report).metrics
+        with held_folder(job.folder, name, is_resumed=True) as folder:
+            config = go_on(folder, config, trust_code=True)  # what it names was imported to make the job
+            if job.whole is not None:
+                with replacing(folder / ROWS) as unfinished:
+                    unfinished.write_text(to_yaml(job.whole), encoding="utf-8")
+            return train_plan(make_plan(config, rows_of(job)), folder, show_progress=False, report=job.report).metrics
     except TrunklineError as error:
         raise type(error)(f"{name}: {error}") from None

@@ -1,8 +1,9 @@
 """Training a network, on Lightning Fabric. The only room that knows it."""
 
 from trunkline.training.blending import check_blending
+from trunkline.training.checkpoint import LAST, WriteError, checkpoints
 from trunkline.training.log import check_tensorboard
-from trunkline.training.loop import LAST, launch, train
+from trunkline.training.loop import launch, train
 from trunkline.training.processes import from_first_process, is_first_process, meeting
 from trunkline.training.settings import Fitted, Joint, Rows, Settings
 from trunkline.training.timing import Pace, measure_pace
@@ -14,8 +15,10 @@ __all__ = [
     "Pace",
     "Rows",
     "Settings",
+    "WriteError",
     "check_blending",
     "check_tensorboard",
+    "checkpoints",
     "from_first_process",
     "is_first_process",
     "launch",

@@ -6,6 +6,7 @@ Nothing pickled is read. The order of rows needs no state: it follows from the s
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,23 @@ from trunkline.files import replacing
 from trunkline.training.processes import from_all_processes, is_first_process
 from trunkline.training.stepper import Stepper
 
+LAST, BEFORE = Path("checkpoints") / "last.safetensors", Path("checkpoints") / "before.safetensors"
 
-def save_checkpoint(path: Path, stepper: Stepper, state: dict[str, Any]) -> None:
+
+class WriteError(RunError):
+    """A full disk, or one that is not to be written to. What was there before is there."""
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Those that a run can go on from, the newest first. The one before is there in case that the last is spoilt."""
+    return [folder / name for name in (LAST, BEFORE) if (folder / name).is_file()]
+
+
+def save_checkpoint(folder: Path, stepper: Stepper, state: dict[str, Any]) -> None:
     """Write what is needed to go on bit for bit; to be called by all processes.
 
     Args:
-        path: of the file, which is replaced when the new one is whole.
+        folder: of the run; its last checkpoint becomes the one before when the new one is whole.
         stepper: the network, what the balancer keeps, the optimiser, the average of the weights.
         state: anything else, as JSON.
     """
@@ -45,8 +57,11 @@ def save_checkpoint(path: Path, stepper: Stepper, state: dict[str, Any]) -> None
         "average_steps": 0 if stepper.average is None else stepper.average.steps,
         "scaler": stepper.fabric.strategy.precision.state_dict(),
     }
-    with replacing(path) as unfinished:
-        save_file(tensors, unfinished, {"state": json.dumps(state)})
+    try:
+        with replacing(folder / LAST, keep=folder / BEFORE) as unfinished:
+            save_file(tensors, unfinished, {"state": json.dumps(state), "checksum": _checksum(tensors)})
+    except (OSError, SafetensorError) as error:
+        raise WriteError(f"{folder / LAST}: cannot be written: {error}") from error
 
 
 def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
@@ -56,13 +71,16 @@ def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
         The `state` that was saved.
 
     Raises:
-        RunError: the file is none, or of another network.
+        RunError: the file is none or spoilt, or of another network.
     """
     try:
         with safe_open(path, "pt") as file:
-            state = json.loads(file.metadata()["state"])
+            told = file.metadata()
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
+        if told["checksum"] != _checksum(tensors):
+            raise ValueError("what it holds is not what was written")
+        state = json.loads(told["state"])
         stepper.network.load_state_dict(_group(tensors, "network"))
         stepper.engine.load_state_dict(_group(tensors, "engine"))
         stepper.faults.load(_group(tensors, "faults"))
@@ -85,6 +103,14 @@ def load_rng(path: Path, stepper: Stepper) -> None:
         torch.set_rng_state(file.get_tensor(f"{own}.cpu"))
         if stepper.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(file.get_tensor(f"{own}.cuda"), stepper.fabric.device)
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    """Of all bytes, in the order of names: a spoilt block of a disk is a file of the right length."""
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
+    return f"{total:08x}"
 
 
 def _rng(device: torch.device) -> dict[str, Tensor]:

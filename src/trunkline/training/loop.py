@@ -14,9 +14,10 @@ from lightning.fabric import Fabric, seed_everything
 from torch import Tensor
 
 from trunkline.engine import Engine
+from trunkline.errors import RunError
 from trunkline.model import Network
 from trunkline.training.blending import Blender, make_blender
-from trunkline.training.checkpoint import load_checkpoint, load_rng, save_checkpoint
+from trunkline.training.checkpoint import checkpoints, load_checkpoint, load_rng, save_checkpoint
 from trunkline.training.faults import refuse
 from trunkline.training.judge import Judge, Keeper
 from trunkline.training.loaders import training_batches
@@ -31,7 +32,7 @@ from trunkline.training.signals import StopSignal
 from trunkline.training.stepper import Stepper
 from trunkline.types import Batch
 
-BEST, LAST = Path("checkpoints") / "best.safetensors", Path("checkpoints") / "last.safetensors"
+BEST = Path("checkpoints") / "best.safetensors"
 LINES = 100  # of losses in a log
 ASKED = 8  # steps after which processes ask each other whether to stop
 
@@ -49,8 +50,8 @@ def train(
     """Train in place and keep the weights that were best on the validation rows.
 
     Writes `log.jsonl`, `log.csv` and `checkpoints/best.safetensors` under `folder`; on the way, and when it is
-    interrupted, also `checkpoints/last.safetensors`. Where that is there, it goes on from it, bit for bit. Rows without
-    any label are not drawn.
+    interrupted, also `checkpoints/last.safetensors`, with the one before it beside. Where that is there, it goes on
+    from it, bit for bit. Rows without any label are not drawn.
 
     Args:
         network: the layers.
@@ -144,7 +145,7 @@ class _Loop:
         self.keeper = Keeper(stepper.network, folder / BEST)
         self.ahead = None if settings.affinity is None else (LookAhead(stepper), settings.affinity)
         self.done = 0
-        seconds = self._go_on() if (folder / LAST).exists() and not is_alone() else 0.0
+        seconds = self._go_on() if checkpoints(folder) and not is_alone() else 0.0
         self.log = Log(folder, done=self.done, seconds=seconds, with_tensorboard=settings.tensorboard)
 
     def run(self, show_progress: bool | None) -> None:
@@ -248,13 +249,24 @@ class _Loop:
 
     def _save(self) -> None:
         state: dict[str, Any] = {"step": self.done, "seconds": self.log.seconds, "keeper": self.keeper.state()}
-        save_checkpoint(self.folder / LAST, self.stepper, {**state, "schedule": self.schedule.state()})
+        save_checkpoint(self.folder, self.stepper, {**state, "schedule": self.schedule.state()})
 
     def _go_on(self) -> float:
-        """From the checkpoint. Returns the seconds that were spent before it."""
-        state = load_checkpoint(self.folder / LAST, self.stepper)
-        load_rng(self.folder / LAST, self.stepper)
+        """From the checkpoint, or the one before it. Returns the seconds that were spent until then."""
+        path, state = self._load()
+        load_rng(path, self.stepper)
         self.schedule.load(state["schedule"])
         self.keeper.load(state["keeper"])
         self.done = state["step"]
         return state["seconds"]
+
+    def _load(self) -> tuple[Path, dict[str, Any]]:
+        last, *before = checkpoints(self.folder)
+        try:
+            return last, load_checkpoint(last, self.stepper)
+        except RunError as error:
+            for path in before:
+                state = load_checkpoint(path, self.stepper)
+                warnings.warn(f"{error}; the run goes on from the one before, step {state['step']}", stacklevel=2)
+                return path, state
+            raise

@@ -1,0 +1,178 @@
+"""Whose a run folder is, and what a spoilt or full disk leaves of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.small_runs import config, fit, traces, write_small_world
+from training.test_training import assert_unfinished, interrupt_at
+from trunkline import DataError, RunError
+from trunkline import fit as fit_model
+from trunkline.run.holding import LOCK, held_folder
+from trunkline.training import LAST, checkpoints
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_world(tmp_path_factory.mktemp("world"))
+
+
+# --- one at a time
+
+
+def test_two_runs_do_not_share_a_folder(world: Path, tmp_path: Path) -> None:
+    with held_folder(tmp_path / "run", "x"):
+        with pytest.raises(RunError, match="another process is training here"):
+            fit(world, tmp_path / "run")
+        with pytest.raises(RunError, match="another process is training here"):
+            fit_model(config(world), out=tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists(), "nothing came of it"
+    run = fit(world, tmp_path / "run")
+    assert not (run.folder / LOCK).exists()
+
+
+def test_a_lock_whose_process_was_killed_holds_nobody_up(world: Path, tmp_path: Path) -> None:
+    code = "import sys, os, filelock\nfilelock.FileLock(sys.argv[1]).acquire()\nos._exit(9)"
+    (tmp_path / "run").mkdir()
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run" / LOCK)], check=False)
+    fit_model(config(world), out=tmp_path / "run", resume=True)
+
+
+def test_new_folders_are_taken_by_one_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    taken, gate = [], threading.Barrier(4)
+
+    def take() -> None:
+        with held_folder(None, "x") as folder:
+            taken.append(folder.name)
+            (folder / "mine").touch()
+            gate.wait()
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == ["x", "x-2", "x-3", "x-4"]
+
+
+def test_a_config_that_cannot_work_leaves_no_folder(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        fit_model({**config(world), "data": {"table": str(tmp_path / "none.csv")}}, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_killed_before_its_config_was_written_begins_anew(world: Path, tmp_path: Path) -> None:
+    """And what was half written is gone; a file that no run writes is not."""
+    whole = fit(world, tmp_path / "whole")
+    begun = tmp_path / "begun"
+    (begun / "checkpoints").mkdir(parents=True)
+    (begun / "checkpoints" / "tables.json").write_text("{}")
+    (begun / "preprocessing.json").write_text("{")
+    (begun / ".config.yaml.77.unfinished").write_text("da")
+    fit_model(config(world), out=begun, resume=True)
+    assert traces(begun) == traces(whole.folder)
+    assert not list(begun.rglob("*.unfinished"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".notes").write_text("mine")
+    with pytest.raises(RunError, match="is not empty"):
+        fit_model(config(world), out=tmp_path / "other", resume=True)
+    assert (tmp_path / "other" / ".notes").read_text() == "mine"
+
+
+# --- a checkpoint that is spoilt
+
+
+@pytest.fixture
+def stopped(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """After the second of three looks, so that there are two checkpoints."""
+    interrupt_at(monkeypatch, 5)
+    with pytest.raises(KeyboardInterrupt):
+        fit(world, tmp_path / "run")
+    monkeypatch.undo()
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["last.safetensors", "before.safetensors"]
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("how", ["cut short", "a bit", "empty", "gone"])
+def test_the_checkpoint_before_serves_where_the_last_is_spoilt(world: Path, stopped: Path, how: str) -> None:
+    last, whole = stopped / LAST, fit(world, stopped.parent / "whole")
+    content = bytearray(last.read_bytes())
+    if how == "cut short":
+        last.write_bytes(content[: len(content) // 2])
+    elif how == "a bit":
+        content[-len(content) // 3] ^= 1
+        last.write_bytes(content)
+    elif how == "empty":
+        last.write_bytes(b"")
+    else:  # killed in between
+        last.unlink()
+    if how == "gone":
+        fit_model(config(world), out=stopped, resume=True)
+    else:
+        with pytest.warns(UserWarning, match=r"last\.safetensors: cannot be gone on from.* the one before, step 4"):
+            fit_model(config(world), out=stopped, resume=True)
+    assert traces(stopped) == traces(whole.folder)
+    assert not checkpoints(stopped)
+
+
+def test_without_any_that_can_be_read_the_run_does_not_begin_anew(world: Path, stopped: Path) -> None:
+    for path in checkpoints(stopped):
+        path.write_bytes(b"\x00" * 64)
+    with pytest.raises(RunError, match="cannot be gone on from"):
+        fit_model(config(world), out=stopped, resume=True)
+    assert (stopped / "checkpoints" / "best.safetensors").exists()
+
+
+# --- a disk that takes no more
+
+
+def test_a_full_disk_ends_the_run_and_it_goes_on_later(world: Path, tmp_path: Path) -> None:
+    """Files above a size cannot be written, as the system says it; what was there before is whole."""
+    whole = fit(world, tmp_path / "whole")
+    code = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from trunkline.training import checkpoint
+from training.small_runs import fit
+torch.set_num_threads(1)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+save, times = checkpoint.save_file, []
+def limited(tensors, path, metadata):
+    times.append(1)
+    if len(times) == 3:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    save(tensors, path, metadata)
+checkpoint.save_file = limited
+fit(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", code, str(world), str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert "last.safetensors: cannot be written" in ended.stderr and "make room, and go on" in ended.stderr
+    assert_unfinished(tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("*.unfinished"))
+    fit_model(config(world), out=tmp_path / "run", resume=True)
+    assert traces(tmp_path / "run") == traces(whole.folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here, where nobody may make a folder")
+def test_a_folder_that_cannot_be_made(world: Path) -> None:
+    with pytest.raises(RunError, match=r"/proc/run: cannot be written to: .*give another folder"):
+        fit(world, Path("/proc/run"))
+
+
+def test_a_file_in_its_place(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(RunError, match="is a file"):
+        fit(world, tmp_path / "run")
