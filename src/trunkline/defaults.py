@@ -19,7 +19,7 @@ from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.trunks import Hard
 
 Reasons = dict[str, str]
-Kind = Literal["plain", "texts", "others", "places", "sequences"]
+Kind = Literal["plain", "texts", "graphs", "others", "places", "sequences"]
 
 FEW, MANY = 5_000, 100_000  # training rows
 SMALL_TABLE = 2_000  # rows of which a tenth is too few to choose by
@@ -70,6 +70,11 @@ TEXTS = (  # texts, with or without numbers and categories
     Recipe("a middling number of rows with texts", 8, 4e-3, 0.1, 2, 0.3),
     Recipe("many rows with texts", 6, 3e-3, 0.05, 1, 0.1),
 )
+GRAPHS = (  # graphs, whatever is beside them
+    Recipe("few rows with graphs", 60, 1e-3, 0.1, 4, 0.3, patience=10, why="as usual with more, not measured"),
+    Recipe("a middling number of rows with graphs", 20, 1.5e-3, 0.1, 2, 0.3),
+    Recipe("many rows with graphs", 10, 1e-3, 0.05, 1, 0.1, why="as usual with fewer, not measured"),
+)
 OTHERS = (  # pictures, sounds, vectors
     Recipe("few rows", 80, 2e-3, 0.1, 4, 0.3, patience=10, width=256),
     Recipe("a middling number of rows", 8, 3e-3, 0.1, 2, 0.3),
@@ -85,7 +90,14 @@ SEQUENCES = (  # of whose tasks one writes, transcribes or speaks
     Recipe("a middling number of rows whose answers are sequences", 12, 1e-3, 0.05, 1, 0.1, 10, 256, USUAL),
     Recipe("many rows whose answers are sequences", 6, 1e-3, 0.05, 1, 0.1, 6, 256, USUAL),
 )
-RECIPES = {"plain": TABLES, "texts": TEXTS, "others": OTHERS, "places": PLACES, "sequences": SEQUENCES}
+RECIPES: dict[Kind, tuple[Recipe, ...]] = {
+    "plain": TABLES,
+    "texts": TEXTS,
+    "graphs": GRAPHS,
+    "others": OTHERS,
+    "places": PLACES,
+    "sequences": SEQUENCES,
+}
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,8 @@ class Facts:
         encoders: those among them that are pictures, texts, sounds or vectors.
         can_join: every task can join what single inputs say (see `fusion.Late`).
         kind: `places` where a task reads a pyramid, `sequences` where one writes, transcribes or speaks; of all else
-            `plain` where all inputs are numbers and categories, `texts` where all others are texts.
+            `graphs` where there is one, `plain` where all inputs are numbers and categories, `texts` where all others
+            are texts.
         padding: how much of batches of random rows would be padding; `None` where no task writes texts or
             reads their words.
         tasks: names.

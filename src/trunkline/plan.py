@@ -314,6 +314,8 @@ def _facts(preprocessing: Preprocessing, labelled: np.ndarray, padding: float | 
     inputs = preprocessing.schema.inputs
     axes = [inputs[unit.name].modality.axis for unit in preprocessing.encoders if not unit.is_block]
     kind: Kind = "plain" if not axes else "texts" if set(axes) == {"words"} else "others"
+    if "nodes" in axes:
+        kind = "graphs"
     if any(column.task.is_sequence for column in preprocessing.schema.tasks.values()):
         kind = "sequences"
     return Facts(
