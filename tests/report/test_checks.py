@@ -139,6 +139,11 @@ CASES: dict[str, tuple[RunFiles, str, RunFiles]] = {  # a run that has it, what 
         "Every task takes next to nothing of e2, of 2 experts.",
         plain(log=lines(experts={"a": {"e1": 0.98, "e2": 0.02}, "b": {"e1": 0.5, "e2": 0.5}})),
     ),
+    "TL020": (
+        plain(log=lines(dropped={"a": 3}, skipped=1)),
+        "undefined: a took no part in 3 steps and 1 step was not taken at all.",
+        plain(log=lines()),
+    ),
 }
 
 
@@ -245,7 +250,7 @@ def test_a_config_names_what_it_mutes() -> None:
     config = load_config(source, columns=["x", "y"])
     assert config.mute == ("TL002", "TL006")
     assert load_config(as_plain(config), columns=None).mute == config.mute
-    with pytest.raises(ConfigError, match=r"mute: 'TL0O2' is no check. Did you mean 'TL0[01]2'"):
+    with pytest.raises(ConfigError, match=r"mute: 'TL0O2' is no check. Did you mean 'TL0[012][02]'"):
         load_config({**source, "mute": ["TL0O2"]}, columns=["x", "y"])
     with pytest.raises(ConfigError, match="mute"):
         load_config({**source, "mute": 2}, columns=["x", "y"])

@@ -51,6 +51,7 @@ CHECKS = (
     Check("TL017", "rows left out", inputs.left_out),
     Check("TL018", "classes that are never said", scores.never_said),
     Check("TL019", "experts that no task uses", learning.idle_experts),
+    Check("TL020", "steps that were lost", learning.lost_steps),
 )
 
 

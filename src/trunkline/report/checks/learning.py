@@ -98,6 +98,21 @@ def idle_experts(run: RunFiles) -> Finding | None:
     )
 
 
+def lost_steps(run: RunFiles) -> Finding | None:
+    """TL020: steps in which a task, or everything, was no number."""
+    dropped: Mapping[str, int] = next((line["dropped"] for line in reversed(run.log) if "dropped" in line), {})
+    skipped = next((line["skipped"] for line in reversed(run.log) if "skipped" in line), 0)
+    if not (dropped or skipped):
+        return None
+    told = [f"{task} took no part in {words.plural(count, 'step')}" for task, count in dropped.items()]
+    told += [f"{words.plural(skipped, 'step')} {'was' if skipped == 1 else 'were'} not taken at all"] if skipped else []
+    return Finding(
+        f"Losses or gradients were infinite or undefined: {words.listed(told)}.",
+        "Look for extreme labels of these tasks (a number may be learned by its logarithm, or with another `loss`); "
+        "else a lower `training.lr`.",
+    )
+
+
 def padding(run: RunFiles) -> Finding | None:
     """TL016: batches that are mostly filling."""
     lines: Sequence[Mapping[str, Any]] = [line["padding"] for line in run.log if line.get("padding")]
