@@ -7,7 +7,7 @@ import torch
 
 from trunkline import testing
 from trunkline.modalities.text import NGRAMS, Text, ngram_ids
-from trunkline.modalities.text_encoder import PADDING
+from trunkline.modalities.text_encoder import PADDING, TextEncoder
 
 NOTES = ["one", "one two", "two one three", "three three two one"]
 
@@ -38,6 +38,24 @@ def test_an_unseen_word_is_like_the_words_it_shares_parts_with():
     fire, fly, zebra = (set(ngram_ids(word, 2**20)) - {PADDING} for word in ("firefighter", "firefly", "zebra"))
     assert len(fire & fly) >= 3
     assert not fire & zebra
+
+
+def test_a_piece_is_spelt_by_the_sum_of_its_ngrams_over_the_root_of_their_number():
+    """Padding is no n-gram, and learns nothing."""
+    encoder = TextEncoder(torch.arange(9), 4, layers=0, heads=1, ngrams=30, dropout=0.0, word_dropout=0.0)
+    assert encoder.ngrams is not None
+    ids = torch.randint(0, 31, (3, 5, 16))
+    ids[:, :, 9:], ids[0, 0] = 0, 0
+    weight = encoder.ngrams.weight
+    expected = torch.stack(
+        [weight[own[own > 0]].sum(0) / max(1, int((own > 0).sum())) ** 0.5 for own in ids.flatten(0, 1)]
+    )
+    found = encoder._spelt(ids)
+    torch.testing.assert_close(found.flatten(0, 1), expected)
+    (gradient,) = torch.autograd.grad(found.square().sum(), weight)
+    (other,) = torch.autograd.grad(expected.square().sum(), weight)
+    torch.testing.assert_close(gradient, other)
+    assert gradient[0].eq(0).all() and gradient.any()
 
 
 def test_ngrams_are_three_to_five_letters_with_the_ends_marked():

@@ -102,7 +102,10 @@ class TextEncoder(Encoder):
         """
         assert self.ngrams is not None
         counts = (ngrams != PADDING).sum(2, keepdim=True).clamp(min=1)
-        return self.ngrams(ngrams).sum(2) / counts.sqrt()
+        if torch.compiler.is_exporting():  # a bag of constant size is a gather and a sum there
+            return self.ngrams(ngrams).sum(2) / counts.sqrt()
+        bags = F.embedding_bag(ngrams.flatten(0, 1), self.ngrams.weight, mode="sum", padding_idx=PADDING)
+        return bags.unflatten(0, ngrams.shape[:2]) / counts.sqrt()
 
     def _pairs(self, ids: Tensor) -> Tensor:
         """The bucket of each piece with the one before it; the first has `PADDING` before it."""
