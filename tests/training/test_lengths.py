@@ -78,3 +78,15 @@ def test_a_run_says_how_much_is_padding(tmp_path: Path) -> None:
     shares = [line["padding"]["note"] for line in lines if "losses" in line]
     assert shares and all(0 < share < 1 for share in shares)
     assert np.mean(shares) == pytest.approx(padded(plan_of(tmp_path)), abs=1e-6)
+
+
+def test_padding_of_graphs_counts_where_it_is_worked_out(tmp_path: Path) -> None:
+    asked = config(tmp_path)
+    graphs = [{"nodes": [["a"]] * (1 + i % 4), "edges": []} for i in range(120)]
+    rows = [{**json.loads(line), "net": graph} for line, graph in zip((tmp_path / "rows.jsonl").open(), graphs)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    asked["inputs"]["net"] = "graph"
+    plan = make_plan(read := load_config(asked, columns=columns_of), read_splits(read))
+    (batch,) = next(iter(training_batches(rows_of(plan, plan.splits.train), settings_of(plan.config.training))))
+    assert set(padding([batch])) == {"note", "net"}
+    assert set(padding([batch], leaves_graphs=True)) == {"note"}

@@ -117,11 +117,18 @@ def num_devices(settings: Settings) -> int:
     return 1 if settings.accelerator == "cpu" else max(1, torch.cuda.device_count())
 
 
-def padding(parts: Sequence[Batch]) -> dict[str, float]:
-    """Of each input whose rows have lengths, how much of a step's values is padding."""
+def padding(parts: Sequence[Batch], *, leaves_graphs: bool = False) -> dict[str, float]:
+    """Of each input whose rows have lengths, how much of what an encoder works out is padding.
+
+    Args:
+        parts: of a step.
+        leaves_graphs: the padding of graphs is left out, as a CPU does.
+    """
     found: dict[str, list[Tensor]] = {}
     for batch in parts:
         for name, part in batch.inputs.items():
+            if leaves_graphs and "edge_mask" in part.values:
+                continue
             if (mask := part.values.get("mask")) is not None and mask.dtype == torch.bool:
                 found.setdefault(name, []).append(mask.flatten())
     return {name: 1 - float(torch.cat(masks).float().mean()) for name, masks in found.items()}
@@ -202,7 +209,8 @@ class _Loop:
     def _write_losses(self, parts: Sequence[Batch]) -> None:
         if self.done == 1 or self.done % max(1, self.settings.steps // LINES) == 0:
             report = self.stepper.engine.report()
-            padded = {"padding": found} if (found := padding(parts)) else {}
+            is_here = self.stepper.fabric.device.type == "cpu"
+            padded = {"padding": found} if (found := padding(parts, leaves_graphs=is_here)) else {}
             experts = {"experts": loads} if (loads := self.stepper.network.trunk.loads()) else {}
             aligned = self.stepper.network.alignment
             apart = {} if aligned is None else {"align": float(torch.stack(aligned.noted).mean())}

@@ -125,5 +125,5 @@ def padding(run: RunFiles) -> Finding | None:
     return Finding(
         f"Much of what batches hold is padding: {told}.",
         "Rows of about one length come together with `training.by_length: true`; a smaller `max_length` of a text cuts "
-        "the few that are very long. (Of graphs a CPU leaves padding out.)",
+        "the few that are very long.",
     )
