@@ -1,0 +1,95 @@
+"""Gradient boosting on the very rows and inputs of a comparison: `python -m benchmarks.boosting RUNS/COMPARISON`.
+
+For tables of numbers and categories with `binary` tasks that `trunkline compare` has judged. Histogram gradient
+boosting of scikit-learn, its defaults, learns each task of each seed from the training and validation rows together (our
+networks choose their weights by the latter) and is judged by the same test rows. Prints mean AUC ± standard deviation
+over seeds, and the mean difference of each model to it with its 95 % interval over the seeds, which share their rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+
+from trunkline.analysis import interval, mean_std
+from trunkline.config import Config, load_config
+from trunkline.data import Table
+from trunkline.schema import InputColumn, Schema, TaskColumn
+from trunkline.sources import as_schema, read_splits
+
+METRIC = "roc_auc"
+
+
+def features(config: Config, schema: Schema, table: Table) -> tuple[np.ndarray, list[bool]]:
+    """`[rows, inputs]`, not a number where a cell is absent, and which columns are categories."""
+    columns = [_cells(schema.inputs[name], table) for name in config.inputs]
+    is_category = [component.type == "category" for component in config.inputs.values()]
+    found = [_codes(cells) if is_name else cells for cells, is_name in zip(columns, is_category)]
+    return np.array([[np.nan if v is None else v for v in column] for column in found], dtype=float).T, is_category
+
+
+def labels(column: TaskColumn, table: Table) -> np.ndarray:
+    """1, 0, or not a number where the label is absent."""
+    return np.array([np.nan if cell is None else float(column.task.read(cell)) for cell in table.column(column.column)])
+
+
+def _cells(column: InputColumn, table: Table) -> list[Any]:
+    return [None if cell is None else column.modality.read(cell) for cell in table.column(column.column)]
+
+
+def _codes(cells: Sequence[Any]) -> list[int | None]:
+    places = {value: number for number, value in enumerate(sorted({v for v in cells if v is not None}))}
+    return [None if value is None else places[value] for value in cells]
+
+
+def boosted(folder: Path) -> dict[str, float]:
+    """AUC of each task, on the test rows of one run."""
+    config = load_config(folder / "config.yaml", columns=None)
+    splits, schema = read_splits(config), as_schema(config)
+    assert splits.test is not None and splits.validation is not None
+    table = splits.train.table
+    inputs, is_category = features(config, schema, table)
+    learned = np.concatenate([splits.train.rows, splits.validation.rows])
+    found = {}
+    for name in config.tasks:
+        truth = labels(schema.tasks[name], table)
+        rows, judged = (part[~np.isnan(truth[part])] for part in (learned, splits.test.rows))
+        model = HistGradientBoostingClassifier(categorical_features=is_category, random_state=config.training.seed)
+        model.fit(inputs[rows], truth[rows])
+        found[name] = float(roc_auc_score(truth[judged], model.predict_proba(inputs[judged])[:, 1]))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None, show: Callable[[str], None] = print) -> None:
+    """From the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.boosting", description=__doc__)
+    parser.add_argument("comparison", type=Path, help="folder that `trunkline compare` has written")
+    folder = parser.parse_args(arguments).comparison
+    result = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    first = next(iter(result["models"].values()))
+    rivals = [boosted(folder / run) for run in first["runs"]]
+    for task in result["tasks"]:
+        theirs = [one[task] for one in rivals]
+        show(f"{task}: boosting {_spread(theirs)}")
+        scores = {"alone": result["alone"]["scores"], **{name: m["scores"] for name, m in result["models"].items()}}
+        for name, own in scores.items():
+            ours = own[task][METRIC]["values"]
+            between = interval([a - b for a, b in zip(ours, theirs)], 0.95)
+            told = "" if between is None else f" ({between[0]:+.4f} … {between[1]:+.4f})"
+            show(f"  {name}: {_spread(ours)}, {np.mean(ours) - np.mean(theirs):+.4f}{told}")
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean, std = mean_std(values)
+    return f"{mean:.4f}" + ("" if std is None else f" ± {std:.4f}")
+
+
+if __name__ == "__main__":
+    main()
