@@ -1,7 +1,7 @@
 """Gradient boosting on the very rows and inputs of a comparison: `python -m benchmarks.boosting RUNS/COMPARISON`.
 
 For tables of numbers and categories with `binary` tasks that `trunkline compare` has judged. Histogram gradient
-boosting of scikit-learn, its defaults, learns each task of each seed from the training and validation rows together (our
+boosting of scikit-learn, its defaults, learns each task of each seed from training and validation rows together (our
 networks choose their weights by the latter) and is judged by the same test rows. Prints mean AUC ± standard deviation
 over seeds, and the mean difference of each model to it with its 95 % interval over the seeds, which share their rows.
 """
