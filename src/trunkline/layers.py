@@ -1,13 +1,19 @@
-"""Layers of which trunks and fusions are made, pre-norm (Xiong et al. 2020).
+"""Layers of which trunks, fusions and encoders are made, pre-norm (Xiong et al. 2020).
 
 Shape legend: `B` rows, `L` tokens, `C` tokens of a context, `N` latents, `D` width.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+
+from trunkline.types import Tokens
+
+POOL_HEADS = 4  # of the attention that pools tokens
 
 
 class ResidualMLP(nn.Module):
@@ -101,3 +107,46 @@ class LatentLayers(nn.Module):
 def _of_heads(x: Tensor, heads: int) -> Tensor:
     """`[B, L, D]` → `[B, heads, L, D / heads]`."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+class Pool(nn.Module):
+    """An input's tokens → one vector `[B, D]`: half their mean, half their mean as weighed by learned attention.
+
+    Each head weighs its share of the features with a query of its own (Yang et al. 2016, "Hierarchical attention
+    networks", eq. 5 to 7, without the hidden layer), so that one telling word or corner is not lost among many tokens.
+    It starts as the plain mean, and of a single token it stays that: so an absent input, one learned token, is pooled
+    alike whether or not other rows of the batch have it. A table's tokens, one a column, are averaged: all of them
+    count in every row. A feature pyramid is pooled grid by grid, and the grids averaged, so that the many places of the
+    finest do not drown the few that have seen most of the picture; an absent one is its one token. An input with a
+    token of its own for the whole (a `set` before its others) is that token.
+
+    Args:
+        width: `D`.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = math.gcd(width, POOL_HEADS)
+        self.score = nn.Linear(width, self.heads, bias=False)  # a softmax over tokens would not feel it
+        nn.init.zeros_(self.score.weight)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        if len(tokens.spans) > 1 and tokens.spans[0].axis == "set":
+            return tokens.values[:, 0]
+        if tokens.spans[0].axis != "grid" or len(tokens.spans) == 1:
+            return self._pool(tokens)
+        grids = tokens.parts()
+        rows = torch.stack([self._pool(grid) for grid in grids])  # [S, B, D]
+        counts = torch.stack([grid.mask.any(1) for grid in grids]).to(rows.dtype)  # [S, B]
+        return (rows * (counts / counts.sum(0)).unsqueeze(-1)).sum(0)
+
+    def _pool(self, tokens: Tokens) -> Tensor:
+        """Of tokens that all rows have in common: a single grid, or the whole of any other input."""
+        mean = tokens.row()
+        if tokens.values.shape[1] == 1 or tokens.spans[0].axis == "set":
+            return mean
+        scores = self.score(tokens.values)  # [B, L, H]
+        lowest = torch.finfo(scores.dtype).min  # not -inf: of a grid that a row lacks every token is hidden
+        scores = scores.masked_fill(~tokens.mask.unsqueeze(-1), lowest)
+        parts = tokens.values.unflatten(-1, (self.heads, -1)) * scores.softmax(1).unsqueeze(-1)
+        return (mean + parts.sum(1).flatten(1)) / 2

@@ -104,14 +104,24 @@ class Tokens:
         return self._only(spans)
 
     def finest(self) -> Tokens:
-        """Of each feature pyramid its first grid alone; all else as it is."""
-        first = {span.input: span for span in reversed(self._grids())}
-        return self._only([span for span in self.spans if first.get(span.input, span) is span or span.axis != "grid"])
+        """Of each feature pyramid its first grid alone, and no token that stands for a whole input; else as it is."""
+        return self._places({span.input: span for span in reversed(self._grids())})
 
     def coarsest(self) -> Tokens:
-        """Of each feature pyramid its last grid alone; all else as it is."""
-        last = {span.input: span for span in self._grids()}
-        return self._only([span for span in self.spans if last.get(span.input, span) is span or span.axis != "grid"])
+        """Of each feature pyramid its last grid alone, and no token that stands for a whole input; else as it is."""
+        return self._places({span.input: span for span in self._grids()})
+
+    def _places(self, grids: Mapping[str | None, Span]) -> Tokens:
+        """What lies somewhere in its input, of each pyramid this grid; an input that is one token as a whole stays."""
+        others = {span.input for span in self.spans if span.axis != "set"}
+        return self._only(
+            [
+                span
+                for span in self.spans
+                if (grids.get(span.input, span) is span or span.axis != "grid")
+                and (span.axis != "set" or span.input is None or span.input not in others)
+            ]
+        )
 
     def _grids(self) -> list[Span]:
         return [span for span in self.spans if span.axis == "grid"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from training.small_runs import config, log, traces, write_small_world
+from training.small_runs import config, traces, write_small_world
 from trunkline import fit
 
 pytestmark = pytest.mark.slow
@@ -48,6 +49,19 @@ def until_done(*args: Any) -> float:
     return time.monotonic() - start
 
 
+def last_step(folder: Path) -> int:
+    """Of the log, in which a killed process may have left half a line."""
+    path = folder / "log.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = [int(step[1]) for line in lines if (step := re.match(r'\{"step": (\d+),', line))]
+    return found[-1] if found else 0
+
+
+def wait_for(folder: Path, step: int, process: Any) -> None:
+    while last_step(folder) < step and process.is_alive():
+        time.sleep(0.002)
+
+
 def scores(folder: Path) -> dict[str, Any]:
     found = json.loads((folder / "metrics.json").read_text())
     return {key: found[key] for key in ("test", "validation", "steps", "best_step", "aggregate")}
@@ -65,11 +79,14 @@ def test_killed_at_random_moments(tmp_path: Path, kind: int, capsys: pytest.Capt
         folder = tmp_path / f"killed-{number}"
         for _ in range(2 if number % 3 == 0 else 1):
             process = begin(world, folder, sections)
-            time.sleep(rng.uniform(0.02, 1.0) * seconds)
+            if number % 5 == 0:  # at any time, also before the first step and after the last
+                time.sleep(rng.uniform(0.02, 1.0) * seconds)
+            else:
+                wait_for(folder, rng.randrange(TRAINING["steps"]), process)
+                time.sleep(rng.uniform(0, 0.05))
             process.kill()
             process.join()
-            lines = log(folder) if (folder / "log.jsonl").exists() else []
-            told.append(lines[-1]["step"] if lines else 0)
+            told.append(last_step(folder))
         if not (folder / "metrics.json").exists():
             until_done(world, folder, sections)
         assert traces(folder) == traces(tmp_path / "whole"), f"killed after {told}"

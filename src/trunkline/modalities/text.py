@@ -71,6 +71,8 @@ class Text(Modality):
         ngrams: embeddings for runs of 3 to 5 letters, shared by their hash, of which a piece's spelling is made beside
             its own embedding, so that rare and unseen words are like those that they share parts with (Bojanowski et
             al. 2017, "Enriching word vectors with subword information"); 0 for none.
+        bag: tasks of the whole text read its words and pairs by embeddings of their own, beside its tokens: for those
+            that share it with tasks that write or tag, which shape the tokens' embeddings to their own ends.
         dropout: probability.
         word_dropout: probability that training takes a known piece for unknown; half of these lose their spelling, too.
         encoder: `scratch`, or a pretrained network with its own tokens: `transformers:NAME`, `transformers:FOLDER` or
@@ -100,6 +102,7 @@ class Text(Modality):
         heads: int = 4,
         bigrams: int | None = None,
         ngrams: int | None = None,
+        bag: bool = False,
         dropout: float | None = None,
         word_dropout: float = 0.05,
         encoder: str | None = None,
@@ -118,6 +121,7 @@ class Text(Modality):
         self.heads = heads
         self.bigrams = bigrams
         self.ngrams = ngrams
+        self.bag = bag
         self.dropout = dropout
         self.word_dropout = word_dropout
         self.encoder = encoder
@@ -276,6 +280,7 @@ class Text(Modality):
             heads=self.heads,
             bigrams=self.bigrams or 0,
             ngrams=self.ngrams or 0,
+            bag=self.bag,
             dropout=0.1 if self.dropout is None else self.dropout,
             word_dropout=self.word_dropout,
         )
