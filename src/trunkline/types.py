@@ -131,7 +131,9 @@ class Tokens:
         return [self._part(span) for span in self.spans]
 
     def _only(self, spans: Sequence[Span]) -> Tokens:
-        return self if len(spans) == len(self.spans) else Tokens.cat([self._part(span) for span in spans])
+        if len(spans) == len(self.spans):
+            return self
+        return replace(Tokens.cat([self._part(span) for span in spans]), source=self.source)
 
     def _part(self, span: Span) -> Tokens:
         place = slice(span.start, span.stop)
