@@ -107,14 +107,14 @@ def test_unknown_task(table: Table, preprocessing: Preprocessing, tmp_path: Path
         export_onnx(predictor(preprocessing), table, tmp_path / "model.onnx", tasks=["kinds"])
 
 
-@pytest.mark.parametrize("modality", ["text", "spelt", "audio"])
+@pytest.mark.parametrize("modality", ["text", "spelt", "bag", "audio"])
 def test_an_example_of_the_shortest_length(modality: str, tmp_path: Path) -> None:
     """One-word texts and one-frame sounds; longer ones go through the same file."""
     import onnxruntime
 
     if modality != "audio":
         cells: list[Any] = ["red", "green", "blue", "red", "green blue red"]
-        columns: dict[str, Any] = {"given": Text(ngrams=32 if modality == "spelt" else None)}
+        columns: dict[str, Any] = {"given": Text(ngrams=32 if modality == "spelt" else None, bag=modality == "bag")}
     else:
         cells = [(np.random.default_rng(n).normal(size=n).astype(np.float32), 8000) for n in (9, 8, 7, 9, 2000)]
         columns = {"given": Audio(rate=8000)}

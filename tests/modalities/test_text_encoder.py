@@ -12,7 +12,17 @@ from trunkline.modalities.text_encoder import PADDING, TextEncoder
 NOTES = ["one", "one two", "two one three", "three three two one"]
 
 
-@pytest.mark.parametrize("options", [{"layers": 0}, {"layers": 0, "bigrams": 64}, {"ngrams": 64}, {"bigrams": 8}, {"bag": True, "layers": 0, "bigrams": 8}, {"bag": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layers": 0},
+        {"layers": 0, "bigrams": 64},
+        {"ngrams": 64},
+        {"bigrams": 8},
+        {"bag": True, "layers": 0, "bigrams": 8},
+        {"bag": True},
+    ],
+)
 def test_every_kind_keeps_the_contract(options):
     """A row's tokens depend neither on the rows beside it nor on padding, among other things."""
     testing.check_modality(Text(min_count=1, **options), NOTES)
