@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -78,3 +82,46 @@ def test_nobody_waits_for_ever_where_warnings_cannot_be_shown(tmp_path: Path, mo
         monkeypatch.setattr(warnings, "showwarning", refuse)
         with pytest.raises(OSError, match="the terminal is gone"):
             twins["long"].result(timeout=300)
+
+
+ORPHANS = """
+import multiprocessing, sys, time
+from pathlib import Path
+from run.test_many import CONFIG, begun
+if __name__ == "__main__":
+    with begun(Path(sys.argv[1]), CONFIG, steps=1_000_000):
+        while not multiprocessing.active_children():
+            time.sleep(0.05)
+        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+        time.sleep(600)
+"""
+
+
+def test_processes_end_with_the_one_that_began_them(tmp_path: Path) -> None:
+    """Killed without a chance to tell them."""
+    script = tmp_path / "begin.py"
+    script.write_text(ORPHANS)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, text=True, env=env)
+    assert parent.stdout is not None
+    children = [int(pid) for pid in parent.stdout.readline().split()]
+    assert children
+    while not list(tmp_path.glob("twins/*/log.jsonl")):  # they have begun to train
+        assert parent.poll() is None
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while any(map(is_there, children)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in children if is_there(pid)]
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process works on; one that has ended and that nobody has asked about is gone, too."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")

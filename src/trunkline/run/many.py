@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -59,11 +61,22 @@ def running(jobs: Mapping[str, Job]) -> Iterator[dict[str, Future[Metrics]]]:
         By name, the metrics to come. An error names its run.
     """
     at_once = max(1, min(len(jobs), 1 if any(map(_wants_gpu, jobs.values())) else cores()))
-    pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn"), _end_with_parent)
     try:
         yield {name: _heard(pool.submit(_train, name, job)) for name, job in jobs.items()}
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Where this process was begun by one that is killed, it ends as well: it would wait for work for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: Any) -> None:
+    parent.join()
+    os._exit(1)  # at once: the main thread is in the middle of something
 
 
 def alone(config: Config, task: str) -> Config:
