@@ -20,50 +20,55 @@ from sklearn.metrics import roc_auc_score
 
 from trunkline.analysis import interval, mean_std
 from trunkline.config import Config, load_config
-from trunkline.data import Table
+from trunkline.data import Split
 from trunkline.schema import InputColumn, Schema, TaskColumn
-from trunkline.sources import as_schema, read_splits
+from trunkline.sources import as_schema, read_usable
 
 METRIC = "roc_auc"
 
 
-def features(config: Config, schema: Schema, table: Table) -> tuple[np.ndarray, list[bool]]:
-    """`[rows, inputs]`, not a number where a cell is absent, and which columns are categories."""
-    columns = [_cells(schema.inputs[name], table) for name in config.inputs]
-    is_category = [component.type == "category" for component in config.inputs.values()]
-    found = [_codes(cells) if is_name else cells for cells, is_name in zip(columns, is_category)]
-    return np.array([[np.nan if v is None else v for v in column] for column in found], dtype=float).T, is_category
+def features(config: Config, schema: Schema, parts: Sequence[Split]) -> tuple[list[np.ndarray], list[bool]]:
+    """Of each part `[rows, inputs]`, not a number where a cell is absent, and which columns are categories."""
+    names, is_category = list(config.inputs), [one.type == "category" for one in config.inputs.values()]
+    cells = [[_cells(schema.inputs[name], part) for name in names] for part in parts]
+    for place in np.flatnonzero(is_category):
+        known = {value for part in cells for value in part[place] if value is not None}
+        codes = {value: number for number, value in enumerate(sorted(known))}
+        for part in cells:
+            part[place] = [None if value is None else codes[value] for value in part[place]]
+    return [_numbers(part).T for part in cells], is_category
 
 
-def labels(column: TaskColumn, table: Table) -> np.ndarray:
+def labels(column: TaskColumn, part: Split) -> np.ndarray:
     """1, 0, or not a number where the label is absent."""
-    return np.array([np.nan if cell is None else float(column.task.read(cell)) for cell in table.column(column.column)])
+    cells = (part.table.cell(row, column.column) for row in part.rows.tolist())
+    return _numbers([None if cell is None else column.task.read(cell) for cell in cells])
 
 
-def _cells(column: InputColumn, table: Table) -> list[Any]:
-    return [None if cell is None else column.modality.read(cell) for cell in table.column(column.column)]
+def _cells(column: InputColumn, part: Split) -> list[Any]:
+    cells = (part.table.cell(row, column.column) for row in part.rows.tolist())
+    return [None if cell is None else column.modality.read(cell) for cell in cells]
 
 
-def _codes(cells: Sequence[Any]) -> list[int | None]:
-    places = {value: number for number, value in enumerate(sorted({v for v in cells if v is not None}))}
-    return [None if value is None else places[value] for value in cells]
+def _numbers(values: Sequence[Any]) -> np.ndarray:
+    return np.array(values, dtype=float)  # `None` is not a number
 
 
 def boosted(folder: Path) -> dict[str, float]:
     """AUC of each task, on the test rows of one run."""
     config = load_config(folder / "config.yaml", columns=None)
-    splits, schema = read_splits(config), as_schema(config)
+    splits, schema = read_usable(config), as_schema(config)
     assert splits.test is not None and splits.validation is not None
-    table = splits.train.table
-    inputs, is_category = features(config, schema, table)
-    learned = np.concatenate([splits.train.rows, splits.validation.rows])
+    parts = [splits.train, splits.validation, splits.test]
+    (*learned, judged), is_category = features(config, schema, parts)
     found = {}
     for name in config.tasks:
-        truth = labels(schema.tasks[name], table)
-        rows, judged = (part[~np.isnan(truth[part])] for part in (learned, splits.test.rows))
+        *known, truth = (labels(schema.tasks[name], part) for part in parts)
+        x, y = np.concatenate(learned), np.concatenate(known)
+        here, there = ~np.isnan(y), ~np.isnan(truth)
         model = HistGradientBoostingClassifier(categorical_features=is_category, random_state=config.training.seed)
-        model.fit(inputs[rows], truth[rows])
-        found[name] = float(roc_auc_score(truth[judged], model.predict_proba(inputs[judged])[:, 1]))
+        model.fit(x[here], y[here])
+        found[name] = float(roc_auc_score(truth[there], model.predict_proba(judged[there])[:, 1]))
     return found
 
 

@@ -24,3 +24,8 @@ def test_places_are_averaged_over_metrics_and_over_tasks() -> None:
 def test_a_score_that_one_lacks_ranks_nobody() -> None:
     scores = {"one": {"a": {"mae": 1.0}, "b": {}}, "two": {"a": {"mae": None}, "b": {"f1": 0.9}}}
     assert mean_ranks(scores, LOWER) == {name: {"per_metric": None, "per_task": None} for name in scores}
+
+
+def test_what_is_no_number_ranks_nobody() -> None:
+    scores = {name: {"a": {"mae": value}} for name, value in (("one", float("nan")), ("two", 0.9))}
+    assert mean_ranks(scores, LOWER)["one"] == {"per_metric": None, "per_task": None}

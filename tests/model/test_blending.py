@@ -61,6 +61,9 @@ def test_where_nothing_is_learned_or_measured_weights_stay() -> None:
     found = blended(FIRST, unseen, BEFORE)[0]
     ratio = torch.tensor([0.5 / 0.2**2, 0.4 / 0.1**2])
     torch.testing.assert_close(found, torch.tensor([*(0.75 * ratio / ratio.sum()).tolist(), 0.25]))
+    infinite = losses([0.3, 0.5, math.inf], [0.6, 0.7, 0.6])
+    torch.testing.assert_close(blended(FIRST, infinite, BEFORE)[0], found)
+    torch.testing.assert_close(blended(losses([1, 1, 1], [1.1, 1.1, math.inf]), infinite, BEFORE)[0], found)
     nothing = losses([nan, nan, nan], [nan, nan, nan])
     assert torch.equal(blended(FIRST, nothing, BEFORE), BEFORE)
 
@@ -69,6 +72,7 @@ def test_each_task_by_itself_and_since_the_first_look() -> None:
     blending = Blending(["note", "size"], ["kind", "loud"], 0.5)
     assert blending.weights.tolist() == [[0.5, 0.25, 0.25]] * 2
     first = torch.full((2, 2, 3), 1.0)
+    blending.see(torch.full((2, 2, 3), math.inf))
     blending.see(first)
     assert blending.weights.tolist() == [[0.5, 0.25, 0.25]] * 2
     now = first.clone()

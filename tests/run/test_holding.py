@@ -15,7 +15,8 @@ from training.small_runs import config, fit, traces, write_small_world
 from training.test_training import assert_unfinished, interrupt_at
 from trunkline import DataError, RunError
 from trunkline import fit as fit_model
-from trunkline.run.holding import LOCK, held_folder
+from trunkline.run import compare
+from trunkline.run.holding import LOCK, held_folder, locked
 from trunkline.training import LAST, checkpoints
 
 torch.set_num_threads(1)
@@ -37,7 +38,14 @@ def test_two_runs_do_not_share_a_folder(world: Path, tmp_path: Path) -> None:
             fit_model(config(world), out=tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists(), "nothing came of it"
     run = fit(world, tmp_path / "run")
-    assert not (run.folder / LOCK).exists()
+    assert (run.folder / "metrics.json").exists()
+
+
+def test_a_comparison_is_of_one_process_too(world: Path, tmp_path: Path) -> None:
+    """It takes away what has not begun; of runs that another process is about to train that must not be so."""
+    (tmp_path / "mine").mkdir()
+    with locked(tmp_path / "mine"), pytest.raises(RunError, match="another process is training here"):
+        compare(config(world), out=tmp_path / "mine")
 
 
 def test_a_lock_whose_process_was_killed_holds_nobody_up(world: Path, tmp_path: Path) -> None:
@@ -103,7 +111,7 @@ def stopped(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("how", ["cut short", "a bit", "empty", "gone"])
+@pytest.mark.parametrize("how", ["cut short", "a bit", "a word", "empty", "gone"])
 def test_the_checkpoint_before_serves_where_the_last_is_spoilt(world: Path, stopped: Path, how: str) -> None:
     last, whole = stopped / LAST, fit(world, stopped.parent / "whole")
     content = bytearray(last.read_bytes())
@@ -112,6 +120,9 @@ def test_the_checkpoint_before_serves_where_the_last_is_spoilt(world: Path, stop
     elif how == "a bit":
         content[-len(content) // 3] ^= 1
         last.write_bytes(content)
+    elif how == "a word":  # of the header: as many steps as were not taken
+        last.write_bytes(content.replace(b'\\"step\\": 5', b'\\"step\\": 4', 1))
+        assert last.read_bytes() != content
     elif how == "empty":
         last.write_bytes(b"")
     else:  # killed in between
@@ -136,30 +147,39 @@ def test_without_any_that_can_be_read_the_run_does_not_begin_anew(world: Path, s
 # --- a disk that takes no more
 
 
-def test_a_full_disk_ends_the_run_and_it_goes_on_later(world: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["after a look", "in a look"])
+def test_a_full_disk_ends_the_run_and_it_goes_on_later(world: Path, tmp_path: Path, where: str) -> None:
     """Files above a size cannot be written, as the system says it; what was there before is whole."""
     whole = fit(world, tmp_path / "whole")
     code = """
 import resource, signal, sys
 from pathlib import Path
 import torch
-from trunkline.training import checkpoint
+from trunkline.training import checkpoint, judge
 from training.small_runs import fit
 torch.set_num_threads(1)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-save, times = checkpoint.save_file, []
+save, where = checkpoint.save_file, sys.argv[3]
+def full():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 def limited(tensors, path, metadata):
-    times.append(1)
-    if len(times) == 3:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     save(tensors, path, metadata)
+    if where == "after a look":
+        full()
 checkpoint.save_file = limited
+see = judge.Keeper.see
+def seen(*args):
+    see(*args)
+    if where == "in a look":
+        full()
+judge.Keeper.see = seen
 fit(Path(sys.argv[1]), Path(sys.argv[2]))
 """
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-c", code, str(world), str(tmp_path / "run")]
+    command = [sys.executable, "-c", code, str(world), str(tmp_path / "run"), where]
     ended = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-    assert "last.safetensors: cannot be written" in ended.stderr and "make room, and go on" in ended.stderr
+    assert "run: cannot be written to: " in ended.stderr and "make room, and go on" in ended.stderr
+    assert "RunError" in ended.stderr.splitlines()[-1]
     assert_unfinished(tmp_path / "run")
     assert not list((tmp_path / "run").rglob("*.unfinished"))
     fit_model(config(world), out=tmp_path / "run", resume=True)

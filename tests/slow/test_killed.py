@@ -91,6 +91,6 @@ def test_killed_at_random_moments(tmp_path: Path, kind: int, capsys: pytest.Capt
             until_done(world, folder, sections)
         assert traces(folder) == traces(tmp_path / "whole"), f"killed after {told}"
         assert scores(folder) == scores(tmp_path / "whole")
-        assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
+        assert not list(folder.rglob(".*.unfinished"))
     with capsys.disabled():
         print(f"\nkilled {len(told)} times, last logged steps {sorted(told)} of {TRAINING['steps']}: bit for bit")

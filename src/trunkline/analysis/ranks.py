@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 Means = Mapping[str, Mapping[str, float | None]]  # by task and metric
@@ -22,7 +23,8 @@ def mean_ranks(scores: Mapping[str, Means], lower: Mapping[str, Collection[str]]
     ranks: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     for task, metrics in next(iter(scores.values())).items():
         for metric in metrics:
-            values = [value for name in names if (value := scores[name].get(task, {}).get(metric)) is not None]
+            found = [scores[name].get(task, {}).get(metric) for name in names]
+            values = [value for value in found if value is not None and math.isfinite(value)]
             if len(values) == len(names):
                 for name, rank in zip(names, _ranks(values, metric in lower[task])):
                     ranks[name].setdefault(task, []).append(rank)

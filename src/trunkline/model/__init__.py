@@ -3,13 +3,14 @@
 from trunkline.model.blending import Blending
 from trunkline.model.evaluation import Evaluation, TaskScores, aggregate, gain, losses_of_experts
 from trunkline.model.network import HeadOutput, Network
-from trunkline.model.numbers import Watch, mend
+from trunkline.model.numbers import HeadWatch, Watch
 from trunkline.model.spec import MultiTaskModel
 
 __all__ = [
     "Blending",
     "Evaluation",
     "HeadOutput",
+    "HeadWatch",
     "MultiTaskModel",
     "Network",
     "TaskScores",
@@ -17,5 +18,4 @@ __all__ = [
     "aggregate",
     "gain",
     "losses_of_experts",
-    "mend",
 ]

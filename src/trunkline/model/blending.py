@@ -34,7 +34,8 @@ class Blending(nn.Module):
     expert that has learned nothing that carries over weighs nothing until it has. `O` is taken for .05 of the
     task's largest `G` at least, since a gap that small is measured as 0 or anything. While no expert of a task has
     learned, its weights stay as they are, as does that of an expert with nothing to be measured by; they begin as
-    `Late.alone` says.
+    `Late.alone` says. As everywhere in late fusion it is sums over rows that are weighed: an expert that speaks in few
+    rows counts in few.
 
     Theirs are measured on networks that are trained apart for it, one for each input, from the weights of now and over
     a part of the run; here on the network that is trained, and since its first step: `E + 1` trainings fewer, and what
@@ -47,8 +48,8 @@ class Blending(nn.Module):
 
     Attributes:
         weights: `[T, E + 1]`; those of a task add up to 1.
-        first: losses before the first step, on training and on validation rows `[2, T, E + 1]`; not a number where
-            nothing was labelled, and before anybody looked.
+        first: the first finite losses that were seen, on training and on validation rows `[2, T, E + 1]`: before the
+            first step, as a rule; not a number where nothing was labelled, and before anybody looked.
     """
 
     weights: Tensor
@@ -69,7 +70,7 @@ class Blending(nn.Module):
             losses: on training and on validation rows, `[2, T, E + 1]`; not a number where nothing is labelled.
         """
         now = losses.to(self.first)
-        self.first.copy_(torch.where(self.first.isnan(), now, self.first))
+        self.first.copy_(torch.where(torch.isfinite(self.first), self.first, now))
         self.weights.copy_(blended(self.first, now, self.weights))
 
     def report(self) -> dict[str, dict[str, float]]:
@@ -86,7 +87,7 @@ def blended(first: Tensor, now: Tensor, before: Tensor) -> Tensor:
         now: the same, now.
         before: weights that stay where nothing has been learned, `[T, E + 1]`.
     """
-    known = ~(first.isnan() | now.isnan()).any(0)
+    known = (torch.isfinite(first) & torch.isfinite(now)).all(0)
     learned = torch.where(known, first[1] - now[1], 0).clamp(min=0)
     gap = torch.where(known, (now[1] - now[0]) - (first[1] - first[0]), 0)
     most = learned.amax(1, keepdim=True)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from trunkline.balancers import index_like
 from trunkline.tasks import Head
@@ -25,24 +26,26 @@ class Watch:
     A loss that is not finite becomes 0 and weighs nothing, as that of a task without a label. What its labels send back
     is then 0 times infinity: it is 0 where it enters the head's output, so that the other tasks of a stack learn as
     ever. What a head itself makes infinite on its way back is 0 in the rows of its view that have it; the gradients of
-    its own parameters are mended after the backward pass (`mend`).
+    its own parameters are mended after the backward pass (`HeadWatch.mend`).
 
     Args:
         tasks: `T`.
         device: of the network.
-        mends: also gradients, not losses alone. Where a scaler tries how large gradients may be, it must see them.
+        mends: all gradients, not those of lost losses alone. A scaler that tries how large they may be must see them.
 
     Attributes:
         now: tasks that lost something in this step, `[T]` bool, on the device of the network.
+        without_loss: those among them whose loss it was, `[T]`.
     """
 
     def __init__(self, tasks: int, device: torch.device, *, mends: bool = True) -> None:
         self.mends = mends
         self.now = torch.zeros(tasks, dtype=torch.bool, device=device)
+        self.without_loss = self.now
 
     def begin(self) -> None:
         """A step begins."""
-        self.now = torch.zeros_like(self.now)
+        self.now = self.without_loss = torch.zeros_like(self.now)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,10 @@ class HeadWatch:
         """`(sum [G], weight [G])` where both are finite. Looks without gradients are not noted."""
         is_finite = torch.isfinite(total.detach()) & torch.isfinite(weight)
         if total.requires_grad:
-            self._note(~is_finite.reshape(-1))
+            lost = ~is_finite.reshape(-1)
+            self._note(lost)
+            before = self.whole.without_loss
+            self.whole.without_loss = before.index_put((self._index,), self._of(before) | lost)
         total, weight = (torch.where(is_finite, each, torch.zeros_like(each)) for each in (total, weight))
         return total, weight
 
@@ -87,7 +93,7 @@ class HeadWatch:
         """What the head says, a tensor or several by name; what the loss sends back to it is finite."""
         if isinstance(output, Mapping):
             return {name: self.output(one) for name, one in output.items()}
-        if not (isinstance(output, Tensor) and self.whole.mends and output.requires_grad):
+        if not (isinstance(output, Tensor) and output.requires_grad):
             return output
         own = output.view_as(output)
 
@@ -96,23 +102,40 @@ class HeadWatch:
                 return None
             here, count = torch.isfinite(gradient), len(self.places)
             is_stack = gradient.dim() > 1 and gradient.shape[1] == count
-            self._note_gradient(
-                ~(here.transpose(0, 1).reshape(count, -1).all(1) if is_stack else here.all().reshape(1))
-            )
+            if not self.whole.mends:
+                lost = self._of(self.whole.without_loss)
+                shape = (1, count, *[1] * (gradient.dim() - 2)) if is_stack else [1] * gradient.dim()
+                return torch.where(here | ~(lost if is_stack else lost.any()).view(shape), gradient, 0)
+            of_each = here.transpose(0, 1).reshape(count, -1) if is_stack else here.reshape(1, -1)
+            self._note_gradient(~of_each.all(1))
             return torch.where(here, gradient, 0)
 
         own.register_hook(finite)
         return own
 
+    def mend(self, parameters: Iterable[Tensor]) -> None:
+        """Put 0 where a gradient of the head's own is not finite."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if gradients:
+            self._note_gradient(~torch.isfinite(get_total_norm(gradients, foreach=True)).reshape(1))
+        for gradient in gradients:
+            gradient.nan_to_num_(0.0, 0.0, 0.0)
+
+    @property
+    def _index(self) -> Tensor:
+        return index_like(self.places, self.whole.now)
+
+    def _of(self, flags: Tensor) -> Tensor:
+        return flags[self._index]
+
     def _note_gradient(self, lost: Tensor) -> None:
         """Of each task, or of all together, `[G]` or `[1]`: then it is known whose it is if some loss was lost."""
         if len(lost) != len(self.places):
-            lost = lost & ~self.whole.now[index_like(self.places, self.whole.now)].any()
+            lost = lost & ~self._of(self.whole.now).any()
         self._note(lost.expand(len(self.places)))
 
     def _note(self, lost: Tensor) -> None:
-        now, index = self.whole.now, index_like(self.places, self.whole.now)
-        self.whole.now = now.index_put((index,), now[index] | lost)
+        self.whole.now = self.whole.now.index_put((self._index,), self._of(self.whole.now) | lost)
 
 
 def answer(head: Head, view: Any, target: dict[str, Tensor], watch: HeadWatch | None) -> Any:
@@ -120,13 +143,6 @@ def answer(head: Head, view: Any, target: dict[str, Tensor], watch: HeadWatch | 
     if watch is None:
         return head.train_output(view, target)
     return watch.output(head.train_output(watch.view(view), target))
-
-
-def mend(parameters: Iterable[Tensor]) -> None:
-    """Put 0 where a gradient is not finite."""
-    for parameter in parameters:
-        if parameter.grad is not None:
-            parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
 
 
 def _is_seen_finite(gradient: Tensor) -> bool:

@@ -17,6 +17,7 @@ from trunkline.loading import FILES, read_metrics
 from trunkline.plan import make_plan
 from trunkline.run.budget import fix_steps
 from trunkline.run.fitting import Metrics
+from trunkline.run.holding import LOCK, locked
 from trunkline.run.many import Job, alone, running
 from trunkline.run.reporting import report
 from trunkline.run.tuning import TUNED, check_tools, forget_others, score_of, search, told, weighed
@@ -81,21 +82,24 @@ def compare(
     _check(config, seeds, balancers, trunks, tune)
     name = Path(source).stem if isinstance(source, str | Path) else "config"
     folder = Path(out) if out is not None else Path("runs") / f"{name}-compare"
-    settled = _settled(config, folder, trust_code)
-    first = settled.training.seed
-    models = _models(settled, config.balancer, balancers, trunks)
-    is_open = config.training.batch_size is None
-    contest = Contest(settled, models, tuple(range(first, first + seeds)))
-    metrics = _run(_jobs(contest, folder, is_open=is_open), settled, say)
-    tuned = None
-    if tune:
-        run = contest.together(next(iter(models)), first)
-        score_of(metrics[run], run)  # that nothing can be chosen by is said before more is trained
-        contest, metrics, tuned = _tuned(contest, folder, metrics, tune, say, is_open=is_open, trust_code=trust_code)
-    result = {**result_of(contest, metrics, folder, trust_code=trust_code), "tuned": tuned}
-    write_json(folder / "comparison.json", plain_json(result))
-    report(folder)
-    return Comparison(folder, result)
+    with locked(folder):
+        settled = _settled(config, folder, trust_code)
+        first = settled.training.seed
+        models = _models(settled, config.balancer, balancers, trunks)
+        is_open = config.training.batch_size is None
+        contest = Contest(settled, models, tuple(range(first, first + seeds)))
+        metrics = _run(_jobs(contest, folder, is_open=is_open), settled, say)
+        tuned = None
+        if tune:
+            run = contest.together(next(iter(models)), first)
+            score_of(metrics[run], run)  # that nothing can be chosen by is said before more is trained
+            contest, metrics, tuned = _tuned(
+                contest, folder, metrics, tune, say, is_open=is_open, trust_code=trust_code
+            )
+        result = {**result_of(contest, metrics, folder, trust_code=trust_code), "tuned": tuned}
+        write_json(folder / "comparison.json", plain_json(result))
+        report(folder)
+        return Comparison(folder, result)
 
 
 def _models(
@@ -174,7 +178,7 @@ def _settled(config: Config, folder: Path, trust_code: bool) -> Config:
     if asked.is_file():
         if asked.read_text(encoding="utf-8") != to_yaml(replace(config, mute=())):
             raise RunError(f"{folder} holds a comparison of another config; give a new folder with --out")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
         raise RunError(f"{folder} is not empty and holds no comparison; give a new folder with --out")
     else:
         one_thread = replace(config, training=replace(config.training, threads=1, devices=1))  # as the runs have

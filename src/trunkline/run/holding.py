@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from trunkline.errors import RunError
+from trunkline.loading import ROWS
 from trunkline.run.resuming import CONFIG, STATES, TABLES
 from trunkline.training import checkpoints, is_first_process
 
@@ -36,26 +37,41 @@ def held_folder(out: str | Path | None, name: str, *, is_resumed: bool = False) 
         return
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise RunError(f"{out} is a file; give a folder, new or empty")
-    folder, is_new = Path(out or "runs"), out is None or not Path(out).exists()
+    is_new = out is None or not Path(out).exists()
     try:
-        if out is None:
-            folder = _new_folder(name)
+        folder = _new_folder(name) if out is None else Path(out)
+    except OSError as error:
+        raise RunError(f"runs/: cannot be written to: {error}; give another folder") from error
+    try:
+        with locked(folder):
+            _check(folder, is_resumed)
+            _clean(folder)
+            yield folder
+    finally:
+        if is_new and folder.is_dir() and [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else has this folder meanwhile. It is made where it is not there; the lock's file stays in it.
+
+    Raises:
+        RunError: another process has it, or it cannot be made.
+    """
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK, timeout=0)
         lock.acquire()
     except Timeout:
         raise RunError(f"{folder}: another process is training here; wait for its end, or give a new folder") from None
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         raise RunError(f"{folder}: cannot be written to: {error}; give another folder") from error
     try:
-        _check(folder, is_resumed)
-        _clean(folder)
-        yield folder
+        yield
     finally:
-        (folder / LOCK).unlink(missing_ok=True)
         lock.release()
-        if is_new and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def _new_folder(name: str) -> Path:
@@ -81,7 +97,7 @@ def _check(folder: Path, is_resumed: bool) -> None:
 def _is_barely_begun(folder: Path) -> bool:
     """A run that was killed before its config was there: all that it holds was on its way."""
     files = [path for path in folder.rglob("*") if not path.is_dir()]
-    known = {folder / STATES, folder / TABLES, folder / LOCK}
+    known = {folder / STATES, folder / TABLES, folder / LOCK, folder / ROWS}
     return all(path in known or _is_unfinished(path) for path in files)
 
 

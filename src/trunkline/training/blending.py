@@ -42,7 +42,7 @@ def make_blender(
 
 
 class Blender:
-    """Losses of every expert, on as many training rows as validation rows at most; nothing is augmented or left out.
+    """Losses of every expert, on validation rows and as many training rows at most; nothing is augmented or left out.
 
     Args:
         fabric: launched.
@@ -57,10 +57,9 @@ class Blender:
     ) -> None:
         self.fabric, self.network, self.blending = fabric, network, blending
         rank, world = fabric.global_rank, fabric.world_size
-        self.batches = [
-            validation_batches(rows.at_most(settings.validation_rows, settings.seed), settings, rank=rank, world=world)
-            for rows in both
-        ]
+        learned, validation = both
+        some = learned.at_most(len(validation.rows), settings.seed), validation
+        self.batches = [validation_batches(rows, settings, rank=rank, world=world) for rows in some]
 
     def look(self) -> None:
         """Weigh anew. The network goes on training after."""
@@ -75,6 +74,7 @@ class Blender:
         total = torch.zeros(2, *self.blending.weights.shape)
         for (batch,) in batches:
             if batch.size > 0:
-                total += torch.stack(losses_of_experts(self.network, batch.to(self.fabric.device))).cpu()
+                found = torch.stack(losses_of_experts(self.network, batch.to(self.fabric.device))).cpu()
+                total += torch.where(torch.isfinite(found).all(0), found, 0)
         sums, weights = torch.stack(from_all_processes(total)).sum(0)
         return sums / weights  # 0 / 0 is no number

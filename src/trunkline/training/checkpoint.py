@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,19 @@ LAST, BEFORE = Path("checkpoints") / "last.safetensors", Path("checkpoints") / "
 
 class WriteError(RunError):
     """A full disk, or one that is not to be written to. What was there before is there."""
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Whatever a run writes while it learns.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise WriteError(f"{folder}: cannot be written to: {error}") from error
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -57,11 +72,9 @@ def save_checkpoint(folder: Path, stepper: Stepper, state: dict[str, Any]) -> No
         "average_steps": 0 if stepper.average is None else stepper.average.steps,
         "scaler": stepper.fabric.strategy.precision.state_dict(),
     }
-    try:
-        with replacing(folder / LAST, keep=folder / BEFORE) as unfinished:
-            save_file(tensors, unfinished, {"state": json.dumps(state), "checksum": _checksum(tensors)})
-    except (OSError, SafetensorError) as error:
-        raise WriteError(f"{folder / LAST}: cannot be written: {error}") from error
+    told = json.dumps(state)
+    with replacing(folder / LAST, keep=folder / BEFORE) as unfinished:
+        save_file(tensors, unfinished, {"state": told, "checksum": _checksum(tensors, told)})
 
 
 def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
@@ -78,7 +91,7 @@ def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
             told = file.metadata()
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
-        if told["checksum"] != _checksum(tensors):
+        if told["checksum"] != _checksum(tensors, told["state"]):
             raise ValueError("what it holds is not what was written")
         state = json.loads(told["state"])
         stepper.network.load_state_dict(_group(tensors, "network"))
@@ -105,9 +118,9 @@ def load_rng(path: Path, stepper: Stepper) -> None:
             torch.cuda.set_rng_state(file.get_tensor(f"{own}.cuda"), stepper.fabric.device)
 
 
-def _checksum(tensors: dict[str, Tensor]) -> str:
+def _checksum(tensors: dict[str, Tensor], told: str) -> str:
     """Of all bytes, in the order of names: a spoilt block of a disk is a file of the right length."""
-    total = 0
+    total = zlib.crc32(told.encode())
     for name in sorted(tensors):
         total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
     return f"{total:08x}"

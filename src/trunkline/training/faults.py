@@ -16,7 +16,6 @@ from torch import Tensor
 from trunkline.data import Draw
 from trunkline.errors import RunError, counted
 from trunkline.model import Network
-from trunkline.training.processes import from_all_processes
 from trunkline.training.settings import Rows
 from trunkline.types import Batch
 
@@ -34,12 +33,14 @@ class Faults:
     Attributes:
         total: steps that lost it, `[T + 1]`.
         row: how many of its last steps in a row, `[T + 1]`; a step without a label of a task says nothing of it.
+        is_blind: whether the last step lost every task that it had, or was not taken; a bool scalar.
     """
 
     def __init__(self, tasks: Sequence[str], device: torch.device) -> None:
         self.tasks = tuple(tasks)
         self.total = torch.zeros(len(self.tasks) + 1, dtype=torch.int64, device=device)
         self.row = self.total.clone()
+        self.is_blind = torch.zeros((), dtype=torch.bool, device=device)
         self.told: set[str] = set()
 
     def count(self, lost: Tensor, present: Tensor, is_lost: Tensor) -> None:
@@ -51,6 +52,7 @@ class Faults:
             is_lost: whether the step was not taken, a bool scalar.
         """
         now = torch.cat([lost, is_lost.reshape(1)])
+        self.is_blind = is_lost.reshape(()) | (present.any() & ~(present & ~lost).any())
         seen = torch.cat([present | lost, torch.ones_like(is_lost).reshape(1)])
         self.total += now
         self.row = torch.where(seen, (self.row + 1) * now, self.row)
@@ -65,7 +67,7 @@ class Faults:
         self.row.copy_(state["row"])
 
     def tell(self, step: int, steps: int) -> tuple[dict[str, Any], list[str]]:
-        """For the log, with a warning for each task the first time; to be called by all processes.
+        """For the log, with a warning for each task the first time. The same in all processes.
 
         Args:
             step: the last one.
@@ -75,8 +77,7 @@ class Faults:
             `dropped`, steps by task, and `skipped`, the steps not taken, as far as there are any; and what has been
             lost so often in a row that it cannot go on: names of tasks, and `""` for whole steps.
         """
-        known = from_all_processes([self.total.tolist(), self.row.tolist()])
-        total, row = ([max(own) for own in zip(*(one[which] for one in known))] for which in range(2))
+        total, row = torch.stack([self.total, self.row]).tolist()
         limit = min(LIMIT, max(2, steps // 3))
         hopeless = [name for name, times in zip((*self.tasks, ""), row) if times >= limit]
         dropped = {task: count for task, count in zip(self.tasks, total) if count}
@@ -93,20 +94,27 @@ class Faults:
 
 
 def refuse(
-    step: int, hopeless: Sequence[str], network: Network, rows: Rows, parts: Sequence[Batch], fabric: Fabric
+    step: int,
+    hopeless: Sequence[str],
+    network: Network,
+    rows: Rows,
+    parts: Sequence[Batch],
+    fabric: Fabric,
+    *,
+    are_kept: bool,
 ) -> None:
     """End the run, with what can be said of why.
 
     Raises:
         RunError: always.
     """
-    tasks = [name for name in hopeless if name]
-    what = f"the loss of {_listed([repr(task) for task in tasks])}" if tasks else "the gradient of what tasks share"
+    tasks = [repr(name) for name in hopeless if name]
+    what = f"the loss or gradient of {_listed(tasks)}" if tasks else "the gradient of what tasks share"
     where = _rows_at_fault(network, rows, parts, fabric) if tasks else ""
+    kept = ". Weights that were best on validation rows are in the run's folder" if are_kept else ""
     raise RunError(
-        f"training has diverged: at step {step} {what} is not finite, nor was it in the steps before. {where}"
-        "A lower training.lr helps, or a lower training.clip; else look for extreme numbers in the data. Weights "
-        "that were best on validation rows so far are kept in the run's folder"
+        f"training has diverged: at step {step} {what} is not finite, nor was it before. {where}"
+        f"A lower training.lr helps, or a lower training.clip; else look for extreme numbers in the data{kept}"
     )
 
 
@@ -122,11 +130,11 @@ def _rows_at_fault(network: Network, rows: Rows, parts: Sequence[Batch], fabric:
     network.train()
     network.watch = watch
     if not found:
-        return "No row of that step has such a loss by itself. "
+        return "No row of that step has an infinite loss by itself. "
     if len(found) == len(numbers):
-        return f"So it is in each of the {len(numbers)} rows looked at: it is the weights, not the rows. "
+        return f"The loss is infinite in each of the {len(numbers)} rows looked at: it is the weights, not the rows. "
     places = [rows.batches.table.place(row) for row in found]
-    return f"Of that step it is in {_listed([f'{source}, row {number}' for source, number in places])}. "
+    return f"The loss is infinite in {_listed([f'{source}, row {number}' for source, number in places])}. "
 
 
 def _listed(names: Sequence[str]) -> str:

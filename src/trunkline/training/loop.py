@@ -17,7 +17,7 @@ from trunkline.engine import Engine
 from trunkline.errors import RunError
 from trunkline.model import Network
 from trunkline.training.blending import Blender, make_blender
-from trunkline.training.checkpoint import checkpoints, load_checkpoint, load_rng, save_checkpoint
+from trunkline.training.checkpoint import checkpoints, load_checkpoint, load_rng, save_checkpoint, writing
 from trunkline.training.faults import refuse
 from trunkline.training.judge import Judge, Keeper
 from trunkline.training.loaders import training_batches
@@ -174,8 +174,7 @@ class _Loop:
                 self.done += 1
                 bar.step()
                 self._write_losses(parts)
-                if self._is_due():
-                    self._tell_faults(parts)  # weights that have diverged are not judged
+                if self._is_due() and not self._is_blind(parts):
                     bar.say(self._look())
                 if self._shall_stop(stop):
                     self._save()
@@ -204,7 +203,7 @@ class _Loop:
         ahead, every = self.ahead
         if self.done % every == 0:
             self.stepper.set_rate(self.schedule.rate(self.done))
-            self.log.write({"step": self.done + 1, "affinity": ahead.measure(parts)})
+            self._write({"step": self.done + 1, "affinity": ahead.measure(parts)})
 
     def _write_losses(self, parts: Sequence[Batch]) -> None:
         if self.done == 1 or self.done % max(1, self.settings.steps // LINES) == 0:
@@ -215,7 +214,7 @@ class _Loop:
             aligned = self.stepper.network.alignment
             apart = {} if aligned is None else {"align": float(torch.stack(aligned.noted).mean())}
             faults = self._tell_faults(parts)
-            self.log.write({"step": self.done, "lr": self.stepper.lr, **report, **padded, **experts, **apart, **faults})
+            self._write({"step": self.done, "lr": self.stepper.lr, **report, **padded, **experts, **apart, **faults})
 
     def _tell_faults(self, parts: Sequence[Batch]) -> dict[str, Any]:
         """Steps so far that lost a task, for the log.
@@ -226,8 +225,23 @@ class _Loop:
         stepper = self.stepper
         told, hopeless = stepper.faults.tell(self.done, self.settings.steps)
         if hopeless:
-            refuse(self.done, hopeless, stepper.network, self.rows, parts, stepper.fabric)
+            self._refuse(hopeless, parts)
         return told
+
+    def _is_blind(self, parts: Sequence[Batch]) -> bool:
+        """The last step learned nothing: weights that may have diverged are neither judged nor kept.
+
+        Raises:
+            RunError: it was the last of all.
+        """
+        is_blind = bool(self.stepper.faults.is_blind)
+        if is_blind and self.done == self.schedule.last:
+            self._refuse(self.stepper.faults.tasks, parts)
+        return is_blind
+
+    def _refuse(self, hopeless: Sequence[str], parts: Sequence[Batch]) -> None:
+        network, fabric, are_kept = self.stepper.network, self.stepper.fabric, self.keeper.best is not None
+        refuse(self.done, hopeless, network, self.rows, parts, fabric, are_kept=are_kept)
 
     def _is_due(self) -> bool:
         return is_due(self.done, self.settings.steps, self.settings.validations) or self.done == self.schedule.last
@@ -248,16 +262,22 @@ class _Loop:
         average = self.stepper.average
         with nullcontext() if average is None else average.in_place():
             score, scores = judge.look()
-            self.keeper.see(self.done, score, scores)
+            with writing(self.folder):
+                self.keeper.see(self.done, score, scores)
             if self.blender is not None:
                 self.blender.look()
         blend = {} if self.blender is None else {"blend": self.blender.blending.report()}
-        self.log.write({"step": self.done, "validation": scores, "aggregate": score, **blend})
+        self._write({"step": self.done, "validation": scores, "aggregate": score, **blend})
         return score
 
     def _save(self) -> None:
         state: dict[str, Any] = {"step": self.done, "seconds": self.log.seconds, "keeper": self.keeper.state()}
-        save_checkpoint(self.folder, self.stepper, {**state, "schedule": self.schedule.state()})
+        with writing(self.folder):
+            save_checkpoint(self.folder, self.stepper, {**state, "schedule": self.schedule.state()})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with writing(self.folder):
+            self.log.write(line)
 
     def _go_on(self) -> float:
         """From the checkpoint, or the one before it. Returns the seconds that were spent until then."""
@@ -274,7 +294,10 @@ class _Loop:
             return last, load_checkpoint(last, self.stepper)
         except RunError as error:
             for path in before:
-                state = load_checkpoint(path, self.stepper)
+                try:
+                    state = load_checkpoint(path, self.stepper)
+                except RunError:
+                    raise error from None
                 warnings.warn(f"{error}; the run goes on from the one before, step {state['step']}", stacklevel=2)
                 return path, state
             raise

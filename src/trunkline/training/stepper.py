@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from trunkline.engine import Engine, Whole
-from trunkline.model import Network, Watch, mend
+from trunkline.model import HeadWatch, Network, Watch
 from trunkline.training.average import Average
 from trunkline.training.faults import Faults
 from trunkline.training.optimiser import clip_gradients, make_optimiser, norm_of
@@ -55,7 +55,8 @@ class Stepper:
         self.faults = Faults(network.preprocessing.tasks, fabric.device)
         self._is_scaled = settings.precision == "16-mixed"  # its scaler leaves steps out by itself, now and then
         self.watch = network.watch = Watch(len(self.faults.tasks), fabric.device, mends=not self._is_scaled)
-        self._of_heads = [p for heads in (network.heads, network.first_heads) for p in heads.parameters()]
+        self._heads = _watched_heads(network, self.watch)
+        self.waits = fabric.device.type == "cpu"  # whether to look at a number costs nothing
         self.average = None if settings.ema is None else Average(network, settings.ema)
         self.lr = 0.0
 
@@ -73,54 +74,64 @@ class Stepper:
         self.optimiser.zero_grad()
         numbers = self._random_state() if self.engine.needs_losses_after_step else None
         parts = [batch if self.fabric.device.type == "cpu" else batch.to(self.fabric.device, True) for batch in batches]
-        counts = torch.tensor([sum(each) for each in zip(*(batch.counts for batch in parts))])
-        self._present = (counts > 0).to(self.fabric.device, non_blocking=True)
         if len(parts) == 1:
             self.fabric.backward(self.module(Part(parts[0], None)))
         else:
             self._backward_in_parts(parts)
-        is_taken = self._take()
-        if not is_taken and self.engine.needs_losses_after_step:
+        is_lost = self._take()
+        self._count(parts, is_lost)
+        if self.waits and bool(is_lost) and self.engine.needs_losses_after_step:
             self.engine.after_step(None)
         elif self.engine.waits_for_losses:
+            self.network.watch = None  # the balancer is to see a loss that is no number
             whole = self._look(parts, numbers)
+            self.network.watch = self.watch
             self.engine.combine_after_step(whole.sums, whole.weights)
         if self.average is not None:
             self.average.update()
 
-    def _take(self) -> bool:
+    def _take(self) -> Tensor:
         """Clip, and take the step where the gradient is finite. A GPU finds that out by itself; nobody waits for it.
 
         Returns:
-            False where no step was taken, as far as that is known here.
+            Whether it was not taken, a bool scalar; steps that a scaler leaves out are not known here.
         """
-        clip, is_here = self.settings.clip, self.fabric.device.type == "cpu"
+        clip = self.settings.clip
         if self._is_scaled:
             if clip is not None:
                 self.fabric.strategy.precision.unscale_gradients(self.optimiser)
                 clip_gradients(self.parameters, clip, norm_of(self.parameters))
             self._wrapped.step()
-            self._count(torch.zeros((), dtype=torch.bool, device=self.fabric.device))
-            return True
-        if not is_here:
-            mend(self._of_heads)
+            return torch.zeros((), dtype=torch.bool, device=self.fabric.device)
+        if not self.waits:
+            self._mend()
         norm = norm_of(self.parameters)
-        if is_here and not bool(torch.isfinite(norm)):
-            mend(self._of_heads)
+        if self.waits and not bool(torch.isfinite(norm)):
+            self._mend()
             norm = norm_of(self.parameters)
         is_lost = ~torch.isfinite(norm)
-        self._count(is_lost)
-        if is_here and bool(is_lost):
-            return False
+        if self.waits and bool(is_lost):
+            return is_lost
         if clip is not None:
             clip_gradients(self.parameters, clip, norm)
-        if not is_here:
+        if not self.waits:
             vars(self.optimiser)["found_inf"] = is_lost.float()  # the fused step looks at it, as a scaler's
         self._wrapped.step()
-        return True
+        return is_lost
 
-    def _count(self, is_lost: Tensor) -> None:
-        self.faults.count(self.watch.now, self._present, is_lost)
+    def _mend(self) -> None:
+        for watch, parameters in self._heads:
+            watch.mend(parameters)
+
+    def _count(self, parts: Sequence[Batch], is_lost: Tensor) -> None:
+        """Of all processes alike: what one of them lost, the step lost."""
+        counts = torch.tensor([sum(each) for each in zip(*(batch.counts for batch in parts))])
+        present = (counts > 0).to(self.fabric.device, non_blocking=True)
+        flags = torch.cat([self.watch.now, present, is_lost.reshape(1)]).to(torch.uint8)
+        if self.fabric.world_size > 1:
+            torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+        lost, present, is_lost = flags.bool().split([len(counts), len(counts), 1])
+        self.faults.count(lost, present, is_lost)
 
     def set_rate(self, rate: float) -> None:
         """Of the step that comes: this share of the peak learning rate, of each group its own."""
@@ -178,3 +189,10 @@ class Stepper:
         torch.set_rng_state(numbers[0])
         for device, state in zip(self._cuda, numbers[1:], strict=True):
             torch.cuda.set_rng_state(state, device)
+
+
+def _watched_heads(network: Network, watch: Watch) -> list[tuple[HeadWatch, list[nn.Parameter]]]:
+    """The parameters of each head, with whoever notes what they lose."""
+    own = [HeadWatch(watch, network.preprocessing.places(unit.tasks)) for unit in network.preprocessing.heads]
+    heads = (*zip(own, network.heads), *zip(own, network.first_heads))
+    return [(one, list(head.parameters())) for one, head in heads]
