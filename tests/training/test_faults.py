@@ -89,7 +89,8 @@ def test_a_task_without_a_finite_loss_is_as_one_without_labels(
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_a_gradient_that_is_none_stays_where_it_is(world: Path, monkeypatch: pytest.MonkeyPatch, balancer: Any) -> None:
     """The loss is finite, what comes back is not: rows in which it is send nothing, all others what they would."""
-    plan = plan_of(world, {"balancer": balancer}, clip="off")
+    sections = {"balancer": balancer, "fusion": "concat"}  # in which a label weighs 1
+    plan = plan_of(world, sections, clip="off")
     prices = [row["price"] for row in read_rows(world)[:12] if row.get("price") is not None]
     state = plan.network.preprocessing.states["tasks"]["price"]
     break_prices(monkeypatch, (sorted(prices)[-2] - state["mean"]) / state["std"] + 1e-4, "gradient")
@@ -103,7 +104,7 @@ def test_a_gradient_that_is_none_stays_where_it_is(world: Path, monkeypatch: pyt
         bad = [i for i in ROWS if table.cell(i, "price") == max(prices)]
         monkeypatch.undo()
         (_, _, none), (_, _, rest) = (
-            stepped(plan_of(world, {"balancer": balancer}, clip="off"), unpriced=rows) for rows in (ROWS, bad)
+            stepped(plan_of(world, sections, clip="off"), unpriced=rows) for rows in (ROWS, bad)
         )
         share = 1 - 1 / len(prices)
         for name in [name for name in none if not name.startswith("heads")]:
