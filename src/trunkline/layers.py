@@ -131,7 +131,7 @@ class Pool(nn.Module):
         nn.init.zeros_(self.score.weight)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        if len(tokens.spans) > 1 and tokens.spans[0].axis == "set":
+        if tokens.spans[0].axis == "set" and tokens.spans[-1].axis != "set":  # columns of a table are sets alone
             return tokens.values[:, 0]
         if tokens.spans[0].axis != "grid" or len(tokens.spans) == 1:
             return self._pool(tokens)

@@ -11,6 +11,7 @@ from trunkline import MultiTaskModel
 from trunkline.data import Draw, read_table
 from trunkline.export.dense import dense_values
 from trunkline.fusion import CATALOG as FUSION
+from trunkline.layers import Pool
 from trunkline.modalities import Number
 from trunkline.modalities import Text as TextInput
 from trunkline.model import Network
@@ -82,6 +83,15 @@ def test_the_row_is_read_off_the_bag_and_a_class_learns_by_both() -> None:
     tokens = network.encoded(batch)[0]["note"]
     fusion: Any = network.fusion
     assert torch.equal(fusion.pools[0](tokens), tokens.values[:, 0])
+
+
+def test_columns_of_a_table_are_no_tokens_of_a_whole() -> None:
+    """Each is a `set` by itself: all of them count in the row."""
+    values = torch.randn(3, 2, 8)
+    columns = Tokens(
+        values, torch.ones(3, 2, dtype=torch.bool), tuple(Span(n, i, i + 1, "set", (1,)) for i, n in enumerate("ab"))
+    )
+    torch.testing.assert_close(Pool(8)(columns), values.mean(1))
 
 
 def test_which_tokens_have_places() -> None:
