@@ -44,7 +44,7 @@ def comparison(folder: Path) -> dict[str, Any] | None:
         "costs": [("alone, all together", result["costs"]["alone"])]
         + [(name, result["costs"][name]) for name in result["models"]],
         "tuned": _tuned(result),
-        "lead": [_lead(result, name, model) for name, model in result["models"].items()],
+        "lead": _leads(result),
     }
 
 
@@ -105,17 +105,24 @@ def _tuned(result: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"tasks": tasks, "rows": rows, "seconds": tuned["training_seconds"]}
 
 
-def _lead(result: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> str:
-    """One sentence a model."""
+def _leads(result: Mapping[str, Any]) -> list[str]:
+    """One sentence for all models of which the same is to be said."""
+    said: dict[str, list[str]] = {}
+    for name, model in result["models"].items():
+        said.setdefault(_lead(result, model), []).append(name)
+    if len(result["models"]) == 1:
+        return [f"Together: {told}." for told in said]
+    return [f"Together with {words.listed(names)}: {told}." for told, names in said.items()]
+
+
+def _lead(result: Mapping[str, Any], model: Mapping[str, Any]) -> str:
     verdicts = {
         task: (model["differences"][task].get(told["primary"]) or {}).get("verdict")
         for task, told in result["tasks"].items()
     }
-    named = f"Together with {name}" if len(result["models"]) > 1 else "Together"
     if not any(verdicts.values()):
-        return f"{named}: with {words.plural(len(result['seeds']), 'seed')} nothing is claimed."
-    parts = [_of(verdicts, verdict) for verdict in TONES]
-    return f"{named}: {'; '.join(part for part in parts if part)}."
+        return f"with {words.plural(len(result['seeds']), 'seed')} nothing is claimed"
+    return "; ".join(part for verdict in TONES if (part := _of(verdicts, verdict)))
 
 
 def _of(verdicts: Mapping[str, Any], verdict: str) -> str:

@@ -86,6 +86,8 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "score": words.score,
         "signed": words.signed,
+        "percent_change": words.percent_change,
+        "rank": words.rank,
         "count": words.count,
         "figure": words.figure,
         "percent": words.percent,

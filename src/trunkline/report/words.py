@@ -26,6 +26,23 @@ def signed(value: float | None, metric: str = "") -> str:
     return "–" if value is None else ("+" if value >= 0 else "−") + score(abs(value), metric)
 
 
+def percent_change(value: float | None) -> str:
+    """A change in percent.
+
+    Example:
+        >>> percent_change(-25.864)
+        '−25.9\xa0%'
+    """
+    if value is None:
+        return "–"
+    return ("+" if value >= 0 else "−") + f"{abs(value):.{1 if abs(value) >= 1 else 2}f}\u00a0%"
+
+
+def rank(value: float | None) -> str:
+    """A mean rank."""
+    return "–" if value is None else f"{value:.2f}"
+
+
 def count(value: int | None) -> str:
     """A whole number in groups of three.
 
