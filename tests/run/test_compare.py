@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -211,6 +212,15 @@ def test_what_is_printed(compared: Path, result: dict[str, Any]) -> None:
                  "Δm of upgrad over tasks", "negative is better",
                  "Mean rank over tasks (1 is best): ", "2 seeds (95% intervals"):  # fmt: skip
         assert word in said
+
+
+def test_the_page_has_a_line_for_each_model_and_task(compared: Path, result: dict[str, Any]) -> None:
+    page = (compared / "out" / "report.html").read_text(encoding="utf-8")
+    models = ["alone", *result["models"]]
+    told = re.findall(r'<td class="model">([^<]*)</td>', page)
+    assert told == models * len(result["tasks"])
+    ranks = [result["alone"]["mean_rank"], *(model["mean_rank"] for model in result["models"].values())]
+    assert all(f'<td class="num">{rank["per_task"]:.2f}</td>' in page for rank in ranks)
 
 
 def test_ranks_are_those_of_the_mean_scores(result: dict[str, Any]) -> None:

@@ -116,8 +116,8 @@ class TextEncoder(Encoder):
 class Bag(nn.Module):
     """What a text is about, in one vector: its words and pairs of words by embeddings of their own, beside its tokens.
 
-    Where tasks write or tag, they shape the tokens' embeddings after what stands next; a task of the whole text then
-    learns worse from these than alone. So it has a path that is no one else's (after Cheng et al. 2016, "Wide & deep
+    Where tasks write or tag, they shape the tokens' embeddings after what stands next, and a task of the whole text may
+    learn worse from these than alone. So it has a path that is no one else's (after Cheng et al. 2016, "Wide & deep
     learning"): pooled as any input's tokens are, and mixed with what the tokens say.
 
     Args:
