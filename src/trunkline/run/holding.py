@@ -48,14 +48,16 @@ def held_folder(out: str | Path | None, name: str, *, is_resumed: bool = False) 
             _clean(folder)
             yield folder
     finally:
-        if is_new and folder.is_dir() and [path.name for path in folder.iterdir()] == [LOCK]:
-            (folder / LOCK).unlink()
+        if is_new and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Nobody else has this folder meanwhile. It is made where it is not there; the lock's file stays in it.
+    """Nobody else has this folder meanwhile. It is made where it is not there.
+
+    The lock's file is taken away while it is held: who waits with it open finds that it is no file of the folder any more
+    (`filelock` looks for that) and makes another.
 
     Raises:
         RunError: another process has it, or it cannot be made.
@@ -71,6 +73,8 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # a system that keeps open files keeps this one
+            (folder / LOCK).unlink()
         lock.release()
 
 
