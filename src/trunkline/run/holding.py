@@ -56,8 +56,8 @@ def held_folder(out: str | Path | None, name: str, *, is_resumed: bool = False) 
 def locked(folder: Path) -> Iterator[None]:
     """Nobody else has this folder meanwhile. It is made where it is not there.
 
-    The lock's file is taken away while it is held: who waits with it open finds that it is no file of the folder any more
-    (`filelock` looks for that) and makes another.
+    The lock's file is taken away while it is held: who waits with it open finds that it is no file of the folder any
+    more (`filelock` looks for that) and makes another.
 
     Raises:
         RunError: another process has it, or it cannot be made.
