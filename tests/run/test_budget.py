@@ -82,6 +82,18 @@ def test_the_resolved_config_says_steps_and_why(world: Path, paced: Any) -> None
     assert "training.minutes" not in fixed.reasons
 
 
+def test_looks_of_blending_have_their_share(world: Path, paced: Any) -> None:
+    """Three passes in place of one: what is looked at is worked out with three times the cost of a row."""
+    paced(Pace(step=0.5, reading=0.0, row=0.2))
+    late = {"type": "late", "joint": True}
+    plain, blending = (
+        fix_steps(plan_of(world, {"fusion": {**late, "blending": on}}, steps=None, validations=None, minutes=1.0))[0]
+        for on in (False, True)
+    )
+    assert blending.config.training.steps is not None and plain.config.training.steps is not None
+    assert blending.config.training.steps < plain.config.training.steps
+
+
 def test_without_a_limit_what_is_wanted_is_taken(world: Path, paced: Any) -> None:
     paced(SLOW)
     plan = open_plan(world, minutes="off")

@@ -135,6 +135,53 @@ def test_a_script_of_ones_own(folder: Path) -> None:
     }  # fmt: skip
 
 
+# One row in all, and so one process a time, has an infinite loss of its price.
+LOSSES = """
+import sys, warnings
+import torch, trunkline
+from trunkline.tasks.number import NumberHead
+
+before, largest = NumberHead.loss, float(sys.argv[1])
+
+def loss(self, output, target):
+    total, weight = before(self, output, target)
+    bad = (target["flags"] & (target["values"] > largest))[:, 0]
+    if bool(bad.any()):
+        total = torch.cat([total[:1] * torch.inf, total[1:]])
+    return total, weight
+
+NumberHead.loss = loss
+warnings.simplefilter("ignore")
+for devices in (2, 1):
+    config = {
+        "data": {"train": "train.jsonl", "validation": "validation.jsonl"},
+        "inputs": {"size": "number"}, "tasks": {"price": "number", "kind": "category"}, "width": 8,
+        "trunk": {"type": "hard", "members": 1, "dropout": 0.0},
+        "training": {"steps": 30, "batch_size": 8 // devices, "lr": 0.01, "threads": 1, "devices": devices,
+                     "accelerator": "cpu", "ema": "off", "patience": "off", "input_dropout": 0.0, "validations": 5},
+    }
+    run = trunkline.fit(config, out=f"runs/lost-{devices}")
+"""
+
+
+def test_what_one_process_loses_all_have_lost(folder: Path, said: subprocess.CompletedProcess[str]) -> None:
+    """Counted as by one process with the same steps, the same ones until then; the other's prices still count."""
+    state = json.loads((folder / "runs/two/preprocessing.json").read_text())["tasks"]["price"]
+    prices = [row["price"] for row in map(json.loads, (folder / "train.jsonl").open()) if row.get("price") is not None]
+    *_, second, largest = sorted((price - state["mean"]) / state["std"] for price in prices)
+    (folder / "lost.py").write_text(LOSSES)
+    call(sys.executable, "lost.py", str((second + largest) / 2), cwd=folder)
+    logs = [[json.loads(line) for line in (folder / f"runs/lost-{devices}/log.jsonl").open()] for devices in (1, 2)]
+    dropped = [[line.get("dropped", {}).get("price", 0) for line in log if "losses" in line] for log in logs]
+    assert dropped[0] == dropped[1] and dropped[0][-1] > 2
+    losses = [[line["losses"] for line in log if "losses" in line] for log in logs]
+    first = next(step for step, count in enumerate(dropped[0]) if count)
+    assert [one["kind"] for one in losses[0][: first + 1]] == pytest.approx(
+        [one["kind"] for one in losses[1][: first + 1]], rel=1e-4
+    )
+    assert losses[0][first]["price"] is None and losses[1][first]["price"] is not None
+
+
 def assert_close(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     assert ours.keys() == theirs.keys()
     for task, scores in theirs.items():

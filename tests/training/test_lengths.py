@@ -89,4 +89,6 @@ def test_padding_of_graphs_counts_where_it_is_worked_out(tmp_path: Path) -> None
     plan = make_plan(read := load_config(asked, columns=columns_of), read_splits(read))
     (batch,) = next(iter(training_batches(rows_of(plan, plan.splits.train), settings_of(plan.config.training))))
     assert set(padding([batch])) == {"note", "net"}
-    assert set(padding([batch], leaves_graphs=True)) == {"note"}
+    for device, left in (("cpu", {"note"}), ("meta", {"note", "net"})):
+        without = plan.network.encoders_without_padding(torch.device(device))
+        assert set(padding([batch], without)) == left

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor, nn
 
 from trunkline.contexts import Context, MosaicContext
@@ -30,6 +31,10 @@ class Encoder(nn.Module, ABC):
     def pretrained_parameters(self) -> Iterable[tuple[nn.Parameter, float]]:
         """What was pretrained, each with its learning rate as a share of everything else's."""
         return ()
+
+    def leaves_padding(self, device: torch.device) -> bool:
+        """Whether nothing is worked out for the padding of its rows there."""
+        return False
 
     @abstractmethod
     def forward(self, values: dict[str, Tensor]) -> Tokens:

@@ -114,11 +114,14 @@ class GraphEncoder(Encoder):
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
+    def leaves_padding(self, device: torch.device) -> bool:
+        """Elsewhere than on a CPU it is rather carried along than waited for."""
+        return device.type == "cpu"
+
     def forward(self, values: dict[str, Tensor]) -> Tokens:
         """What `Graph.collate` gives → tokens `[n, L, D]`, one a node."""
         mask = values["mask"]
-        # Padding is rather carried along than waited for a device, or traced.
-        is_packed = mask.device.type == "cpu" and not torch.compiler.is_exporting()
+        is_packed = self.leaves_padding(mask.device) and not torch.compiler.is_exporting()
         tokens = self.run(values, flatten(mask, values["ends"], values["edge_mask"], is_packed=is_packed))
         return Tokens(tokens, mask, (Span("", 0, mask.shape[1], "nodes", (mask.shape[1],)),))
 

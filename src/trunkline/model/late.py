@@ -15,7 +15,7 @@ from torch import Tensor
 from trunkline.errors import ConfigError
 from trunkline.fusion import LateModule
 from trunkline.model.ensemble import repeated
-from trunkline.model.modulation import factors, modulate
+from trunkline.model.modulation import factors, losses_alone, modulate
 from trunkline.model.numbers import HeadWatch, answer
 from trunkline.schema import Schema
 from trunkline.tasks import Head
@@ -81,26 +81,22 @@ def late_loss(
         blend: shares of what is said together and of each expert alone in its place, `[E + 1, G]`.
         watch: of the head's losses and gradients.
     """
-    if blend is not None:
-        total, weight = ((blend * each).sum(0) for each in losses_apart(head, view, target, present, watch))
-        return total, weight
-    experts = present.shape[0]
-    each = repeated(target, experts)
-    each["flags"] = each["flags"] & present.flatten().unsqueeze(1)
+    experts, each = present.shape[0], _of_each(target, present)
     if fusion.modulation > 0:  # each task has a gradient of its own, whatever it reads
         view = view.expand(target["flags"].shape[1], -1, -1)
     output = answer(head, view, each, watch)
     if fusion.modulation > 0:
         _slow_down(head, view, output.detach(), target, present, fusion)
+    if blend is not None:
+        total, weight = ((blend * apart).sum(0) for apart in _apart(head, output, target, present))
+        return total, weight
     together = head.loss(joined(head, output, present), dict(target))
     apart = head.loss(output, each)
     total, weight = ((1 - fusion.alone) * a + fusion.alone / experts * b for a, b in zip(together, apart))
     return total, weight
 
 
-def losses_apart(
-    head: Head, view: Tensor, target: Mapping[str, Tensor], present: Tensor, watch: HeadWatch | None = None
-) -> tuple[Tensor, Tensor]:
+def losses_apart(head: Head, view: Tensor, target: Mapping[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
     """`(sum [E + 1, G], weight [E + 1, G])` of what is said together, and of each expert alone where it speaks.
 
     Args:
@@ -108,15 +104,20 @@ def losses_apart(
         view: `[V, E · n, D]`.
         target: of the `n` rows, with `flags`.
         present: `[E, n]`.
-        watch: of the head.
     """
+    return _apart(head, head.train_output(view, _of_each(target, present)), target, present)
+
+
+def _of_each(target: Mapping[str, Tensor], present: Tensor) -> dict[str, Tensor]:
+    """The rows once for each expert, with the labels of those in which it speaks."""
     each = repeated(target, len(present))
-    each["flags"] = each["flags"] & present.flatten().unsqueeze(1)
-    output = answer(head, view, each, watch)
-    losses = [head.loss(joined(head, output, present), dict(target))]
-    for said, speaks in zip(output.unflatten(0, (len(present), -1)), present):
-        losses.append(head.loss(said, {**target, "flags": target["flags"] & speaks.unsqueeze(1)}))
-    sums, weights = (torch.stack([one.reshape(-1).float() for one in part]) for part in zip(*losses))
+    return {**each, "flags": each["flags"] & present.flatten().unsqueeze(1)}
+
+
+def _apart(head: Head, output: Any, target: Mapping[str, Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
+    together = head.loss(joined(head, output, present), dict(target))
+    alone = losses_alone(head, output.unflatten(0, (len(present), -1)), target, present)
+    sums, weights = (torch.cat([one.reshape(1, -1), own]).float() for one, own in zip(together, alone))
     return sums, weights
 
 

@@ -13,6 +13,13 @@ from torch import Tensor
 from trunkline.tasks import Head
 
 
+def losses_alone(head: Head, output: Tensor, target: Mapping[str, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+    """`(sum [M, G], weight [M, G])` of what each expert says `[M, n, …]`, in these rows of it `[M, n]`."""
+    each = [head.loss(said, {**target, "flags": target["flags"] & own.unsqueeze(1)}) for said, own in zip(output, rows)]
+    sums, weights = (torch.stack([one.reshape(-1) for one in part]) for part in zip(*each))
+    return sums, weights
+
+
 def factors(head: Head, output: Tensor, target: Mapping[str, Tensor], present: Tensor, alpha: float) -> Tensor:
     """What the gradient of each expert is multiplied by, task by task, `k [G, M]`: eq. 8 to 10 of the paper.
 
@@ -30,11 +37,7 @@ def factors(head: Head, output: Tensor, target: Mapping[str, Tensor], present: T
     """
     contested = present.sum(0) > 1
     with torch.no_grad():
-        each = [
-            head.loss(said, {**target, "flags": target["flags"] & (speaks & contested).unsqueeze(1)})
-            for said, speaks in zip(output, present)
-        ]
-        losses, weights = (torch.stack(list(part)) for part in zip(*each))  # [M, G]
+        losses, weights = losses_alone(head, output, target, present & contested)
         known = weights > 0
         scores = torch.where(known, torch.exp(-losses / torch.where(known, weights, 1)), 0)
         others = known.sum(0) - known.int()

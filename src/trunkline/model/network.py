@@ -71,8 +71,8 @@ class Network(nn.Module):
         if fusion.is_late and self.trunk.members > 1:
             raise ConfigError("fusion: late makes an ensemble of the inputs; leave `trunk.members` at 1")
         self.heads = nn.ModuleList(build_heads(preprocessing, width))
-        self.watch: Watch | None = None  # while it is trained
         self.first_heads = nn.ModuleList(build_heads(preprocessing, width) if self.trunk.first > 0 else ())
+        self.watch: Watch | None = None  # while it is trained
         if isinstance(self.fusion, LateModule):
             for head in cast(Iterable[Head], [*self.heads, *self.first_heads]):
                 head.expect_experts(self.fusion.experts, joint=self.fusion.joint)
@@ -88,6 +88,11 @@ class Network(nn.Module):
         self.trunk.forget_loads()
         if self.alignment is not None:
             self.alignment.forget()
+
+    def encoders_without_padding(self, device: torch.device) -> list[str]:
+        """Names of those that work out nothing for the padding of their rows there."""
+        named = zip(self.preprocessing.encoders, self.encoders)
+        return [unit.name for unit, one in named if isinstance(one, Encoder) and one.leaves_padding(device)]
 
     # --- inputs to taps ---
 

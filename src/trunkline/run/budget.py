@@ -42,6 +42,8 @@ def fix_steps(plan: Plan) -> tuple[Plan, Pace | None]:
     rows_to_learn, validation = rows_of(plan, plan.splits.train), validation_of(plan)
     settings = settings_of(training, plan.config.data)
     pace = from_first_process(measure_pace(plan.network, plan.engine, rows_to_learn, validation, settings))
+    if plan.network.blending is not None:  # looks at these rows once more, and at as many to learn from
+        pace = replace(pace, row=3 * pace.row)
     wanted, batch_size = training.steps, training.batch_size
     validations, rows = training.validations, training.validation_rows
     assert wanted is not None and batch_size is not None and validations is not None and rows is not None

@@ -68,7 +68,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise RunError(f"{folder}: another process is training here; wait for its end, or give a new folder") from None
-    except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
+    except OSError as error:
         raise RunError(f"{folder}: cannot be written to: {error}; give another folder") from error
     try:
         yield

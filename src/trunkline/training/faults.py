@@ -85,7 +85,7 @@ class Faults:
             self.told.add(task)
             warnings.warn(
                 f"step {step}: {task!r} had an infinite or undefined loss or gradient in "
-                f"{counted(dropped[task], 'step')} so far, and took no part in what the others learned there; "
+                f"{counted(dropped[task], 'step')} so far, which taught nothing there; "
                 "log.jsonl goes on counting (`dropped`)",
                 stacklevel=2,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -117,19 +117,18 @@ def num_devices(settings: Settings) -> int:
     return 1 if settings.accelerator == "cpu" else max(1, torch.cuda.device_count())
 
 
-def padding(parts: Sequence[Batch], *, leaves_graphs: bool = False) -> dict[str, float]:
+def padding(parts: Sequence[Batch], without: Collection[str] = ()) -> dict[str, float]:
     """Of each input whose rows have lengths, how much of what an encoder works out is padding.
 
     Args:
         parts: of a step.
-        leaves_graphs: the padding of graphs is left out, as a CPU does.
+        without: names of the encoders that leave it out.
     """
     found: dict[str, list[Tensor]] = {}
     for batch in parts:
         for name, part in batch.inputs.items():
-            if leaves_graphs and "edge_mask" in part.values:
-                continue
-            if (mask := part.values.get("mask")) is not None and mask.dtype == torch.bool:
+            mask = part.values.get("mask")
+            if mask is not None and mask.dtype == torch.bool and name not in without:
                 found.setdefault(name, []).append(mask.flatten())
     return {name: 1 - float(torch.cat(masks).float().mean()) for name, masks in found.items()}
 
@@ -208,8 +207,8 @@ class _Loop:
     def _write_losses(self, parts: Sequence[Batch]) -> None:
         if self.done == 1 or self.done % max(1, self.settings.steps // LINES) == 0:
             report = self.stepper.engine.report()
-            is_here = self.stepper.fabric.device.type == "cpu"
-            padded = {"padding": found} if (found := padding(parts, leaves_graphs=is_here)) else {}
+            network, device = self.stepper.network, self.stepper.fabric.device
+            padded = {"padding": found} if (found := padding(parts, network.encoders_without_padding(device))) else {}
             experts = {"experts": loads} if (loads := self.stepper.network.trunk.loads()) else {}
             aligned = self.stepper.network.alignment
             apart = {} if aligned is None else {"align": float(torch.stack(aligned.noted).mean())}
