@@ -19,7 +19,7 @@ def test_a_comparison_is_held_against_boosting(tmp_path: Path) -> None:
     rows = []
     for i in range(240):
         x, name = rng.normal(), "abc"[i % 3]
-        told = {"x": None if i % 7 == 0 else x, "name": name, "yes": "y" if x + (name == "a") > 0.3 else "n"}
+        told = {"x": None if i % 7 == 0 else x, "name": name, "yes": "y" if x + 3 * (name == "b") > 1 else "n"}
         rows.append({**told, "rare": None if i % 5 == 0 else int(x > 1)})
     write_rows(tmp_path / "rows.csv", rows[:180])
     write_rows(tmp_path / "test.csv", rows[180:])
@@ -33,5 +33,5 @@ def test_a_comparison_is_held_against_boosting(tmp_path: Path) -> None:
     boosting.main([str(tmp_path / "out")], said.append)
     assert [line.split(":")[0] for line in said] == ["yes", "  alone", "  equal", "rare", "  alone", "  equal"]
     auc = float(re.findall(r"boosting ([.\d]+)", said[0])[0])
-    assert 0.9 < auc < 1, "it learned from labels in their order, and was judged by rows that it had not seen"
+    assert 0.97 < auc < 1, "it learned from labels in their order, and was judged by rows that it had not seen"
     assert all("…" in line for line in said if line.startswith("  "))

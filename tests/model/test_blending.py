@@ -63,7 +63,8 @@ def test_where_nothing_is_learned_or_measured_weights_stay() -> None:
     torch.testing.assert_close(found, torch.tensor([*(0.75 * ratio / ratio.sum()).tolist(), 0.25]))
     infinite = losses([0.3, 0.5, math.inf], [0.6, 0.7, 0.6])
     torch.testing.assert_close(blended(FIRST, infinite, BEFORE)[0], found)
-    torch.testing.assert_close(blended(losses([1, 1, 1], [1.1, 1.1, math.inf]), infinite, BEFORE)[0], found)
+    finite = losses([0.3, 0.5, 0.4], [0.6, 0.7, 0.6])
+    torch.testing.assert_close(blended(losses([1, 1, 1], [1.1, 1.1, math.inf]), finite, BEFORE)[0], found)
     nothing = losses([nan, nan, nan], [nan, nan, nan])
     assert torch.equal(blended(FIRST, nothing, BEFORE), BEFORE)
 
@@ -163,6 +164,8 @@ def test_a_run_looks_before_its_first_step_and_with_each_validation(tmp_path: Pa
     looks = [line["blend"] for line in log(run.folder) if "blend" in line]
     assert len(looks) == 3 and list(looks[0]) == ["kind", "loud", "price", "weight"]
     assert all(math.isclose(sum(own.values()), 1, rel_tol=1e-5) for look in looks for own in look.values())
+    begin = [0.5, *[0.5 / 3] * 3]
+    assert any(list(own.values()) != pytest.approx(begin) for own in looks[0].values()), "counted from the first step"
     assert looks[0] != looks[2]
     network = load(run.folder).network
     assert network.blending is not None and not network.blending.first.isnan().any()

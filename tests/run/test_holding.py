@@ -147,7 +147,7 @@ def test_without_any_that_can_be_read_the_run_does_not_begin_anew(world: Path, s
 # --- a disk that takes no more
 
 
-@pytest.mark.parametrize("where", ["after a look", "in a look"])
+@pytest.mark.parametrize("where", ["after a look", "in a look", "at a line"])
 def test_a_full_disk_ends_the_run_and_it_goes_on_later(world: Path, tmp_path: Path, where: str) -> None:
     """Files above a size cannot be written, as the system says it; what was there before is whole."""
     whole = fit(world, tmp_path / "whole")
@@ -160,12 +160,14 @@ from training.small_runs import fit
 torch.set_num_threads(1)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 save, where = checkpoint.save_file, sys.argv[3]
-def full():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+def full(size=4096):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 def limited(tensors, path, metadata):
     save(tensors, path, metadata)
     if where == "after a look":
         full()
+    elif where == "at a line":
+        full(64)
 checkpoint.save_file = limited
 see = judge.Keeper.see
 def seen(*args):

@@ -24,10 +24,10 @@ class Watch:
     """Keeps one task's infinite loss or gradient from all others, and notes whose it was; nothing waits for the device.
 
     A loss that is not finite becomes 0 and weighs nothing, as that of a task without a label; of a step in parts, or
-    over several processes, in that part. What its labels send back is then 0 times infinity: it is 0 where it enters the
-    head's output, so that the other tasks of a stack learn as ever. What a head itself makes infinite on its way back is
-    0 in the rows of its view that have it; the gradients of its own parameters are mended after the backward pass
-    (`HeadWatch.mend`).
+    over several processes, in that part. What its labels send back is then 0 times infinity: it is 0 where it enters
+    the head's output, so that the other tasks of a stack learn as ever. What a head itself makes infinite on its way
+    back is 0 in the rows of its view that have it; the gradients of its own parameters are mended after the backward
+    pass (`HeadWatch.mend`).
 
     Args:
         tasks: `T`.
