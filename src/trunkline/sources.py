@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from trunkline.config import Config, DataConfig
-from trunkline.data import Split, Splits, Table, join_splits, make_splits, named_table, read_table
+from trunkline.data import Split, Splits, Table, files_of, join_splits, make_splits, named_table, read_table
 from trunkline.defaults import Reasons, validation_share
 from trunkline.errors import DataError, counted, nearest
 from trunkline.schema import Fault, InputColumn, Schema, TaskColumn, bad_cells, find_faults, tell_faults
 from trunkline.tasks import Task
 
 TOLD = 5  # faults that a warning shows
+READ_WHOLE = 2**30  # bytes of a file up to which all of it is read for its digest
+BLOCK = 2**20  # bytes that are read of it at once
 
 
 def columns_of(data: DataConfig) -> Table:
@@ -140,11 +142,15 @@ def note_share(config: Config, splits: Splits) -> tuple[Config, Reasons]:
 
 
 def fingerprints(config: Config) -> dict[str, str]:
-    """SHA-256 of each file that `data:` names, by its path; of a folder, of its files' names and sizes."""
+    """SHA-256 of each file that `data:` names, by its path; of a folder, of its files' names and sizes.
+
+    Of a file above `READ_WHOLE` it is of its size and of pieces evenly spread over it.
+    """
     data = config.data
     if data is None:
         return {}
-    return {str(path): _digest(path) for one in (data.tables.values() or [data]) for path in _paths_of(one)}
+    named = [path for one in (data.tables.values() or [data]) for path in _paths_of(one)]
+    return {str(path): _digest(path) for name in named for path in files_of(name)}
 
 
 def _paths_of(data: DataConfig) -> list[Path]:
@@ -267,7 +273,20 @@ def _one_of_each_class(config: Config, table: Table, columns: Mapping[str, str |
 
 def _digest(path: Path) -> str:
     if not path.is_dir():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return _digest_of_file(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     listed = "\n".join(f"{file.relative_to(path).as_posix()} {file.stat().st_size}" for file in files)
     return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def _digest_of_file(path: Path) -> str:
+    size, digest = path.stat().st_size, hashlib.sha256()
+    places: Iterable[int] = range(0, size, BLOCK)
+    if size > READ_WHOLE:
+        digest.update(str(size).encode())
+        places = np.linspace(0, size - BLOCK, READ_WHOLE // BLOCK).astype(int).tolist()
+    with path.open("rb") as file:
+        for place in places:
+            file.seek(place)
+            digest.update(file.read(BLOCK))
+    return digest.hexdigest()

@@ -11,15 +11,15 @@ from trunkline.data.table import Cells, Na, Reading, check_unique
 from trunkline.errors import DataError
 
 
-def arrow_cells(source: str, table: pa.Table, how: Reading) -> Mapping[str, Cells]:
-    """Columns of an Arrow table."""
+def arrow_cells(source: str, table: pa.Table, how: Reading, *, first: int = 1) -> Mapping[str, Cells]:
+    """Columns of an Arrow table; `first`: which row of the source its first is."""
     check_unique(source, table.column_names)
     for name, column in zip(table.column_names, table.columns):
-        _check_utf8(source, name, column)
+        _check_utf8(source, name, column, first)
     return {name: arrow_column(column, how.na) for name, column in zip(table.column_names, table.columns)}
 
 
-def _check_utf8(source: str, name: str, column: pa.ChunkedArray) -> None:
+def _check_utf8(source: str, name: str, column: pa.ChunkedArray, first: int) -> None:
     """Is every text of a column UTF-8? Arrow and Parquet take what writers say on trust.
 
     Raises:
@@ -31,7 +31,7 @@ def _check_utf8(source: str, name: str, column: pa.ChunkedArray) -> None:
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        for row, cell in enumerate(column.cast(pa.large_binary()).to_pylist(), start=1):
+        for row, cell in enumerate(column.cast(pa.large_binary()).to_pylist(), start=first):
             try:
                 (cell or b"").decode()
             except UnicodeDecodeError as error:
@@ -52,7 +52,7 @@ def arrow_column(column: pa.ChunkedArray, na: Na) -> pa.ChunkedArray:
         column = column.cast(pa.string())
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
-    if pa.types.is_floating(column.type):
+    if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     return without_na(column, na, trim=False)
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 
-from trunkline.data.table import Cells, Table
+from trunkline.data.table import Cells, LazyCells, Table, are_there, emptied
 
 LOOKED_AT = 20  # cells that say whether a column holds paths
 
@@ -31,7 +32,7 @@ def concatenate(tables: Sequence[Table]) -> Table:
     splits = {table.split for table in tables}
     return Table(
         ", ".join(table.source for table in tables),
-        {name: _below([table.cells.get(name, [None] * len(table)) for table in tables]) for name in columns},
+        {name: _below([table.cells.get(name, len(table)) for table in tables]) for name in columns},
         base,
         splits.pop() if len(splits) == 1 else None,
         _parts(tables),
@@ -53,12 +54,64 @@ def with_split(table: Table, name: str) -> Table:
     return replace(table, cells=cells, split="split")
 
 
-def _below(parts: Sequence[Cells]) -> Cells:
-    types = {part.type for part in parts if isinstance(part, pa.ChunkedArray)}
-    if len(types) == 1 and all(isinstance(part, pa.ChunkedArray) for part in parts):
-        chunks = [chunk for part in parts if isinstance(part, pa.ChunkedArray) for chunk in part.chunks]
-        return pa.chunked_array(chunks, types.pop())
-    return [cell for part in parts for cell in (part.to_pylist() if isinstance(part, pa.ChunkedArray) else part)]
+def _below(parts: Sequence[Cells | int]) -> Cells:
+    """Cells below each other; a number is so many absent ones."""
+    types = {part.type for part in parts if isinstance(part, pa.ChunkedArray)} - {pa.null()}
+    if len(types) <= 1 and all(isinstance(part, pa.ChunkedArray | int) for part in parts):
+        kind = types.pop() if types else pa.null()
+        return pa.chunked_array([chunk for part in parts for chunk in _chunks(part, kind)], kind)
+    if any(isinstance(part, LazyCells) for part in parts):
+        return JoinedCells([[None] * part if isinstance(part, int) else part for part in parts])
+    return [cell for part in parts for cell in _as_list(part)]
+
+
+def _chunks(part: Any, kind: pa.DataType) -> list[pa.Array]:
+    if isinstance(part, int):
+        return [pa.nulls(part, kind)]
+    return part.chunks if part.type == kind else [pa.nulls(len(part), kind)]
+
+
+def _as_list(part: Any) -> Sequence[Any]:
+    if isinstance(part, int):
+        return [None] * part
+    return part.to_pylist() if isinstance(part, pa.ChunkedArray) else part
+
+
+class JoinedCells(LazyCells):
+    """Columns below each other, of which some are made as they are asked for.
+
+    Args:
+        parts: from the top.
+    """
+
+    def __init__(self, parts: Sequence[Cells]) -> None:
+        self.parts = parts
+        self.starts = np.cumsum([0, *map(len, parts)]).tolist()
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+    @overload
+    def __getitem__(self, place: slice) -> JoinedCells: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            assert step == 1, "pieces are not thinned out"
+            within = [slice(max(0, start - s), max(0, stop - s)) for s in self.starts[:-1]]
+            return JoinedCells([part[piece] for part, piece in zip(self.parts, within)])
+        number = bisect.bisect_right(self.starts, place) - 1
+        cell = self.parts[number][place - self.starts[number]]
+        return cell.as_py() if isinstance(cell, pa.Scalar) else cell
+
+    def present(self) -> np.ndarray:
+        return np.concatenate([are_there(part) for part in self.parts])
+
+    def without(self, rows: Collection[int]) -> JoinedCells:
+        ordered, bounds = np.sort(list(rows)), self.starts
+        within = [ordered[(ordered >= a) & (ordered < b)] - a for a, b in itertools.pairwise(bounds)]
+        return JoinedCells([emptied(part, gone.tolist()) for part, gone in zip(self.parts, within)])
 
 
 def _with_absolute_paths(table: Table) -> Table:

@@ -12,6 +12,7 @@ import pyarrow.csv
 
 from trunkline.data.arrow import without_na
 from trunkline.data.encodings import as_utf8, explain_bytes
+from trunkline.data.mapped import is_big, mapped_copy, unpacked_size
 from trunkline.data.table import Cells, Reading, check_unique
 from trunkline.errors import DataError
 
@@ -42,16 +43,30 @@ def _cells(path: Path, how: Reading, delimiter: str) -> Mapping[str, Cells]:
     read = pyarrow.csv.ReadOptions(
         block_size=BLOCK_BYTES, column_names=header, skip_rows=_header_lines(path, how, delimiter)
     )
-    try:
+
+    def pieces() -> Iterator[pa.Table]:
         with as_utf8(path, how.encoding) as file:
-            table = pyarrow.csv.read_csv(file, read, parse, convert)
+            for batch in pyarrow.csv.open_csv(file, read, parse, convert):
+                yield _without_na(pa.Table.from_batches([batch]), how)
+
+    try:
+        if is_big(unpacked_size(path)):
+            table = mapped_copy(path, how, pieces)
+        else:
+            with as_utf8(path, how.encoding) as file:
+                table = _without_na(pyarrow.csv.read_csv(file, read, parse, convert), how)
     except pa.ArrowInvalid as error:
         _explain(path, how, delimiter, len(header))
         raise DataError(f"{path.name}: {error}") from error
     # A quote that nobody closes swallows the rest of the file as one cell.
     if len(table) and "\n" in (table.column(-1)[-1].as_py() or ""):
         _explain(path, how, delimiter, len(header))
-    return {name: without_na(column, how.na, trim=True) for name, column in zip(header, table.columns)}
+    return dict(zip(header, table.columns))
+
+
+def _without_na(table: pa.Table, how: Reading) -> pa.Table:
+    columns = [without_na(column, how.na, trim=True) for column in table.columns]
+    return pa.table(columns, names=table.column_names)
 
 
 def _header(path: Path, how: Reading, delimiter: str) -> list[str]:

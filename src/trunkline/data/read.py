@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import gzip
-import io
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet
 
 from trunkline.data.arrow import arrow_cells
+from trunkline.data.arrow_files import arrow_file_cells, parquet_cells
 from trunkline.data.coco import coco_cells, split_in_name
 from trunkline.data.concat import concatenate, with_split
 from trunkline.data.csv_files import csv_cells, tsv_cells
-from trunkline.data.encodings import open_plain
 from trunkline.data.folders import read_folder
 from trunkline.data.hub import is_dataset, is_saved_dataset, read_dataset, read_saved
-from trunkline.data.rows import frame_cells, jsonl_cells, row_cells
+from trunkline.data.jsonl import jsonl_cells
+from trunkline.data.rows import frame_cells, row_cells
+from trunkline.data.shards import files_of, is_pattern, shards_in
 from trunkline.data.table import Cells, Na, Reading, Table
+from trunkline.data.tar import tar_cells
 from trunkline.data.voc import is_voc, read_voc
 from trunkline.errors import DataError
 from trunkline.files import is_json
@@ -37,14 +38,16 @@ def read_table(
     """Read a table.
 
     In CSV and TSV every cell stays text, so `007` stays `007`, and an empty cell is absent. In Parquet a null and a
-    NaN are absent; in JSONL (one object a line) a `null`, a NaN and a missing key.
+    NaN are absent; in JSONL (one object a line) a `null`, a NaN and a missing key. Of large files the table is written
+    once as Arrow into a folder of its own (`TRUNKLINE_CACHE`) and mapped: memory does not grow with them.
 
     Args:
-        source: a path to `.csv`, `.tsv`, `.parquet` or `.jsonl` (each also `.gz`), to COCO's `instances_*.json`, to a
-            folder of pictures or sounds, of Pascal VOC or COCO, or to a saved Hugging Face dataset; or a list of
-            paths, whose rows follow each other (of COCO's files each is a split, where all their names tell one); or
-            a list of dicts, an Arrow table, a Hugging Face `Dataset` or `DatasetDict`, or a data frame (anything with
-            `columns` and `frame[column]`). A `Table` is given back as it is.
+        source: a path to `.csv`, `.tsv`, `.parquet` or `.jsonl` (each also `.gz`), to Arrow's `.arrow` or `.feather`,
+            to a shard of WebDataset's (`.tar`), to COCO's `instances_*.json`, to a folder of pictures or sounds, of
+            such files, of Pascal VOC or COCO, or to a saved Hugging Face dataset; or a pattern such as
+            `part-*.parquet`, or a list of paths, whose rows follow each other (of COCO's files each is a split, where
+            all their names tell one); or a list of dicts, an Arrow table, a Hugging Face `Dataset` or `DatasetDict`,
+            or a data frame (anything with `columns` and `frame[column]`). A `Table` is given back as it is.
         na: further values that mean absent, such as `?` or `NA`.
         encoding: of files of text, such as `latin-1`; by default UTF-8, or UTF-16 with its mark.
         delimiter: between the cells of a CSV file; by default a comma, or what the first lines tell.
@@ -98,6 +101,10 @@ def _named_splits(sources: Sequence[Any], tables: Sequence[Table]) -> Sequence[T
 
 
 def _read_path(path: Path, how: Reading) -> Table:
+    if is_pattern(path):
+        if not (files := files_of(path)):
+            raise DataError(f"{path}: no file is called so")
+        return concatenate([_read_path(file, how) for file in files])
     if path.is_dir():
         if is_voc(path):
             return _checked(read_voc(path))
@@ -105,14 +112,16 @@ def _read_path(path: Path, how: Reading) -> Table:
             return _read(files, how)
         if is_saved_dataset(path):
             return _checked(read_saved(path, how))
+        if shards := shards_in(path, _READERS.keys() - {".json"}):
+            return concatenate([_read_path(file, how) for file in shards])
         return _checked(read_folder(path, lambda file: _read_path(file, how)))
     suffixes = [s.lower() for s in path.suffixes]
     kind = next((s for s in reversed(suffixes) if s != ".gz"), "")
     if kind not in _READERS:
         there = "" if path.exists() else ", nor is it there"
         raise DataError(
-            f"{path} is not a table that can be read{there}. Known: {', '.join(_READERS)}, each also with .gz; "
-            "and folders of pictures or sounds, of Pascal VOC or COCO"
+            f"{path} is not a table that can be read{there}. Known: {', '.join(_READERS)}, those of text "
+            "and .parquet also with .gz; and folders of such files, of pictures or sounds, of Pascal VOC or COCO"
         )
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
@@ -129,21 +138,13 @@ def _checked(table: Table) -> Table:
     return table
 
 
-def _parquet_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
-    try:
-        with open_plain(path) as file:
-            # A gzip stream cannot be read from its end, where Parquet keeps its index.
-            whole = io.BytesIO(file.read()) if path.suffix.lower() == ".gz" else file
-            table = pyarrow.parquet.ParquetFile(whole).read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path.name} is not a Parquet file: {error}") from error
-    return arrow_cells(path.name, table, how)
-
-
 _READERS: dict[str, Callable[[Path, Reading], Mapping[str, Cells]]] = {
     ".csv": csv_cells,
     ".tsv": tsv_cells,
-    ".parquet": _parquet_cells,
+    ".parquet": parquet_cells,
     ".jsonl": jsonl_cells,
+    ".arrow": arrow_file_cells,
+    ".feather": arrow_file_cells,
+    ".tar": tar_cells,
     ".json": coco_cells,
 }

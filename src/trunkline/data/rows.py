@@ -1,38 +1,16 @@
-"""JSONL, lists of dicts and data frames → columns."""
+"""Lists of dicts and data frames → columns."""
 
 from __future__ import annotations
 
 import datetime
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from trunkline.data.arrow import arrow_cells, arrow_column
-from trunkline.data.encodings import as_utf8, explain_bytes
 from trunkline.data.table import Cells, Na, Reading, check_unique
 from trunkline.errors import DataError
-
-
-def jsonl_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
-    """Read a JSONL file, one object a line."""
-    with as_utf8(path, how.encoding) as file:
-        return row_cells(path.name, "line", _json_lines(path, file, how), how.na)
-
-
-def _json_lines(path: Path, lines: Iterable[bytes], how: Reading) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            if text.strip():
-                yield number, json.loads(text)
-        except UnicodeDecodeError as error:
-            explain_bytes(path, how.encoding)
-            raise DataError(f"{path.name}, line {number} is not UTF-8 ({error})") from error
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path.name}, line {number} is not JSON: {error}") from error
 
 
 def row_cells(source: str, unit: str, rows: Iterable[tuple[int, Any]], na: Na) -> Mapping[str, Cells]:

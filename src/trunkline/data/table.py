@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import bisect
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,21 @@ import pyarrow.compute as pc
 
 from trunkline.errors import DataError, suggest
 
-Cells = Sequence[Any]  # a list, or an Arrow array
+Cells = Sequence[Any]  # a list, an Arrow array, or cells that are made as they are asked for
 Na = Collection[str | int | float]
+PIECE = 2**16  # rows of a large table that are read, or prepared, at once
+
+
+class LazyCells(Sequence[Any]):
+    """A column whose cells are made when they are asked for, and not kept."""
+
+    @abstractmethod
+    def present(self) -> np.ndarray:
+        """Which rows have a cell, `[rows]` bool; no cell is made for it."""
+
+    @abstractmethod
+    def without(self, rows: Collection[int]) -> LazyCells:
+        """The same with the cells of these rows absent."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,8 @@ class Reading:
 class Table:
     """Rows and named columns. A cell is a plain value, or `None` where it is absent.
 
-    Columns read from CSV, TSV and Parquet stay in Arrow memory; a cell becomes a Python value when it is asked for.
+    Columns read from CSV, TSV and Parquet stay in Arrow memory, or, of large files, in a file that is mapped; a cell
+    becomes a Python value when it is asked for.
 
     Attributes:
         source: where it came from, as error messages name it.
@@ -101,16 +116,47 @@ class Table:
         """Which rows have a cell in this column, `[rows]` bool; none where there is no such column."""
         if name not in self.cells:
             return np.zeros(len(self), dtype=bool)
-        cells = self.cells[name]
-        if isinstance(cells, pa.ChunkedArray):
-            return cells.is_valid().to_numpy()
-        return np.fromiter((cell is not None for cell in cells), dtype=bool, count=len(cells))
+        return are_there(self.cells[name])
+
+    def take(self, name: str, rows: np.ndarray) -> Cells:
+        """The cells of these rows, ascending, without a copy of others.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        cells = self._cells_of(name)
+        if len(rows) == 0 or rows[-1] - rows[0] + 1 == len(rows):
+            return cells[int(rows[0]) : int(rows[-1]) + 1] if len(rows) else cells[:0]
+        if not isinstance(cells, pa.ChunkedArray):
+            return [cells[row] for row in rows.tolist()]
+        starts = np.cumsum([0, *map(len, cells.chunks)])
+        bounds = np.searchsorted(rows, starts)
+        # Chunk by chunk: Arrow would join all chunks of a column of texts first.
+        parts = zip(cells.chunks, starts.tolist(), bounds[:-1].tolist(), bounds[1:].tolist())
+        return pa.chunked_array([c.take(pa.array(rows[a:b] - s)) for c, s, a, b in parts if b > a], cells.type)
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """All row numbers, so many at once as a large table is read by."""
+        for start in range(0, len(self), PIECE):
+            yield np.arange(start, min(start + PIECE, len(self)))
+
+    def letters(self, name: str) -> np.ndarray:
+        """Characters of each cell as text, `[rows]`; 0 where it is absent.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        cells = self._cells_of(name)
+        if isinstance(cells, pa.ChunkedArray) and pa.types.is_string(cells.type):
+            return pc.fill_null(pc.utf8_length(cells), 0).to_numpy().astype(np.int64)
+        values = map(_as_value, cells)
+        return np.fromiter((0 if value is None else len(str(value)) for value in values), np.int64, len(cells))
 
     def without(self, cells: Mapping[str, Collection[int]]) -> Table:
         """The same table with some cells absent: rows by column."""
         if not any(cells.values()):
             return self
-        return replace(self, cells={name: _emptied(column, cells.get(name, ())) for name, column in self.cells.items()})
+        return replace(self, cells={name: emptied(column, cells.get(name, ())) for name, column in self.cells.items()})
 
     def row(self, row: int) -> dict[str, Any]:
         """One row, every column a key."""
@@ -122,9 +168,21 @@ class Table:
         return self.cells[name]
 
 
-def _emptied(column: Cells, rows: Collection[int]) -> Cells:
+def are_there(cells: Cells) -> np.ndarray:
+    """Which cells are not absent, `[rows]` bool."""
+    if isinstance(cells, pa.ChunkedArray):
+        return cells.is_valid().to_numpy()
+    if isinstance(cells, LazyCells):
+        return cells.present()
+    return np.fromiter((cell is not None for cell in cells), dtype=bool, count=len(cells))
+
+
+def emptied(column: Cells, rows: Collection[int]) -> Cells:
+    """The column with the cells of these rows absent."""
     if not rows:
         return column
+    if isinstance(column, LazyCells):
+        return column.without(rows)
     if isinstance(column, pa.ChunkedArray):
         keeps = np.ones(len(column), dtype=bool)
         keeps[list(rows)] = False

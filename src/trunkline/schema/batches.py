@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -21,6 +21,7 @@ from trunkline.schema.mixing import mixed
 from trunkline.schema.mosaics import Mosaic, Mosaics, keep_only
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags
 from trunkline.schema.reading import read_cell
+from trunkline.schema.stored import store
 from trunkline.schema.targets import Targets
 from trunkline.schema.whole_columns import prepare_column
 from trunkline.types import Batch, Flags, Part
@@ -134,8 +135,7 @@ class RowBatches(Dataset[Batch]):
         columns = [name for name in (*read, *written) if name in self.table.columns]
         if not columns:
             return None
-        cells = [self.table.column(name) for name in columns]
-        return np.sum([[0 if cell is None else len(str(cell)) for cell in column] for column in cells], axis=0)
+        return np.sum([self.table.letters(name) for name in columns], axis=0)
 
     def hiding(self, inputs: Collection[str]) -> RowBatches:
         """The same rows as if these inputs were absent, and with them the labels of tasks bound to them.
@@ -259,16 +259,21 @@ class RowBatches(Dataset[Batch]):
         """All rows of a block, prepared."""
         states = self.preprocessing
         columns = {n: (states.schema.inputs[n].modality, states.input_state(n)) for n in unit.inputs}
-        items = {n: self._prepared(n) for n in unit.inputs}
         block = next(iter(columns.values()))[0].block
         assert block is not None
-        return block.pack(columns, items)
 
-    def _prepared(self, name: str) -> list[Any]:
-        """One input in all rows, prepared once; `None` where it is absent."""
+        def pieces() -> Iterator[tuple[slice, dict[str, Tensor]]]:
+            for rows in self.table.pieces():
+                items = {name: self._prepared(name, rows) for name in unit.inputs}
+                yield slice(int(rows[0]), int(rows[-1]) + 1), block.pack(columns, items)
+
+        return store(len(self.table), pieces())
+
+    def _prepared(self, name: str, rows: np.ndarray) -> list[Any]:
+        """One input in these rows, prepared once; `None` where it is absent."""
         column, state = self.preprocessing.schema.inputs[name], self.preprocessing.input_state(name)
         return prepare_column(
-            column.modality, self.table, column.column, lambda v: column.modality.prepare(v, state, None)[0]
+            column.modality, self.table, column.column, rows, lambda v: column.modality.prepare(v, state, None)[0]
         )
 
     def _mosaic_item(self, name: str, rows: Sequence[int], rng: np.random.Generator) -> tuple[Any, Context]:

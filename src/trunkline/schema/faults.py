@@ -66,7 +66,10 @@ def bad_cells(faults: Iterable[Fault]) -> dict[str, set[int]]:
 
 def _faults_of(reader: Reader, table: Table, column: str, is_wanted: np.ndarray) -> dict[int, str]:
     if not reader.reads_files:
-        return dict(read_column(reader, table, column).faults)
+        found: dict[int, str] = {}
+        for piece in table.pieces():
+            found.update(read_column(reader, table, column, piece).faults)
+        return found
     rows = np.flatnonzero(table.present(column) & is_wanted).tolist()
     cells = [table.cell(row, column) for row in rows]
     is_much = sum(_bytes_of(cell, table.base) for cell in cells) > READ_BYTES

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from trunkline.data import Table
+from trunkline.data import PIECE, Table, are_there
 from trunkline.errors import DataError
 from trunkline.modalities import Modality
 from trunkline.tasks import Task
@@ -52,9 +52,9 @@ def read_values(
     """
     if column not in table.columns:
         return
-    rows = rows if isinstance(rows, Sequence) else list(rows)
-    if reader.reads_files or len(rows) < AT_ONCE:
-        for row in rows:
+    numbers = rows if isinstance(rows, np.ndarray) else np.array(list(rows), dtype=np.int64)
+    if reader.reads_files or len(numbers) < AT_ONCE:
+        for row in numbers.tolist():
             if (cell := table.cell(row, column)) is not None:
                 try:
                     value = read_cell(reader, table, column, row, cell)
@@ -64,15 +64,15 @@ def read_values(
                     raise
                 yield row, value
         return
-    found = read_column(reader, table, column)
-    places = np.full(len(table), -1)
-    places[found.rows] = np.arange(len(found.rows))
-    values = found.values
-    for row, place in zip(rows, places[np.asarray(rows)].tolist()):
-        if place >= 0:
-            yield row, values[place]
-        elif row in found.faults and not skips:
-            raise DataError(found.faults[row]).at(*table.place(row), column)
+    for start in range(0, len(numbers), PIECE):
+        wanted = numbers[start : start + PIECE]
+        found = read_column(reader, table, column, np.unique(wanted))
+        values = dict(zip(found.rows.tolist(), found.values))
+        for row in wanted.tolist():
+            if row in values:
+                yield row, values[row]
+            elif row in found.faults and not skips:
+                raise DataError(found.faults[row]).at(*table.place(row), column)
 
 
 def read_cell(reader: Reader, table: Table, column: str, row: int, cell: Any) -> Any:
@@ -103,14 +103,13 @@ def as_file(cell: Any, base: Path | None) -> Any:
     return str((base or Path()) / cell.strip()) if isinstance(cell, str) else cell
 
 
-def read_column(reader: Reader, table: Table, column: str) -> ColumnValues:
-    """All present cells of a column that is no column of files.
+def read_column(reader: Reader, table: Table, column: str, wanted: np.ndarray) -> ColumnValues:
+    """The present cells of these rows, ascending, of a column that is no column of files.
 
     Numbers are read as one array; of other cells each different one is read once.
     """
-    there = table.present(column)
-    rows = np.flatnonzero(there)
-    cells = table.cells[column]
+    cells = table.take(column, wanted)
+    rows = wanted[are_there(cells)]
     at_once = as_array(cells)
     if at_once is not None and (values := reader.read_many(at_once)) is not None:
         return ColumnValues(rows, values)
@@ -119,8 +118,8 @@ def read_column(reader: Reader, table: Table, column: str) -> ColumnValues:
         coded = at_once.dictionary_encode()
         distinct, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy()
     else:
-        plain = table.column(column)
-        distinct, codes = [plain[row] for row in rows.tolist()], np.arange(len(rows))
+        plain = cells.to_pylist() if isinstance(cells, pa.ChunkedArray) else cells
+        distinct, codes = [cell for cell in plain if cell is not None], np.arange(len(rows))
     values, reasons = _read_each(reader, distinct)
     if not reasons:
         return ColumnValues(rows, [values[code] for code in codes.tolist()])

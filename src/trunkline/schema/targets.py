@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from trunkline.data import Table
 from trunkline.schema.keeping import Kept
 from trunkline.schema.preprocessing import HeadUnit, Preprocessing
 from trunkline.schema.reading import read_cell
+from trunkline.schema.stored import store
 from trunkline.schema.whole_columns import prepare_column
 from trunkline.tasks import Task
 
@@ -85,12 +87,24 @@ class Targets:
 
     def _collate_rows(self, unit: HeadUnit) -> dict[str, Tensor]:
         """All rows of a row head's targets, prepared."""
+        collate = self._task(unit.name).collate
+
+        def pieces() -> Iterator[tuple[slice, dict[str, Tensor] | None]]:
+            for rows in self.table.pieces():
+                items = self._items(unit, rows)
+                # Where there is no label, nothing says what shape one has.
+                is_any = any(item is not None for row in items for item in row)
+                yield slice(int(rows[0]), int(rows[-1]) + 1), collate(items) if is_any else None
+
+        return store(len(self.table), pieces()) or collate([(None,) * len(unit.tasks)] * len(self.table))
+
+    def _items(self, unit: HeadUnit, rows: np.ndarray) -> list[tuple[Any, ...]]:
         columns = []
         for name in unit.tasks:
             column, state = self.preprocessing.schema.tasks[name], self.preprocessing.states["tasks"][name]
             prepare = partial(column.task.prepare, state=state, context=None)
-            columns.append(prepare_column(column.task, self.table, column.column, prepare))
-        return self._task(unit.name).collate(list(zip(*columns)))
+            columns.append(prepare_column(column.task, self.table, column.column, rows, prepare))
+        return list(zip(*columns))
 
     def _task(self, name: str) -> Task:
         return self.preprocessing.schema.tasks[name].task

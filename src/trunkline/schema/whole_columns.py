@@ -1,30 +1,35 @@
-"""Columns that are read and prepared at once, for all rows."""
+"""Columns that are read and prepared at once, for all rows; piece by piece where there are many."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from trunkline.data import Table
 from trunkline.errors import DataError
 from trunkline.schema.reading import ColumnValues, Reader, read_column
 
 
-def prepare_column(reader: Reader, table: Table, column: str, prepare: Callable[[Any], Any]) -> list[Any]:
-    """A column in all rows, read and prepared; `None` where it is absent.
+def prepare_column(
+    reader: Reader, table: Table, column: str, rows: np.ndarray, prepare: Callable[[Any], Any]
+) -> list[Any]:
+    """A column in these rows, which follow each other, read and prepared; `None` where it is absent.
 
     Raises:
         DataError: a cell cannot be read, or its value not be prepared; with its place.
     """
-    items: list[Any] = [None] * len(table)
+    items: list[Any] = [None] * len(rows)
     if column not in table.columns:
         return items
-    found = read_column(reader, table, column)
+    found = read_column(reader, table, column, rows)
     if found.faults:
         row = min(found.faults)
         raise DataError(found.faults[row]).at(*table.place(row), column)
+    first = int(rows[0])
     for row, item in zip(found.rows.tolist(), _prepare_each(found, table, column, prepare)):
-        items[row] = item
+        items[row - first] = item
     return items
 
 
