@@ -9,6 +9,26 @@ from pathlib import Path
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container (cgroup v2): microseconds of CPU in a period, or `max`
 
 
+MEMORY = Path("/sys/fs/cgroup/memory.max")  # of a container (cgroup v2): bytes, or `max`
+
+
+def memory(limit: Path = MEMORY) -> int:
+    """Bytes of memory that this machine, or the container, has; 8 GiB where nobody tells.
+
+    Args:
+        limit: the file in which Linux tells a control group's.
+    """
+    try:
+        own = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # another system
+        own = 8 * 2**30
+    try:
+        most = limit.read_text(encoding="utf-8").strip()
+        return own if most == "max" else min(own, int(most))
+    except (OSError, ValueError):
+        return own
+
+
 def cores(quota: Path = QUOTA) -> int:
     """CPU cores that this process may run on, one at least: by its affinity (`taskset`, SLURM) and its container.
 

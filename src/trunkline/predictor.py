@@ -89,10 +89,15 @@ class Predictor:
         return said
 
     def answers(
-        self, table: Table, rows: Sequence[int], tasks: Collection[str] | None = None
+        self, source: Table | RowBatches, rows: Sequence[int], tasks: Collection[str] | None = None
     ) -> tuple[list[Prediction], dict[str, int]]:
         """The same of these rows of a table; and by input, how many of them were not read to their end."""
-        batches = RowBatches(self.preprocessing, table, with_targets=False, rows=np.asarray(rows, dtype=np.int64))
+        numbers = np.asarray(rows, dtype=np.int64)
+        batches = (
+            source
+            if isinstance(source, RowBatches)
+            else RowBatches(self.preprocessing, source, with_targets=False, rows=numbers)
+        )
         order = self._by_length(batches, rows)
         said: list[Prediction] = [{}] * len(order)
         cut: Counter[str] = Counter()

@@ -22,6 +22,8 @@ Row = Mapping[str, Any]
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Write a table that `read_table` reads back: `.csv`, `.tsv`, `.parquet` or `.jsonl`, each also `.gz`.
 
+    JSONL is written as the rows come.
+
     The file appears under its name when it is complete; missing folders are made. In CSV and TSV lists and objects
     become JSON text, and an empty text is absent.
 
@@ -33,11 +35,11 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     if kind not in _WRITERS:
         raise DataError(f"{path}: rows are written as {', '.join(_WRITERS)}, each also with .gz")
     with replacing(path) as unfinished, unfinished.open("wb") as file:
-        _write_to(file, path.suffix.lower() == ".gz", _WRITERS[kind], list(rows))
+        _write_to(file, path.suffix.lower() == ".gz", _WRITERS[kind], rows)
 
 
 def _write_to(
-    file: IO[bytes], is_gzip: bool, writer: Callable[[IO[bytes], Sequence[Row]], None], rows: list[Row]
+    file: IO[bytes], is_gzip: bool, writer: Callable[[IO[bytes], Iterable[Row]], None], rows: Iterable[Row]
 ) -> None:
     if not is_gzip:
         writer(file, rows)
@@ -47,12 +49,13 @@ def _write_to(
     file.flush()
 
 
-def _write_jsonl(file: IO[bytes], rows: Sequence[Row]) -> None:
+def _write_jsonl(file: IO[bytes], rows: Iterable[Row]) -> None:
     for row in rows:
         file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
-def _write_csv(file: IO[bytes], rows: Sequence[Row], delimiter: str = ",") -> None:
+def _write_csv(file: IO[bytes], rows: Iterable[Row], delimiter: str = ",") -> None:
+    rows = list(rows)  # the header names what any of them has
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\r\n")  # or a lone \r would stay bare
     names = _columns(rows)
@@ -61,11 +64,12 @@ def _write_csv(file: IO[bytes], rows: Sequence[Row], delimiter: str = ",") -> No
     text.detach()
 
 
-def _write_tsv(file: IO[bytes], rows: Sequence[Row]) -> None:
+def _write_tsv(file: IO[bytes], rows: Iterable[Row]) -> None:
     _write_csv(file, rows, delimiter="\t")
 
 
-def _write_parquet(file: IO[bytes], rows: Sequence[Row]) -> None:
+def _write_parquet(file: IO[bytes], rows: Iterable[Row]) -> None:
+    rows = list(rows)
     try:
         table = pa.table({name: [row.get(name) for row in rows] for name in _columns(rows)})
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -83,7 +87,7 @@ def _as_text(cell: Any) -> str:
     return cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
 
 
-_WRITERS: dict[str, Callable[[IO[bytes], Sequence[Row]], None]] = {
+_WRITERS: dict[str, Callable[[IO[bytes], Iterable[Row]], None]] = {
     ".csv": _write_csv,
     ".tsv": _write_tsv,
     ".parquet": _write_parquet,

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.data import Table
+from trunkline.data import PIECE, Table
 from trunkline.predictor import Predictor
-from trunkline.schema import Schema, label_flags
+from trunkline.schema import RowBatches, Schema, label_flags
 from trunkline.tasks import Task
 
 
-def all_right(predictor: Predictor, table: Table, rows: Sequence[int]) -> dict[str, Any] | None:
+def all_right(predictor: Predictor, source: Table | RowBatches, rows: Sequence[int]) -> dict[str, Any] | None:
     """Of the rows that are labelled for every task whose answers can be exactly right, how many are so in all of them.
 
     A label that training never saw is never said, so its row is wrong, but where `unknown` may be said of it. Tasks:
@@ -21,8 +21,8 @@ def all_right(predictor: Predictor, table: Table, rows: Sequence[int]) -> dict[s
 
     Args:
         predictor: trained.
-        table: with target columns.
-        rows: which of it.
+        source: of rows with target columns.
+        rows: which of them.
 
     Returns:
         `{"tasks": names, "rows": so labelled, "share": of them that are all right}`; `None` where there are fewer than
@@ -32,15 +32,20 @@ def all_right(predictor: Predictor, table: Table, rows: Sequence[int]) -> dict[s
     if len(tasks) < 2:
         return None
     schema, numbers = predictor.preprocessing.schema, np.asarray(rows, dtype=np.int64)
+    table = source.table if isinstance(source, RowBatches) else source
     labelled = numbers[label_flags(schema, table, tasks)[numbers].all(1)].tolist()
     if not labelled:
         return None
     is_right = np.ones(len(labelled), dtype=bool)
-    said, _ = predictor.answers(table, labelled, tasks)
-    for task in tasks:
-        column = schema.tasks[task]
-        true = [value for _, value in column.values(table, labelled)]
-        is_right &= [column.task.is_right(row[task], label) for row, label in zip(said, true, strict=True)]
+    for start in range(0, len(labelled), PIECE):
+        part = labelled[start : start + PIECE]
+        said, _ = predictor.answers(source, part, tasks)
+        for task in tasks:
+            column = schema.tasks[task]
+            true = [value for _, value in column.values(table, part)]
+            is_right[start : start + PIECE] &= [
+                column.task.is_right(row[task], label) for row, label in zip(said, true, strict=True)
+            ]
     return {"tasks": tasks, "rows": len(labelled), "share": float(is_right.mean())}
 
 

@@ -28,7 +28,7 @@ from trunkline.run.budget import fix_steps
 from trunkline.run.calibration import calibration, figures, settle
 from trunkline.run.facts import Subject
 from trunkline.run.holding import held_folder
-from trunkline.run.predictions import write_predictions
+from trunkline.run.predictions import predict_split
 from trunkline.run.reporting import report_on
 from trunkline.run.resuming import METRICS, STATES, begin, end, go_on
 from trunkline.run.slices import sliced
@@ -206,8 +206,8 @@ def _is_finite(state: Any) -> bool:
     return True
 
 
-def _write(run: Run, plan: Plan, believed: Mapping[str, Any]) -> dict[str, list[Prediction]]:
-    """The run folder; `metrics.json` last, so that what looks finished is. Returns the predictions of each split."""
+def _write(run: Run, plan: Plan, believed: Mapping[str, Any]) -> dict[str, dict[int, Prediction]]:
+    """The run folder; `metrics.json` last, so that what looks finished is. Returns predictions by split and place."""
     predictions = {}
     if plan.skipped:
         write_rows(run.folder / "skipped.jsonl", [fault.as_plain() for fault in plan.skipped])
@@ -215,8 +215,8 @@ def _write(run: Run, plan: Plan, believed: Mapping[str, Any]) -> dict[str, list[
         save_model(plan.network, str(unfinished))
     for name, split in (("validation", plan.splits.validation), ("test", plan.splits.test)):
         if split is not None:
-            predictions[name] = run.predictor.predict(split.table, split.rows.tolist())
-            write_predictions(run.folder / "predictions" / f"{name}.jsonl", predictions[name])
+            out = run.folder / "predictions" / f"{name}.jsonl"
+            predictions[name] = predict_split(run.predictor, plan.source(split), split.rows, out)
     write_json(run.folder / "report" / "calibration.json", plain_json(believed))
     write_json(run.folder / STATES, plan.network.preprocessing.states)  # with what was settled after training
     write_json(run.folder / METRICS, plain_json(run.metrics))
@@ -236,7 +236,7 @@ def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -
         judged, majority, told = sliced(predictor, plan.source(held), held.table, held.rows, slices, tables)
         scores["test" if held is plan.splits.test else "validation"] = judged
     judged = scores["test"] or scores["validation"]
-    whole = None if held is None else all_right(predictor, held.table, held.rows.tolist())
+    whole = None if held is None else all_right(predictor, plan.source(held), held.rows.tolist())
     return {
         **scores,
         **told,

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from trunkline.contexts import Context
 from trunkline.data import Draw, Table
 from trunkline.errors import DataError
+from trunkline.machine import memory
 from trunkline.schema.dropping import drop_inputs
 from trunkline.schema.keeping import Kept
 from trunkline.schema.mixing import mixed
@@ -26,7 +27,7 @@ from trunkline.schema.targets import Targets
 from trunkline.schema.whole_columns import prepare_column
 from trunkline.types import Batch, Flags, Part
 
-CACHE_BYTES = 2 << 30
+CACHE_BYTES = min(2 << 30, memory() // 16)  # of cells that are kept, for each table
 
 
 class RowBatches(Dataset[Batch]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from typing import Any
 
 
@@ -32,8 +33,10 @@ def _size(value: Any) -> int:
     """Bytes, roughly: what arrays and tensors hold, and a little for each object."""
     if isinstance(value, (str, bytes)):
         return 64 + len(value)
-    if isinstance(value, list) and value and isinstance(value[0], int):
+    if isinstance(value, (tuple, list)) and value and isinstance(value[0], int):
         return 64 + 8 * len(value)
     if isinstance(value, (tuple, list)):
-        return 64 + sum(_size(v) for v in value)
+        return 64 + sum(map(_size, value))
+    if is_dataclass(value):
+        return 64 + sum(map(_size, vars(value).values()))
     return 64 + int(getattr(value, "nbytes", 0))

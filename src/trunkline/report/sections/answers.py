@@ -21,7 +21,12 @@ def answers(run: RunFiles) -> dict[str, Any] | None:
     found = [_of_task(name, told) for name, told in run.tasks.items() if _has_figures(told)]
     opened = 6 if len(run.tasks) <= 2 * SHOWN else 2
     more = len(run.tasks) - len(found)
-    return {"tasks": found, "more": more, "split": run.judged, "opened": opened} if found else None
+    if not found:
+        return None
+    rows = run.facts["quality"].get("rows", 0)
+    looked_at = run.facts["quality"].get("looked_at", rows)  # runs of before looked at all
+    some = {"rows": rows, "looked_at": looked_at if looked_at < rows else None}
+    return {"tasks": found, "more": more, "split": run.judged, "opened": opened, **some}
 
 
 def _has_figures(told: Mapping[str, Any]) -> bool:

@@ -41,7 +41,7 @@ def gallery_facts(subject: Subject) -> dict[str, Any]:
     answers = {task: _answers(subject, task) for task in tasks}
     ends = {task: _ends(found, len(tasks)) for task, found in answers.items()}
     rng = np.random.default_rng(0)
-    drawn = np.sort(rng.permutation(len(subject.split))[:RANDOM]).tolist()
+    drawn = np.sort(rng.permutation(subject.places)[:RANDOM]).tolist()
     places = list(dict.fromkeys([*drawn, *(p for both in ends.values() for part in both.values() for p in part)]))
     files = _Files(folder)
     read = {task: _read(subject, task, drawn, ends[task]) for task in tasks}

@@ -25,7 +25,8 @@ PIXELS = 200  # of a map
 def quality_facts(subject: Subject) -> dict[str, Any]:
     """Of each task what the held-out rows show, from decoded predictions.
 
-    Schema: `split` (`null`: no rows were held out, and nothing was judged); `rows`; `tasks {name: …}` of all tasks with
+    Schema: `split` (`null`: no rows were held out, and nothing was judged); `rows`, and `looked_at`, how many of them
+    the figures of the tasks are of (intervals have their own); `tasks {name: …}` of all tasks with
     `type`, `metric` (the primary one), `best`, `lower_is_better`, `rows` (labelled held-out ones); of those looked at
     closely also, each where it makes sense, `interval {low, high, better}`, `unseen {names [[label, rows]],
     consequence}` (labels that training never saw), `confusion {classes, counts, merged}`, `classes [{name, rows,
@@ -61,7 +62,7 @@ def quality_facts(subject: Subject) -> dict[str, Any]:
                 tasks[name]["unseen"] = {"names": unseen, "consequence": kind.unseen_names}
             if unknown := state.get("unknown"):
                 tasks[name]["unknown"] = unknown
-    return {"split": subject.judged, "rows": len(subject.split), "tasks": tasks}
+    return {"split": subject.judged, "rows": len(subject.split), "looked_at": len(subject.places), "tasks": tasks}
 
 
 def _legend(kind: Task, state: State, classes: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -28,14 +28,14 @@ class Subject:
         plan: how it was trained.
         predictor: the trained network.
         metrics: what `metrics.json` says.
-        said: predictions of each held-out split, one a row.
+        said: predictions of each held-out split, by place in it; of large splits those of some rows.
     """
 
     folder: Path
     plan: Plan
     predictor: Predictor
     metrics: Mapping[str, Any]
-    said: Mapping[str, Sequence[Prediction]]
+    said: Mapping[str, Mapping[int, Prediction]]
 
     @property
     def judged(self) -> str | None:
@@ -70,23 +70,29 @@ class Subject:
         wanted = {*ranked[:EACH_END], *ranked[-EACH_END:]}
         return tuple(task for task in tasks if task in wanted)
 
+    @property
+    def places(self) -> list[int]:
+        """The places in the split that are looked at: those whose predictions are at hand."""
+        said = self.said.get(self.judged or "")
+        return list(range(len(self.split))) if said is None else sorted(said)
+
     @cached_property
     def _labels(self) -> dict[str, dict[int, Any]]:
         return {}
 
     def labels(self, task: str) -> dict[int, Any]:
-        """True values by place in the split: of labelled rows that can be judged. They are read once."""
+        """True values by place in the split: of labelled rows that are looked at. They are read once."""
         if task not in self._labels:
             self._labels[task] = self._read_labels(task)
         return self._labels[task]
 
     def _read_labels(self, task: str) -> dict[int, Any]:
         column = self.preprocessing.schema.tasks[task]
-        rows = self.split.rows
+        rows = self.split.rows[self.places]
         number = self.preprocessing.tasks.index(task)
         labelled = rows[self.batches.labelled[rows, number]]
         values = dict(column.values(self.split.table, labelled.tolist()))
-        places = dict(zip(rows.tolist(), range(len(rows))))
+        places = dict(zip(rows.tolist(), self.places))
         return {places[row]: value for row, value in values.items()}
 
 
