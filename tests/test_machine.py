@@ -1,4 +1,4 @@
-"""How many cores there are for this process."""
+"""How many cores, and how much memory, there are for this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.machine import cores
+from trunkline.machine import cores, memory
 
 needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a system without affinity")
 
@@ -39,3 +39,12 @@ def test_the_quota_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
     ]:
         quota.write_text(text)
         assert cores(quota) == most, text
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path) -> None:
+    whole = memory(tmp_path / "none")
+    assert whole > 2**28
+    limit = tmp_path / "memory.max"
+    for text, most in [("max\n", whole), ("1048576\n", 2**20), (f"{whole * 2}\n", whole), ("what\n", whole)]:
+        limit.write_text(text)
+        assert memory(limit) == most, text

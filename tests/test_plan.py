@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from trunkline.config import load_config
 from trunkline.data import write_rows
-from trunkline.errors import RunError
+from trunkline.errors import ConfigError, RunError
 from trunkline.plan import Plan, make_plan
 from trunkline.run import evaluate, fit
-from trunkline.sources import columns_of, read_splits
+from trunkline.run.wiring import settings_of
+from trunkline.schema import RowBatches
+from trunkline.sources import columns_of, fingerprints, read_splits
 
 CONFIG = """\
 data: {train: rows.csv, split: split}
@@ -147,3 +151,48 @@ def test_few_rows_with_several_texts_are_fused_late(
     assert plan.config.fusion.type == chosen
     assert plan.config.trunk.options.get("members") == members
     assert (plan.reasons.get("fusion") is None) == bool(more == "fusion: mean")
+
+
+def test_a_table_of_several_splits_is_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Counted(RowBatches):
+        def __init__(self, *of: Any, **how: Any) -> None:
+            made.append(of[1].source)
+            super().__init__(*of, **how)
+
+    monkeypatch.setattr("trunkline.plan.RowBatches", Counted)
+    plan = plan_of(tmp_path, rows_with(1))
+    assert made == ["rows.csv"]
+    assert plan.splits.validation is not None
+    assert plan.source(plan.splits.train) is plan.source(plan.splits.validation)
+
+
+def test_rows_of_a_table_larger_than_memory_are_mixed_within_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = plan_of(tmp_path / "1", rows_with(1))
+    assert small.config.training.shuffle == "all"
+    monkeypatch.setattr("trunkline.plan.memory", lambda: small.splits.train.table.nbytes)
+    large = plan_of(tmp_path / "2", rows_with(1))
+    assert large.config.training.shuffle == 100 // 8
+    assert "larger than half of the memory" in large.reasons["training.shuffle"]
+    assert settings_of(large.config.training).shuffle == 12
+    assert settings_of(small.config.training).shuffle is None
+    with pytest.raises(ConfigError, match=r"training\.shuffle.* at least 1"):
+        plan_of(tmp_path / "3", rows_with(1), CONFIG + "training: {shuffle: 0}\n")
+
+
+def test_the_digest_of_a_large_file_is_of_pieces_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(tmp_path, rows_with(1))
+    path = tmp_path / "rows.csv"
+    assert fingerprints(plan.config) == {str(path): hashlib.sha256(path.read_bytes()).hexdigest()}
+    monkeypatch.setattr("trunkline.sources.READ_WHOLE", 64)
+    monkeypatch.setattr("trunkline.sources.BLOCK", 16)
+    first = fingerprints(plan.config)
+    content = path.read_bytes()
+    for changed in (content[:-1] + b"9", b"z" + content[1:], content + b"\n"):
+        path.write_bytes(changed)
+        assert fingerprints(plan.config) != first
+    path.write_bytes(content)
+    assert fingerprints(plan.config) == first

@@ -114,6 +114,7 @@ class Facts:
             are texts.
         padding: how much of batches of random rows would be padding; `None` where no task writes texts or
             reads their words.
+        window: rows of the table that fit into a share of the memory; `None`: all of them do.
         tasks: names.
         overlap: `[T, T]`, training rows that carry both labels.
         counts: `[T]`, training rows that carry each label.
@@ -125,6 +126,7 @@ class Facts:
     can_join: bool
     kind: Kind
     padding: float | None
+    window: int | None
     tasks: Sequence[str]
     overlap: Tensor
     counts: Tensor
@@ -178,6 +180,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         clip=pick("training.clip", t.clip, lambda: (1.0, "one wild batch cannot undo the ones before")),
         precision=pick("training.precision", t.precision, lambda: ("32", "safe everywhere")),
         devices=pick("training.devices", t.devices, lambda: (1, "one process")),
+        shuffle=pick("training.shuffle", t.shuffle, lambda: _shuffle(config, facts)),
         by_length=pick("training.by_length", t.by_length, lambda: _by_length(config, facts)),
         input_dropout=pick("training.input_dropout", t.input_dropout, lambda: _input_dropout(facts.inputs)),
     )
@@ -194,6 +197,14 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         training=training,
     )
     return chosen, reasons
+
+
+def _shuffle(config: Config, facts: Facts) -> tuple[int | Literal["all"], str]:
+    if facts.window is None:
+        return "all", "any row may come at any time"
+    if config.data is not None and not config.data.is_drawn_whole:
+        return "all", "rows of several tables are drawn by their shares"
+    return facts.window, "the table is larger than half of the memory, and rows from all over it are slow to read"
 
 
 def _by_length(config: Config, facts: Facts) -> tuple[bool, str]:

@@ -20,6 +20,7 @@ from trunkline.engine import Engine, Level, expected_rates, warn_unseen
 from trunkline.errors import DataError
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.loading import as_model
+from trunkline.machine import memory
 from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.modalities import Modality
 from trunkline.model import MultiTaskModel, Network
@@ -95,7 +96,9 @@ def make_plan(config: Config, splits: Splits) -> Plan:
             for task, unseen in unseen_labels(preprocessing, split.table, split.rows.tolist()).items():
                 warnings.warn(unseen.tell(name, task), stacklevel=2)
     labelled = batches[id(splits.train.table)].labelled[splits.train.rows]
-    facts = _facts(preprocessing, labelled, _padding(batches[id(splits.train.table)], splits.train.rows))
+    facts = _facts(
+        preprocessing, splits.train.table, labelled, _padding(batches[id(splits.train.table)], splits.train.rows)
+    )
     config, reasons = choose(config, facts)
     reasons = {**types, **share, **told, **reasons}
     _warn_uneven(config, splits.train, labelled.any(1))
@@ -125,16 +128,15 @@ def make_plan(config: Config, splits: Splits) -> Plan:
 def _sources(preprocessing: Preprocessing, splits: Splits, *, is_lenient: bool) -> dict[int, RowBatches]:
     """One source of batches a table."""
     parts = [part for part in (splits.train, splits.validation, splits.test) if part is not None]
-    rows = {id(part.table): [p.rows for p in parts if p.table is part.table] for part in parts}
     return {
-        id(part.table): RowBatches(
+        number: RowBatches(
             preprocessing,
-            part.table,
-            rows=np.concatenate(rows[id(part.table)]),
-            pool=splits.train.rows if part.table is splits.train.table else None,
+            table,
+            rows=np.concatenate([part.rows for part in parts if part.table is table]),
+            pool=splits.train.rows if table is splits.train.table else None,
             is_lenient=is_lenient,
         )
-        for part in parts
+        for number, table in {id(part.table): part.table for part in parts}.items()
     }
 
 
@@ -309,7 +311,12 @@ def _padding(source: RowBatches, rows: np.ndarray) -> float | None:
     return 1 - float(drawn.mean() / max(drawn.max(1).mean(), 1))
 
 
-def _facts(preprocessing: Preprocessing, labelled: np.ndarray, padding: float | None) -> Facts:
+def _window(size: int, rows: int, there: int) -> int | None:
+    """Rows of a table of so many bytes that fit into an eighth of the memory; `None` where all fit into half of it."""
+    return None if size <= there // 2 else max(1, int(rows * (there // 8) / size))
+
+
+def _facts(preprocessing: Preprocessing, table: Table, labelled: np.ndarray, padding: float | None) -> Facts:
     flags = torch.from_numpy(labelled).double()
     inputs = preprocessing.schema.inputs
     axes = [inputs[unit.name].modality.axis for unit in preprocessing.encoders if not unit.is_block]
@@ -325,6 +332,7 @@ def _facts(preprocessing: Preprocessing, labelled: np.ndarray, padding: float | 
         can_join=all(column.task.can_combine for column in preprocessing.schema.tasks.values()),
         kind="places" if preprocessing.schema.pyramids else kind,
         padding=padding,
+        window=_window(table.nbytes, len(table), memory()),
         tasks=preprocessing.tasks,
         overlap=flags.T @ flags,
         counts=flags.sum(0),

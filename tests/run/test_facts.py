@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,34 @@ def test_each_input_alone_beside_all_that_its_rows_have(tmp_path: Path) -> None:
     assert told["y"]["tasks"]["sum"]["low"] > 0, "half of a sum is not the sum"
     page = make_page([run.folder])
     assert "All inputs, or the best one" in page and "all together better" in page
+
+
+def test_of_large_splits_some_rows_are_looked_at_and_all_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"split": ("train", "test")[n % 2], "x": n % 7, "y": "ab"[n % 7 > 3]} for n in range(400)]
+    write_rows(tmp_path / "rows.csv", rows)
+    config = {
+        "data": {"train": str(tmp_path / "rows.csv"), "split": "split"},
+        "inputs": {"x": "number"},
+        "tasks": {"y": "category"},
+        "training": {"steps": 3},
+    }
+    whole = fit(config, out=tmp_path / "whole")
+    monkeypatch.setattr("trunkline.run.predictions.LOOKED_AT", 30)
+    monkeypatch.setattr("trunkline.run.predictions.PIECE", 64)
+    some = fit(config, out=tmp_path / "some")
+    for name in ("test.jsonl",):
+        assert (whole.folder / "predictions" / name).read_bytes() == (some.folder / "predictions" / name).read_bytes()
+    told = [json.loads((run.folder / "report" / "quality.json").read_text()) for run in (whole, some)]
+    assert [(one["rows"], one["looked_at"], one["tasks"]["y"]["rows"]) for one in told] == [
+        (200, 200, 200), (200, 30, 200),
+    ]  # fmt: skip
+    assert [sum(map(sum, one["tasks"]["y"]["confusion"]["counts"])) for one in told] == [200, 30]
+    assert "figures here are of 30 of 200 rows" in (some.folder / "report.html").read_text()
+    assert "figures here are of" not in (whole.folder / "report.html").read_text()
+    gallery = json.loads((some.folder / "report" / "gallery.json").read_text())
+    predictions = [json.loads(line) for line in (some.folder / "predictions" / "test.jsonl").read_text().splitlines()]
+    for row in gallery["rows"]:
+        place = (row["row"] - 2) // 2  # test rows are every second one
+        assert row["answers"]["y"]["said"]["text"] == predictions[place]["y"]["value"]

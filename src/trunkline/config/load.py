@@ -75,6 +75,9 @@ def load_config(
     if rest.training.by_length and data is not None and not data.is_drawn_whole:
         problems.add("training.by_length", "goes with rows that are drawn once an epoch. Leave it out, or "
                      "`data.sampling` and `data.batches`.")  # fmt: skip
+    if isinstance(rest.training.shuffle, int) and data is not None and not data.is_drawn_whole:
+        problems.add("training.shuffle", "goes with rows that are drawn once an epoch. Leave it out, or "
+                     "`data.sampling` and `data.batches`.")  # fmt: skip
     table = _read_columns(columns, data, problems)
     config = _with_entries(rest, entries, table, reader)
     problems.raise_any()

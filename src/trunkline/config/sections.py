@@ -90,6 +90,9 @@ class Training:
             losses; none by default.
         by_length: whether rows with texts of about one length come together, so that little of a batch is padding;
             where steps have parts (`accumulate`), in a part, so that steps are drawn at random all the same.
+        shuffle: rows that are mixed with each other, of a table that is read from a disk in its order: blocks of
+            neighbours come in random order, so many rows at a time in random order among themselves. `all`: any row may
+            come at any time.
         affinity: steps from one look at which task helps which to the next (see `trunkline affinity`); by default
             nobody looks.
         normalise: what a task's summed loss is divided by: this batch's weight, or the expected one.
@@ -118,6 +121,7 @@ class Training:
     input_dropout: float | None = None
     align: float | None = None
     by_length: bool | None = None
+    shuffle: int | Literal["all"] | None = None
     affinity: int | None = None
     normalise: Literal["batch", "expected"] | None = None
     workers: int | None = None

@@ -47,7 +47,14 @@ def _cells(path: Path, how: Reading, delimiter: str) -> Mapping[str, Cells]:
     def pieces() -> Iterator[pa.Table]:
         with as_utf8(path, how.encoding) as file:
             for batch in pyarrow.csv.open_csv(file, read, parse, convert):
-                yield _without_na(pa.Table.from_batches([batch]), how)
+                piece = pa.Table.from_batches([batch])
+                yield _without_na(piece, how)
+            check_end(piece)
+
+    def check_end(table: pa.Table) -> None:
+        """A quote that nobody closes swallows the rest of the file as one cell."""
+        if len(table) and "\n" in (table.column(-1)[-1].as_py() or ""):
+            _explain(path, how, delimiter, len(header))
 
     try:
         if is_big(unpacked_size(path)):
@@ -55,12 +62,10 @@ def _cells(path: Path, how: Reading, delimiter: str) -> Mapping[str, Cells]:
         else:
             with as_utf8(path, how.encoding) as file:
                 table = _without_na(pyarrow.csv.read_csv(file, read, parse, convert), how)
+            check_end(table)
     except pa.ArrowInvalid as error:
         _explain(path, how, delimiter, len(header))
         raise DataError(f"{path.name}: {error}") from error
-    # A quote that nobody closes swallows the rest of the file as one cell.
-    if len(table) and "\n" in (table.column(-1)[-1].as_py() or ""):
-        _explain(path, how, delimiter, len(header))
     return dict(zip(header, table.columns))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 POOL = 50  # batches whose rows are sorted by length together
+BLOCKS = 16  # of neighbouring rows, that a window is filled with
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,14 @@ class EpochSampler:
     sorted table by table, and each batch has its share of each: tables differ in their tasks, and a step without some
     of them teaches the others at their cost.
 
+    With a window, a table is read nearly as it lies on the disk: blocks of neighbouring rows come in random order, and
+    rows are in random order within a window of several blocks (a shuffle buffer, but one that follows from the seed).
+
     Args:
         rows: row numbers to draw from.
         batch_size: rows per batch and rank.
         seed: the same seed gives the same epochs.
+        window: rows that are mixed with each other; `None`: all of them.
         lengths: of every row there is, by its number; `None`: rows of all lengths come together.
         whose: the table of every row there is, by its name; `None`: there is one.
         drop_last: leave out a last batch that is not full, unless it is the only one.
@@ -67,6 +72,7 @@ class EpochSampler:
         batch_size: int,
         *,
         seed: int = 0,
+        window: int | None = None,
         lengths: np.ndarray | None = None,
         whose: np.ndarray | None = None,
         drop_last: bool = False,
@@ -78,7 +84,7 @@ class EpochSampler:
             raise ValueError(f"{len(rows)} rows are too few for {world} processes")
         self.rows = np.asarray(rows)
         self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
-        self.rank, self.world, self.lengths, self.whose = rank, world, lengths, whose
+        self.rank, self.world, self.window, self.lengths, self.whose = rank, world, window, lengths, whose
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -91,7 +97,7 @@ class EpochSampler:
 
     def __iter__(self) -> Iterator[Draw]:
         rng, size = np.random.default_rng(seeds(self.seed, self.epoch)), self.batch_size * self.world
-        order = rng.permutation(self.rows)
+        order = rng.permutation(self.rows) if self.window is None else by_window(self.rows, self.window, rng)
         if self.lengths is not None:
             whose = np.zeros_like(order) if self.whose is None else self.whose[order]
             order = by_length(order, self.lengths[order], whose, size, rng)
@@ -130,6 +136,26 @@ class EveryRowSampler:
     def _numbers(self) -> range:
         num_batches = -(-len(self.rows) // self.batch_size)
         return range(self.rank, num_batches, self.world)
+
+
+def by_window(rows: np.ndarray, window: int, rng: np.random.Generator) -> np.ndarray:
+    """Blocks of neighbouring rows in random order, and so many rows at a time in random order.
+
+    Args:
+        rows: row numbers in the order of the table, `[N]`.
+        window: rows that are mixed with each other: `BLOCKS` blocks.
+        rng: where the draws come from.
+
+    Example:
+        >>> order = by_window(np.arange(64), 32, np.random.default_rng(0))
+        >>> sorted(order.tolist()) == list(range(64)), len({row // 2 for row in order[:32].tolist()})
+        (True, 16)
+    """
+    size = max(1, window // BLOCKS)
+    starts = rng.permutation(np.arange(0, len(rows), size))
+    windows = [starts[first : first + BLOCKS] for first in range(0, len(starts), BLOCKS)]
+    mixed = [rng.permutation(np.concatenate([rows[s : s + size] for s in some])) for some in windows]
+    return np.concatenate([rows[:0], *mixed])
 
 
 def by_length(

@@ -92,6 +92,11 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.cells.values()), ()))
 
+    @property
+    def nbytes(self) -> int:
+        """Of the columns that lie in Arrow memory, or in files that are mapped."""
+        return sum(cells.nbytes for cells in self.cells.values() if isinstance(cells, pa.ChunkedArray))
+
     def __repr__(self) -> str:
         return f"Table({self.source!r}, {len(self)} rows, {len(self.cells)} columns)"
 

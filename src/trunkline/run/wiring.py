@@ -25,6 +25,7 @@ def settings_of(training: Training, data: DataConfig | None = None) -> Settings:
     """The resolved section, under the names of the training room; of `data` how several tables are drawn."""
     names = {field.name for field in fields(Settings)}
     given: dict[str, Any] = {k: None if v == "off" else v for k, v in asdict(training).items() if k in names}
+    given["shuffle"] = None if training.shuffle == "all" else training.shuffle
     given["accelerator"] = training.accelerator or "auto"  # these two follow from the machine, and from no data
     given["workers"] = training.workers or 0
     joint = None

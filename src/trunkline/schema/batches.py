@@ -27,7 +27,7 @@ from trunkline.schema.targets import Targets
 from trunkline.schema.whole_columns import prepare_column
 from trunkline.types import Batch, Flags, Part
 
-CACHE_BYTES = min(2 << 30, memory() // 16)  # of cells that are kept, for each table
+CACHE_BYTES = min(2 << 30, memory() // 32)  # of cells that are kept, for each table
 
 
 class RowBatches(Dataset[Batch]):

@@ -44,9 +44,10 @@ def make_sampler(training: Rows, settings: Settings, *, rank: int = 0, world: in
     joint = settings.joint
     lengths = training.batches.lengths() if settings.by_length and settings.accumulate == 1 else None
     if joint is None:
-        return EpochSampler(training.rows, settings.batch_size, lengths=lengths, **how)
+        return EpochSampler(training.rows, settings.batch_size, lengths=lengths, window=settings.shuffle, **how)
     whose = np.array(training.batches.table.column(WHOSE))
     if joint.is_whole:
+        how["window"] = settings.shuffle
         return EpochSampler(training.rows, settings.batch_size, lengths=lengths, whose=whose, **how)
     names, places = np.unique(whose[training.rows], return_inverse=True)
     shares = table_shares(dict(zip(names.tolist(), np.bincount(places).tolist())), joint.sampling)

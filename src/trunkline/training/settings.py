@@ -69,6 +69,7 @@ class Settings:
         tensorboard: write curves for TensorBoard too.
         seed: of the order of rows, augmentation and dropout.
         by_length: rows of about one length come together.
+        shuffle: rows that are mixed with each other, see `EpochSampler`; `None`: all of them.
         affinity: steps from one look at which task helps which to the next; `None`: nobody looks.
         joint: how rows of several tables are drawn; `None` where there is one table.
     """
@@ -91,6 +92,7 @@ class Settings:
     tensorboard: bool
     seed: int
     by_length: bool
+    shuffle: int | None
     affinity: int | None
     joint: Joint | None
 

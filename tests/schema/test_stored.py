@@ -1,0 +1,91 @@
+"""Columns prepared piece by piece are what they are when they are prepared at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from trunkline import DataError, InputColumn, TaskColumn
+from trunkline.data import Draw, read_table, table
+from trunkline.modalities import Category, Number
+from trunkline.schema import Preprocessing, RowBatches, Schema, stored
+from trunkline.tasks import Category as CategoryTask
+from trunkline.tasks import Labels
+from trunkline.tasks import Number as NumberTask
+
+ROWS = [
+    {
+        "x": None if n % 5 == 0 else n / 3,
+        "c": None if n % 4 == 1 and n % 5 else "abc"[n % 3],
+        "kind": "uv"[n % 2] if n % 3 else None,
+        "size": n * 1.5 if n % 7 else None,
+        "things": ["p", "q"][: n % 3] if n >= 20 else None,  # whole pieces have no label, the first among them
+        "never": None,
+    }
+    for n in range(1, 40)
+]
+SCHEMA = Schema(
+    {"x": InputColumn(Number(), "x"), "c": InputColumn(Category(), "c")},
+    {
+        "kind": TaskColumn(CategoryTask(), "kind"),
+        "size": TaskColumn(NumberTask(), "size"),
+        "things": TaskColumn(Labels(), "things"),
+    },
+)
+
+
+def everything(batches: RowBatches) -> dict[str, torch.Tensor]:
+    batch = batches[Draw(tuple(range(len(ROWS))), None)]
+    parts = {**batch.inputs, **{f"target {n}": part for n, part in batch.targets.items()}}
+    found = {f"{name} {key}": value for name, part in parts.items() for key, value in part.values.items()}
+    return found | {"present": batch.present.values, "labelled": batch.labelled.values}
+
+
+@pytest.mark.parametrize("piece", [1, 7, 38, 39, 1000])
+@pytest.mark.parametrize("in_memory", [0, 2**30])
+def test_pieces_make_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, in_memory: int) -> None:
+    monkeypatch.setenv("TRUNKLINE_CACHE", str(tmp_path))
+    whole = read_table(ROWS)
+    states = Preprocessing.fit(SCHEMA, whole, range(len(ROWS)))
+    at_once = everything(RowBatches(states, whole))
+    monkeypatch.setattr(table, "PIECE", piece)
+    monkeypatch.setattr(stored, "IN_MEMORY", in_memory)
+    again = Preprocessing.fit(SCHEMA, whole, range(len(ROWS)))
+    assert again.states == states.states
+    in_pieces = everything(RowBatches(states, whole))
+    assert at_once.keys() == in_pieces.keys()
+    for name, value in at_once.items():
+        assert value.dtype == in_pieces[name].dtype and torch.equal(value, in_pieces[name]), name
+    assert list((tmp_path / "values").glob("*") if (tmp_path / "values").exists() else []) == []
+
+
+def test_a_table_without_any_label_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read_table(ROWS)
+    states = Preprocessing.fit(SCHEMA, whole, range(len(ROWS)))
+    monkeypatch.setattr(table, "PIECE", 7)
+    others = read_table([{**row, "things": None} for row in ROWS])
+    batch = RowBatches(states, others)[Draw(tuple(range(len(ROWS))), None)]
+    assert "things" not in batch.targets
+    assert batch.labelled["things"].sum() == 0
+
+
+def test_no_room_for_large_columns_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "IN_MEMORY", 0)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TRUNKLINE_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(table, "PIECE", 7)
+    whole = read_table(ROWS)
+    states = Preprocessing.fit(SCHEMA, whole, range(len(ROWS)))
+    with pytest.raises(DataError, match=r"file.values has no room.*TRUNKLINE_CACHE"):
+        RowBatches(states, whole)
+
+
+def test_a_bad_cell_of_a_later_piece_is_named_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "PIECE", 7)
+    good = read_table(ROWS)
+    states = Preprocessing.fit(SCHEMA, good, range(len(ROWS)))
+    bad = read_table([{**row, "x": "much" if n == 30 else row["x"]} for n, row in enumerate(ROWS)])
+    with pytest.raises(DataError, match=r"row 31, column 'x': 'much' is not a number"):
+        RowBatches(states, bad)
