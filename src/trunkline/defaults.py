@@ -15,6 +15,7 @@ from trunkline.balancers import GramianBalancer
 from trunkline.config import BalancerConfig, ComponentConfig, Config
 from trunkline.engine import choose_level
 from trunkline.fusion import CATALOG as FUSION
+from trunkline.machine import launched
 from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.trunks import Hard
 
@@ -155,7 +156,8 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
     t, recipe = config.training, facts.recipe
     so = f"{recipe.name} ({facts.rows:,}): {recipe.why}"
     batch_size = pick("training.batch_size", t.batch_size, lambda: _batch_size(facts))
-    processes = t.devices if isinstance(t.devices, int) else 1
+    here, nodes = launched() or (1, 1)
+    processes = (t.devices if isinstance(t.devices, int) else here) * (t.nodes or nodes)
     per_epoch = math.ceil(facts.rows / (batch_size * processes))
     steps = pick("training.steps", t.steps, lambda: _steps(t.epochs, recipe.epochs, per_epoch))
     validations = pick("training.validations", t.validations, lambda: (VALIDATIONS, "as many points on each curve"))
@@ -179,7 +181,8 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         warmup=pick("training.warmup", t.warmup, lambda: (0.1, "the first tenth of the steps, then a cosine to zero")),
         clip=pick("training.clip", t.clip, lambda: (1.0, "one wild batch cannot undo the ones before")),
         precision=pick("training.precision", t.precision, lambda: ("32", "safe everywhere")),
-        devices=pick("training.devices", t.devices, lambda: (1, "one process")),
+        devices=pick("training.devices", t.devices, lambda: _started(here, "one process")),
+        nodes=pick("training.nodes", t.nodes, lambda: _started(nodes, "one machine")),
         shuffle=pick("training.shuffle", t.shuffle, lambda: _shuffle(config, facts)),
         by_length=pick("training.by_length", t.by_length, lambda: _by_length(config, facts)),
         input_dropout=pick("training.input_dropout", t.input_dropout, lambda: _input_dropout(facts.inputs)),
@@ -197,6 +200,10 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         training=training,
     )
     return chosen, reasons
+
+
+def _started(count: int, alone: str) -> tuple[int, str]:
+    return count, alone if count == 1 else "as many as the launcher has started"
 
 
 def _shuffle(config: Config, facts: Facts) -> tuple[int | Literal["all"], str]:

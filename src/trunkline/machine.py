@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container (cgroup v2): microseconds of CPU in a period, or `max`
 
 
 MEMORY = Path("/sys/fs/cgroup/memory.max")  # of a container (cgroup v2): bytes, or `max`
+
+
+def launched(env: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
+    """Processes on each machine, and machines, where a launcher (`torchrun`, `srun`) has started this process.
+
+    Args:
+        env: its environment.
+    """
+    try:
+        if "TORCHELASTIC_RUN_ID" in env:
+            return int(env["LOCAL_WORLD_SIZE"]), int(env["WORLD_SIZE"]) // int(env["LOCAL_WORLD_SIZE"])
+        if "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+            nodes = int(env["SLURM_NNODES"])
+            return int(env["SLURM_NTASKS"]) // nodes, nodes
+    except (KeyError, ValueError):  # no such launch, though something is named like it
+        pass
+    return None
 
 
 def memory(limit: Path = MEMORY) -> int:

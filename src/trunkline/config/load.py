@@ -68,8 +68,10 @@ def load_config(
         training=read_training(raw.get("training"), problems),
         mute=read_mute(raw.get("mute"), problems),
     )
-    if rest.training.affinity and isinstance(rest.training.devices, int) and rest.training.devices > 1:
-        problems.add("training.affinity", "one process measures it; leave out training.devices.")
+    if rest.training.affinity and any(
+        isinstance(n, int) and n > 1 for n in (rest.training.devices, rest.training.nodes)
+    ):
+        problems.add("training.affinity", "one process measures it; leave out training.devices and training.nodes.")
     if rest.training.affinity and rest.training.precision == "16-mixed":
         problems.add("training.affinity", "gradients of single tasks are not scaled; bf16-mixed needs no scaling.")
     if rest.training.by_length and data is not None and not data.is_drawn_whole:

@@ -82,7 +82,9 @@ class Training:
         validations: how often to look at the validation rows on the way.
         validation_rows: how many of them to look at, at most; always the same ones.
         precision: of Lightning's.
-        devices: how many, or `auto`.
+        devices: how many on each machine, or `auto`; by default one, or as many as a launcher (`torchrun`, `srun`) has
+            started processes for.
+        nodes: machines; by default one, or as many as the launcher says.
         accelerator: what kind of device, as Lightning names it; the best there is, by default.
         seed: of weights, order and augmentation.
         input_dropout: how often an input that is present is hidden from the network in training.
@@ -116,6 +118,7 @@ class Training:
     validation_rows: int | None = None
     precision: Literal["32", "bf16-mixed", "16-mixed"] | None = None
     devices: int | Literal["auto"] | None = None
+    nodes: int | None = None
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] | None = None
     seed: int = 0
     input_dropout: float | None = None

@@ -17,7 +17,7 @@ from trunkline.report import CHECKS
 _AS_WRITTEN = ("split", "na", "separator", "group", "on_bad_row", "encoding", "delimiter", "slices")
 _AT_LEAST_1 = (
     "steps", "batch_size", "devices", "threads", "accumulate", "affinity", "patience", "validations", "validation_rows",
-    "shuffle",
+    "shuffle", "nodes",
 )  # fmt: skip
 _POSITIVE = ("epochs", "lr", "clip", "minutes")
 _NOT_NEGATIVE = ("weight_decay", "seed", "workers", "align")

@@ -157,7 +157,7 @@ def _train(name: str, job: Job) -> _Ended:
 
 def _trained(name: str, job: Job) -> Metrics:
     torch.set_num_threads(1)
-    config = replace(job.config, training=replace(job.config.training, threads=1, devices=1))
+    config = replace(job.config, training=replace(job.config.training, threads=1, devices=1, nodes=1))
     try:
         with held_folder(job.folder, name, is_resumed=True) as folder:
             config = go_on(folder, config, trust_code=True)  # what it names was imported to make the job

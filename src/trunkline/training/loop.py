@@ -96,7 +96,8 @@ def make_fabric(settings: Settings) -> Fabric:
     return Fabric(
         accelerator=settings.accelerator,
         devices=devices,
-        strategy="auto" if devices == 1 else "ddp_find_unused_parameters_true",
+        num_nodes=settings.nodes,
+        strategy="auto" if devices * settings.nodes == 1 else "ddp_find_unused_parameters_true",
         precision=settings.precision,
     )
 

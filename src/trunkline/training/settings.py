@@ -63,7 +63,9 @@ class Settings:
         validations: how often to look at the validation rows on the way.
         validation_rows: how many of them, at most.
         precision: as Lightning names it: `32-true`, `bf16-mixed`, …
-        devices: how many; more than one means data-parallel processes. `auto`: all GPUs there are, or one CPU process.
+        devices: how many on each machine; more than one means data-parallel processes. `auto`: all GPUs there are, or
+            one CPU process.
+        nodes: machines.
         accelerator: as Lightning names it: `auto`, `cpu`, `gpu`, …
         workers: processes that make batches, for each device; 0: the one that trains.
         tensorboard: write curves for TensorBoard too.
@@ -87,6 +89,7 @@ class Settings:
     validation_rows: int
     precision: Any
     devices: int | Literal["auto"]
+    nodes: int
     accelerator: str
     workers: int
     tensorboard: bool
