@@ -116,6 +116,18 @@ def test_validations_on_the_way_are_those_of_one_process(folder: Path, said: sub
     assert_close(metrics["validation"], alone)
 
 
+def test_started_by_torchrun(folder: Path, said: subprocess.CompletedProcess[str]) -> None:
+    """Processes that are there already: their number need not be said, and the run is that of as many devices."""
+    (folder / "elastic.yaml").write_text(CONFIG.replace(", devices: 2", ""))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    told = call(*launcher, "-m", "trunkline", "fit", "elastic.yaml", cwd=folder)
+    assert told.stdout.count("Run folder: runs/elastic") == 1
+    resolved = (folder / "runs/elastic/config.yaml").read_text()
+    assert "  devices: 2\n" in resolved and "# training.devices: as many as the launcher has started" in resolved
+    for name in ("model.safetensors", "log.jsonl"):
+        assert (folder / "runs/elastic" / name).read_bytes() == (folder / "runs/two" / name).read_bytes()
+
+
 def test_a_script_of_ones_own(folder: Path) -> None:
     """Twice on two devices, then on one: each process leaves the meeting before the next."""
     (folder / "own.py").write_text(SCRIPT)

@@ -68,9 +68,8 @@ def load_config(
         training=read_training(raw.get("training"), problems),
         mute=read_mute(raw.get("mute"), problems),
     )
-    if rest.training.affinity and any(
-        isinstance(n, int) and n > 1 for n in (rest.training.devices, rest.training.nodes)
-    ):
+    processes = (rest.training.devices, rest.training.nodes)
+    if rest.training.affinity and any(isinstance(count, int) and count > 1 for count in processes):
         problems.add("training.affinity", "one process measures it; leave out training.devices and training.nodes.")
     if rest.training.affinity and rest.training.precision == "16-mixed":
         problems.add("training.affinity", "gradients of single tasks are not scaled; bf16-mixed needs no scaling.")
