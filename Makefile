@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 # The library's own CPU work is small; two OpenMP threads on a busy machine are slower than one.
 ENV := OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test lint test-slow bench bench-step bench-solvers clean
+.PHONY: demo test lint docs test-slow bench bench-step bench-solvers clean
 
 demo: $(STAMP)
 	$(ENV) $(BIN)/trunkline demo
@@ -18,6 +18,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation as a site: open site/index.html.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # Quality runs on real data: TRUNKLINE_DATA names the folder that holds it.
 test-slow: $(STAMP)
@@ -42,4 +46,4 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache

@@ -21,10 +21,11 @@ PACKAGE = ROOT / "src" / "trunkline"
 WHOLE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "benchmarks/README.md": "benchmarks.md"}
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 OPTIONS = re.compile(r"^<!-- options: ([\w.]+) -->$", re.MULTILINE)
+DECISION = re.compile(r"(?<=\n\n)\*([^*\n]+?)\.?\* ?(?=\S)")  # a paragraph that begins with what was decided
 SHOWN = """\
 ::: {name}
     options: {{members: false, show_root_heading: false, show_root_toc_entry: false, show_signature: false,
-               show_bases: false, docstring_section_style: table}}
+               show_bases: false, docstring_section_style: list}}
 """
 
 
@@ -59,6 +60,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     uri = page.file.src_uri
     source = next((path for path, made in WHOLE.items() if made == uri), f"docs/{uri}")
     source = "recipes/README.md" if uri == "recipes.md" else source
+    if uri == "architecture.md":
+        markdown = DECISION.sub(r"### \1\n\n", markdown)
     markdown = OPTIONS.sub(lambda found: SHOWN.format(name=found[1]), markdown)
     return LINK.sub(lambda found: relinked(found, source, posixpath.dirname(uri)), markdown)
 

@@ -28,6 +28,7 @@ from page_blocks import (
     whole_config,
 )
 from page_tables import write_table
+from trunkline.cli import app
 from trunkline.config import load_config
 from trunkline.errors import ConfigError
 from trunkline.run import check
@@ -140,7 +141,7 @@ def check_command(words: list[str], *, is_whole: bool = True) -> None:
     line = " ".join(words)
     match words:
         case ["trunkline", verb, *rest]:
-            commands = typer.main.get_command(__import__("trunkline.cli").cli.app).commands  # type: ignore[attr-defined]
+            commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
             assert verb in commands, f"{line}: there is no such verb"
             context = commands[verb].make_context(verb, list(rest), resilient_parsing=not is_whole)
             check_overrides([word for word in context.params.get("overrides") or [] if is_whole], line)
