@@ -117,6 +117,8 @@ def _makers(config: Mapping[str, Any]) -> list[tuple[str, Maker]]:
 
 def _maker(entry: Mapping[str, Any], usual: Maker) -> Maker:
     """Options may say what cells there are."""
+    if "decimal" in entry:
+        return lambda f, row, rng, s: f"1.{200 + row},50 €" if entry["decimal"] == "," else f"$1,{200 + row}.50"
     if "positive" in entry:
         return lambda f, row, rng, s: entry["positive"] if row % 2 else "another"
     if "levels" in entry:

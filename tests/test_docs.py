@@ -222,6 +222,12 @@ def test_first_screen() -> None:
     assert "DEMO" not in README
 
 
+def test_the_demo_is_shown_as_in_the_readme() -> None:
+    shown = [block.text for block in blocks_of(ROOT / "docs" / "start.md") if "together − alone" in block.text]
+    assert len(shown) == 1
+    assert shown[0] in README
+
+
 def test_what_trunks_cost_is_what_is_counted() -> None:
     from benchmarks.sharing import table
 
