@@ -206,7 +206,8 @@ class TestItCatches:
 
     def test_marks_and_fences(self, tmp_path: Path) -> None:
         page = tmp_path / "page.md"
-        page.write_text("a\n\n<!-- not run: a reason -->\n```python\n1 / 0\n```\n\n- b\n\n    ```yaml\n    width: 3\n    ```\n")
+        marked = "a\n\n<!-- not run: a reason -->\n```python\n1 / 0\n```\n\n"
+        page.write_text(marked + "- b\n\n    ```yaml\n    width: 3\n    ```\n")
         first, second = blocks_of(page)
         assert (first.mark, first.line, first.text) == ("a reason", 4, "1 / 0\n")
         assert (second.mark, second.language, second.text) == (None, "yaml", "width: 3\n")
