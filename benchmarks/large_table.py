@@ -1,8 +1,8 @@
 """Memory of a training run against the rows of its table: `python -m benchmarks.large_table [rows …]`, on Linux.
 
-Tables of numbers, categories and short texts with holes everywhere are written to a folder that goes afterwards; each is
-trained on by `trunkline fit` in a process of its own, whose memory is read every half second. *Anonymous* memory is what
-the process holds; what is mapped from files the system drops where memory is short.
+Tables of numbers, categories and short texts with holes everywhere are written to a folder that goes afterwards; each
+is trained on by `trunkline fit` in a process of its own, whose memory is read every half second. *Anonymous* memory is
+what the process holds; what is mapped from files the system drops where memory is short.
 """
 
 from __future__ import annotations

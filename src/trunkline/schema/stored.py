@@ -16,7 +16,7 @@ from torch import Tensor
 from trunkline.data import cache_folder
 from trunkline.errors import DataError
 
-IN_MEMORY = 256 * 2**20  # bytes of one tensor, above which it lies in a file
+IN_MEMORY = 64 * 2**20  # bytes of one tensor, above which it lies in a file
 
 
 def store(size: int, pieces: Iterable[tuple[slice, Mapping[str, Tensor] | None]]) -> dict[str, Tensor]:
