@@ -71,7 +71,7 @@ class Network(nn.Module):
         if fusion.is_late and self.trunk.members > 1:
             raise ConfigError("fusion: late makes an ensemble of the inputs; leave `trunk.members` at 1")
         self.heads = nn.ModuleList(build_heads(preprocessing, width))
-        self.first_heads = nn.ModuleList(build_heads(preprocessing, width) if self.trunk.first > 0 else ())
+        self.first_heads = nn.ModuleList(build_heads(preprocessing, width) if self.trunk.first_weight > 0 else ())
         self.watch: Watch | None = None  # while it is trained
         if isinstance(self.fusion, LateModule):
             for head in cast(Iterable[Head], [*self.heads, *self.first_heads]):
@@ -198,7 +198,7 @@ class Network(nn.Module):
             taps: one for all tasks, or each task's own copies.
             rows: `[n]`, or `None` for all.
             sources: of the whole batch, see `Batch.sources`.
-            is_first: it is the head of the first answer, see `TrunkModule.first`.
+            is_first: it is the head of the first answer, see `TrunkModule.first_weight`.
 
         Returns:
             `[V, n, D]` for a row head, of late fusion `[V, E · n, D]`, of an ensemble `[V, M · n, D]`; Tokens for any
@@ -292,7 +292,7 @@ class Network(nn.Module):
             else:
                 total, count = self._loss(unit, head, taps, part, batch, False)
                 if first is not None:
-                    total = total + self.trunk.first * self._loss(unit, first, taps, part, batch, True)[0]
+                    total = total + self.trunk.first_weight * self._loss(unit, first, taps, part, batch, True)[0]
                 if (watch := self._watch_of(unit)) is not None:
                     total, count = watch.losses(total, count)
             sums.append(total.reshape(-1).float())

@@ -76,7 +76,7 @@ def _gradients(module: TrunkModule, task: str, taps: Taps, tokens: Tokens) -> di
     named = {**dict(module.named_parameters()), "tokens": tokens.values}
     view = module.view(task, taps).values
     loss = (view * torch.linspace(0.5, 1.5, WIDTH, dtype=view.dtype)).square().sum()
-    if module.first > 0:
+    if module.first_weight > 0:
         loss = loss + (module.first_view(task, taps).values * torch.linspace(1.5, 0.5, WIDTH)).square().sum()
     if module.has_penalty:
         penalty = module.penalty(task, taps)

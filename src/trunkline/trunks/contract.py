@@ -27,14 +27,14 @@ class TrunkModule(nn.Module, ABC):
         members: row tokens that its taps and views begin with, if they have any: one for each member of an ensemble,
             whose answers are averaged.
         has_penalty: tasks pay for how they read, beside their loss.
-        first: weight in each task's loss of that of a first answer, which a second head makes of `first_view`; 0 where
+        first_weight: weight in each task's loss of that of a first answer, which a second head makes of `first_view`; 0 where
             there is none.
     """
 
     one_view: ClassVar[bool] = False
     has_penalty: ClassVar[bool] = False
     members: int = 1
-    first: float = 0.0
+    first_weight: float = 0.0
 
     @abstractmethod
     def share(self, tokens: Tokens) -> Taps:

@@ -38,7 +38,7 @@ class PADNetModule(TrunkModule):
         self, tasks: Sequence[str], width: int, layers: int, first: float, expansion: float, dropout: float
     ) -> None:
         super().__init__()
-        self.tasks, self.first = tuple(tasks), first
+        self.tasks, self.first_weight = tuple(tasks), first
         self.layers = nn.ModuleList(ResidualMLP(width, expansion=expansion, dropout=dropout) for _ in range(layers))
         self.features = nn.ModuleList(ResidualMLP(width, expansion=expansion, dropout=dropout) for _ in tasks)
         self.distillation = nn.ModuleList(Distillation(len(tasks) - 1, width) for _ in tasks)
