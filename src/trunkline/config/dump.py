@@ -13,6 +13,7 @@ from trunkline.config.sections import Config, DataConfig
 
 OF_TABLES = ("sampling", "batches")  # are said where there are several tables
 OF_ALL = ("separator", "on_bad_row", "slices")  # and these for all of them together
+OF_BOTH = ("description", "licence")  # of each of them, and of all
 
 
 def to_yaml(config: Config, *, reasons: Mapping[str, str] | None = None) -> str:
@@ -68,7 +69,8 @@ def _data(data: DataConfig) -> dict[str, Any]:
     """Of several tables what is said of each, and what is said of all."""
     if not data.tables:
         return {name: value for name, value in _given(data).items() if name not in OF_TABLES}
-    of_all = {name: value for name, value in _given(replace(data, tables={})).items() if name in (*OF_TABLES, *OF_ALL)}
+    wanted = (*OF_TABLES, *OF_ALL, *OF_BOTH)
+    of_all = {name: value for name, value in _given(replace(data, tables={})).items() if name in wanted}
     tables = {name: {k: v for k, v in _data(one).items() if k not in OF_ALL} for name, one in data.tables.items()}
     return {"tables": tables, **of_all}
 

@@ -35,6 +35,8 @@ class DataConfig:
             of one table as of another; a temperature τ above 1, to the (1/τ)-th power of their number; or weights.
         batches: `mixed`, or of `one_table` each.
         slices: columns by whose values the scores of held-out rows are told apart, too.
+        description: what the rows are and where they come from, in words, for the model card.
+        licence: under which they may be used, likewise.
     """
 
     train: Path | tuple[Path, ...] = ()
@@ -53,6 +55,8 @@ class DataConfig:
     sampling: Sampling = "proportional"
     batches: Literal["mixed", "one_table"] = "mixed"
     slices: tuple[str, ...] = ()
+    description: str | None = None
+    licence: str | None = None
 
     @property
     def is_drawn_whole(self) -> bool:

@@ -14,7 +14,9 @@ from trunkline.config.sections import DataConfig, Training
 from trunkline.errors import suggest
 from trunkline.report import CHECKS
 
-_AS_WRITTEN = ("split", "na", "separator", "group", "on_bad_row", "encoding", "delimiter", "slices")
+_AS_WRITTEN = (
+    "split", "na", "separator", "group", "on_bad_row", "encoding", "delimiter", "slices", "description", "licence",
+)  # fmt: skip
 _AT_LEAST_1 = (
     "steps", "batch_size", "devices", "threads", "accumulate", "affinity", "patience", "validations", "validation_rows",
     "shuffle", "nodes",
@@ -41,6 +43,8 @@ class _DataSection:
     delimiter: str | None = None
     pictures: str | None = None
     slices: tuple[str, ...] = ()
+    description: str | None = None
+    licence: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class _TablesSection:
     separator: str = "|"
     on_bad_row: Literal["error", "skip"] = "error"
     slices: tuple[str, ...] = ()
+    description: str | None = None
+    licence: str | None = None
 
 
 def read_data(raw: Any, folder: Path, problems: Problems, *, is_needed: bool) -> DataConfig | None:
@@ -98,6 +104,8 @@ def _read_tables(raw: Mapping[str, Any], folder: Path, problems: Problems) -> Da
         sampling=sampling,
         batches=section.batches,
         slices=section.slices,
+        description=section.description,
+        licence=section.licence,
     )
 
 

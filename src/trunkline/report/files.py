@@ -59,12 +59,24 @@ class RunFiles:
         return self.metrics.get("majority") or {}
 
     @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """What the resolved config says; empty where there is none. It may be edited in the run folder.
+
+        Raises:
+            RunError: it is no config.
+        """
+        try:
+            told = yaml.safe_load(self.config) or {}
+        except yaml.YAMLError as error:
+            raise RunError(f"{self.folder / 'config.yaml'} is no config: {error}") from None
+        if not isinstance(told, dict):
+            raise RunError(f"{self.folder / 'config.yaml'} is no config: it is {told!r}")
+        return told
+
+    @cached_property
     def muted(self) -> frozenset[str]:
         """Codes of checks that the config in the run folder does not want to hear of. It may be edited there."""
-        try:
-            told = (yaml.safe_load(self.config) or {}).get("mute") or []
-        except (yaml.YAMLError, AttributeError) as error:
-            raise RunError(f"{self.folder / 'config.yaml'} is no config: {error}") from None
+        told = self.settings.get("mute") or []
         if not isinstance(told, list):
             raise RunError(f"{self.folder / 'config.yaml'}: mute is a list of codes, not {told!r}")
         return frozenset(map(str, told))

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trunkline.errors import TrunklineError
-from trunkline.report import findings, read_run, write_page
+from trunkline.report import findings, read_run, write_card, write_page
 from trunkline.run.facts import Subject, write_facts
 
-PAGE = "report.html"
+PAGE, METRICS = "report.html", "metrics.json"
 
 
 def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
     """One self-contained HTML page about one run, or about several side by side. Returns where it is.
+
+    Of one run that is reported on in its own folder the model card (`MODEL_CARD.md`) is written anew, too.
 
     Args:
         runs: run folders.
@@ -24,9 +26,13 @@ def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = Non
         RunError: a folder is no finished run.
     """
     folders = [runs] if isinstance(runs, str | Path) else list(runs)
-    if out is None:
-        out = Path(folders[0]) / PAGE if len(folders) == 1 else Path(PAGE)
-    return write_page(folders, out)
+    if out is not None or len(folders) != 1:
+        return write_page(folders, out or PAGE)
+    folder = Path(folders[0])
+    page = write_page([folder], folder / PAGE)
+    if (folder / METRICS).is_file():  # else it is a comparison, whose runs have cards of their own
+        write_card(folder)
+    return page
 
 
 def noticed(folder: Path) -> list[str]:

@@ -11,6 +11,8 @@ import numpy as np
 from trunkline.data import Split
 from trunkline.run.facts.subject import ALL, Subject, sampled
 from trunkline.schema import InputColumn, TaskColumn
+from trunkline.tasks import Task
+from trunkline.types import State
 
 VALUES, FILES = 20_000, 200  # rows looked at: of plain cells, of cells that name files
 CLASSES, BINS, PAIRS = 16, 24, 24
@@ -21,10 +23,11 @@ def data_facts(subject: Subject) -> dict[str, Any]:
     """Rows, presence, labels and what the training cells look like.
 
     Schema: `splits {name: rows}`; `inputs [{name, type, present {split: rows}, values}]`; `tasks [{name, type, of,
-    labelled {split: rows}, values}]`, with `values` one of `{kind: "classes", classes [[name, rows]], more, rest}`
-    (further classes, and rows that have them), `{kind: "numbers" or "lengths", unit, edges, counts, mean, std, min,
-    median, max}`, or `null`, and in each `looked_at`, of how many training rows it tells; `overlap {tasks, rows
-    [[…]]}`, training rows that carry both labels, or `null` with many tasks.
+    names, labelled {split: rows}, values}]`, `names` the classes that training saw, or `null` of a kind without, with
+    `values` one of `{kind: "classes", classes [[name, rows]], more, rest}` (further classes, and rows that have them),
+    `{kind: "numbers" or "lengths", unit, edges, counts, mean, std, min, median, max}`, or `null`, and in each
+    `looked_at`, of how many training rows it tells; `overlap {tasks, rows [[…]]}`, training rows that carry both
+    labels, or `null` with many tasks.
     """
     splits = _splits(subject)
     schema, config = subject.preprocessing.schema, subject.plan.config
@@ -44,6 +47,7 @@ def data_facts(subject: Subject) -> dict[str, Any]:
             "name": name,
             "type": config.tasks[name].type,
             "of": column.of,
+            "names": _names(column.task, subject.preprocessing.states["tasks"][name]),
             "labelled": {split: counts[name] for split, counts in labelled.items()},
             "values": _summary(column, config.tasks[name].type, splits["train"]) if name in subject.focus else None,
         }
@@ -57,6 +61,10 @@ def _splits(subject: Subject) -> dict[str, Split]:
     splits = subject.plan.splits
     named = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     return {name: split for name, split in named.items() if split is not None}
+
+
+def _names(kind: Task, state: State) -> list[str] | None:
+    return None if type(kind).names is Task.names else list(kind.known_names(state))
 
 
 def _counts(subject: Subject, split: Split, what: str) -> dict[str, int]:
