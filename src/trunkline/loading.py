@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model
+from safetensors.torch import load_file, load_model
+from torch import Tensor
 
 from trunkline.config import Config, load_config
 from trunkline.errors import RunError
 from trunkline.model import MultiTaskModel
 from trunkline.predictor import Predictor
 from trunkline.schema import InputColumn, Preprocessing, TaskColumn
+from trunkline.types import State
 
 FILES = ("config.yaml", "preprocessing.json", "model.safetensors", "metrics.json")  # the last is written last
 ROWS = "rows.yaml"  # of a single-task twin: the config whose rows it takes
@@ -46,6 +48,12 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
     return Predictor(network)
 
 
+def read_trained(folder: Path) -> tuple[State, dict[str, Tensor]]:
+    """States and weights of a finished run, whose config is known already."""
+    states = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
+    return states, load_file(folder / "model.safetensors")
+
+
 def read_metrics(folder: str | Path) -> dict[str, Any]:
     """`metrics.json` of a finished run."""
     return json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
@@ -56,7 +64,7 @@ def as_model(config: Config) -> MultiTaskModel:
     assert config.fusion is not None and config.trunk is not None and config.width is not None, "not resolved"
     return MultiTaskModel(
         inputs={name: InputColumn(c.make(), c.column, c.share) for name, c in config.inputs.items()},
-        tasks={name: TaskColumn(c.make(), c.column, c.of, c.weight, c.share) for name, c in config.tasks.items()},
+        tasks={name: TaskColumn(c.make(), c.column, c.of, c.weight, c.share, c.added) for name, c in config.tasks.items()},
         fusion=config.fusion.make(),
         trunk=config.trunk.make(),
         width=config.width,

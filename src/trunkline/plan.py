@@ -19,11 +19,11 @@ from trunkline.defaults import Facts, Kind, Reasons, choose
 from trunkline.engine import Engine, Level, expected_rates, warn_unseen
 from trunkline.errors import DataError
 from trunkline.fusion import CATALOG as FUSION
-from trunkline.loading import as_model
+from trunkline.loading import as_model, read_trained
 from trunkline.machine import memory
 from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.modalities import Modality
-from trunkline.model import MultiTaskModel, Network
+from trunkline.model import MultiTaskModel, Network, join
 from trunkline.schema import (
     Fault,
     Preprocessing,
@@ -40,7 +40,7 @@ from trunkline.tasks import CATALOG as TASKS
 from trunkline.tasks import Task
 from trunkline.training import check_blending
 from trunkline.trunks import CATALOG as TRUNKS
-from trunkline.types import Choices
+from trunkline.types import Choices, State
 
 BATCHES, BATCH = 50, 32  # that are drawn to see how much of them is padding
 
@@ -71,6 +71,16 @@ class Plan:
         """Where a split's batches come from."""
         return self.batches[id(split.table)]
 
+    def taught(self, split: Split) -> RowBatches:
+        """The same with the labels that are learned from, and by which the best weights are chosen."""
+        return self.source(split) if self.config.start is None else self.source(split).teaching(self.learning)
+
+    @property
+    def learning(self) -> tuple[str, ...]:
+        """The tasks that learn: all, or those that are added to a trained run."""
+        schema = self.network.preprocessing.schema
+        return tuple(schema.tasks) if self.config.start is None else schema.newest
+
 
 def make_plan(config: Config, splits: Splits) -> Plan:
     """Fit preprocessing, choose what the config leaves open, build the network."""
@@ -87,15 +97,17 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     _look_at_slices(config, splits)
     _inspect(as_schema(config), splits.train.table, splits.train.rows.tolist())
     splits, skipped = screen(as_schema(config), splits, on_bad_row)
-    config, told = choose_options(config, splits.train)
+    states, weights = (None, None) if config.start is None else read_trained(config.start)
+    config, told = choose_options(config, splits.train, states)
     schema = as_schema(config)
-    preprocessing = Preprocessing.fit(schema, splits.train.table, splits.train.rows)
+    preprocessing = Preprocessing.fit(schema, splits.train.table, splits.train.rows, states)
     batches = _sources(preprocessing, splits, is_lenient=on_bad_row == "skip")
     for name, split in (("validation", splits.validation), ("test", splits.test)):
         if split is not None:
             for task, unseen in unseen_labels(preprocessing, split.table, split.rows.tolist()).items():
                 warnings.warn(unseen.tell(name, task), stacklevel=2)
-    labelled = batches[id(splits.train.table)].labelled[splits.train.rows]
+    learning = batches[id(splits.train.table)].teaching(schema.newest if config.start else preprocessing.tasks)
+    labelled = learning.labelled[splits.train.rows]
     facts = _facts(
         preprocessing, splits.train.table, labelled, _padding(batches[id(splits.train.table)], splits.train.rows)
     )
@@ -111,7 +123,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     torch.manual_seed(config.training.seed)
     network = as_model(config).build(preprocessing)
     check_blending(network, splits.validation)
-    network.load_pretrained()
+    network.load_pretrained() if weights is None else join(network, weights)
     engine = Engine(
         config.balancer.make(),
         preprocessing.tasks,
@@ -140,8 +152,11 @@ def _sources(preprocessing: Preprocessing, splits: Splits, *, is_lenient: bool) 
     }
 
 
-def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
-    """Options that the config leaves open and the modality or the task chooses from the training cells."""
+def choose_options(config: Config, train: Split, known: State | None = None) -> tuple[Config, Reasons]:
+    """Options that the config leaves open and the modality or the task chooses from the training cells; not of those
+    whose states are known.
+    """
+    trained = {} if known is None else known
     reasons: Reasons = {}
     inputs, tasks = dict(config.inputs), dict(config.tasks)
     schema = as_schema(config)
@@ -155,7 +170,7 @@ def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
 
     for name, column in schema.inputs.items():
         kind = column.modality
-        if column.share is not None or not _chooses(kind):
+        if column.share is not None or name in trained.get("inputs", ()) or not _chooses(kind):
             continue
         readers = schema.readers(name)
         sample = list(sampled(readers, train.table, rows))
@@ -167,10 +182,10 @@ def choose_options(config: Config, train: Split) -> tuple[Config, Reasons]:
             choices = kind.choose(sample, there, is_read=is_read)
         fill("inputs", inputs, name, kind, choices)
     for name, column in schema.inputs.items():
-        if column.share is not None:
+        if column.share is not None and name not in trained.get("inputs", ()):
             inputs[name] = inputs[name].with_options(inputs[column.share].options)
     for name, target in schema.tasks.items():
-        if type(target.task).choose is not Task.choose:
+        if name not in trained.get("tasks", ()) and type(target.task).choose is not Task.choose:
             wanted = target.task.choose_sample
             looked_at = rows if wanted is None else evenly_spaced(rows_with(target, train.table, rows), wanted)
             values = [value for _, value in target.values(train.table, looked_at)]
@@ -210,7 +225,7 @@ def _inspect(schema: Schema, table: Table, rows: Sequence[int]) -> None:
     schema.check_columns(table, is_training=True)
     faults = []
     for column in schema.tasks.values():
-        if type(column.task).inspect is not Task.inspect:
+        if type(column.task).inspect is not Task.inspect and column.column in table.columns:
             cells = table.column(column.column)
             try:
                 column.task.inspect([cells[row] for row in rows if cells[row] is not None])

@@ -189,7 +189,7 @@ class Predictor:
         """After training: temperatures and thresholds from held-out rows, put into the states of their tasks.
 
         Args:
-            batches: source of the rows.
+            batches: source of the rows; tasks without labels in it stay as they are.
             rows: held-out ones with which nothing was trained (the validation split).
 
         Returns:

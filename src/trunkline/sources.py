@@ -82,7 +82,7 @@ def as_schema(config: Config) -> Schema:
     """What a config binds to which column."""
     return Schema(
         {name: InputColumn(c.make(), c.column, c.share) for name, c in config.inputs.items()},
-        {name: TaskColumn(c.make(), c.column, c.of, c.weight, c.share) for name, c in config.tasks.items()},
+        {name: TaskColumn(c.make(), c.column, c.of, c.weight, c.share, c.added) for name, c in config.tasks.items()},
     )
 
 
@@ -151,6 +151,14 @@ def fingerprints(config: Config) -> dict[str, str]:
         return {}
     named = [path for one in (data.tables.values() or [data]) for path in _paths_of(one)]
     return {str(path): _digest(path) for name in named for path in files_of(name)}
+
+
+def trained_from(config: Config) -> dict[str, str]:
+    """SHA-256 of the weights that a config starts from, by their path; nothing where it starts from none."""
+    if config.start is None:
+        return {}
+    path = config.start / "model.safetensors"
+    return {str(path): _digest(path)}
 
 
 def _paths_of(data: DataConfig) -> list[Path]:

@@ -70,6 +70,7 @@ class TaskConfig(ComponentConfig):
         of: the input it is bound to.
         weight: preference.
         share: the task whose head learns this one, too.
+        added: how often tasks had been added to a trained network when this one was; `start:` writes it.
         reason: why it has this type, where the config left that open.
     """
 
@@ -77,6 +78,7 @@ class TaskConfig(ComponentConfig):
     of: str | None = None
     weight: float = 1.0
     share: str | None = None
+    added: int = 0
     reason: str | None = field(default=None, compare=False)
 
 

@@ -34,6 +34,7 @@ def to_yaml(config: Config, *, reasons: Mapping[str, str] | None = None) -> str:
 def as_plain(config: Config) -> dict[str, Any]:
     """The config as `load_config` takes it, without what is left to be chosen."""
     plain: dict[str, Any] = {
+        "start": None if config.start is None else str(config.start),
         "data": None if config.data is None else _data(config.data),
         "inputs": {name: _component(value, name) for name, value in config.inputs.items()},
         "tasks": {name: _component(value, name) for name, value in config.tasks.items()},
@@ -57,6 +58,7 @@ def _component(config: ComponentConfig, name: str | None = None) -> Any:
         plain |= {
             key: value for key, value in (("of", config.of), ("weight", config.weight)) if value not in (None, 1.0)
         }
+        plain |= {"added": config.added} if config.added else {}
     if isinstance(config, BalancerConfig):
         plain |= {
             key: value for key, value in (("level", config.level), ("every", config.every)) if value not in (None, 1)

@@ -17,6 +17,7 @@ from trunkline.config.reader import Entry, Reader
 from trunkline.config.sections import Config, DataConfig
 from trunkline.config.settings import read_data, read_mute, read_training, read_width
 from trunkline.config.sharing import take_over
+from trunkline.config.starting import joined, read_start
 from trunkline.config.spread import bind, check_columns, check_leaks, spread
 from trunkline.data import WHOSE, Table
 from trunkline.errors import ConfigError, DataError, suggest
@@ -54,6 +55,9 @@ def load_config(
     sections = [field.name for field in fields(Config)]
     for key in (key for key in raw if key not in sections):
         problems.add(key, f"there is no such section.{suggest(key, sections)}")
+    start = read_start(raw.get("start"), folder, problems)
+    if columns is not None:
+        raw = _with_start(raw, start, problems)
     data = read_data(raw.get("data"), folder, problems, is_needed=callable(columns))
     reader = Reader(problems, catalogs or Catalogs(), trust_code=trust_code)
     entries = {"inputs": reader.read_inputs(raw.get("inputs")), "tasks": reader.read_tasks(raw.get("tasks"))}
@@ -67,6 +71,7 @@ def load_config(
         width=read_width(raw.get("width"), problems),
         training=read_training(raw.get("training"), problems),
         mute=read_mute(raw.get("mute"), problems),
+        start=start,
     )
     processes = (rest.training.devices, rest.training.nodes)
     if rest.training.affinity and any(isinstance(count, int) and count > 1 for count in processes):
@@ -83,6 +88,17 @@ def load_config(
     config = _with_entries(rest, entries, table, reader)
     problems.raise_any()
     return config if data is None else _with_separator(config, data.separator)
+
+
+def _with_start(raw: Mapping[str, Any], start: Path | None, problems: Problems) -> Mapping[str, Any]:
+    """With what the run has that it starts from."""
+    if start is not None:
+        return joined(raw, start, problems)
+    tasks = raw.get("tasks")
+    for name, task in tasks.items() if isinstance(tasks, Mapping) else ():
+        if isinstance(task, Mapping) and task.get("added"):
+            problems.add(f"tasks.{name}.added", "goes with `start`, the run that it was added to.")
+    return raw
 
 
 def _read_source(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], Path]:

@@ -14,7 +14,7 @@ from trunkline.errors import ConfigError, suggest
 
 OFF = "off"
 ENTRIES = re.compile(r"(inputs|tasks)\.(.+)")
-TABLES = re.compile(r"data\.(tables\..+\.)?(train|table|validation|test)")
+TABLES = re.compile(r"data\.(tables\..+\.)?(train|table|validation|test)|start")
 
 
 def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Problems) -> dict[str, Any]:

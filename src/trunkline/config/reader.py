@@ -24,7 +24,7 @@ ALL_OTHER = "all_other"
 _COLUMNS = {"column": str, "columns": list[str] | Literal["all_other"]}
 _BALANCER_KEYS = {"level": Level | None, "every": int}
 _INPUT_KEYS = {**_COLUMNS, "share": str | None}
-_TASK_KEYS = {**_COLUMNS, "of": str | None, "weight": float, "share": str | None}
+_TASK_KEYS = {**_COLUMNS, "of": str | None, "weight": float, "share": str | None, "added": int}
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,7 @@ class Config:
         width: of a token; `None`: chosen later.
         training: how it is learned.
         mute: codes of the report's checks that are not to be told.
+        start: the folder of the run whose network the tasks were added to that were added last; they alone learn.
     """
 
     inputs: Mapping[str, InputConfig]
@@ -161,3 +162,4 @@ class Config:
     width: int | None = None
     training: Training = field(default_factory=Training)
     mute: tuple[str, ...] = ()
+    start: Path | None = None

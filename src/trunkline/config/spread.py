@@ -53,11 +53,13 @@ def is_pattern(name: str, entry: Entry, columns: Sequence[str]) -> bool:
 
 
 def check_columns(sections: Mapping[str, Mapping[str, Any]], columns: Sequence[str], problems: Problems) -> None:
-    """Is every column in the table?"""
+    """Is every column in the table? Targets of tasks that others were added to need not be."""
     there = set(columns)
+    last = max((task.added for task in sections["tasks"].values()), default=0)
     for section, configs in sections.items():
         for name, config in configs.items():
-            if config.column not in there:
+            is_needed = section == "inputs" or config.added == last
+            if is_needed and config.column not in there:
                 says = " `column:` says which one is meant." if config.column == name else ""
                 hint = suggest(config.column, columns)
                 problems.add(f"{section}.{name}", f"the table has no column {config.column!r}.{hint}{says}")

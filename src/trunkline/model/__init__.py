@@ -2,6 +2,7 @@
 
 from trunkline.model.blending import Blending
 from trunkline.model.evaluation import Evaluation, TaskScores, aggregate, gain, losses_of_experts
+from trunkline.model.joining import join
 from trunkline.model.network import HeadOutput, Network
 from trunkline.model.numbers import HeadWatch, Watch
 from trunkline.model.spec import MultiTaskModel
@@ -17,5 +18,6 @@ __all__ = [
     "Watch",
     "aggregate",
     "gain",
+    "join",
     "losses_of_experts",
 ]

@@ -62,7 +62,8 @@ class Network(nn.Module):
         self.missing = nn.Parameter(torch.randn(len(self.encoders), width) * 0.02)
         if fusion.is_late:
             check_late(schema, trunk)
-        keep = tuple(schema.inputs) if trunk.wants_tokens else schema.kept_inputs
+        self.keeps_all = trunk.wants_tokens
+        keep = tuple(schema.inputs) if self.keeps_all else schema.kept_inputs
         names = [unit.name for unit in preprocessing.encoders]
         self.fusion = fusion.build(names, keep, width)
         self.alignment = make_alignment(names, width, align)
@@ -73,6 +74,7 @@ class Network(nn.Module):
         self.heads = nn.ModuleList(build_heads(preprocessing, width))
         self.first_heads = nn.ModuleList(build_heads(preprocessing, width) if self.trunk.first_weight > 0 else ())
         self.watch: Watch | None = None  # while it is trained
+        self.learning: tuple[nn.Module, ...] | None = None  # where not all of it does (`model/joining.py`)
         if isinstance(self.fusion, LateModule):
             for head in cast(Iterable[Head], [*self.heads, *self.first_heads]):
                 head.expect_experts(self.fusion.experts, joint=self.fusion.joint)
@@ -82,6 +84,12 @@ class Network(nn.Module):
         for layers in dict.fromkeys([*self.encoders, *self.heads, *self.first_heads]):
             if isinstance(layers, Encoder | Head):
                 layers.load_pretrained()
+
+    def train(self, mode: bool = True) -> Network:
+        super().train(mode if self.learning is None else False)
+        for module in self.learning or ():
+            module.train(mode)
+        return self
 
     def forget_notes(self) -> None:
         """What layers note of a step begins anew: loads of experts, the contrastive loss."""

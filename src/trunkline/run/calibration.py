@@ -19,9 +19,9 @@ VERSION = 1
 def settle(plan: Plan, predictor: Predictor) -> Mapping[str, Mapping[str, str]]:
     """Temperatures and thresholds from the validation rows; tells where a threshold that was asked for is not set."""
     split = plan.splits.validation
-    skipped = {} if split is None else predictor.settle(plan.source(split), split.rows.tolist())
+    skipped = {} if split is None else predictor.settle(plan.taught(split), split.rows.tolist())
     none = "there are no validation rows" if split is None else "no validation row has a label"
-    for task, column in plan.config.tasks.items():
+    for task, column in ((name, plan.config.tasks[name]) for name in plan.learning):
         why = skipped.get(task, {}).get("threshold")
         if column.options.get("threshold") == "best_f1" and not _has_threshold(predictor, task):
             why = why or none

@@ -153,6 +153,8 @@ def _tuned(
 def _check(config: Config, seeds: int, balancers: Sequence[str], trunks: Sequence[str], tune: int) -> None:
     faults = [f"balancers: {n!r} is not a balancer.{suggest(n, BALANCERS)}" for n in balancers if n not in BALANCERS]
     faults += [f"trunks: {n!r} is not a trunk.{suggest(n, TRUNKS)}" for n in trunks if n not in TRUNKS]
+    if config.start is not None:
+        faults.append("start: a comparison trains whole networks, none that stays as it is; leave it out")
     if config.data is None:
         faults.append("data: a comparison trains many runs from files; name a table")
     if len(config.tasks) < 2:

@@ -33,7 +33,7 @@ from trunkline.run.reporting import report_on
 from trunkline.run.resuming import METRICS, STATES, begin, end, go_on
 from trunkline.run.slices import sliced
 from trunkline.run.wiring import rows_of, settings_of, validation_of
-from trunkline.sources import columns_of, fingerprints, read_splits, split_rows, table_or_share
+from trunkline.sources import columns_of, fingerprints, read_splits, split_rows, table_or_share, trained_from
 from trunkline.training import (
     Fitted,
     WriteError,
@@ -252,8 +252,18 @@ def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -
         "signatures": _signatures(plan.config),
         "seed": plan.config.training.seed,
         "tables": fingerprints(plan.config),
+        **_started(plan),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
+
+
+def _started(plan: Plan) -> dict[str, Any]:
+    """Where the network comes from, and which tasks it had and kept; nothing where it began anew."""
+    if plan.config.start is None:
+        return {}
+    (weights,) = trained_from(plan.config).values()
+    kept = [task for task in plan.config.tasks if task not in plan.learning]
+    return {"start": {"run": str(plan.config.start), "weights": weights, "kept": kept}}
 
 
 def _signatures(config: Config) -> dict[str, dict[str, str]]:

@@ -13,7 +13,7 @@ from trunkline.config.dump import as_plain
 from trunkline.errors import RunError
 from trunkline.files import replacing, write_json
 from trunkline.plan import Plan
-from trunkline.sources import fingerprints
+from trunkline.sources import fingerprints, trained_from
 from trunkline.training import LAST, checkpoints
 
 CONFIG, STATES, METRICS = "config.yaml", "preprocessing.json", "metrics.json"
@@ -28,7 +28,7 @@ def begin(plan: Plan, folder: Path) -> None:
         RunError: it has begun already, with other rows.
     """
     if not (folder / CONFIG).exists():
-        write_json(folder / TABLES, fingerprints(plan.config))
+        write_json(folder / TABLES, _read_from(plan.config))
         write_json(folder / STATES, plan.network.preprocessing.states)
         with replacing(folder / CONFIG) as unfinished:  # last: with it, the others are there
             unfinished.write_text(to_yaml(plan.config, reasons=plan.reasons), encoding="utf-8")
@@ -69,9 +69,14 @@ def _differing(given: Any, resolved: Any, path: str = "") -> list[str]:
     ]
 
 
+def _read_from(config: Config) -> dict[str, str]:
+    """Checksums of all that a run begins with: tables, and weights of another."""
+    return fingerprints(config) | trained_from(config)
+
+
 def _check_rows(folder: Path, plan: Plan) -> None:
     before = json.loads((folder / TABLES).read_text(encoding="utf-8"))
-    now = fingerprints(plan.config)
+    now = _read_from(plan.config)
     if changed := [path for path, digest in now.items() if before.get(path) != digest]:
         raise RunError(f"{', '.join(changed)} changed since the run in {folder} began: it cannot go on")
     states = json.loads((folder / STATES).read_text(encoding="utf-8"))

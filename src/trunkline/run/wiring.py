@@ -12,8 +12,8 @@ from trunkline.training import Joint, Rows, Settings
 
 
 def rows_of(plan: Plan, split: Split) -> Rows:
-    """A split's rows, and where their batches come from."""
-    return Rows(plan.source(split), split.rows)
+    """A split's rows, and where their batches come from, with the labels that are learned."""
+    return Rows(plan.taught(split), split.rows)
 
 
 def validation_of(plan: Plan) -> Rows | None:

@@ -82,7 +82,8 @@ class RowBatches(Dataset[Batch]):
         tasks = preprocessing.tasks if with_targets else ()
         self.labelled = label_flags(schema, table, tasks)
         self._of = {j: preprocessing.inputs.index(of) for j, t in enumerate(tasks) if (of := schema.tasks[t].of)}
-        self._mosaics = None if pool is None else Mosaics(preprocessing, self.present, self.labelled, np.asarray(pool))
+        self._pool = None if pool is None else np.asarray(pool)
+        self._mosaics = self._make_mosaics()
         self._kept = Kept(CACHE_BYTES)
         self._looked_at: set[int] = set()
         self._blocks = {u.name: self._pack(u) for u in preprocessing.encoders if u.is_block}
@@ -151,6 +152,17 @@ class RowBatches(Dataset[Batch]):
         for task, of in self._of.items():
             hidden.labelled[:, task] &= hidden.present[:, of]
         return hidden
+
+    def teaching(self, tasks: Collection[str]) -> RowBatches:
+        """The same rows as if they had no labels for other tasks than these."""
+        few = copy(self)
+        few._looked_at = set(self._looked_at)
+        few.labelled = self.labelled & np.array([name in tasks for name in self.preprocessing.tasks])
+        few._mosaics = few._make_mosaics()
+        return few
+
+    def _make_mosaics(self) -> Mosaics | None:
+        return None if self._pool is None else Mosaics(self.preprocessing, self.present, self.labelled, self._pool)
 
     def _leave_out(
         self, present: np.ndarray, labelled: np.ndarray, rng: np.random.Generator

@@ -42,6 +42,8 @@ class TaskColumn:
         of: the input whose tokens the task reads, for kinds that read an axis.
         weight: preference, 1 by default; multiplies the task's weight after balancing.
         share: the task whose head learns this one, too; both are of one kind and have equal options.
+        added: how often tasks had been added to the trained network when this one was, itself included; 0: it was there
+            from the first. Tasks that came at other times have no head in common.
     """
 
     task: Task
@@ -49,6 +51,7 @@ class TaskColumn:
     of: str | None = None
     weight: float = 1.0
     share: str | None = None
+    added: int = 0
 
     def values(self, table: Table, rows: Iterable[int]) -> Iterator[tuple[int, Any]]:
         """Row numbers and decoded values, where labelled."""
@@ -97,6 +100,12 @@ class Schema:
             raise ConfigError("\n".join(faults))
 
     @property
+    def newest(self) -> tuple[str, ...]:
+        """The tasks that came last: all, where none was added to a trained network."""
+        last = max(column.added for column in self.tasks.values())
+        return tuple(name for name, column in self.tasks.items() if column.added == last)
+
+    @property
     def kept_inputs(self) -> tuple[str, ...]:
         """Inputs whose tokens some task reads, in order."""
         bound = {task.of for task in self.tasks.values() if task.of is not None}
@@ -125,14 +134,15 @@ class Schema:
     def check_columns(self, table: Table, *, is_training: bool, with_targets: bool = True) -> None:
         """Is every column there that must be?
 
-        To train, all of them. To evaluate, one input and one target; to predict, one input. The others are absent. A
-        column that has an input's name, and not that of the column it reads, would be passed over: that is an error.
+        To train, all of them but the targets of tasks that were there before others were added. To evaluate, one input and
+        one target; to predict, one input. The others are absent. A column that has an input's name, and not that of the column it reads, would be passed over: that is an error.
 
         Raises:
             DataError: all missing columns, at once.
         """
         inputs = self.input_columns
-        targets = [t.column for t in self.tasks.values()] if with_targets else []
+        learned = self.newest if is_training else self.tasks
+        targets = [self.tasks[name].column for name in learned] if with_targets else []
         missing: list[str] = []
         for columns in (inputs, targets):
             gone = [c for c in dict.fromkeys(columns) if c not in table.columns]
@@ -170,6 +180,8 @@ class Schema:
             return f"{column.share!r} is not a task.{suggest(column.share, self.tasks)}"
         if other.share is not None:
             return f"{column.share!r} has no head of its own; name a task that has one"
+        if other.added != column.added:
+            return f"{column.share!r} has a head that is trained already and stays as it is; leave `share` out"
         if not other.task.can_share:
             return f"{column.share!r} is of a kind whose heads are not shared"
         return unlike(column.share, other.task, column.task)

@@ -84,22 +84,31 @@ class Preprocessing:
         self._place = {name: place for place, name in enumerate(self.tasks)}
 
     @classmethod
-    def fit(cls, schema: Schema, table: Table, rows: Sequence[int] | np.ndarray) -> Preprocessing:
+    def fit(
+        cls, schema: Schema, table: Table, rows: Sequence[int] | np.ndarray, known: State | None = None
+    ) -> Preprocessing:
         """Learn every state from these rows (the training split) and no other.
+
+        Args:
+            schema: what is bound to what.
+            table: whose rows.
+            rows: numbers.
+            known: states of a trained network, which stay as they are; what is in them is not looked at here.
 
         Raises:
             DataError: a cell cannot be read, or a task has nothing to learn from.
         """
         schema.check_columns(table, is_training=True)
         numbers = np.asarray(rows, dtype=np.int64).tolist()
-        states: State = {"inputs": {}, "tasks": {}}
+        states: State = {kind: dict((known or {}).get(kind, {})) for kind in ("inputs", "tasks")}
         faults: list[str] = []
         for name, column in schema.inputs.items():
-            if column.share is None:
+            if column.share is None and name not in states["inputs"]:
                 values = sampled(schema.readers(name), table, numbers)
                 _collect(faults, states["inputs"], name, column, table, values, column.modality.fit)
         together: dict[str, list[Any]] = {}
-        for name, target in schema.tasks.items():
+        new = [name for name in schema.tasks if name not in states["tasks"]]
+        for name, target in ((name, schema.tasks[name]) for name in new):
             labels = (value for _, value in target.values(table, numbers))
             is_alone = target.share is None and len(schema.sharers(name)) == 1
             found = states["tasks"] if is_alone else together
@@ -233,7 +242,7 @@ def _head_units(schema: Schema, states: dict[str, State]) -> tuple[HeadUnit, ...
     stacks: dict[Any, list[str]] = {}
     for name, column in schema.tasks.items():
         key = column.task.stack_key(states[name])
-        options = (type(column.task), repr(sorted(vars(column.task).items())), key)
+        options = (column.added, type(column.task), repr(sorted(vars(column.task).items())), key)
         stacks.setdefault(name if key is None else options, []).append(name)
     starts = accumulate((len(names) for names in stacks.values()), initial=0)
     return tuple(HeadUnit(tuple(names), start) for names, start in zip(stacks.values(), starts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,8 @@ def check_trunk(trunk: Trunk, *, tasks: Sequence[str] = ("a", "b.c", "type")) ->
 
     Which parameters are shared is found by autograd: those that more than one task's loss reaches. With copies in
     between that are cut off for one task, no shared parameter gets a gradient from it and its private gradients are
-    bit-identical; with copies that are scaled, shared gradients scale alike (so no path crosses two).
+    bit-identical; with copies that are scaled, shared gradients scale alike (so no path crosses two). Where tasks can be
+    added to it (`closed` is empty), `private` names what one task's loss alone reaches.
     """
     check_constructor(trunk)
     torch.manual_seed(0)
@@ -37,6 +38,8 @@ def check_trunk(trunk: Trunk, *, tasks: Sequence[str] = ("a", "b.c", "type")) ->
             scaled = _gradients(module, task, copies, tokens)
             for name, gradient in plain[task].items():
                 _check_scaled(name, gradient, scaled[name], scale if name in shared else 1.0)
+    if not module.closed:
+        _check_private(module, plain)
     for layer in module.last_shared():
         assert isinstance(layer, nn.Linear), "`last_shared` must name linear layers"
         assert any(f"{n}.weight" in shared for n, m in module.named_modules() if m is layer), (
@@ -53,6 +56,18 @@ def _check_scaled(name: str, gradient: Tensor | None, scaled: Tensor | None, sca
         assert torch.equal(gradient * scale, torch.zeros_like(gradient) if scaled is None else scaled), (
             f"{name}: a path to it does not cross exactly one boundary copy"
         )
+
+
+def _check_private(module: TrunkModule, plain: Mapping[str, Mapping[str, Tensor | None]]) -> None:
+    """What a trunk says is a task's own is what autograd says."""
+    names = {id(p): n for n, p in module.named_parameters()}
+    for task, gradients in plain.items():
+        own = {names[id(p)] for layers in module.private(task) for p in layers.parameters()}
+        others = [other for name, other in plain.items() if name != task]
+        reached = {
+            n for n in names.values() if gradients[n] is not None and all(other[n] is None for other in others)
+        }
+        assert own == reached, f"`private` of {task!r} names {sorted(own)}, and its loss alone reaches {sorted(reached)}"
 
 
 class _Scale(torch.autograd.Function):

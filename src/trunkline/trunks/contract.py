@@ -29,12 +29,15 @@ class TrunkModule(nn.Module, ABC):
         has_penalty: tasks pay for how they read, beside their loss.
         first_weight: weight in each task's loss of that of a first answer, which a second head makes of `first_view`; 0 where
             there is none.
+        closed: why no task can be added once these layers are trained, as a sentence without its subject; empty: one
+            can, and `private` says what is its own.
     """
 
     one_view: ClassVar[bool] = False
     has_penalty: ClassVar[bool] = False
     members: int = 1
     first_weight: float = 0.0
+    closed: str = ""
 
     @abstractmethod
     def share(self, tokens: Tokens) -> Taps:
@@ -58,6 +61,14 @@ class TrunkModule(nn.Module, ABC):
         default, and not asked for where the trunk does not say that it `has_penalty`.
         """
         return taps[0].values.new_zeros(len(taps[0].values))
+
+    def private(self, task: str) -> Sequence[nn.Module]:
+        """The layers that no other task's loss reaches, and without which all other tasks' views are what they are.
+
+        They alone learn where a task is added to a trained network. Modules of a list in the order of the tasks, so that
+        those that were there before keep their places. Nothing by default.
+        """
+        return ()
 
     def loads(self) -> dict[str, dict[str, float]]:
         """By task and expert, how much of its view the task takes from it: the mean over the rows it has learned from.

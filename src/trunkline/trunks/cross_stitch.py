@@ -31,6 +31,8 @@ def stitched(alpha: Tensor, columns: Sequence[Tensor]) -> Tensor:
 class CrossStitchModule(TrunkModule):
     """Layers of `CrossStitch`; the taps are what the last layers of all columns say, before it is mixed."""
 
+    closed = "mixes the columns of all tasks at every depth, so another one would change what each of them says"
+
     def __init__(
         self,
         tasks: Sequence[str],

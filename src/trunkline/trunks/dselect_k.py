@@ -122,6 +122,9 @@ class DSelectKModule(TrunkModule):
         _, r = self.gate(task, taps)
         return self.entropy * entropy(r).sum(-1)
 
+    def private(self, task: str) -> Sequence[nn.Module]:
+        return [self.gates[self.tasks.index(task)]]
+
     def loads(self) -> dict[str, dict[str, float]]:
         names = [f"expert {i + 1}" for i in range(len(self.experts))]
         return {task: dict(zip(names, loads)) for task in self.tasks if (loads := self.seen.of(task))}

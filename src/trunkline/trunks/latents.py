@@ -61,6 +61,9 @@ class LatentsModule(TrunkModule):
         reading = self.readings[self.tasks.index(task)]
         return tokens.with_values(reading(tokens.values, latents.values))
 
+    def private(self, task: str) -> Sequence[nn.Module]:
+        return [self.readings[self.tasks.index(task)]]
+
     def last_shared(self) -> Sequence[nn.Linear]:
         last = self.latents.mlps[-1]
         assert isinstance(last, ResidualMLP)

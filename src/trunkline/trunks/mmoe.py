@@ -35,6 +35,9 @@ class MMoEModule(TrunkModule):
             self.seen.note(task, gate)
         return experts[0].with_values(mixture(gate, [expert.values for expert in experts]))
 
+    def private(self, task: str) -> Sequence[nn.Module]:
+        return [self.gates[self.tasks.index(task)]]
+
     def loads(self) -> dict[str, dict[str, float]]:
         names = [f"expert {i + 1}" for i in range(len(self.experts))]
         return {task: dict(zip(names, loads)) for task in self.tasks if (loads := self.seen.of(task))}

@@ -67,6 +67,9 @@ class MTANModule(TrunkModule):
         assert attended is not None
         return taps[-1].with_values(attended)
 
+    def private(self, task: str) -> Sequence[nn.Module]:
+        return [self.attention[self.tasks.index(task)]]
+
     def last_shared(self) -> Sequence[nn.Linear]:
         return outer_linears(self.layers[-1:])
 

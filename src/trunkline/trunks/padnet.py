@@ -34,6 +34,8 @@ class Distillation(nn.Module):
 class PADNetModule(TrunkModule):
     """Layers of `PADNet`; there is one tap a task, from which its first answer is made."""
 
+    closed = "lets every task hear all others, so another one would change what each of them says"
+
     def __init__(
         self, tasks: Sequence[str], width: int, layers: int, first: float, expansion: float, dropout: float
     ) -> None:

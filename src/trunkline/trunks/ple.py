@@ -49,6 +49,11 @@ class PLEModule(TrunkModule):
         self.gates = nn.ModuleList(nn.ModuleList(gate(task_experts + experts) for _ in tasks) for _ in range(levels))
         self.shared_gates = nn.ModuleList(gate(every) for _ in range(levels - 1))
         self.seen = Loads()
+        if levels > 1:
+            self.closed = (
+                "has a gate below the top that reads every task's experts, so another task's would change what all are "
+                "told; one of `levels: 1` can be added to"
+            )
 
     def share(self, tokens: Tokens) -> Taps:
         levels, tasks = len(self.shared), range(len(self.tasks))
@@ -95,6 +100,10 @@ class PLEModule(TrunkModule):
 
     def _shared(self, level: int, read: Tokens) -> list[Tensor]:
         return [expert(read.values) for expert in cast(nn.ModuleList, self.shared[level])]
+
+    def private(self, task: str) -> Sequence[nn.Module]:
+        k = self.tasks.index(task)
+        return [cast(nn.ModuleList, own)[k] for own in (self.own[0], self.gates[0])]
 
     def loads(self) -> dict[str, dict[str, float]]:
         """At the top level: of the task's own experts, then of the shared ones."""

@@ -119,6 +119,9 @@ class WovenModule(TrunkModule):
             x = private(x)
         return taps[0].with_values(x)
 
+    def private(self, task: str) -> Sequence[nn.Module]:
+        return [self.own[self.tasks.index(task)]]
+
     def last_shared(self) -> Sequence[nn.Linear]:
         return outer_linears(self.layers[-1:])
 

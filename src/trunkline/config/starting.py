@@ -1,0 +1,106 @@
+"""`start: RUN`: a trained run whose network a config adds tasks to. What the config leaves out is the run's.
+
+Of the run its resolved config is read, which names every input and task with all options. The result is a config that
+names them, too, so nothing above this room need know which half came from where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from trunkline.config.dialect import parse_yaml
+from trunkline.config.problems import Problems
+from trunkline.errors import ConfigError
+
+WHOLE = ("fusion", "trunk", "width")  # sections that are one thing
+FILES = ("config.yaml", "preprocessing.json", "model.safetensors", "metrics.json")
+
+
+def read_start(raw: Any, folder: Path, problems: Problems) -> Path | None:
+    """`start:`, a path relative to `folder`; `None` where it is absent."""
+    if raw is None:
+        return None
+    if not isinstance(raw, str) or not raw:
+        problems.add("start", f"is the folder of a finished run, not {raw!r}.")
+        return None
+    return folder / raw
+
+
+def joined(raw: Mapping[str, Any], run: Path, problems: Problems) -> dict[str, Any]:
+    """The config with all that the run has, and what is new marked as added (`tasks.*.added`).
+
+    Args:
+        raw: as it is written; of inputs and tasks that the run has it may say what the run's config says.
+        run: its folder.
+        problems: where faults are noted: no finished run, nothing new, or anything that the run has otherwise.
+    """
+    if lacking := [name for name in FILES if not (run / name).is_file()]:
+        problems.add("start", f"{run} is no finished run: it {'is not there' if not run.exists() else 'has no ' + ', '.join(lacking)}.")
+        return dict(raw)
+    trained = parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), str(run / "config.yaml"))
+    if not isinstance(trained, dict):
+        raise ConfigError(f"{run / 'config.yaml'}: is no config")
+    inputs, tasks = _entries(raw.get("inputs")), _entries(raw.get("tasks"))
+    for name in inputs:
+        if not any(fnmatchcase(old, name) or old == name for old in trained["inputs"]):
+            problems.add(f"inputs.{name}", f"is no input of {run}, whose network stays as it is. It has {_listed(trained['inputs'])}.")
+    for section, given in (("inputs", inputs), ("tasks", tasks)):
+        for name in (name for name in given if name in trained[section]):
+            _check_same(f"{section}.{name}", given[name], trained[section][name], name, problems)
+    new = {name: _long(one) for name, one in tasks.items() if name not in trained["tasks"]}
+    if not new:
+        also = " All that it names are there already." if tasks else ""
+        problems.add("tasks", f"names none that is new: {run} has {_listed(trained['tasks'])}.{also}")
+    for key in WHOLE:
+        if raw.get(key) is not None:
+            _check_same(key, raw[key], trained.get(key), None, problems)
+    _check_rest(raw, problems)
+    added = 1 + max((one.get("added", 0) for one in map(_long, trained["tasks"].values())), default=0)
+    return {
+        **raw,
+        **{key: trained[key] for key in WHOLE if key in trained},
+        "balancer": "equal",
+        "inputs": trained["inputs"],
+        "tasks": {**trained["tasks"], **{name: {**one, "added": added} for name, one in new.items()}},
+    }
+
+
+def _check_rest(raw: Mapping[str, Any], problems: Problems) -> None:
+    """What has nothing to do where all that tasks share stays as it is."""
+    balancer = raw.get("balancer")
+    if balancer is not None and _long(balancer).get("type") != "equal":
+        problems.add("balancer", "has nothing to balance: with `start` no task learns what others share. Leave it out.")
+    training = raw.get("training")
+    for key in ("align", "affinity"):
+        if isinstance(training, Mapping) and training.get(key):
+            problems.add(f"training.{key}", "is about what tasks share, which with `start` does not learn. Leave it out.")
+
+
+def _check_same(where: str, given: Any, trained: Any, name: str | None, problems: Problems) -> None:
+    """Does a config say of a part of the run what the run's says? What it leaves out says nothing."""
+    ours, theirs = _long(given), {"column": name, "weight": 1.0, **_long(trained)}
+    for key in (key for key, value in ours.items() if value is not None and value != theirs.get(key)):
+        at = where if key == "type" else f"{where}.{key}"
+        was = repr(theirs[key]) if key in theirs else "left at its default"
+        problems.add(at, f"the run has it already, {was}, and it stays as it is. Leave it out, or give another name.")
+
+
+def _entries(given: Any) -> dict[str, Any]:
+    """`inputs:` or `tasks:` by name; what is neither a list nor a mapping names nothing."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    return dict.fromkeys(str(name) for name in given) if isinstance(given, list) else {}
+
+
+def _long(given: Any) -> dict[str, Any]:
+    if isinstance(given, Mapping):
+        return dict(given)
+    return {} if given is None else {"type": given}
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    shown = ", ".join(list(names)[:8])
+    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
