@@ -37,7 +37,7 @@ def table() -> Table:
 
 def model(tasks: dict[str, Any], trunk: Trunk, fusion: Any = None) -> MultiTaskModel:
     inputs = {"x": Number(), "shop": Category(), "note": Text()}
-    return MultiTaskModel(inputs, tasks, fusion=fusion or Concat(), trunk=trunk, width=8)
+    return MultiTaskModel(inputs, tasks, fusion=fusion or Concat(), trunk=trunk, width=12)
 
 
 OLD = {"big": Binary(), "odd": Binary(), "sum": NumberTask()}
@@ -150,7 +150,7 @@ def test_weights_of_another_network(table: Table) -> None:
 
 
 def test_a_trunk_that_does_not_say_what_is_private(table: Table) -> None:
-    class SilentModule(TRUNKS["mmoe"]().build(("a",), 8).__class__):  # type: ignore[misc]
+    class SilentModule(TRUNKS["mmoe"]().build(("a",), 12).__class__):  # type: ignore[misc]
         def private(self, task: str) -> Any:
             return ()
 

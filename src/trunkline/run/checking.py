@@ -69,7 +69,7 @@ def check(source: str | Path, *, overrides: Iterable[str] = (), trust_code: bool
     config = load_config(source, columns=columns_of, overrides=overrides, trust_code=trust_code)
     plan = make_plan(config, read_splits(config))
     splits = {"train": plan.splits.train, "validation": plan.splits.validation, "test": plan.splits.test}
-    batches, rows = plan.source(plan.splits.train), plan.splits.train.rows
+    batches, rows = plan.taught(plan.splits.train), plan.splits.train.rows
     useful = rows[batches.labelled[rows].any(1)]
     batch_size = plan.config.training.batch_size
     assert batch_size is not None
@@ -106,6 +106,10 @@ def shared_parameters(network: Network, batch: Batch) -> list[Tensor]:
     """
     before: list[Tensor] = [network.missing, *network.encoders.parameters(), *network.fusion.parameters()]
     trunk = list(network.trunk.parameters())
+    learns = [p.requires_grad for p in trunk]
+    network.trunk.requires_grad_(True)  # of a frozen one, autograd would find nothing
     total = torch.stack([tap.values.float().sum() for tap in network.share(batch)]).sum()
     gradients = torch.autograd.grad(total, trunk, allow_unused=True) if trunk else ()
+    for parameter, before_it in zip(trunk, learns):
+        parameter.requires_grad_(before_it)
     return before + [p for p, g in zip(trunk, gradients) if g is not None]

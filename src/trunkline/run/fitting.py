@@ -36,6 +36,7 @@ from trunkline.run.wiring import rows_of, settings_of, validation_of
 from trunkline.sources import columns_of, fingerprints, read_splits, split_rows, table_or_share, trained_from
 from trunkline.training import (
     Fitted,
+    OnValidation,
     WriteError,
     check_tensorboard,
     from_first_process,
@@ -81,6 +82,8 @@ def fit(
     resume: bool = False,
     trust_code: bool = False,
     show_progress: bool | None = None,
+    report: bool = True,
+    on_validation: OnValidation | None = None,
     **training: Any,
 ) -> Run:
     """Train one network for all tasks and write a run folder.
@@ -102,6 +105,9 @@ def fit(
         resume: go on with the run in `out` that was interrupted, bit for bit; where none has begun, begin it.
         trust_code: import classes of your own that a config names as `my_package.my_module:MyClass`.
         show_progress: a bar on the terminal; by default where there is one.
+        report: write the report, too; it takes some seconds.
+        on_validation: told of each look at the validation rows (`step`, `steps`, `aggregate`, `scores`); something true
+            ends the training there, and the run with the best weights so far. What it raises leaves an interrupted run.
         **training: with a model: what a config says under `training:`.
 
     Raises:
@@ -126,10 +132,18 @@ def fit(
             splits = split_rows(config, read_table(rows), table_or_share(validation), table_or_share(test))
         else:
             splits = read_splits(config)
-        return train_plan(make_plan(config, splits), folder, show_progress=show_progress)
+        plan = make_plan(config, splits)
+        return train_plan(plan, folder, show_progress=show_progress, report=report, on_validation=on_validation)
 
 
-def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None, report: bool = True) -> Run:
+def train_plan(
+    plan: Plan,
+    folder: Path,
+    *,
+    show_progress: bool | None = None,
+    report: bool = True,
+    on_validation: OnValidation | None = None,
+) -> Run:
     """Train what is planned and write its run folder; go on with the run that has begun there.
 
     Args:
@@ -137,6 +151,7 @@ def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None, r
         folder: of the run.
         show_progress: a bar on the terminal; by default where there is one.
         report: write the report, too; it takes some seconds.
+        on_validation: see `fit`.
 
     Raises:
         DataError: the numbers of a column are too large to be scaled.
@@ -153,7 +168,7 @@ def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None, r
         plan, _ = fix_steps(plan)
         if is_first_process():
             begin(plan, folder)
-        fitted = _train(plan, folder, show_progress)
+        fitted = _train(plan, folder, show_progress, on_validation)
         predictor = Predictor(plan.network)
         believed = calibration(plan, predictor, settle(plan, predictor))
         metrics = _metrics(plan, predictor, fitted, time.perf_counter() - start)
@@ -167,7 +182,7 @@ def train_plan(plan: Plan, folder: Path, *, show_progress: bool | None = None, r
     return run
 
 
-def _train(plan: Plan, folder: Path, show_progress: bool | None) -> Fitted:
+def _train(plan: Plan, folder: Path, show_progress: bool | None, on_validation: OnValidation | None) -> Fitted:
     try:
         return train(
             plan.network,
@@ -177,6 +192,7 @@ def _train(plan: Plan, folder: Path, show_progress: bool | None) -> Fitted:
             settings_of(plan.config.training, plan.config.data),
             folder,
             show_progress=show_progress,
+            on_validation=on_validation,
         )
     except KeyboardInterrupt as stop:
         if not stop.args:

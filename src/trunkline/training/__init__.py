@@ -5,16 +5,18 @@ from trunkline.training.checkpoint import LAST, WriteError, checkpoints
 from trunkline.training.log import check_tensorboard
 from trunkline.training.loop import launch, train
 from trunkline.training.processes import from_first_process, is_first_process, meeting
-from trunkline.training.settings import Fitted, Joint, Rows, Settings
+from trunkline.training.settings import Fitted, Joint, OnValidation, Rows, Settings, Validation
 from trunkline.training.timing import Pace, measure_pace
 
 __all__ = [
     "LAST",
     "Fitted",
     "Joint",
+    "OnValidation",
     "Pace",
     "Rows",
     "Settings",
+    "Validation",
     "WriteError",
     "check_blending",
     "check_tensorboard",

@@ -24,10 +24,10 @@ from trunkline.training.loaders import training_batches
 from trunkline.training.log import Log
 from trunkline.training.looking_ahead import LookAhead
 from trunkline.training.memory import keep_memory
-from trunkline.training.processes import any_process, from_first_process, is_alone
+from trunkline.training.processes import any_process, from_first_process, is_alone, is_first_process
 from trunkline.training.progress import StepBar
 from trunkline.training.schedule import Schedule, is_due
-from trunkline.training.settings import Fitted, Rows, Settings
+from trunkline.training.settings import Fitted, OnValidation, Rows, Settings, Validation
 from trunkline.training.signals import StopSignal
 from trunkline.training.stepper import Stepper
 from trunkline.types import Batch
@@ -46,6 +46,7 @@ def train(
     folder: Path,
     *,
     show_progress: bool | None = None,
+    on_validation: OnValidation | None = None,
 ) -> Fitted:
     """Train in place and keep the weights that were best on the validation rows.
 
@@ -61,6 +62,8 @@ def train(
         settings: how.
         folder: of the run.
         show_progress: a bar on the terminal; by default only where there is one.
+        on_validation: told of each look at the validation rows, when its checkpoint is there; something true ends the
+            training after it. Of several processes the first is told. What it raises ends the run as if interrupted.
 
     Raises:
         ConfigError: TensorBoard is wanted and not installed; experts are to be weighed by validation rows and there
@@ -76,7 +79,9 @@ def train(
     judge = None if useful is None else Judge(fabric, network, useful, settings)
     rows = training.labelled()
     blender = make_blender(fabric, network, rows, useful, settings)
-    loop = _Loop(stepper, judge, blender, rows, settings, from_first_process(folder))
+    if on_validation is not None and judge is None:
+        warnings.warn("on_validation: there are no validation rows, so nobody is told of any", stacklevel=2)
+    loop = _Loop(stepper, judge, blender, rows, settings, from_first_process(folder), on_validation)
     try:
         loop.run(show_progress)
         return loop.finish()
@@ -145,7 +150,9 @@ class _Loop:
         rows: Rows,
         settings: Settings,
         folder: Path,
+        on_validation: OnValidation | None,
     ) -> None:
+        self.on_validation = on_validation
         self.stepper, self.judge, self.blender = stepper, judge, blender
         self.rows, self.settings, self.folder = rows, settings, folder
         self.schedule = Schedule(settings.steps, settings.warmup)
@@ -176,6 +183,8 @@ class _Loop:
                 self._write_losses(parts)
                 if self._is_due() and not self._is_blind(parts):
                     bar.say(self._look())
+                    if self._is_seen_enough():
+                        break
                 if self._shall_stop(stop):
                     self._save()
                     bar.close(settings.steps)
@@ -195,6 +204,13 @@ class _Loop:
         """All processes stop after the same step; several ask each other now and then only."""
         is_asked = self.stepper.fabric.world_size == 1 or self.done % ASKED == 0
         return is_asked and any_process(stop.is_wanted) and self.done < self.schedule.last
+
+    def _is_seen_enough(self) -> bool:
+        """Whether whoever is told of the looks wants no more steps; all processes end after the same one."""
+        if self.on_validation is None or self.judge is None:
+            return False
+        seen = Validation(self.done, self.settings.steps, *self.keeper.history[-1][1:])
+        return any_process(is_first_process() and bool(self.on_validation(seen)))
 
     def _look_ahead(self, parts: Sequence[Batch]) -> None:
         """What the step that comes will do, task by task; once the optimiser knows how large gradients are."""

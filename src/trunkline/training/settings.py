@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -98,6 +99,26 @@ class Settings:
     shuffle: int | None
     affinity: int | None
     joint: Joint | None
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A look at the validation rows on the way.
+
+    Attributes:
+        step: after which.
+        steps: of the run, if nothing ends it early.
+        aggregate: of all tasks, from guessing (0) to perfect (1); `None` where it is not defined.
+        scores: metrics by task.
+    """
+
+    step: int
+    steps: int
+    aggregate: float | None
+    scores: TaskScores
+
+
+OnValidation = Callable[[Validation], object]  # something true ends the training
 
 
 @dataclass

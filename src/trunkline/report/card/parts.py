@@ -142,7 +142,7 @@ def procedure(run: RunFiles) -> str:
     training = settings.get("training") or {}
     frozen = run.facts["model"].get("frozen") or 0
     held = f", {words.count(frozen)} of them not trained" if frozen else ""
-    lines = [f"- network: {words.count(metrics['parameters'])} parameters{held}"]
+    lines = [f"- network: {words.count(metrics['parameters'])} parameters{held}", *_started(run)]
     for key in ("fusion", "trunk", "balancer"):
         if settings.get(key):
             lines.append(f"- {key}: {_component(settings[key])}")
@@ -157,6 +157,19 @@ def procedure(run: RunFiles) -> str:
     lines += [f"- {said}: {inert(training[key])}" for key, said in wanted.items() if training.get(key) is not None]
     lines.append(f"- seed: {inert(metrics['seed'])}")
     return "\n".join([*lines, "", "`config.yaml` has every setting, and gives the same training again."])
+
+
+def _started(run: RunFiles) -> list[str]:
+    """Of a run that added tasks to another: what it took over."""
+    start = run.metrics.get("start")
+    if not start:
+        return []
+    new = [task for task in run.scores or run.tasks if task not in start["kept"]]
+    whose = f"{name(PurePath(start['run']).name)} (weights SHA-256 `{one_line(start['weights'])}`)"
+    return [
+        f"- start: taken over from the run {whose}, and not trained further, but for what serves {names(new)} alone; "
+        f"what {names(start['kept'])} learned from, that run's own card tells"
+    ]
 
 
 def _component(given: Any) -> str:
