@@ -1,7 +1,7 @@
 """A search over learning rate, trunk and balancer with Optuna, which ends poor trials early.
 
-Handwritten digits with three tasks. `fit` tells `on_validation` what it scored on the validation rows on the way; what that
-raises ends the run. Run it with `python examples/search.py`; it wants `optuna` and `scikit-learn`.
+Handwritten digits with three tasks. `fit` tells `on_validation` what it scores on the validation rows on the way; what
+that raises ends the run. Run it with `python examples/search.py`; it wants `optuna` and `scikit-learn`.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ def config(folder: Path, steps: int) -> dict:
     """The table, written, and what is learned from it."""
     images, digits = load_digits(return_X_y=True)
     rows = [
-        {**{f"p{i}": value for i, value in enumerate(image)}, "digit": str(digit), "odd": digit % 2 == 1, "big": digit > 4}
+        {**{f"p{i}": v for i, v in enumerate(image)}, "digit": str(digit), "odd": digit % 2 == 1, "big": digit > 4}
         for image, digit in zip(images.tolist(), digits.tolist())
     ]
     write_rows(folder / "digits.jsonl", rows)
@@ -56,8 +56,8 @@ def main(trials: int = 10, steps: int = 150) -> optuna.Study:
         study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
         study.optimize(objective, n_trials=trials)
     for trial in study.trials:
-        last = max(trial.intermediate_values, default=0)
-        print(f"{trial.number:>2} {trial.state.name:<8} step {last:>3} {trial.intermediate_values.get(last, 0):.3f} {trial.params}")
+        step, score = max(trial.intermediate_values.items())
+        print(f"{trial.number:>2} {trial.state.name:<8} step {step:>3} {score:.3f} {trial.params}")
     print(f"best: {study.best_value:.3f} with {study.best_params}")
     return study
 

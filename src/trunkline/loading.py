@@ -64,7 +64,7 @@ def as_model(config: Config) -> MultiTaskModel:
     assert config.fusion is not None and config.trunk is not None and config.width is not None, "not resolved"
     return MultiTaskModel(
         inputs={name: InputColumn(c.make(), c.column, c.share) for name, c in config.inputs.items()},
-        tasks={name: TaskColumn(c.make(), c.column, c.of, c.weight, c.share, c.added) for name, c in config.tasks.items()},
+        tasks={n: TaskColumn(c.make(), c.column, c.of, c.weight, c.share, c.added) for n, c in config.tasks.items()},
         fusion=config.fusion.make(),
         trunk=config.trunk.make(),
         width=config.width,

@@ -138,7 +138,7 @@ def test_a_task_of_the_same_kind_has_a_head_of_its_own(table: Table) -> None:
 
 def test_a_task_that_would_change_what_others_read(table: Table) -> None:
     slots = {"slots": TaskColumn(Tags(), "slots", of="note", added=1)}
-    with pytest.raises(ConfigError, match=r"tasks\.slots: reads the tokens of 'note', and the run's network keeps only"):
+    with pytest.raises(ConfigError, match=r"tasks\.slots: reads the tokens of 'note', and the run's network keeps"):
         extended(table, trained(table, Hard()), Hard(), new=slots)
     keeps = TRUNKS["transformer"]()
     extended(table, trained(table, keeps), keeps, new=slots)

@@ -45,16 +45,16 @@ def test_something_true_ends_it_well(world: Path, tmp_path: Path) -> None:
     assert load(run.folder).predict([{"size": 4.0}])
 
 
-class Enough(Exception):
+class EnoughError(Exception):
     """Raised by a searcher."""
 
 
 def test_what_it_raises_leaves_a_run_to_go_on_with(world: Path, tmp_path: Path) -> None:
     def prune(seen: Validation) -> None:
         if seen.step == 4:
-            raise Enough
+            raise EnoughError
 
-    with pytest.raises(Enough):
+    with pytest.raises(EnoughError):
         fit(world, tmp_path / "run", on_validation=prune)
     assert not (tmp_path / "run" / "metrics.json").exists()
     fit(world, tmp_path / "run", resume=True)

@@ -17,8 +17,8 @@ from trunkline.config.reader import Entry, Reader
 from trunkline.config.sections import Config, DataConfig
 from trunkline.config.settings import read_data, read_mute, read_training, read_width
 from trunkline.config.sharing import take_over
-from trunkline.config.starting import joined, read_start
 from trunkline.config.spread import bind, check_columns, check_leaks, spread
+from trunkline.config.starting import joined, read_start
 from trunkline.data import WHOSE, Table
 from trunkline.errors import ConfigError, DataError, suggest
 

@@ -38,7 +38,8 @@ def joined(raw: Mapping[str, Any], run: Path, problems: Problems) -> dict[str, A
         problems: where faults are noted: no finished run, nothing new, or anything that the run has otherwise.
     """
     if lacking := [name for name in FILES if not (run / name).is_file()]:
-        problems.add("start", f"{run} is no finished run: it {'is not there' if not run.exists() else 'has no ' + ', '.join(lacking)}.")
+        what = f"has no {', '.join(lacking)}" if run.exists() else "is not there"
+        problems.add("start", f"{run} is no finished run: it {what}.")
         return dict(raw)
     trained = parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), str(run / "config.yaml"))
     if not isinstance(trained, dict):
@@ -46,7 +47,8 @@ def joined(raw: Mapping[str, Any], run: Path, problems: Problems) -> dict[str, A
     inputs, tasks = _entries(raw.get("inputs")), _entries(raw.get("tasks"))
     for name in inputs:
         if not any(fnmatchcase(old, name) or old == name for old in trained["inputs"]):
-            problems.add(f"inputs.{name}", f"is no input of {run}, whose network stays as it is. It has {_listed(trained['inputs'])}.")
+            has = _listed(trained["inputs"])
+            problems.add(f"inputs.{name}", f"is no input of {run}, whose network stays as it is. It has {has}.")
     for section, given in (("inputs", inputs), ("tasks", tasks)):
         for name in (name for name in given if name in trained[section]):
             _check_same(f"{section}.{name}", given[name], trained[section][name], name, problems)
@@ -76,7 +78,7 @@ def _check_rest(raw: Mapping[str, Any], problems: Problems) -> None:
     training = raw.get("training")
     for key in ("align", "affinity"):
         if isinstance(training, Mapping) and training.get(key):
-            problems.add(f"training.{key}", "is about what tasks share, which with `start` does not learn. Leave it out.")
+            problems.add(f"training.{key}", "is about what tasks share, and with `start` that is still. Leave it out.")
 
 
 def _check_same(where: str, given: Any, trained: Any, name: str | None, problems: Problems) -> None:

@@ -65,13 +65,12 @@ def _check_same_tokens(network: Network, new: tuple[str, ...]) -> None:
         if of in schema.pyramids - before.pyramids:
             faults.append(f"tasks.{task}: reads {of!r} at several scales, which its encoder in the run does not give")
         elif not network.keeps_all and of not in before.kept_inputs:
-            faults.append(f"tasks.{task}: reads the tokens of {of!r}, and the run's network keeps only its row: no task "
-                          "of it reads them")  # fmt: skip
+            faults.append(f"tasks.{task}: reads the tokens of {of!r}, and the run's network keeps only its row")
     if not network.keeps_all and before.kept_inputs != schema.kept_inputs and not faults:
         faults.append(f"tasks.{new[0]}: reads tokens of inputs of which the run's network keeps only the row")
     if faults:
-        raise ConfigError("\n".join([*faults, "Train all tasks together, or begin with a run that has a task which reads "
-                                     "them, or `trunk: transformer`"]))  # fmt: skip
+        cure = "Train all tasks together, or start from a run that has a task which reads them, or `trunk: transformer`"
+        raise ConfigError("\n".join([*faults, cure]))
 
 
 @torch.no_grad()

@@ -134,8 +134,9 @@ class Schema:
     def check_columns(self, table: Table, *, is_training: bool, with_targets: bool = True) -> None:
         """Is every column there that must be?
 
-        To train, all of them but the targets of tasks that were there before others were added. To evaluate, one input and
-        one target; to predict, one input. The others are absent. A column that has an input's name, and not that of the column it reads, would be passed over: that is an error.
+        To train, all of them but the targets of tasks that were there before others were added. To evaluate, one input
+        and one target; to predict, one input. The others are absent. A column that has an input's name, and not that of
+        the column it reads, would be passed over: that is an error.
 
         Raises:
             DataError: all missing columns, at once.

@@ -18,8 +18,8 @@ def check_trunk(trunk: Trunk, *, tasks: Sequence[str] = ("a", "b.c", "type")) ->
 
     Which parameters are shared is found by autograd: those that more than one task's loss reaches. With copies in
     between that are cut off for one task, no shared parameter gets a gradient from it and its private gradients are
-    bit-identical; with copies that are scaled, shared gradients scale alike (so no path crosses two). Where tasks can be
-    added to it (`closed` is empty), `private` names what one task's loss alone reaches.
+    bit-identical; with copies that are scaled, shared gradients scale alike (so no path crosses two). Where tasks can
+    be added to it (`closed` is empty), `private` names what one task's loss alone reaches.
     """
     check_constructor(trunk)
     torch.manual_seed(0)
@@ -64,10 +64,8 @@ def _check_private(module: TrunkModule, plain: Mapping[str, Mapping[str, Tensor 
     for task, gradients in plain.items():
         own = {names[id(p)] for layers in module.private(task) for p in layers.parameters()}
         others = [other for name, other in plain.items() if name != task]
-        reached = {
-            n for n in names.values() if gradients[n] is not None and all(other[n] is None for other in others)
-        }
-        assert own == reached, f"`private` of {task!r} names {sorted(own)}, and its loss alone reaches {sorted(reached)}"
+        reached = {n for n in names.values() if gradients[n] is not None and all(other[n] is None for other in others)}
+        assert own == reached, f"`private` of {task!r}: {sorted(own)}, and its loss alone reaches {sorted(reached)}"
 
 
 class _Scale(torch.autograd.Function):

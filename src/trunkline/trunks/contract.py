@@ -65,8 +65,8 @@ class TrunkModule(nn.Module, ABC):
     def private(self, task: str) -> Sequence[nn.Module]:
         """The layers that no other task's loss reaches, and without which all other tasks' views are what they are.
 
-        They alone learn where a task is added to a trained network. Modules of a list in the order of the tasks, so that
-        those that were there before keep their places. Nothing by default.
+        They alone learn where a task is added to a trained network. Modules of a list in the order of the tasks, so
+        that those that were there before keep their places. Nothing by default.
         """
         return ()
 
