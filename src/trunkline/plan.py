@@ -106,11 +106,9 @@ def make_plan(config: Config, splits: Splits) -> Plan:
         if split is not None:
             for task, unseen in unseen_labels(preprocessing, split.table, split.rows.tolist()).items():
                 warnings.warn(unseen.tell(name, task), stacklevel=2)
-    learning = batches[id(splits.train.table)].teaching(schema.newest if config.start else preprocessing.tasks)
-    labelled = learning.labelled[splits.train.rows]
-    facts = _facts(
-        preprocessing, splits.train.table, labelled, _padding(batches[id(splits.train.table)], splits.train.rows)
-    )
+    train = batches[id(splits.train.table)]
+    labelled = (train if config.start is None else train.teaching(schema.newest)).labelled[splits.train.rows]
+    facts = _facts(preprocessing, splits.train.table, labelled, _padding(train, splits.train.rows))
     config, reasons = choose(config, facts)
     reasons = {**types, **share, **told, **reasons}
     _warn_uneven(config, splits.train, labelled.any(1))
@@ -123,7 +121,10 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     torch.manual_seed(config.training.seed)
     network = as_model(config).build(preprocessing)
     check_blending(network, splits.validation)
-    network.load_pretrained() if weights is None else join(network, weights)
+    if weights is None:
+        network.load_pretrained()
+    else:
+        join(network, weights)
     engine = Engine(
         config.balancer.make(),
         preprocessing.tasks,

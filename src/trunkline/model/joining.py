@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,6 @@ from trunkline.errors import ConfigError, RunError
 from trunkline.model.network import Network
 from trunkline.schema import Schema
 from trunkline.tasks import Head
-from trunkline.trunks import TrunkModule
 
 TRAINING_ONLY = "alignment."  # layers that a network may be without
 
@@ -52,7 +50,7 @@ def join(network: Network, weights: Mapping[str, Tensor]) -> None:
 def _own(network: Network, tasks: tuple[str, ...]) -> list[nn.Module]:
     """Heads of these tasks, and what the trunk has for them alone."""
     heads = [head for unit, head in network.units() if unit.tasks[0] in tasks]
-    return [*heads, *(layers for task in tasks for layers in cast(TrunkModule, network.trunk).private(task))]
+    return [*heads, *(layers for task in tasks for layers in network.trunk.private(task))]
 
 
 def _check_same_tokens(network: Network, new: tuple[str, ...]) -> None:

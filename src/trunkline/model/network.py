@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ class Network(nn.Module):
             if isinstance(layers, Encoder | Head):
                 layers.load_pretrained()
 
-    def train(self, mode: bool = True) -> Network:
+    def train(self, mode: bool = True) -> Self:
         super().train(mode if self.learning is None else False)
         for module in self.learning or ():
             module.train(mode)

@@ -157,6 +157,7 @@ class RowBatches(Dataset[Batch]):
         """The same rows as if they had no labels for other tasks than these."""
         few = copy(self)
         few._looked_at = set(self._looked_at)
+        few.present = self.present.copy()  # what turns out to be unreadable is taken out of it
         few.labelled = self.labelled & np.array([name in tasks for name in self.preprocessing.tasks])
         few._mosaics = few._make_mosaics()
         return few
