@@ -1,19 +1,28 @@
-"""A run folder → a predictor. Nothing pickled is read."""
+"""A run folder → a predictor; a model → its config, and back. Nothing pickled is read."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, load_model
 from torch import Tensor
 
-from trunkline.config import Config, load_config
+from trunkline.balancers import CATALOG as BALANCERS
+from trunkline.balancers import Balancer
+from trunkline.config import BalancerConfig, ComponentConfig, Config, InputConfig, TaskConfig, Training, load_config
+from trunkline.config.objects import as_type_and_options
+from trunkline.engine import Level
 from trunkline.errors import RunError
+from trunkline.fusion import CATALOG as FUSION
+from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.model import MultiTaskModel
 from trunkline.predictor import Predictor
 from trunkline.schema import InputColumn, Preprocessing, TaskColumn
+from trunkline.tasks import CATALOG as TASKS
+from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.types import State
 
 FILES = ("config.yaml", "preprocessing.json", "model.safetensors", "metrics.json")  # the last is written last
@@ -69,4 +78,31 @@ def as_model(config: Config) -> MultiTaskModel:
         trunk=config.trunk.make(),
         width=config.width,
         align=config.training.align or 0.0,
+    )
+
+
+def config_of(
+    model: MultiTaskModel, balancer: Balancer | None, level: Level | None, training: Training, *, every: int = 1
+) -> Config:
+    """What a config would say to make this model."""
+    schema = model.schema()
+    chosen = None
+    if balancer is not None:
+        chosen = BalancerConfig(level=level, every=every, **as_type_and_options(balancer, BALANCERS))
+    inputs = {
+        name: InputConfig(column=c.column, share=c.share, **as_type_and_options(c.modality, MODALITIES))
+        for name, c in schema.inputs.items()
+    }
+    tasks = {
+        name: TaskConfig(column=c.column, of=c.of, weight=c.weight, share=c.share, **as_type_and_options(c.task, TASKS))
+        for name, c in schema.tasks.items()
+    }
+    return Config(
+        inputs=inputs,
+        tasks=tasks,
+        fusion=ComponentConfig(**as_type_and_options(model.fusion, FUSION)),
+        trunk=ComponentConfig(**as_type_and_options(model.trunk, TRUNKS)),
+        balancer=chosen,
+        width=model.width,
+        training=training if training.align is not None or not model.align else replace(training, align=model.align),
     )

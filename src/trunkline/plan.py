@@ -10,20 +10,15 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from trunkline.balancers import CATALOG as BALANCERS
-from trunkline.balancers import Balancer
-from trunkline.config import BalancerConfig, ComponentConfig, Config, DataConfig, InputConfig, TaskConfig, Training
-from trunkline.config.objects import as_type_and_options
+from trunkline.config import Config, DataConfig
 from trunkline.data import WHOSE, Split, Splits, Table, check_slices, table_shares
 from trunkline.defaults import Facts, Kind, Reasons, choose
 from trunkline.engine import Engine, Level, expected_rates, warn_unseen
 from trunkline.errors import DataError
-from trunkline.fusion import CATALOG as FUSION
 from trunkline.loading import as_model, read_trained
 from trunkline.machine import memory
-from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.modalities import Modality
-from trunkline.model import MultiTaskModel, Network, join
+from trunkline.model import Network, join
 from trunkline.schema import (
     Fault,
     Preprocessing,
@@ -36,10 +31,8 @@ from trunkline.schema import (
     unseen_labels,
 )
 from trunkline.sources import as_schema, note_share, screen
-from trunkline.tasks import CATALOG as TASKS
 from trunkline.tasks import Task
 from trunkline.training import check_blending
-from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.types import Choices, State
 
 BATCHES, BATCH = 50, 32  # that are drawn to see how much of them is padding
@@ -234,33 +227,6 @@ def _inspect(schema: Schema, table: Table, rows: Sequence[int]) -> None:
                 faults.append(str(error.at(table.source, None, column.column)))
     if faults:
         raise DataError("\n".join(faults))
-
-
-def config_of(
-    model: MultiTaskModel, balancer: Balancer | None, level: Level | None, training: Training, *, every: int = 1
-) -> Config:
-    """What a config would say to make this model."""
-    schema = model.schema()
-    chosen = None
-    if balancer is not None:
-        chosen = BalancerConfig(level=level, every=every, **as_type_and_options(balancer, BALANCERS))
-    inputs = {
-        name: InputConfig(column=c.column, share=c.share, **as_type_and_options(c.modality, MODALITIES))
-        for name, c in schema.inputs.items()
-    }
-    tasks = {
-        name: TaskConfig(column=c.column, of=c.of, weight=c.weight, share=c.share, **as_type_and_options(c.task, TASKS))
-        for name, c in schema.tasks.items()
-    }
-    return Config(
-        inputs=inputs,
-        tasks=tasks,
-        fusion=ComponentConfig(**as_type_and_options(model.fusion, FUSION)),
-        trunk=ComponentConfig(**as_type_and_options(model.trunk, TRUNKS)),
-        balancer=chosen,
-        width=model.width,
-        training=training if training.align is not None or not model.align else replace(training, align=model.align),
-    )
 
 
 def _warn_uneven(config: Config, train: Split, useful: np.ndarray) -> None:

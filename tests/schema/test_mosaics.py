@@ -12,8 +12,9 @@ from trunkline import MultiTaskModel, TaskColumn
 from trunkline.config import as_training
 from trunkline.contexts import MosaicContext
 from trunkline.data import Draw, Split, Splits, Table, read_table
+from trunkline.loading import config_of
 from trunkline.modalities import Image, Number
-from trunkline.plan import config_of, make_plan
+from trunkline.plan import make_plan
 from trunkline.schema import Preprocessing, RowBatches, Schema, kept_shares
 from trunkline.tasks import Boxes, Category, Mask
 from trunkline.training.loaders import LATE, training_batches

@@ -20,8 +20,9 @@ from trunkline.defaults import Reasons
 from trunkline.engine import Level
 from trunkline.errors import DataError, RunError
 from trunkline.files import plain_json, replacing, write_json
+from trunkline.loading import config_of
 from trunkline.model import MultiTaskModel, TaskScores, aggregate
-from trunkline.plan import Plan, config_of, make_plan
+from trunkline.plan import Plan, make_plan
 from trunkline.predictor import Prediction, Predictor
 from trunkline.run.all_right import all_right
 from trunkline.run.budget import fix_steps
