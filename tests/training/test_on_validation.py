@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import trunkline
-from training.small_runs import config, log, read_rows, write_small_world
+from training.small_runs import config, log, write_small_world
+from training.test_training import plan_of
 from trunkline import load
-from trunkline.data import write_rows
-from trunkline.training import Validation
+from trunkline.run.wiring import rows_of, settings_of
+from trunkline.training import Validation, train
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,8 @@ def test_what_it_raises_leaves_a_run_to_go_on_with(world: Path, tmp_path: Path) 
 
 
 def test_without_validation_rows_it_says_so(world: Path, tmp_path: Path) -> None:
-    write_small_world(tmp_path)
-    write_rows(tmp_path / "rows.jsonl", [{**row, "split": "train"} for row in read_rows(tmp_path)])
+    plan = plan_of(world)
+    rows, settings = rows_of(plan, plan.splits.train), settings_of(plan.config.training)
     with pytest.warns(UserWarning, match="on_validation: there are no validation rows"):
-        fit(tmp_path, tmp_path / "run", on_validation=lambda seen: True)
+        fitted = train(plan.network, plan.engine, rows, None, settings, tmp_path, on_validation=lambda seen: True)
+    assert fitted.steps == settings.steps
