@@ -37,7 +37,7 @@ def write_table(folder: Path, labels: int) -> Path:
     return path
 
 
-def main(steps: int = 150, seeds: int = 2, labels: tuple[int, ...] = (60, 1000)) -> list[str]:
+def main(steps: int = 400, seeds: int = 3, labels: tuple[int, ...] = (60, 1000)) -> list[str]:
     lines = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

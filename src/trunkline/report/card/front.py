@@ -64,8 +64,8 @@ def _results(run: RunFiles, inputs: Mapping[str, Any], tasks: Mapping[str, str])
 
 def _hub_name(run: RunFiles, task: str, inputs: Mapping[str, Any], kind: str) -> str:
     """By what the task reads; where hubs have no such name, trunkline's own."""
-    of = ((run.settings.get("tasks") or {}).get(task) or {}) if isinstance(run.settings.get("tasks"), dict) else {}
-    bound = of.get("of") if isinstance(of, Mapping) else None
+    told = (run.settings.get("tasks") or {}).get(task)
+    bound = str(told.get("of", "")) if isinstance(told, Mapping) else ""
     read: Sequence[Any] = [inputs[bound]] if bound in inputs else list(inputs.values())
     families = {_family(_kind(one)) for one in read}
     named = HUB.get(KIND.get(kind, kind), {})

@@ -116,8 +116,8 @@ def _absence(run: RunFiles) -> str:
         return ""
     heading = ["absent", *(f"{name(task)} {metric}" for task, metric in zip(told["tasks"], metrics))]
     return (
-        "### When an input is missing\n\nScores on rows of the same split as if they lacked it; rows that have nothing "
-        f"else are left out.\n\n{table(heading, lines[:LINES], right=range(1, len(heading)))}"
+        f"### When an input is missing\n\nScores on {words.plural(told['facts']['rows'], 'row')} of the same split as if "
+        f"they lacked it; rows that have nothing else are left out.\n\n{table(heading, lines[:LINES], right=range(1, len(heading)))}"
     )
 
 
