@@ -115,10 +115,10 @@ def _absence(run: RunFiles) -> str:
     if len(lines) < 2:
         return ""
     heading = ["absent", *(f"{name(task)} {metric}" for task, metric in zip(told["tasks"], metrics))]
-    return (
-        f"### When an input is missing\n\nScores on {words.plural(told['facts']['rows'], 'row')} of the same split as if "
-        f"they lacked it; rows that have nothing else are left out.\n\n{table(heading, lines[:LINES], right=range(1, len(heading)))}"
-    )
+    judged = words.plural(told["facts"]["rows"], "row")
+    said = f"Scores on {judged} of the same split as if they lacked it; rows that have nothing else are left out."
+    shown = table(heading, lines[:LINES], right=range(1, len(heading)))
+    return f"### When an input is missing\n\n{said}\n\n{shown}"
 
 
 def limits(run: RunFiles) -> str:
