@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-NASTY = re.compile(r"[`|\\<>&]")
+NASTY = re.compile(r"[`|\\<>]")
 SIGNS = re.compile(r"[!\"#$&'*+<>@\[\\\]^_`{|}~]")  # that mean something within a line
 LONGEST = 80  # signs of a name
 
