@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL.Image import Image
@@ -18,6 +20,12 @@ from PIL.Image import Image
 from trunkline.errors import DataError
 
 ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and its values that exchange height and width
+
+# What Pillow's decoders raise of a damaged file.
+PICTURE_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError, AttributeError,
+                  AssertionError, NotImplementedError, RuntimeError, MemoryError, struct.error,
+                  PIL.Image.DecompressionBombError)  # fmt: skip
+DEEPEST = 100  # levels of a cell of JSON
 
 YES = frozenset({"1", "1.0", "true", "yes", "y"})
 NO = frozenset({"0", "0.0", "false", "no", "n"})
@@ -216,9 +224,42 @@ def as_list(cell: Any, *, separator: str = "|") -> list[Any]:
     if not cell.lstrip().startswith("["):
         return [part.strip() for part in cell.split(separator) if part.strip()]
     try:
-        return json.loads(cell)
-    except (ValueError, RecursionError) as error:  # also of what is nested too deeply, and of endless digits
+        return parse_json(cell)
+    except ValueError as error:
         raise DataError(f"{cell[:80]!r} starts like a JSON list but is none: {error}") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON → plain values.
+
+    Raises:
+        ValueError: it is none, a number of it has thousands of digits, or it is nested more than `DEEPEST` levels deep.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep") from None
+    opened = [text.count(sign) for sign in (("[", "{") if isinstance(text, str) else (b"[", b"{"))]
+    level = [value] if sum(opened) > DEEPEST else []
+    for _ in range(DEEPEST):
+        below = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [one for each in below for one in each]
+    if level:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    return value
+
+
+def open_image(file: Any, formats: Sequence[str] | None = None) -> Image:
+    """`PIL.Image.open`, but of EPS, which Pillow has another program run.
+
+    Raises:
+        PIL.UnidentifiedImageError: it is one, or no picture.
+    """
+    picture = PIL.Image.open(file, formats=formats)
+    if picture.format == "EPS":
+        picture.close()
+        raise PIL.UnidentifiedImageError("EPS is a program, which is not run")
+    return picture
 
 
 def mean_and_scale(values: Iterable[float]) -> tuple[float, float]:

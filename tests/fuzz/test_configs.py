@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzzing import ODD_TEXTS, WORDS, anything, examples, mutated, tally, texts
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fuzzing import ODD_TEXTS, WORDS, examples, mutated, tally, texts
 from trunkline.config import Config, load_config
 from trunkline.config.dialect import parse_yaml
 from trunkline.errors import ConfigError, one_line
@@ -137,7 +137,9 @@ KEYS = (
 @given(
     st.sampled_from(TREES),
     st.lists(
-        st.tuples(st.sampled_from(KEYS) | texts, st.sampled_from((*PIECES, "off", "[a.csv, 3]", "{a: 1}")) | texts).map("=".join)
+        st.tuples(st.sampled_from(KEYS) | texts, st.sampled_from((*PIECES, "off", "[a.csv, 3]", "{a: 1}")) | texts).map(
+            "=".join
+        )
         | st.sampled_from(KEYS)
         | texts,
         min_size=1,

@@ -5,25 +5,24 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
-from fuzzing import ODD_TEXTS, anything, damaged, examples, mutated, tally, texts
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
-from worlds import inputs, tasks, world
 
+from fuzzing import ODD_TEXTS, anything, damaged, examples, mutated, tally, texts
 from trunkline.data import Table
 from trunkline.modalities import Graph, Vector
 from trunkline.model import MultiTaskModel
 from trunkline.predictor import Predictor
 from trunkline.schema import Preprocessing
 from trunkline.serving import Limits, make_app
+from worlds import inputs, tasks, world
 
-GOOD = {"rows": [{"note": "red"}]}
+GOOD = {"rows": [{"note": "red"}], "tasks": ["kind"]}
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +65,14 @@ def test_the_description_is_true(app: Any, client: TestClient) -> None:
     for found in described.get_all_operations():
         operation = found.ok()
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+            target = f"HTTP: {operation.label} ({mode.value})"
 
             @examples(25)
             @given(operation.as_strategy(generation_mode=mode))
-            def ask(case: Any, operation: Any = operation, mode: Any = mode) -> None:
+            def ask(case: Any) -> None:
                 answer = case.call()
                 case.validate_response(answer)
-                tally(f"HTTP: {operation.label} ({mode.value})", str(answer.status_code))
+                tally(target, str(answer.status_code))
 
             ask()
     assert client.post("/predict", json=GOOD).status_code == 200

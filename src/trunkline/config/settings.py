@@ -88,7 +88,9 @@ def _read_tables(raw: Mapping[str, Any], folder: Path, problems: Problems) -> Da
     if len(section.tables) < 2:
         problems.add("data.tables", "names two tables or more; of one, write what is below it in `data:`.")
     sampling, names = section.sampling, list(section.tables)
-    if isinstance(sampling, Mapping) and (set(sampling) != set(names) or not all(0 < w < math.inf for w in sampling.values())):
+    if isinstance(sampling, Mapping) and (
+        set(sampling) != set(names) or not all(0 < w < math.inf for w in sampling.values())
+    ):
         problems.add("data.sampling", f"gives each of {', '.join(names)} a weight above 0, not {dict(sampling)}.")
     if isinstance(sampling, float) and not 1 <= sampling < math.inf:
         problems.add("data.sampling", f"is a temperature of 1 (proportional) or more, not {sampling:g}.")

@@ -27,7 +27,8 @@ def parquet_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
             if not is_big(sum(group.total_byte_size for group in groups)):
                 return arrow_cells(path.name, parquet.read(), how)
             return _columns(mapped_copy(path, how, lambda: _read_again(path, parquet.iter_batches, how)))
-    except (pa.ArrowInvalid, OSError) as error:
+    # The last two of names that are no UTF-8, and of sizes that are none.
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path.name} is not a Parquet file: {error}") from error
 
 
