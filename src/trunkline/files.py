@@ -63,6 +63,15 @@ def is_plain_file(path: str | Path) -> bool:
         return False
 
 
+def why_unread(path: str | Path, what: str = "") -> str:
+    """Why `is_plain_file` says no, in words; `what` is what it should be, as in ` as a map`."""
+    try:
+        there = Path(path).exists()
+    except (OSError, ValueError):
+        there = False
+    return f"{path} cannot be read{what}: it is a folder, a pipe or a device" if there else f"there is no file {path}"
+
+
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether a file lies in a folder, wherever `..`, a root or a link in its path leads."""
     return path.resolve().is_relative_to(folder.resolve())

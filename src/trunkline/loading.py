@@ -86,8 +86,8 @@ def check_files(folder: Path) -> None:
         raise RunError(f"{folder / DIGESTS} holds no digests: {brief(told)}")
     changed = [name for name in FILES[:-1] if told.get(name) != digest(folder / name)]
     if set(changed) - {"config.yaml"}:
-        raise RunError(f"{folder}: {', '.join(changed)} is not what the run wrote: it was damaged or exchanged. Copy the "
-                       f"run anew; without {DIGESTS} nothing is compared")  # fmt: skip
+        raise RunError(f"{folder}: {', '.join(changed)} is not what the run wrote: it was damaged or exchanged. Copy "
+                       f"the run anew; without {DIGESTS} nothing is compared")  # fmt: skip
     if changed:
         warnings.warn(f"{folder}: config.yaml was changed since the run wrote it; what it says now is followed",
                       stacklevel=3)  # fmt: skip

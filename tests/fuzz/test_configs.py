@@ -59,12 +59,72 @@ tasks: {kind: category}
 )
 TREES = [parse_yaml(text, "good") for text in GOOD]
 PIECES = (
-    *WORDS, ": ", "- ", "{", "}", "[", "]", ", ", "\n", "\n  ", "\t", "#", "|", ">", "'", '"', "&a ", "*a", "<<: *a", "<<: [*a, *a]", "? ",
-    "!!binary ", "!!int ", "!!float ", "!!bool ", "!!null ", "!!timestamp ", "!!set ", "!!omap ", "!!pairs ", "!!str ", "!!map ", "!!seq ",
-    "!!python/object/apply:os.system [exit]", "!own ", "! ", "%YAML 1.1\n", "---\n", "...\n", "\\", '"\\ud800"', '"\\UFFFFFFFF"', "\x00", "\x85",
-    "\ufeff", ".inf", ".nan", "1e999", "9" * 5000, "[" * 3000, "&a [*a]", "&b {c: *b}", "=", "0o7", "2001-01-01", "y", "os:system",
-)  # fmt: skip
+    *WORDS,
+    ": ",
+    "- ",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    "\n",
+    "\n  ",
+    "\t",
+    "#",
+    "|",
+    ">",
+    "'",
+    '"',
+    "&a ",
+    "*a",
+    "<<: *a",
+    "<<: [*a, *a]",
+    "? ",
+    "!!binary ",
+    "!!int ",
+    "!!float ",
+    "!!bool ",
+    "!!null ",
+    "!!timestamp ",
+    "!!set ",
+    "!!omap ",
+    "!!pairs ",
+    "!!str ",
+    "!!map ",
+    "!!seq ",
+    "!!python/object/apply:os.system [exit]",
+    "!own ",
+    "! ",
+    "%YAML 1.1\n",
+    "---\n",
+    "...\n",
+    "\\",
+    '"\\ud800"',
+    '"\\UFFFFFFFF"',
+    "\x00",
+    "\x85",
+    "\ufeff",
+    ".inf",
+    ".nan",
+    "1e999",
+    "9" * 5000,
+    "[" * 3000,
+    "&a [*a]",
+    "&b {c: *b}",
+    "=",
+    "0o7",
+    "2001-01-01",
+    "y",
+    "os:system",
+)
 SECTIONS = ("data", "inputs", "tasks", "fusion", "trunk", "balancer", "width", "training", "mute")
+
+
+def is_told(error: str, places: tuple[str, ...]) -> None:
+    """Every line names a place, and all of them can be read."""
+    lines = error.split("\n")
+    assert len(error) < 100_000, "an error that nobody can read"
+    assert all(line.startswith((*SECTIONS, *map(one_line, places))) for line in lines), lines
 
 
 def outcome(target: str, source: Any, overrides: tuple[str, ...] = (), places: tuple[str, ...] = ()) -> Config | None:
@@ -72,9 +132,7 @@ def outcome(target: str, source: Any, overrides: tuple[str, ...] = (), places: t
     try:
         config = load_config(source, columns=COLUMNS, overrides=overrides)
     except ConfigError as error:
-        lines = str(error).split("\n")
-        assert lines and len(str(error)) < 100_000, "an error that nobody can read"
-        assert all(line.startswith((*SECTIONS, *map(one_line, places))) for line in lines), lines
+        is_told(str(error), places)
         tally(target, "refused")
         return None
     for component in (*config.inputs.values(), *config.tasks.values(), config.fusion, config.trunk, config.balancer):
@@ -128,9 +186,26 @@ def test_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None
 
 
 KEYS = (
-    "training.steps", "training.lr", "width", "trunk", "trunk.experts", "tasks.kind", "tasks.kind.weight", "inputs.size", "fusion.x", "data",
-    "data.train", "data.tables.one.train", "data.validation", "balancer.level", "inputs.photo.size", "tasks", "inputs", "mute", "training",
-)  # fmt: skip
+    "training.steps",
+    "training.lr",
+    "width",
+    "trunk",
+    "trunk.experts",
+    "tasks.kind",
+    "tasks.kind.weight",
+    "inputs.size",
+    "fusion.x",
+    "data",
+    "data.train",
+    "data.tables.one.train",
+    "data.validation",
+    "balancer.level",
+    "inputs.photo.size",
+    "tasks",
+    "inputs",
+    "mute",
+    "training",
+)
 
 
 @examples(60)

@@ -58,6 +58,17 @@ def held(client: TestClient, target: str, answer: Any) -> None:
     assert client.post("/predict", json=GOOD).status_code == 200
 
 
+def described_is_held(operation: Any, mode: Any) -> None:
+    @examples(25)
+    @given(operation.as_strategy(generation_mode=mode))
+    def ask(case: Any) -> None:
+        answer = case.call()
+        case.validate_response(answer)
+        tally(f"HTTP: {operation.label} ({mode.value})", str(answer.status_code))
+
+    ask()
+
+
 def test_the_description_is_true(app: Any, client: TestClient) -> None:
     """What OpenAPI says may be sent, what may not, and what comes back: schemathesis with all of its checks."""
     described = schemathesis.openapi.from_asgi("/openapi.json", app)
@@ -65,16 +76,7 @@ def test_the_description_is_true(app: Any, client: TestClient) -> None:
     for found in described.get_all_operations():
         operation = found.ok()
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
-            target = f"HTTP: {operation.label} ({mode.value})"
-
-            @examples(25)
-            @given(operation.as_strategy(generation_mode=mode))
-            def ask(case: Any) -> None:
-                answer = case.call()
-                case.validate_response(answer)
-                tally(target, str(answer.status_code))
-
-            ask()
+            described_is_held(operation, mode)
     assert client.post("/predict", json=GOOD).status_code == 200
 
 
@@ -118,22 +120,52 @@ def test_damaged_files(client: TestClient, row: dict[str, Any], data: st.DataObj
 
 
 KINDS = (
-    "application/json", "application/json; charset=utf-16", "APPLICATION/JSON ", "text/plain", "", ";", "multipart/form-data",
-    "multipart/form-data; boundary=b", "multipart/form-data; boundary=" + "b" * 300, "multipart/form-data; boundary=\"", "multipart/mixed; boundary=b",
-    "application/x-www-form-urlencoded", "application/octet-stream", "application/json, text/html", "a" * 5_000,
-)  # fmt: skip
+    "application/json",
+    "application/json; charset=utf-16",
+    "APPLICATION/JSON ",
+    "text/plain",
+    "",
+    ";",
+    "multipart/form-data",
+    "multipart/form-data; boundary=b",
+    "multipart/form-data; boundary=" + "b" * 300,
+    'multipart/form-data; boundary="',
+    "multipart/mixed; boundary=b",
+    "application/x-www-form-urlencoded",
+    "application/octet-stream",
+    "application/json, text/html",
+    "a" * 5_000,
+)
 BODIES = (
-    b"", b"{}", b"null", b"[]", b"NaN", b'{"rows": [{"note": NaN}]}', b'{"rows": [{"size": 1e999}]}', b"[" * 200_000, b'{"a":' * 100_000,
-    b'{"rows": [' + b"[" * 90_000 + b"]" * 90_000 + b"]}", b'{"rows": [{"size": ' + b"9" * 500_000 + b"}]}", b'{"rows": [{"note": "\\ud800"}]}',
-    b'{"rows": [{"note": "red"}], "rows": []}', b"\xef\xbb\xbf{}", '{"rows": [{"note": "red"}]}'.encode("utf-16"), b"--b\r\n\r\n",
-    b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\nred\r\n--b--\r\n', b"--b--\r\n", b" " * 999_999, b"x" * 1_000_001,
+    b"",
+    b"{}",
+    b"null",
+    b"[]",
+    b"NaN",
+    b'{"rows": [{"note": NaN}]}',
+    b'{"rows": [{"size": 1e999}]}',
+    b"[" * 200_000,
+    b'{"a":' * 100_000,
+    b'{"rows": [' + b"[" * 90_000 + b"]" * 90_000 + b"]}",
+    b'{"rows": [{"size": ' + b"9" * 500_000 + b"}]}",
+    b'{"rows": [{"note": "\\ud800"}]}',
+    b'{"rows": [{"note": "red"}], "rows": []}',
+    b"\xef\xbb\xbf{}",
+    '{"rows": [{"note": "red"}]}'.encode("utf-16"),
+    b"--b\r\n\r\n",
+    b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\nred\r\n--b--\r\n',
+    b"--b--\r\n",
+    b" " * 999_999,
+    b"x" * 1_000_001,
     b'--b\r\nContent-Disposition: form-data; name="photo"; filename="../../x\x00"\r\n\r\n\xff\r\n--b--\r\n',
-)  # fmt: skip
+)
 
 
 @examples(60)
-@given(st.sampled_from(KINDS) | st.text(st.characters(codec="ascii", categories=("L", "N", "P")), max_size=20),
-       st.sampled_from(BODIES) | st.binary(max_size=80) | st.sampled_from(BODIES).flatmap(damaged))  # fmt: skip
+@given(
+    st.sampled_from(KINDS) | st.text(st.characters(codec="ascii", categories=("L", "N", "P")), max_size=20),
+    st.sampled_from(BODIES) | st.binary(max_size=80) | st.sampled_from(BODIES).flatmap(damaged),
+)
 def test_raw_bodies(client: TestClient, kind: str, body: bytes) -> None:
     held(client, "HTTP: raw bodies", client.post("/predict", content=body, headers={"Content-Type": kind}))
 
@@ -142,8 +174,13 @@ NAMES = st.sampled_from(("note", "photo", "sound", "size", "shop", "parts", "bon
 
 
 @examples(40)
-@given(st.lists(st.tuples(NAMES, texts, st.binary(max_size=40) | texts.map(lambda text: text.encode("utf-8", "replace"))), max_size=4),
-       st.dictionaries(NAMES, texts, max_size=3))  # fmt: skip
+@given(
+    st.lists(
+        st.tuples(NAMES, texts, st.binary(max_size=40) | texts.map(lambda text: text.encode("utf-8", "replace"))),
+        max_size=4,
+    ),
+    st.dictionaries(NAMES, texts, max_size=3),
+)
 def test_forms(client: TestClient, files: list[tuple[str, str, bytes]], fields: dict[str, str]) -> None:
     def plain(text: str) -> str:
         return text.encode("utf-8", "replace").decode()
@@ -156,15 +193,53 @@ def test_forms(client: TestClient, files: list[tuple[str, str, bytes]], fields: 
 @examples(40)
 @given(
     st.sampled_from(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW")),
-    st.sampled_from(("/", "/predict", "/health", "/metrics", "/openapi.json", "/../../etc/passwd", "/%2e%2e/x", "/predict/", "//x", "/static/x"))
+    st.sampled_from(
+        (
+            "/",
+            "/predict",
+            "/health",
+            "/metrics",
+            "/openapi.json",
+            "/../../etc/passwd",
+            "/%2e%2e/x",
+            "/predict/",
+            "//x",
+            "/static/x",
+        )
+    )
     | st.text(st.characters(codec="ascii", categories=("L", "N", "P")), max_size=12).map(lambda text: f"/{text}"),
     st.dictionaries(
-        st.sampled_from(("Origin", "Host", "Accept", "Range", "Cookie", "X-Forwarded-For", "Content-Length", "Expect", "Accept-Encoding")),
-        st.sampled_from(("", "*", "null", "-1", "http://x", "a" * 60_000, "bytes=0-", "\x7f", "localhost:99999999", "é".encode("latin-1").decode("latin-1")))
+        st.sampled_from(
+            (
+                "Origin",
+                "Host",
+                "Accept",
+                "Range",
+                "Cookie",
+                "X-Forwarded-For",
+                "Content-Length",
+                "Expect",
+                "Accept-Encoding",
+            )
+        ),
+        st.sampled_from(
+            (
+                "",
+                "*",
+                "null",
+                "-1",
+                "http://x",
+                "a" * 60_000,
+                "bytes=0-",
+                "\x7f",
+                "localhost:99999999",
+                "é".encode("latin-1").decode("latin-1"),
+            )
+        )
         | st.text(st.characters(codec="latin-1", exclude_categories=("C",)), max_size=20),
         max_size=3,
     ),
-)  # fmt: skip
+)
 def test_methods_paths_and_headers(client: TestClient, method: str, path: str, headers: dict[str, str]) -> None:
     sent = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
     answer = client.request(method, "http://testserver" + path, headers=sent)

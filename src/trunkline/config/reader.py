@@ -78,9 +78,8 @@ class Reader:
         entries = self._read_entries("tasks", raw, self.task, _TASK_KEYS, TaskConfig)
         for name, entry in entries.items():
             if not 0 < entry.config.weight < math.inf:
-                self.problems.add(
-                    f"tasks.{name}.weight", "must be greater than 0, and finite. Leave a task out to do without it."
-                )
+                rule = "must be finite." if entry.config.weight > 0 else "must be greater than 0."
+                self.problems.add(f"tasks.{name}.weight", f"{rule} Leave a task out to do without it.")
         return entries
 
     def read_fusion(self, raw: Any) -> ComponentConfig | None:

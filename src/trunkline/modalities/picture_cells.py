@@ -16,7 +16,7 @@ import PIL.ImageOps
 
 from trunkline.cells import PICTURE_DAMAGE, open_image
 from trunkline.errors import DataError
-from trunkline.files import is_plain_file
+from trunkline.files import is_plain_file, why_unread
 
 
 def decoded(picture: PIL.Image.Image) -> np.ndarray:
@@ -76,7 +76,7 @@ def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any], *, formats: t
         raise DataError(f"{cell!r} is not a picture; give a path, a PIL image or an array")
     name = "the picture" if isinstance(cell, io.BytesIO) else cell
     if not isinstance(cell, io.BytesIO) and not is_plain_file(cell):
-        raise DataError(f"there is no file {cell}")
+        raise DataError(why_unread(cell))
     try:
         with open_image(cell, formats) as picture:
             return use(picture)

@@ -265,8 +265,8 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
             weights = weights.get("state_dict", weights)
         weights = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
     # What PyTorch and safetensors raise of a file that is none of theirs, is torn, or would run code.
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, ValueError, EOFError, OSError, LookupError, TypeError,
-            AttributeError) as error:  # fmt: skip
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, ValueError, EOFError, OSError, LookupError,
+            TypeError, AttributeError) as error:  # fmt: skip
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(f"weights: {path} holds none that can be read: {first}") from error
     fit_weights(network, weights, str(path))

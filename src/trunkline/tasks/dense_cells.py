@@ -17,7 +17,7 @@ import PIL.ImageOps
 
 from trunkline.cells import PICTURE_DAMAGE, open_image
 from trunkline.errors import DataError
-from trunkline.files import is_plain_file
+from trunkline.files import is_plain_file, why_unread
 
 NUMPY = b"\x93NUMPY"  # how an .npy begins
 GREY = ("1", "L", "F", "I")
@@ -38,7 +38,7 @@ def read_map(cell: Any) -> np.ndarray:
         return read_file(cell, "the map")
     if isinstance(cell, (str, Path)):
         if not is_plain_file(cell):
-            raise DataError(f"there is no file {cell}")
+            raise DataError(why_unread(cell, " as a map"))
         try:
             with open(cell, "rb") as file:
                 return read_file(file, str(cell))
@@ -73,8 +73,8 @@ def _read_npy(file: BinaryIO) -> np.ndarray:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, kind = read(file)
     start, end = file.tell(), file.seek(0, io.SEEK_END)
-    if kind.hasobject or math.prod(shape) * kind.itemsize > end - start:
-        raise ValueError("its header promises more than the file holds" if not kind.hasobject else "it holds pickles")
+    if not kind.hasobject and math.prod(shape) * kind.itemsize > end - start:
+        raise ValueError("its header promises more than the file holds")
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 

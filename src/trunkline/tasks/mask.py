@@ -21,7 +21,7 @@ from torch import Tensor
 from trunkline.cells import PICTURE_DAMAGE, open_image, upright_size
 from trunkline.contexts import Context, GridContext
 from trunkline.errors import ConfigError, DataError
-from trunkline.files import is_plain_file
+from trunkline.files import is_plain_file, why_unread
 from trunkline.showing import WHOLE, Answer, Shown, colour_of, overlaid, shown_picture
 from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.mask_head import UNSEEN, MaskHead
@@ -78,7 +78,7 @@ class Mask(Task):
 
     def _open(self, cell: str | Path | io.BytesIO, use: Callable[[PIL.Image.Image], Any]) -> Any:
         if not isinstance(cell, io.BytesIO) and not is_plain_file(cell):
-            raise DataError(f"there is no file {cell}")
+            raise DataError(why_unread(cell, " as a mask"))
         try:
             with open_image(cell) as picture:
                 return use(picture)
