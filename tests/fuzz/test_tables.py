@@ -167,12 +167,12 @@ def read_through(
 @given(st.data())
 def test_cells_of_every_column(good: Table, states: Preprocessing, data: st.DataObject) -> None:
     column = data.draw(st.sampled_from([*states.schema.inputs, *states.schema.tasks]))
-    row = data.draw(st.integers(0, ROWS - 1))
+    row = data.draw(st.integers(0, 1))
     cell = data.draw(odd_cells(good.cell(row, column)))
-    rows = [dict(good.row(number)) for number in range(ROWS)]
+    is_fitted = data.draw(st.integers(0, 39)) == 0
+    rows = [dict(good.row(number)) for number in range(ROWS if is_fitted else 2)]
     rows[row][column] = cell
     read = read_table(rows)
-    is_fitted = data.draw(st.integers(0, 19)) == 0
     read_through(states, Table("rows", read.cells, good.base), row, column, "cells: in memory", is_fitted=is_fitted)
 
 
@@ -198,8 +198,8 @@ def test_cells_through_files(
     """JSONL, CSV and Parquet: the file is refused, with the row or the line, or its cells are as any others."""
     column = data.draw(st.sampled_from([*states.schema.inputs, *states.schema.tasks]))
     kind = data.draw(st.sampled_from(("jsonl", "csv", "parquet")))
-    row, cell = data.draw(st.integers(0, ROWS - 1)), data.draw(anything | PATHS | st.binary(max_size=12))
-    cells = {name: good.column(name) for name in good.columns}
+    row, cell = data.draw(st.integers(0, 1)), data.draw(anything | PATHS | st.binary(max_size=12))
+    cells = {name: good.column(name)[:2] for name in good.columns}
     cells[column] = [cell if number == row else other for number, other in enumerate(cells[column])]
     path = tmp_path_factory.getbasetemp() / f"cells.{kind}"
     if not _written(path, cells, kind):
