@@ -39,7 +39,7 @@ def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Prob
             given = parse_yaml(value, one_line(path))
             if given == OFF and (entry := ENTRIES.fullmatch(path)) and _is_left_out(changed, *entry.groups()):
                 continue
-            _put(changed, path, _from_here(given) if TABLES.fullmatch(path) else given)
+            _put(changed, path, _from_here(given, path) if TABLES.fullmatch(path) else given)
         except ConfigError as error:
             problems.lines.append(str(error))
     return changed
@@ -64,14 +64,14 @@ def _is_left_out(config: dict[str, Any], section: str, name: str) -> bool:
     return False  # one of its options is off
 
 
-def _from_here(given: Any) -> Any:
+def _from_here(given: Any, path: str) -> Any:
     """A table's path, or several, made absolute; a share of rows stays as it is."""
     if isinstance(given, list):
-        return [_from_here(one) for one in given]
+        return [_from_here(one, path) for one in given]
     try:
         return str(Path(given).expanduser().absolute()) if isinstance(given, str) else given
     except RuntimeError as error:
-        raise ConfigError(f"{one_line(given)}: {error}") from error
+        raise ConfigError(f"{path}: {given!r}: {error}") from error
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:

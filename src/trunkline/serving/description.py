@@ -14,6 +14,8 @@ JSON_TYPES: dict[str, dict[str, Any]] = {
     "graph": {"type": ["string", "object", "null"]},
 }
 
+ANSWERS = {"text": "string", "transcript": "string", "tags": "array", "boxes": "array"}  # other kinds' are objects
+
 
 def inputs_of(preprocessing: Preprocessing) -> list[dict[str, Any]]:
     """By column `{column, names, kind, is_file, choices}`: one column may be several inputs."""
@@ -66,7 +68,7 @@ def openapi(preprocessing: Preprocessing, name: str, version: str, limits: Limit
                     "type": "object",
                     "properties": {
                         task["name"]: {
-                            "type": ["object", "null"],
+                            "type": [ANSWERS.get(task["kind"], "object"), "null"],
                             "description": f"{task['kind']}; null: its input is absent",
                         }
                         for task in tasks_of(preprocessing)
