@@ -239,14 +239,21 @@ def parse_json(text: str | bytes) -> Any:
         value = json.loads(text)
     except RecursionError:
         raise ValueError(f"it is nested more than {DEEPEST} levels deep") from None
-    opened = [text.count(sign) for sign in (("[", "{") if isinstance(text, str) else (b"[", b"{"))]
-    level = [value] if sum(opened) > DEEPEST else []
-    for _ in range(DEEPEST):
-        below = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
-        level = [one for each in below for one in each]
-    if level:
+    brackets = ("[", "{") if isinstance(text, str) else (b"[", b"{")
+    if sum(map(text.count, brackets)) > DEEPEST and is_deep(value):  # type: ignore[arg-type]
         raise ValueError(f"it is nested more than {DEEPEST} levels deep")
     return value
+
+
+def is_deep(value: Any) -> bool:
+    """Whether lists and objects are nested more than `DEEPEST` levels deep."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEEPEST):
+        inner = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [one for each in inner for one in each if isinstance(one, dict | list)]
+        if not level:
+            break
+    return bool(level)
 
 
 def open_image(file: Any, formats: Sequence[str] | None = None) -> Image:

@@ -13,7 +13,7 @@ from torch import nn
 
 from trunkline.config import Config, load_config
 from trunkline.errors import RunError, brief
-from trunkline.files import digest, write_json
+from trunkline.files import digest, is_plain_file, why_unread, write_json
 from trunkline.model import MultiTaskModel
 from trunkline.predictor import Predictor
 from trunkline.schema import InputColumn, Preprocessing, TaskColumn
@@ -81,6 +81,8 @@ def check_files(folder: Path) -> None:
     """
     if not (folder / DIGESTS).exists():
         return
+    if not is_plain_file(folder / DIGESTS):
+        raise RunError(why_unread(folder / DIGESTS))
     told = read_json(folder / DIGESTS)
     if not isinstance(told, dict):
         raise RunError(f"{folder / DIGESTS} holds no digests: {brief(told)}")

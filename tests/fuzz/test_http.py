@@ -58,6 +58,9 @@ def held(client: TestClient, target: str, answer: Any) -> None:
     assert client.post("/predict", json=GOOD).status_code == 200
 
 
+MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
+
+
 def described_is_held(operation: Any, mode: Any) -> None:
     @examples(25)
     @given(operation.as_strategy(generation_mode=mode))
@@ -79,7 +82,7 @@ def test_the_description_is_true(app: Any, client: TestClient) -> None:
 
     for found in described.get_all_operations():
         operation = found.ok()
-        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
+        for mode in MODES if operation.method.upper() == "POST" else MODES[:1]:  # a GET takes nothing that may be wrong
             described_is_held(operation, mode)
     assert client.post("/predict", json=GOOD).status_code == 200
 
@@ -252,8 +255,11 @@ def test_methods_paths_and_headers(client: TestClient, method: str, path: str, h
     assert client.post("/predict", json=GOOD).status_code == 200
 
 
-@pytest.mark.parametrize("text", ODD_TEXTS)
-def test_odd_texts_in_every_input(client: TestClient, row: dict[str, Any], text: str) -> None:
-    for name in row:
-        sent_as_json(client, "HTTP: odd texts", {"rows": [{name: text}]})
-    sent_as_json(client, "HTTP: odd texts", {"rows": [{text: 1}], "tasks": [text], text: text})
+def test_odd_texts_in_every_input(client: TestClient, row: dict[str, Any]) -> None:
+    for text in ODD_TEXTS:
+        for name in row:
+            content = json.dumps({"rows": [{name: text}], "tasks": ["kind"]})
+            answer = client.post("/predict", content=content, headers={"Content-Type": "application/json"})
+            assert answer.status_code in (200, 422), answer.text
+            tally("HTTP: odd texts", str(answer.status_code))
+        sent_as_json(client, "HTTP: odd texts", {"rows": [{text: 1}], "tasks": [text], text: text})
