@@ -10,6 +10,7 @@ import pickle
 import re
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from trunkline.modalities.pretrained import load_weights
 from trunkline.pretrained.hub import from_hub
 from trunkline.report.sections.gallery import _uri
 from trunkline.run import report
+from trunkline.run.resuming import _check_rows
 from trunkline.schema import InputColumn, Schema, TaskColumn, find_faults
 from trunkline.sounds import read_sound
 from trunkline.tasks import Binary, Boxes, Dense, Mask
@@ -290,3 +292,16 @@ def test_json_is_as_deep_as_may_be() -> None:
         with pytest.raises(ValueError, match=r"nested more than 100|Expecting"):
             parse_json(text)
     assert len(parse_json("[" + "[1]," * 500 + "2]")) == 501  # many, and not deep
+
+
+def test_a_run_that_cannot_go_on_says_why(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    plan: Any = SimpleNamespace(config=SimpleNamespace(data=None))
+    for tables, states, told in (
+        ("[", "{}", "tables.json is no whole JSON"),
+        ("{}", "[", "preprocessing.json is no whole"),
+    ):
+        (tmp_path / "checkpoints" / "tables.json").write_text(tables)
+        (tmp_path / "preprocessing.json").write_text(states)
+        with pytest.raises(RunError, match=re.escape(told)):
+            _check_rows(tmp_path, plan)

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from PIL import Image as Picture
 
 from fuzzing import anything, damaged, examples, mutated, tally
-from trunkline import evaluate, export, fit, load, predict
+from trunkline import evaluate, fit, load, predict
 from trunkline.data import write_rows
 from trunkline.errors import ConfigError, TrunklineError
-from trunkline.run import report, serve
+from trunkline.run import export, report, serve
 
 CONFIG = {
     "data": {"train": "rows.jsonl", "validation": 0.25, "test": 0.25},
@@ -130,7 +130,7 @@ NAMES = (
 )
 
 
-@examples(25, share=0.5)
+@examples(14, share=0.3)
 @given(st.data())
 def test_damaged_bytes(world: Path, said: Any, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(NAMES))
@@ -153,7 +153,7 @@ def fresh(world: Path) -> Path:
     return run
 
 
-@examples(25, share=0.5)
+@examples(14, share=0.3)
 @given(st.data())
 def test_other_json(world: Path, said: Any, data: st.DataObject) -> None:
     """Also where digests are gone or made anew, as by somebody who means harm: no answer is promised, nor is a
@@ -209,15 +209,16 @@ def test_every_file_replaced(world: Path, copy: Path, said: Any, tmp_path: Path,
             path.symlink_to(world / "outside.png")
         elif form == "empty":
             path.touch()
-        if name in NAMES or number % 5 == 0:
-            use(copy, world, said, f"run: a file replaced ({form})", is_thorough=name in NAMES[:5])
+        if name in (NAMES if form in ("pickle", "link") else NAMES[:6]) or number % 8 == 0:
+            is_thorough = name in NAMES[:3] and form in ("pickle", "folder")
+            use(copy, world, said, f"run: a file replaced ({form})", is_thorough=is_thorough)
         assert not marker.exists()
         if (world / "page.html").exists():
             page = (world / "page.html").read_text()
             assert SECRET not in page and "d2hhdCBsaWVz" not in page  # as it is, or in base64
         path.rmdir() if form == "folder" else path.unlink(missing_ok=True)
         path.write_bytes(kept)
-    use(copy, world, said, "run: as it was", is_thorough=True)
+    use(copy, world, said, "run: as it was", is_thorough=form == "pickle")
 
 
 @pytest.mark.parametrize("place", ["fusion", "trunk", "inputs.note", "tasks.kind"])
