@@ -7,7 +7,7 @@ import math
 import re
 import struct
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from numbers import Real
 from typing import Any
 
@@ -256,7 +256,7 @@ def is_deep(value: Any) -> bool:
     return bool(level)
 
 
-def open_image(file: Any, formats: Sequence[str] | None = None) -> Image:
+def open_image(file: Any, formats: tuple[str, ...] | None = None) -> Image:
     """`PIL.Image.open`, but of EPS, which Pillow has another program run.
 
     Raises:

@@ -28,6 +28,11 @@ REPEATED = 100_000  # values that aliases stand for, all together
 TAG = "tag:yaml.org,2002:"
 
 
+def _fault(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    """With the place of a node or an event."""
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
+
+
 class _Loader(yaml.SafeLoader):
     """Reads the dialect."""
 
@@ -40,7 +45,7 @@ class _Loader(yaml.SafeLoader):
         event, before = self.peek_event(), self.values
         self.depth += 1
         if self.depth > DEEPEST:
-            raise yaml.MarkedYAMLError(problem=f"nested more than {DEEPEST} levels deep", problem_mark=event.start_mark)
+            raise _fault(f"nested more than {DEEPEST} levels deep", event)
         node = super().compose_node(parent, index)
         self.depth -= 1
         if isinstance(event, yaml.AliasEvent):
@@ -54,17 +59,17 @@ class _Loader(yaml.SafeLoader):
         size = self.sizes.get(id(node))
         if size is None:
             problem = f"the alias *{alias.anchor} stands inside of what it names"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=alias.start_mark)
+            raise _fault(problem, alias)
         self.values += size
         self.repeated += size
         if self.repeated > REPEATED:
             problem = f"aliases stand for more than {REPEATED} values"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=alias.start_mark)
+            raise _fault(problem, alias)
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
         if any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise yaml.MarkedYAMLError(problem="half of a surrogate pair is no letter", problem_mark=node.start_mark)
+            raise _fault("half of a surrogate pair is no letter", node)
         return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -72,9 +77,9 @@ class _Loader(yaml.SafeLoader):
         own: dict[Hashable, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be plain text", problem_mark=key.start_mark)
+                raise _fault("a key must be plain text", key)
             if key.value in own:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+                raise _fault(f"{key.value!r} is given twice", key)
             own[self.construct_scalar(key)] = self.construct_object(value, deep=deep)
         return own
 
@@ -92,18 +97,18 @@ for _tag, (_pattern, _first) in _PLAIN.items():
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"^(?:{_FLOAT.pattern})$"), list("-+.0123456789"))
 
 
-def _plain(kind: str, read: Callable[[str], Any]) -> Callable[[_Loader, yaml.Node], Any]:
+def _plain(kind: str, read: Callable[[str], Any]) -> Callable[[_Loader, Any], Any]:
     """Reads a scalar of a kind; with its tag in front it may be none."""
 
-    def construct(loader: _Loader, node: yaml.Node) -> Any:
+    def construct(loader: _Loader, node: Any) -> Any:
         text = loader.construct_scalar(node)
         if re.fullmatch(_PLAIN[kind][0], text) is None:
-            raise yaml.MarkedYAMLError(problem=f"{text[:40]!r} is no {kind}", problem_mark=node.start_mark)
+            raise _fault(f"{text[:40]!r} is no {kind}", node)
         try:
             return read(text)
         except ValueError:  # Python reads no number of thousands of digits
             problem = f"a number of {len(text)} digits is too long"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+            raise _fault(problem, node) from None
 
     return construct
 
