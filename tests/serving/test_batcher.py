@@ -130,7 +130,7 @@ def test_a_request_that_is_larger_than_what_may_wait_is_answered_when_nobody_els
 
 
 def test_a_loop_that_ends_stops_no_other() -> None:
-    """An application that two servers have, or a server and a test: awaiting what the other one runs would never end."""
+    """An application that two servers have, or a server and a test: to await what the other one runs takes for ever."""
     batcher = Batcher(lambda rows, tasks: [{"kind": 1} for _ in rows], Limits())
     with start_blocking_portal() as portal:
         assert portal.call(batcher.ask, [{}], ["kind"]) == [{"kind": 1}]
