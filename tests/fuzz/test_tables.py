@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tarfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -275,7 +276,28 @@ VOC = (
     b"<annotation><object><name>a</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox>"
     b"</object></annotation>"
 )
+
+
+def _arrow() -> bytes:
+    out, table = io.BytesIO(), pyarrow.parquet.read_table(io.BytesIO(_parquet()))
+    with pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table)
+    return out.getvalue()
+
+
+def _tar() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as shard:
+        for name, content in (("0.png", b"x" * 600), ("0.json", b'{"a": 1}'), ("1.cls", b"cat")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            shard.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
 FILES_OF_TABLES = {
+    "a.arrow": _arrow(),
+    "a.tar": _tar(),
     "a.csv": CSV,
     "a.tsv": CSV.replace(b",", b"\t"),
     "utf16.csv": CSV.decode().encode("utf-16"),
