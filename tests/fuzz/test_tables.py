@@ -229,11 +229,15 @@ def _written(path: Path, cells: Cells, kind: str) -> bool:
 
 
 def _as_arrow(column: list[Any]) -> pa.Array:
-    """Of one type, or all of it as text."""
+    """Of one type, or all of it as text; beside bytes Arrow makes bytes of texts."""
     try:
-        return pa.array(column)
+        if not any(isinstance(cell, bytes) for cell in column):
+            return pa.array(column)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return pa.array([cell if cell is None else json.dumps(cell, default=str) for cell in column])
+        pass
+    return pa.array(
+        [cell if cell is None or isinstance(cell, str) else json.dumps(cell, default=str) for cell in column]
+    )
 
 
 def _in_quotes(cell: Any) -> str:
