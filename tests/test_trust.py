@@ -364,3 +364,9 @@ def test_shards_and_arrow_files_that_were_damaged(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=name):
             read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("reader", [Number(), Image(size=16), Audio(rate=8000), Graph()])
+def test_a_long_cell_makes_a_short_error(reader: Any) -> None:
+    for cell in ("x" * 20_000, {"x" * 20_000: 1}, ["x" * 20_000]):
+        assert len(why(reader, cell)) < (25_000 if isinstance(cell, str) and reader.reads_files else 1_000)

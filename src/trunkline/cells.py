@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL.Image import Image
 
-from trunkline.errors import DataError
+from trunkline.errors import DataError, brief
 
 ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and its values that exchange height and width
 
@@ -43,13 +43,13 @@ def as_number(cell: Any) -> float:
     try:
         value = float(cell)
     except (TypeError, ValueError):
-        raise DataError(f"{cell!r} is not a number") from None
+        raise DataError(f"{brief(cell)} is not a number") from None
     except OverflowError:
         raise DataError("a whole number is too large: a float ends near 1.8e308") from None
     if isinstance(cell, str) and "_" in cell:
-        raise DataError(f"{cell!r} is not a number; write it without underscores")
+        raise DataError(f"{brief(cell)} is not a number; write it without underscores")
     if not math.isfinite(value):
-        raise DataError(f"{cell!r} is not finite; leave the cell empty where the value is absent")
+        raise DataError(f"{brief(cell)} is not finite; leave the cell empty where the value is absent")
     return value
 
 
@@ -100,7 +100,7 @@ def read_number(cell: Any, decimal: str | None) -> float:
         return value
     if decimal == ".":
         return as_number(cell)  # 1e-3
-    raise DataError(f"{cell!r} is not a number with decimals after {decimal!r}")
+    raise DataError(f"{brief(cell)} is not a number with decimals after {decimal!r}")
 
 
 def numbers_of(cells: pa.Array | pa.ChunkedArray) -> list[float] | None:
@@ -187,7 +187,7 @@ def as_name(cell: Any) -> str:
         ['3', '3', '007', 'true', 'red']
     """
     if isinstance(cell, (list, dict)):
-        raise DataError(f"one name is wanted here, not {cell!r}")
+        raise DataError(f"one name is wanted here, not {brief(cell)}")
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     text = whole_text(str(cell).strip())
@@ -208,7 +208,7 @@ def as_truth(cell: Any) -> bool:
         return True
     if word in NO:
         return False
-    raise DataError(f"{cell!r} is not a yes or no (0/1, true/false, yes/no); name the yes with `positive:`")
+    raise DataError(f"{brief(cell)} is not a yes or no (0/1, true/false, yes/no); name the yes with `positive:`")
 
 
 def as_list(cell: Any, *, separator: str = "|") -> list[Any]:
@@ -220,7 +220,7 @@ def as_list(cell: Any, *, separator: str = "|") -> list[Any]:
     if isinstance(cell, (list, tuple)):
         return list(cell)
     if not isinstance(cell, str):
-        raise DataError(f"a list is wanted here, not {cell!r}")
+        raise DataError(f"a list is wanted here, not {brief(cell)}")
     if not cell.lstrip().startswith("["):
         return [part.strip() for part in cell.split(separator) if part.strip()]
     try:

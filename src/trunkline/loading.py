@@ -9,12 +9,11 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model
-from torch import nn
 
 from trunkline.config import Config, load_config
 from trunkline.errors import RunError, brief
 from trunkline.files import digest, is_plain_file, why_unread, write_json
-from trunkline.model import MultiTaskModel
+from trunkline.model import MultiTaskModel, Network
 from trunkline.predictor import Predictor
 from trunkline.schema import InputColumn, Preprocessing, TaskColumn
 
@@ -52,7 +51,7 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
     return Predictor(network)
 
 
-def _built(folder: Path, config: Config) -> nn.Module:
+def _built(folder: Path, config: Config) -> Network:
     """The network, without its weights."""
     states = read_json(folder / "preprocessing.json")
     if config.fusion is None or config.trunk is None or config.width is None:

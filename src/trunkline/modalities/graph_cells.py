@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.cells import as_number, parse_json, whole_text
-from trunkline.errors import DataError, suggest
+from trunkline.errors import DataError, brief, suggest
 from trunkline.modalities.molecules import Molecule, read_smiles
 
 KEYS = ("nodes", "edges", "edge_features")
@@ -67,7 +67,7 @@ def read_mapping(said: Mapping[str, Any]) -> NodesAndEdges:
     """
     for key in said:
         if key not in KEYS:
-            raise DataError(f"a graph has no {key!r}.{suggest(str(key), KEYS)}")
+            raise DataError(f"a graph has no {brief(key)}.{suggest(str(key), KEYS)}")
     nodes = _table(said.get("nodes"), "node")
     if not nodes:
         raise DataError("the graph has no nodes; leave the cell empty where it is absent")

@@ -15,7 +15,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from trunkline.cells import PICTURE_DAMAGE, open_image
-from trunkline.errors import DataError
+from trunkline.errors import DataError, brief
 from trunkline.files import is_plain_file, why_unread
 
 
@@ -73,7 +73,7 @@ def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any], *, formats: t
         DataError: there is no such file, it is no picture, or it is damaged.
     """
     if not isinstance(cell, (str, Path, io.BytesIO)):
-        raise DataError(f"{cell!r} is not a picture; give a path, a PIL image or an array")
+        raise DataError(f"{brief(cell)} is not a picture; give a path, a PIL image or an array")
     name = "the picture" if isinstance(cell, io.BytesIO) else cell
     if not isinstance(cell, io.BytesIO) and not is_plain_file(cell):
         raise DataError(why_unread(cell))

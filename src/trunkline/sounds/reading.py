@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from trunkline.errors import DataError
+from trunkline.errors import DataError, brief
 from trunkline.files import is_plain_file
 
 RATE = 16000  # samples a second, at most, where nothing else is said
@@ -50,7 +50,7 @@ def read_sound(cell: Any, rate: int, max_seconds: float) -> Sound:
     elif isinstance(cell, (tuple, list)) and len(cell) == 2:
         wave, own_rate, samples = read_samples(cell[0], cell[1], max_seconds)
     else:
-        raise DataError(f"{cell!r} is not a sound; give a path, or samples and their rate")
+        raise DataError(f"{brief(cell)} is not a sound; give a path, or samples and their rate")
     if len(wave) == 0:
         raise DataError(EMPTY)
     if not np.isfinite(wave).all():

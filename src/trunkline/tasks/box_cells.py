@@ -13,7 +13,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from trunkline.cells import as_name, as_number, parse_json
-from trunkline.errors import DataError
+from trunkline.errors import DataError, brief
 
 FORM = '{"box": [x1, y1, x2, y2], "label": "name"}'
 
@@ -69,7 +69,7 @@ def _entries(cell: Any) -> list[Any]:
         except ValueError as error:
             raise DataError(f"{cell[:80]!r} is no JSON list of boxes, each {FORM}: {error}") from None
     if not isinstance(cell, (list, tuple, np.ndarray)):
-        raise DataError(f"a list of boxes is wanted here, each {FORM}, not {cell!r}")
+        raise DataError(f"a list of boxes is wanted here, each {FORM}, not {brief(cell)}")
     return list(cell)
 
 
