@@ -6,13 +6,17 @@ STAMP := $(VENV)/.ready
 # The library's own CPU work is small; two OpenMP threads on a busy machine are slower than one.
 ENV := OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test lint docs test-slow bench bench-step bench-solvers clean
+.PHONY: demo test fuzz lint docs test-slow bench bench-step bench-solvers clean
 
 demo: $(STAMP)
 	$(ENV) $(BIN)/trunkline demo
 
 test: $(STAMP)
 	$(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope -m "not slow"
+
+# What strangers may hand over (docs/trust.md), for as long as FUZZ_EXAMPLES says; prints how many examples each part got.
+fuzz: $(STAMP)
+	HYPOTHESIS_PROFILE=long $(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/fuzz
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

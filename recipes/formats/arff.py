@@ -118,6 +118,8 @@ def read_label_names(path: Path) -> list[str]:
         root = ElementTree.parse(require(path, "Mulan's list of labels")).getroot()
     except ElementTree.ParseError as error:
         raise DataError(f"{path}, line {error.position[0]} is not XML: {error}") from error
+    except (ValueError, LookupError) as error:  # of an encoding that there is not
+        raise DataError(f"{path} is not XML that can be read: {error}") from error
     names = [element.get("name", "") for element in root.iter() if element.tag.rpartition("}")[2] == "label"]
     if not names:
         raise DataError(f"{path} names no label")

@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
 import unicodedata
 from collections.abc import Collection, Iterable
 from numbers import Real
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL.Image import Image
 
-from trunkline.errors import DataError
+from trunkline.errors import DataError, brief
 
 ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and its values that exchange height and width
+
+# What Pillow's decoders raise of a damaged file.
+PICTURE_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError, AttributeError,
+                  AssertionError, NotImplementedError, RuntimeError, MemoryError, struct.error,
+                  PIL.Image.DecompressionBombError)  # fmt: skip
+DEEPEST = 100  # levels of a cell of JSON
 
 YES = frozenset({"1", "1.0", "true", "yes", "y"})
 NO = frozenset({"0", "0.0", "false", "no", "n"})
@@ -35,13 +43,13 @@ def as_number(cell: Any) -> float:
     try:
         value = float(cell)
     except (TypeError, ValueError):
-        raise DataError(f"{cell!r} is not a number") from None
+        raise DataError(f"{brief(cell)} is not a number") from None
     except OverflowError:
         raise DataError("a whole number is too large: a float ends near 1.8e308") from None
     if isinstance(cell, str) and "_" in cell:
-        raise DataError(f"{cell!r} is not a number; write it without underscores")
+        raise DataError(f"{brief(cell)} is not a number; write it without underscores")
     if not math.isfinite(value):
-        raise DataError(f"{cell!r} is not finite; leave the cell empty where the value is absent")
+        raise DataError(f"{brief(cell)} is not finite; leave the cell empty where the value is absent")
     return value
 
 
@@ -92,7 +100,7 @@ def read_number(cell: Any, decimal: str | None) -> float:
         return value
     if decimal == ".":
         return as_number(cell)  # 1e-3
-    raise DataError(f"{cell!r} is not a number with decimals after {decimal!r}")
+    raise DataError(f"{brief(cell)} is not a number with decimals after {decimal!r}")
 
 
 def numbers_of(cells: pa.Array | pa.ChunkedArray) -> list[float] | None:
@@ -179,7 +187,7 @@ def as_name(cell: Any) -> str:
         ['3', '3', '007', 'true', 'red']
     """
     if isinstance(cell, (list, dict)):
-        raise DataError(f"one name is wanted here, not {cell!r}")
+        raise DataError(f"one name is wanted here, not {brief(cell)}")
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     text = whole_text(str(cell).strip())
@@ -200,7 +208,7 @@ def as_truth(cell: Any) -> bool:
         return True
     if word in NO:
         return False
-    raise DataError(f"{cell!r} is not a yes or no (0/1, true/false, yes/no); name the yes with `positive:`")
+    raise DataError(f"{brief(cell)} is not a yes or no (0/1, true/false, yes/no); name the yes with `positive:`")
 
 
 def as_list(cell: Any, *, separator: str = "|") -> list[Any]:
@@ -212,13 +220,53 @@ def as_list(cell: Any, *, separator: str = "|") -> list[Any]:
     if isinstance(cell, (list, tuple)):
         return list(cell)
     if not isinstance(cell, str):
-        raise DataError(f"a list is wanted here, not {cell!r}")
+        raise DataError(f"a list is wanted here, not {brief(cell)}")
     if not cell.lstrip().startswith("["):
         return [part.strip() for part in cell.split(separator) if part.strip()]
     try:
-        return json.loads(cell)
-    except (ValueError, RecursionError) as error:  # also of what is nested too deeply, and of endless digits
+        return parse_json(cell)
+    except ValueError as error:
         raise DataError(f"{cell[:80]!r} starts like a JSON list but is none: {error}") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """JSON → plain values.
+
+    Raises:
+        ValueError: it is none, a number of it has thousands of digits, or it is nested more than `DEEPEST` levels deep.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep") from None
+    brackets = ("[", "{") if isinstance(text, str) else (b"[", b"{")
+    if sum(map(text.count, brackets)) > DEEPEST and is_deep(value):  # type: ignore[arg-type]
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    return value
+
+
+def is_deep(value: Any) -> bool:
+    """Whether lists and objects are nested more than `DEEPEST` levels deep."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEEPEST):
+        inner = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [one for each in inner for one in each if isinstance(one, dict | list)]
+        if not level:
+            break
+    return bool(level)
+
+
+def open_image(file: Any, formats: tuple[str, ...] | None = None) -> Image:
+    """`PIL.Image.open`, but of EPS, which Pillow has another program run.
+
+    Raises:
+        PIL.UnidentifiedImageError: it is one, or no picture.
+    """
+    picture = PIL.Image.open(file, formats=formats)
+    if picture.format == "EPS":
+        picture.close()
+        raise PIL.UnidentifiedImageError("EPS is a program, which is not run")
+    return picture
 
 
 def mean_and_scale(values: Iterable[float]) -> tuple[float, float]:

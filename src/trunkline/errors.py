@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
+from typing import Any
+
+SHOWN = 200  # letters of a value in an error
 
 
 class TrunklineError(Exception):
@@ -60,9 +63,31 @@ def check_names(given: Iterable[str], known: Collection[str], option: str | None
             raise ValueError(told) if option is None else ConfigError(f"{option}: {told}")
 
 
+def brief(value: Any) -> str:
+    """A value as errors show it: the beginning of what is long.
+
+    Example:
+        >>> brief("red"), len(brief("red" * 1000))
+        ("'red'", 201)
+    """
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def one_line(text: str) -> str:
+    """A name as errors show it: in one line, without what moves a terminal's cursor, and not too long.
+
+    Example:
+        >>> one_line("a\\nb"), len(one_line("a" * 1000))
+        ('a\\\\nb', 201)
+    """
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[: SHOWN + 1])
+    return shown if len(text) <= SHOWN else f"{shown[:SHOWN]}…"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'category'?` where a known word is near, else nothing."""
-    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word[:SHOWN], sorted(known), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

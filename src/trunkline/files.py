@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -46,6 +47,34 @@ def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_plain_file(path: str | Path) -> bool:
+    """Whether there is a file that ends: no folder, no pipe, no device, and no name that no file can have."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def why_unread(path: str | Path, what: str = "") -> str:
+    """Why `is_plain_file` says no, in words; `what` is what it should be, as in ` as a map`."""
+    try:
+        there = Path(path).exists()
+    except (OSError, ValueError):
+        there = False
+    return f"{path} cannot be read{what}: it is a folder, a pipe or a device" if there else f"there is no file {path}"
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a file lies in a folder, wherever `..`, a root or a link in its path leads."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def bare_name(path: Path) -> str:

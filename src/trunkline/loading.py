@@ -1,12 +1,17 @@
-"""A run folder → a predictor; a model → its config, and back. Nothing pickled is read."""
+"""A run folder → a predictor; a model → its config, and back.
+
+Nothing pickled is read, and what is not as the run wrote it is told.
+"""
 
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model
 from torch import Tensor
 
@@ -15,10 +20,11 @@ from trunkline.balancers import Balancer
 from trunkline.config import BalancerConfig, ComponentConfig, Config, InputConfig, TaskConfig, Training, load_config
 from trunkline.config.objects import as_type_and_options
 from trunkline.engine import Level
-from trunkline.errors import RunError
+from trunkline.errors import RunError, brief
+from trunkline.files import digest, is_plain_file, why_unread, write_json
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.modalities import CATALOG as MODALITIES
-from trunkline.model import MultiTaskModel
+from trunkline.model import MultiTaskModel, Network
 from trunkline.predictor import Predictor
 from trunkline.schema import InputColumn, Preprocessing, TaskColumn
 from trunkline.tasks import CATALOG as TASKS
@@ -26,6 +32,7 @@ from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.types import State
 
 FILES = ("config.yaml", "preprocessing.json", "model.safetensors", "metrics.json")  # the last is written last
+DIGESTS = "files.json"  # of those of them that predictions follow from
 ROWS = "rows.yaml"  # of a single-task twin: the config whose rows it takes
 
 
@@ -37,20 +44,21 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
         trust_code: import classes of your own that the run's config names.
 
     Raises:
-        RunError: it is no run folder, the run did not finish, or weights and config do not belong together.
+        RunError: it is no run folder, the run did not finish, a file of it was damaged, or weights and config do not
+            belong together.
+        ConfigError: its config is none.
     """
     folder = Path(folder)
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         what = "is not there" if not folder.exists() else f"has no {', '.join(missing)}"
         raise RunError(f"{folder} is no finished run: it {what}")
     config = load_config(folder / "config.yaml", columns=None, trust_code=trust_code)
-    model = as_model(config)
-    preprocessing = Preprocessing(
-        model.schema(), json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
-    )
-    network = model.build(preprocessing)
+    check_files(folder)
+    network = _built(folder, config)
     try:
         load_model(network, str(folder / "model.safetensors"))
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{folder / 'model.safetensors'} is no whole file of weights: {error}") from error
     except RuntimeError as error:  # what PyTorch says of names and sizes that are others
         raise RunError(f"{folder}: its weights are not those of the network that its config describes; it was made by "
                        f"another trunkline, or a file was exchanged: {str(error)[:400]}") from None  # fmt: skip
@@ -58,14 +66,84 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
 
 
 def read_trained(folder: Path) -> tuple[State, dict[str, Tensor]]:
-    """States and weights of a finished run, whose config is known already."""
-    states = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
-    return states, load_file(folder / "model.safetensors")
+    """States and weights of a finished run, whose config is known already.
+
+    Raises:
+        RunError: they are not what the run wrote.
+    """
+    check_files(folder)
+    path = folder / "model.safetensors"
+    try:
+        return read_json(folder / "preprocessing.json"), load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} holds no weights: {error}") from error
+
+
+def _built(folder: Path, config: Config) -> Network:
+    """The network, without its weights."""
+    states = read_json(folder / "preprocessing.json")
+    if config.fusion is None or config.trunk is None or config.width is None:
+        raise RunError(f"{folder / 'config.yaml'} is not resolved: fusion, trunk and width stand in what a run writes")
+    model = as_model(config)
+    try:
+        return model.build(Preprocessing(model.schema(), states))
+    # States are read where each kind of column needs them; what is not there, or is something else, shows so.
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise RunError(f"{folder / 'preprocessing.json'} does not hold what the config beside it needs: "
+                       f"{type(error).__name__} {str(error)[:200]}") from error  # fmt: skip
+
+
+def write_digests(folder: Path) -> None:
+    """Write down how the files are that predictions follow from; when they are whole, and before `metrics.json`."""
+    write_json(folder / DIGESTS, {name: digest(folder / name) for name in FILES[:-1]})
+
+
+def check_files(folder: Path) -> None:
+    """The files that predictions follow from are as the run wrote them; a run of an older trunkline does not say.
+
+    A config that was changed is followed, with a warning: paths and names in it may have to be.
+
+    Raises:
+        RunError: one of the others is not.
+    """
+    if not (folder / DIGESTS).exists():
+        return
+    if not is_plain_file(folder / DIGESTS):
+        raise RunError(why_unread(folder / DIGESTS))
+    told = read_json(folder / DIGESTS)
+    if not isinstance(told, dict):
+        raise RunError(f"{folder / DIGESTS} holds no digests: {brief(told)}")
+    changed = [name for name in FILES[:-1] if told.get(name) != digest(folder / name)]
+    if set(changed) - {"config.yaml"}:
+        raise RunError(f"{folder}: {', '.join(changed)} is not what the run wrote: it was damaged or exchanged. Copy "
+                       f"the run anew; without {DIGESTS} nothing is compared")  # fmt: skip
+    if changed:
+        warnings.warn(f"{folder}: config.yaml was changed since the run wrote it; what it says now is followed",
+                      stacklevel=3)  # fmt: skip
 
 
 def read_metrics(folder: str | Path) -> dict[str, Any]:
-    """`metrics.json` of a finished run."""
-    return json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+    """`metrics.json` of a finished run.
+
+    Raises:
+        RunError: it is no whole JSON.
+    """
+    metrics = read_json(Path(folder) / "metrics.json")
+    if not isinstance(metrics, dict):
+        raise RunError(f"{Path(folder) / 'metrics.json'} holds no metrics: {brief(metrics)}")
+    return metrics
+
+
+def read_json(path: Path) -> Any:
+    """What a file of a run holds.
+
+    Raises:
+        RunError: it is no whole JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise RunError(f"{path} is no whole JSON file: {error}") from error
 
 
 def as_model(config: Config) -> MultiTaskModel:

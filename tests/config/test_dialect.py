@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from trunkline.config.dialect import parse_yaml, write_yaml
 from trunkline.config.overrides import override
 from trunkline.config.problems import Problems
+from trunkline.errors import ConfigError
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -108,3 +109,39 @@ def test_overrides_that_fail(text, fault):
     problems = Problems()
     override({"width": 3, "tasks": {"kind": "category"}}, [text], problems)
     assert problems.lines[0].startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: &a [1]\nb: [*a, *a]", None),
+        ("a: &a [*a]", "line 1: the alias *a stands inside of what it names"),
+        ("a: &a {b: *a}", "line 1: the alias *a stands inside of what it names"),
+        ("a: !!timestamp x", "could not determine a constructor for the tag"),
+        ("a: !!python/object/apply:os.system [x]", "could not determine a constructor for the tag"),
+        ("a: !!int x", "line 1: 'x' is no int"),
+        ("a: !!bool maybe", "line 1: 'maybe' is no bool"),
+        ("a: !!float [1]", "line 1: expected a scalar node"),
+        ("a: " + "9" * 5000, "line 1: a number of 5000 digits is too long"),
+        ("a:\n- " + "[" * 80, "line 2: nested more than 64 levels deep"),
+        ('a: "\\ud800"', "line 1: half of a surrogate pair is no letter"),
+        ('a: "\\UFFFFFFFF"', "line 1: a letter that there is not"),
+        ("a: b\nc: \x01", "line 2: the character U+0001 may not stand in YAML"),
+    ],
+)
+def test_what_is_more_than_plain_values_is_refused(text, problem):
+    if problem is None:
+        assert parse_yaml(text, "it") == {"a": [1], "b": [[1], [1]]}
+        return
+    with pytest.raises(ConfigError) as refused:
+        parse_yaml(text, "it.yaml")
+    assert str(refused.value).startswith("it.yaml") and problem in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_aliases_do_not_make_much_of_a_little():
+    laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+    )
+    with pytest.raises(ConfigError, match="line 5: aliases stand for more than 100000 values"):
+        parse_yaml(laughs, "it")

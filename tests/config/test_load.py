@@ -375,3 +375,39 @@ def test_every_default_of_the_catalogs_fits_its_own_annotation(section, name, cl
     for parameter in signature_of(cls).values():
         if parameter.default is not parameter.empty:
             assert as_annotated(parameter.default, parameter.annotation) == parameter.default
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"width": 10**400}, "width: 1000"),
+        ({"width": 1e300}, "width: 1e+300 is not a whole number."),
+        ({"training": {"lr": 10**400}}, "training.lr: 1000"),
+        ({"training": {"lr": float("inf")}}, "training.lr: must be greater than 0, and finite, not inf."),
+        ({"training": {"lr": float("nan")}}, "training.lr: must be greater than 0, not nan."),
+        ({"tasks": {"hit": {"type": "binary", "weight": float("nan")}}}, "tasks.hit.weight: must be greater than 0."),
+        ({"tasks": {"hit": {"type": "binary", "weight": float("inf")}}}, "tasks.hit.weight: must be finite."),
+        ({"data": {"tables": {"a": {"train": "a.csv"}, "b": {"train": "b.csv"}}, "sampling": float("nan")}},
+         "data.sampling: is a temperature of 1 (proportional) or more, not nan."),
+        ({"data": {"tables": {k: {"train": "a.csv"} for k in "ab"}, "sampling": {"a": 1, "b": float("nan")}}},
+         "data.sampling: gives each of a, b a weight above 0"),
+        ({"a\nb\x1b[31m": 1}, "a\\nb\\x1b[31m: there is no such section."),
+        ({"fusion": "x" * 10_000}, "fusion.type: 'xxx"),
+        ({"trunk": ["x" * 10_000]}, "trunk: names a trunk"),
+    ],
+)  # fmt: skip
+def test_odd_numbers_and_names_are_told_in_one_short_line(config, told):
+    whole = {"inputs": {"x": "number"}, "tasks": {"hit": "binary"}, **config}
+    with pytest.raises(ConfigError) as refused:
+        load_config(whole, columns=["x", "hit"])
+    (line,) = str(refused.value).split("\n")
+    assert line.startswith(told) and len(line) < 800
+
+
+def test_what_is_no_file_of_a_config(tmp_path):
+    for path in (tmp_path, tmp_path / "a\0b", tmp_path / ("n" * 300)):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load_config(path, columns=None)
+    with pytest.raises(ConfigError, match=r"data\.train"):
+        load_config({"inputs": {"x": "number"}, "tasks": {"y": "binary"}}, columns=["x", "y"],
+                    overrides=["data.train=~nobody-of-that-name/x.csv"])  # fmt: skip

@@ -193,6 +193,10 @@ def test_programs_and_people_are_told_what_to_send(client: TestClient) -> None:
     row = body["properties"]["rows"]
     assert set(row["items"]["properties"]) == set(INPUTS) and row["maxItems"] == 32
     assert row["items"]["properties"]["photo"]["contentEncoding"] == "base64"
+    assert row["items"]["anyOf"][0]["properties"] == {"photo": {"not": {"type": "null"}}}  # not all of them absent
+    said = told["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    kinds = {name: one["type"][0] for name, one in said["properties"]["predictions"]["items"]["properties"].items()}
+    assert (kinds["kind"], kinds["slots"], kinds["german"], kinds["area"]) == ("object", "array", "string", "object")
     page = client.get("/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     about = page.text.split("const about = ")[1].split(";\n")[0]

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from trunkline import DataError
 from trunkline.serving.batcher import Batcher, BusyError, Row
@@ -126,3 +127,14 @@ def test_it_answers_in_a_loop_after_another() -> None:
 def test_a_request_that_is_larger_than_what_may_wait_is_answered_when_nobody_else_waits(rows: int) -> None:
     (found,) = answers(Slow(), Limits(waiting=1), (list(range(rows)), ["a"]))
     assert len(found) == rows
+
+
+def test_a_loop_that_ends_stops_no_other() -> None:
+    """An application that two servers have, or a server and a test: to await what the other one runs takes for ever."""
+    batcher = Batcher(lambda rows, tasks: [{"kind": 1} for _ in rows], Limits())
+    with start_blocking_portal() as portal:
+        assert portal.call(batcher.ask, [{}], ["kind"]) == [{"kind": 1}]
+        asyncio.run(asyncio.wait_for(batcher.stop(), 30))
+        assert portal.call(batcher.ask, [{}], ["kind"]) == [{"kind": 1}]
+        portal.call(batcher.stop)
+    asyncio.run(batcher.stop())

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from trunkline.errors import suggest
+from trunkline.errors import brief, suggest
 
+LARGEST = 2**63 - 1  # that tensors count to
 _UNIONS = (Union, UnionType)
 _SEQUENCES = (list, tuple, Sequence)
 _MAPPINGS = (dict, Mapping)
@@ -79,7 +80,7 @@ def _as_union(value: Any, hint: Any, args: tuple[Any, ...]) -> Any:
             return as_annotated(value, option)
         except MisfitError:
             continue
-    raise MisfitError(f"{value!r} is not {describe(hint)}.")
+    raise MisfitError(f"{brief(value)} is not {describe(hint)}.")
 
 
 def _as_literal(value: Any, allowed: tuple[Any, ...]) -> Any:
@@ -89,36 +90,38 @@ def _as_literal(value: Any, allowed: tuple[Any, ...]) -> Any:
             return option
         if isinstance(option, str) and not isinstance(value, bool) and option == str(value):
             return option
-    raise MisfitError(f"{value!r} is not known here.{suggest(str(value), map(str, allowed))}")
+    raise MisfitError(f"{brief(value)} is not known here.{suggest(str(value), map(str, allowed))}")
 
 
 def _as_sequence(value: Any, hint: Any, kind: Any, args: tuple[Any, ...]) -> Any:
     if not isinstance(value, list | tuple):
-        raise MisfitError(f"{value!r} is not {describe(hint)}.")
+        raise MisfitError(f"{brief(value)} is not {describe(hint)}.")
     is_fixed = kind is tuple and bool(args) and Ellipsis not in args
     if is_fixed and len(args) != len(value):
-        raise MisfitError(f"{value!r} is not {describe(hint)}.")
+        raise MisfitError(f"{brief(value)} is not {describe(hint)}.")
     hints = args if is_fixed else (args[:1] or (Any,)) * len(value)
     try:
         items = [as_annotated(item, hint) for item, hint in zip(value, hints)]
     except MisfitError:
-        raise MisfitError(f"{value!r} is not {describe(hint)}.") from None
+        raise MisfitError(f"{brief(value)} is not {describe(hint)}.") from None
     return tuple(items) if kind is tuple else items
 
 
 def _as_mapping(value: Any, hint: Any, args: tuple[Any, ...]) -> Any:
     if not isinstance(value, Mapping):
-        raise MisfitError(f"{value!r} is not {describe(hint)}.")
+        raise MisfitError(f"{brief(value)} is not {describe(hint)}.")
     return {key: as_annotated(item, args[1] if args else Any) for key, item in value.items()}
 
 
 def _as_scalar(value: Any, hint: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int and is_number and value == value // 1:
+    if is_number and isinstance(value, int) and abs(value) > LARGEST:
+        raise MisfitError(f"{brief(value)} is too large a number.")
+    if hint is int and is_number and value == value // 1 and abs(value) <= LARGEST:
         return int(value)
     if hint is float and is_number:
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     quotes = " Put it in quotes." if hint is str and isinstance(value, int | float) else ""
-    raise MisfitError(f"{value!r} is not {describe(hint)}.{quotes}")
+    raise MisfitError(f"{brief(value)} is not {describe(hint)}.{quotes}")

@@ -20,7 +20,7 @@ from trunkline.config.sharing import take_over
 from trunkline.config.spread import bind, check_columns, check_leaks, spread
 from trunkline.config.starting import joined, read_start
 from trunkline.data import WHOSE, Table
-from trunkline.errors import ConfigError, DataError, suggest
+from trunkline.errors import ConfigError, DataError, brief, suggest
 
 Columns = Sequence[str] | Table
 
@@ -111,8 +111,10 @@ def _read_source(source: str | Path | Mapping[str, Any]) -> tuple[Mapping[str, A
         raise ConfigError(f"{path}: there is no such file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text: {error}") from error
+    except (OSError, ValueError) as error:  # the latter of a name with a NUL in it
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: is no config. It begins with a section such as `inputs:`, not with {raw!r}")
+        raise ConfigError(f"{path}: is no config. It begins with a section such as `inputs:`, not with {brief(raw)}")
     return raw, path.absolute().parent
 
 

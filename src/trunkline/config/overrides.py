@@ -10,7 +10,7 @@ from typing import Any
 
 from trunkline.config.dialect import parse_yaml
 from trunkline.config.problems import Problems
-from trunkline.errors import ConfigError, suggest
+from trunkline.errors import ConfigError, brief, one_line, suggest
 
 OFF = "off"
 ENTRIES = re.compile(r"(inputs|tasks)\.(.+)")
@@ -36,10 +36,10 @@ def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Prob
             problems.add(text, "an override is written `key=value`, as in `training.epochs=5`.")
             continue
         try:
-            given = parse_yaml(value, path)
+            given = parse_yaml(value, one_line(path))
             if given == OFF and (entry := ENTRIES.fullmatch(path)) and _is_left_out(changed, *entry.groups()):
                 continue
-            _put(changed, path, _from_here(given) if TABLES.fullmatch(path) else given)
+            _put(changed, path, _from_here(given, path) if TABLES.fullmatch(path) else given)
         except ConfigError as error:
             problems.lines.append(str(error))
     return changed
@@ -60,15 +60,18 @@ def _is_left_out(config: dict[str, Any], section: str, name: str) -> bool:
         config[section] = {other: entry for other, entry in entries.items() if other != name}
         return True
     if "." not in name:
-        raise ConfigError(f"{section}.{name}: there is none to be left out.{suggest(name, entries)}")
+        raise ConfigError(f"{section}.{one_line(name)}: there is none to be left out.{suggest(name, entries)}")
     return False  # one of its options is off
 
 
-def _from_here(given: Any) -> Any:
+def _from_here(given: Any, path: str) -> Any:
     """A table's path, or several, made absolute; a share of rows stays as it is."""
     if isinstance(given, list):
-        return [_from_here(one) for one in given]
-    return str(Path(given).expanduser().absolute()) if isinstance(given, str) else given
+        return [_from_here(one, path) for one in given]
+    try:
+        return str(Path(given).expanduser().absolute()) if isinstance(given, str) else given
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: {given!r}: {error}") from error
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:
@@ -83,7 +86,7 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
     if isinstance(below, list):  # names whose types are left out
         below = {str(name): None for name in below}
     if not (below is None or isinstance(below, dict)):
-        raise ConfigError(f"{path}: {key!r} is {below!r}, which has nothing below it.")
+        raise ConfigError(f"{one_line(path)}: {brief(key)} is {brief(below)}, which has nothing below it.")
     tree[key] = {} if below is None else below
     _put(tree[key], path[len(key) + 1 :], value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, one_line
 
 
 class Problems:
@@ -13,7 +13,7 @@ class Problems:
 
     def add(self, where: str, message: str) -> None:
         """Note one problem, at a place such as `tasks.kind.type`."""
-        self.lines.append(f"{where}: {message}")
+        self.lines.append(f"{one_line(where)}: {message}")
 
     def raise_any(self) -> None:
         """Go on if there are none.

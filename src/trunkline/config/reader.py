@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from trunkline.config.annotations import MisfitError, as_annotated
 from trunkline.config.components import AUTO, BalancerConfig, Catalogs, ComponentConfig, InputConfig, Level, TaskConfig
 from trunkline.config.options import read_options
 from trunkline.config.problems import Problems
-from trunkline.errors import suggest
+from trunkline.errors import brief, suggest
 from trunkline.fusion import Fusion
 from trunkline.modalities import Modality
 from trunkline.tasks import Task
@@ -76,8 +77,9 @@ class Reader:
         """`tasks:`."""
         entries = self._read_entries("tasks", raw, self.task, _TASK_KEYS, TaskConfig)
         for name, entry in entries.items():
-            if entry.config.weight <= 0:
-                self.problems.add(f"tasks.{name}.weight", "must be greater than 0. Leave a task out to do without it.")
+            if not 0 < entry.config.weight < math.inf:
+                rule = "must be finite." if entry.config.weight > 0 else "must be greater than 0."
+                self.problems.add(f"tasks.{name}.weight", f"{rule} Leave a task out to do without it.")
         return entries
 
     def read_fusion(self, raw: Any) -> ComponentConfig | None:
@@ -133,7 +135,7 @@ class Reader:
         section = {"type": raw} if isinstance(raw, str) else raw
         if not isinstance(section, Mapping) or not isinstance(section.get("type"), str):
             known = f"`{where}: {next(iter(kind.catalog))}`"
-            self.problems.add(where, f"names {kind.noun}, as in {known} or `{{type: …, option: …}}`, not {raw!r}.")
+            self.problems.add(where, f"names {kind.noun}, as in {known} or `{{type: …, option: …}}`, not {brief(raw)}.")
             return {"type": "", "component": None}
         read = {"type": section["type"], **self._read_own(where, section, own)}
         component = self._find(f"{where}.type", section["type"], kind)
@@ -156,11 +158,11 @@ class Reader:
         if name in kind.catalog:
             return kind.catalog[name]
         if ":" not in name:
-            self.problems.add(where, f"{name!r} is not {kind.noun}.{suggest(name, kind.catalog)}")
+            self.problems.add(where, f"{brief(name)} is not {kind.noun}.{suggest(name, kind.catalog)}")
             return None
         if not self.trust_code:
             self.problems.add(
-                where, f"{name!r} would run code of that module, which is done only with trust_code=True."
+                where, f"{brief(name)} would run code of that module, which is done only with trust_code=True."
             )
             return None
         return self._import(where, name, kind)

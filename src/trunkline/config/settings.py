@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from trunkline.config.annotations import MisfitError, as_annotated
 from trunkline.config.options import read_options
 from trunkline.config.problems import Problems
 from trunkline.config.sections import DataConfig, Training
-from trunkline.errors import suggest
+from trunkline.errors import brief, suggest
 from trunkline.report import CHECKS
 
 _AS_WRITTEN = (
@@ -93,9 +94,11 @@ def _read_tables(raw: Mapping[str, Any], folder: Path, problems: Problems) -> Da
     if len(section.tables) < 2:
         problems.add("data.tables", "names two tables or more; of one, write what is below it in `data:`.")
     sampling, names = section.sampling, list(section.tables)
-    if isinstance(sampling, Mapping) and (set(sampling) != set(names) or min(sampling.values(), default=0) <= 0):
+    if isinstance(sampling, Mapping) and (
+        set(sampling) != set(names) or not all(0 < w < math.inf for w in sampling.values())
+    ):
         problems.add("data.sampling", f"gives each of {', '.join(names)} a weight above 0, not {dict(sampling)}.")
-    if isinstance(sampling, float) and sampling < 1:
+    if isinstance(sampling, float) and not 1 <= sampling < math.inf:
         problems.add("data.sampling", f"is a temperature of 1 (proportional) or more, not {sampling:g}.")
     return DataConfig(
         separator=section.separator,
@@ -140,8 +143,8 @@ def read_training(raw: Any, problems: Problems) -> Training:
     for names, is_good, rule in bounds:
         for name in names:
             value = getattr(training, name)
-            if isinstance(value, int | float) and not is_good(value):
-                problems.add(f"training.{name}", f"{rule}, not {value}.")
+            if isinstance(value, int | float) and not (is_good(value) and math.isfinite(value)):
+                problems.add(f"training.{name}", f"{rule}{', and finite' * (value == math.inf)}, not {value}.")
     return training
 
 
@@ -171,7 +174,7 @@ def read_width(raw: Any, problems: Problems) -> int | None:
 
 def _read_section(where: str, raw: Any, cls: type[Any], problems: Problems) -> Any:
     if raw is not None and not isinstance(raw, Mapping):
-        problems.add(where, f"is a mapping of options, not {raw!r}.")
+        problems.add(where, f"is a mapping of options, not {brief(raw)}.")
         raw = None
     return cls(**read_options(where, raw or {}, cls, problems))
 

@@ -16,7 +16,14 @@ def arrow_cells(source: str, table: pa.Table, how: Reading, *, first: int = 1) -
     check_unique(source, table.column_names)
     for name, column in zip(table.column_names, table.columns):
         _check_utf8(source, name, column, first)
-    return {name: arrow_column(column, how.na) for name, column in zip(table.column_names, table.columns)}
+    return {name: _cells_of(source, name, column, how.na) for name, column in zip(table.column_names, table.columns)}
+
+
+def _cells_of(source: str, name: str, column: pa.ChunkedArray, na: Na) -> pa.ChunkedArray:
+    try:
+        return arrow_column(column, na)
+    except pa.ArrowException as error:
+        raise DataError(f"the column of type {column.type} cannot be read: {error}").at(source, None, name) from error
 
 
 def _check_utf8(source: str, name: str, column: pa.ChunkedArray, first: int) -> None:

@@ -27,18 +27,36 @@ def parquet_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
             if not is_big(sum(group.total_byte_size for group in groups)):
                 return arrow_cells(path.name, parquet.read(), how)
             return _columns(mapped_copy(path, how, lambda: _read_again(path, parquet.iter_batches, how)))
-    except (pa.ArrowInvalid, OSError) as error:
+    # The last two of names that are no UTF-8, and of sizes that are none.
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path.name} is not a Parquet file: {error}") from error
 
 
 def arrow_file_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
     """Read an Arrow file (also called Feather 2) or stream: mapped as it is, where all of it can be used as it is."""
     table = read_mapped(path)
+    _check_whole(path, table)
     if not is_big(table.nbytes):
         return arrow_cells(path.name, table, how)
     if any(_is_changed(path, piece, how) for piece in _pieces(table.to_batches)):
         return _columns(mapped_copy(path, how, lambda: _read_again(path, table.to_batches, how)))
     return _columns(table)
+
+
+def _check_whole(path: Path, table: pa.Table) -> None:
+    """Such files are used as they lie; what a damaged one says of places is not to be followed.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        _ = table.column_names  # which may be no UTF-8
+        for batch in table.to_batches(PIECE):
+            for column in batch.columns:
+                if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+                    column.validate(full=True)  # of texts `arrow_cells` says more
+    except (pa.ArrowException, ValueError) as error:
+        raise DataError(f"{path.name} is a damaged Arrow file: {error}") from error
 
 
 def _columns(table: pa.Table) -> Mapping[str, Cells]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trunkline.cells import parse_json
 from trunkline.data.encodings import open_plain
 from trunkline.data.splits import SPLIT_NAMES
 from trunkline.data.table import Cells, Reading
-from trunkline.errors import DataError
+from trunkline.errors import DataError, brief
+from trunkline.files import is_plain_file
 
 LOOKED_AT = 20  # pictures that say in which folder they lie
 SPLIT = re.compile(rf"(?:^|[\W_])({'|'.join(SPLIT_NAMES)})\d*(?:$|[\W_])", re.IGNORECASE)
@@ -38,7 +39,7 @@ def coco_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
         DataError: it is no such file, an annotation is of an unknown picture or category, or the pictures are nowhere.
     """
     content = _read(path)
-    names = [_field(path, "images", number, one, "file_name") for number, one in enumerate(content["images"])]
+    names = [_text(path, "images", number, one, "file_name") for number, one in enumerate(content["images"])]
     if not names:
         return {}
     folder = _folder_of(path, names, how.pictures)
@@ -81,15 +82,15 @@ def _read(path: Path) -> dict[str, Any]:
     """
     try:
         with open_plain(path) as file:
-            content = json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            content = parse_json(file.read())
+    except ValueError as error:
         raise DataError(f"{path.name} is not JSON: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise DataError(f"{path.name} is no file of COCO's (an object with `images`, `annotations`, `categories`), and "
                         "no other JSON is read; a table is .jsonl, one object a line")  # fmt: skip
     for part in ("annotations", "categories"):
         if not isinstance(content.get(part, []), list):
-            raise DataError(f"{path.name}: `{part}` is {content[part]!r}; it is a list, or is left out")
+            raise DataError(f"{path.name}: `{part}` is {brief(content[part])}; it is a list, or is left out")
     numbers = [_number(path, "images", number, one, "id") for number, one in enumerate(content["images"])]
     if len(set(numbers)) < len(numbers):
         twice = next(one for number, one in enumerate(numbers) if one in numbers[:number])
@@ -119,9 +120,9 @@ def _boxes(path: Path, content: Mapping[str, Any]) -> dict[Any, list[dict[str, A
 
 def _edges(path: Path, number: int, one: Mapping[str, Any]) -> list[float]:
     given = _field(path, "annotations", number, one, "bbox")
-    if not isinstance(given, list) or len(given) != 4 or not all(isinstance(side, int | float) for side in given):
+    if not isinstance(given, list) or len(given) != 4 or not all(map(_is_finite, given)):
         raise DataError(f"{path.name}, annotation {one.get('id', number)}: a bbox is [x, y, width, height], "
-                        f"not {given!r}")  # fmt: skip
+                        f"not {brief(given)}")  # fmt: skip
     left, top, width, height = given
     if width < 0 or height < 0:
         raise DataError(f"{path.name}, annotation {one.get('id', number)}: the bbox {given} has a negative side; "
@@ -129,10 +130,22 @@ def _edges(path: Path, number: int, one: Mapping[str, Any]) -> list[float]:
     return [left, top, left + width, top + height]
 
 
+def _is_finite(side: Any) -> bool:
+    """Whether it is a number that a float holds."""
+    return isinstance(side, int | float) and abs(side) < 1e300
+
+
+def _text(path: Path, part: str, number: int, one: Any, key: str) -> str:
+    value = _field(path, part, number, one, key)
+    if not isinstance(value, str):
+        raise DataError(f"{path.name}, {part} {number}: {key!r} is {brief(value)}, and no text")
+    return value
+
+
 def _number(path: Path, part: str, number: int, one: Any, key: str) -> int | str:
     value = _field(path, part, number, one, key)
     if not isinstance(value, int | str):
-        raise DataError(f"{path.name}, {part} {number}: {key!r} is {value!r}, and no number")
+        raise DataError(f"{path.name}, {part} {number}: {key!r} is {brief(value)}, and no number")
     return value
 
 
@@ -154,7 +167,7 @@ def _folder_of(path: Path, names: Sequence[str], given: Path | None) -> Path:
     bases = [path.parent, path.parent.parent] if given is None else [given]
     folders = [base / inner for base in bases for inner in ("", own, "images", f"images/{own}", "data")]
     for folder in folders:
-        if any((folder / name).is_file() for name in names[:LOOKED_AT]):
+        if any(is_plain_file(folder / name) for name in names[:LOOKED_AT]):
             return folder.absolute()
     looked = ", ".join(str(folder) for folder in folders)
     raise DataError(f"{path.name}: pictures such as {names[0]!r} are in none of {looked}. `pictures:` under `data:` "

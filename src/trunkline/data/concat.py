@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from trunkline.data.table import Cells, LazyCells, Table, are_there, emptied
+from trunkline.files import is_plain_file
 
 LOOKED_AT = 20  # cells that say whether a column holds paths
 
@@ -132,4 +133,4 @@ def _are_paths(table: Table, name: str, base: Path) -> bool:
     """Whether some of the first cells name files."""
     there = np.flatnonzero(table.present(name))[:LOOKED_AT]
     cells = [table.cell(int(row), name) for row in there]
-    return any(isinstance(c, str) and 0 < len(c) < 500 and "\n" not in c and (base / c).is_file() for c in cells)
+    return any(isinstance(c, str) and 0 < len(c) < 500 and "\n" not in c and is_plain_file(base / c) for c in cells)

@@ -63,7 +63,7 @@ def _cells(path: Path, how: Reading, delimiter: str) -> Mapping[str, Cells]:
             with as_utf8(path, how.encoding) as file:
                 table = _without_na(pyarrow.csv.read_csv(file, read, parse, convert), how)
             check_end(table)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         _explain(path, how, delimiter, len(header))
         raise DataError(f"{path.name}: {error}") from error
     return dict(zip(header, table.columns))

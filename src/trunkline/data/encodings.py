@@ -43,8 +43,10 @@ def as_utf8(path: Path, encoding: str | None) -> IO[bytes]:
         raise DataError(
             f"{path.name}: there is no encoding {encoding!r}. Known: utf-8, latin-1, cp1252, utf-16 …"
         ) from None
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise DataError(f"{path.name} is not {name}: {error}") from error
+    except ValueError as error:  # a NUL in its name
+        raise DataError(f"{path.name}: there is no encoding {encoding!r}: {error}") from error
 
 
 def guess_encoding(path: Path) -> str | None:

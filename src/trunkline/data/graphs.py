@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import re
 from collections.abc import Sequence
 
+from trunkline.cells import parse_json
 from trunkline.data.description import Description
 
 NEARLY_ALL = 0.95
@@ -56,9 +56,10 @@ def as_molecules(name: str, texts: Sequence[str]) -> Description | None:
 
 def _has_nodes(text: str) -> bool:
     try:
-        return "nodes" in json.loads(text)
-    except json.JSONDecodeError:
+        said = parse_json(text)
+    except ValueError:
         return False
+    return isinstance(said, dict) and "nodes" in said
 
 
 def _unread(texts: Sequence[str]) -> list[str]:

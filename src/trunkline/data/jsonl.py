@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from trunkline.cells import parse_json
 from trunkline.data.encodings import as_utf8, explain_bytes
 from trunkline.data.json_cells import JsonCells
 from trunkline.data.mapped import is_big, mapped_copy, unpacked_size
@@ -82,9 +83,9 @@ def _json_lines(path: Path, lines: Iterable[bytes], how: Reading) -> Iterator[tu
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             if text.strip():
-                yield number, json.loads(text)
+                yield number, parse_json(text)
         except UnicodeDecodeError as error:
             explain_bytes(path, how.encoding)
             raise DataError(f"{path.name}, line {number} is not UTF-8 ({error})") from error
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise DataError(f"{path.name}, line {number} is not JSON: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -11,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from trunkline.cells import parse_json
 from trunkline.data.counts import SAMPLE, Counts
 from trunkline.data.description import Description, Kind
 from trunkline.data.graphs import as_graphs, as_molecules
 from trunkline.data.numerals import ALWAYS_ABSENT, is_truth
+from trunkline.files import is_plain_file
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 SOUNDS = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus"})
@@ -84,7 +85,7 @@ def _files(counts: Counts, base: Path | None) -> Description | None:
         paths = [text for text in texts if Path(text).suffix.lower() in endings]
         if len(paths) < 0.8 * len(texts):
             continue
-        gone = [path for path in paths if not ((base or Path()) / path).is_file()]
+        gone = [path for path in paths if not is_plain_file((base or Path()) / path)]
         where = f"in {base}" if base else "here"
         if len(gone) == len(paths):
             kept = texts_as_words(counts)
@@ -112,8 +113,8 @@ def _listed(counts: Counts) -> Description | None:
     values, broken = [], []
     for text in texts:
         try:
-            values.append(json.loads(text))
-        except json.JSONDecodeError:
+            values.append(parse_json(text))
+        except ValueError:
             broken.append(text)
     if len(values) < NEARLY_ALL * len(texts):
         return None

@@ -77,14 +77,14 @@ def read_mapped(path: Path) -> pa.Table:
     Raises:
         DataError: it is none.
     """
-    source = pa.memory_map(str(path))
     try:
-        return pa.ipc.open_file(source).read_all()
-    except pa.ArrowInvalid:
-        source.seek(0)
-    try:
+        source = pa.memory_map(str(path))
+        try:
+            return pa.ipc.open_file(source).read_all()
+        except pa.ArrowInvalid:
+            source.seek(0)
         return pa.ipc.open_stream(source).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path.name} is not an Arrow file: {error}") from error
 
 

@@ -23,7 +23,7 @@ from trunkline.data.shards import files_of, is_pattern, shards_in
 from trunkline.data.table import Cells, Na, Reading, Table
 from trunkline.data.tar import tar_cells
 from trunkline.data.voc import is_voc, read_voc
-from trunkline.errors import DataError
+from trunkline.errors import DataError, brief
 from trunkline.files import is_json
 
 
@@ -101,6 +101,12 @@ def _named_splits(sources: Sequence[Any], tables: Sequence[Table]) -> Sequence[T
 
 
 def _read_path(path: Path, how: Reading) -> Table:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass  # is told below
+    except (OSError, ValueError) as error:
+        raise DataError(f"{brief(str(path))} cannot be read: {error}") from error
     if is_pattern(path):
         if not (files := files_of(path)):
             raise DataError(f"{path}: no file is called so")

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from trunkline.data.arrow import arrow_cells, arrow_column
 from trunkline.data.table import Cells, Na, Reading, check_unique
-from trunkline.errors import DataError
+from trunkline.errors import DataError, brief
 
 
 def row_cells(source: str, unit: str, rows: Iterable[tuple[int, Any]], na: Na) -> Mapping[str, Cells]:
@@ -19,7 +19,7 @@ def row_cells(source: str, unit: str, rows: Iterable[tuple[int, Any]], na: Na) -
     num_rows = 0
     for number, row in rows:
         if not isinstance(row, Mapping):
-            raise DataError(f'{source}, {unit} {number}: {row!r} is no row. A row looks like {{"column": value}}')
+            raise DataError(f'{source}, {unit} {number}: {brief(row)} is no row. A row looks like {{"column": value}}')
         for name, value in row.items():
             column = cells.setdefault(str(name), [])
             column.extend([None] * (num_rows - len(column)))

@@ -5,14 +5,14 @@ Nothing is unpacked. What is large (pictures, sounds) is read from its place in 
 
 from __future__ import annotations
 
-import json
 import tarfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
 import numpy as np
 
+from trunkline.cells import parse_json
 from trunkline.data.rows import row_cells
 from trunkline.data.table import Cells, LazyCells, Reading, check_unique
 from trunkline.errors import DataError
@@ -75,8 +75,13 @@ def tar_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
     rows: list[dict[str, Any]] = []
     places: dict[str, dict[int, tuple[str, int, int]]] = {}
     whose: dict[str, int] = {}
+    end = path.stat().st_size
     with _opened(path) as tar:
-        for member in tar:
+        for member in _members_of(path, tar):
+            if member.size < 0 or member.offset_data + member.size > end:
+                raise DataError(
+                    f"{path.name}: {member.name} ends behind the end of the shard, which was cut or damaged"
+                )
             name = PurePosixPath(member.name)
             stem, _, ending = name.name.partition(".")
             if not member.isfile() or not stem or not ending:
@@ -102,8 +107,16 @@ def _opened(path: Path) -> tarfile.TarFile:
         raise DataError(f"{path.name}: a packed shard cannot be read from the middle; write it as a plain .tar")
     try:
         return tarfile.open(path, "r:")
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path.name} is not a plain tar file: {error}") from error
+
+
+def _members_of(path: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """In order; what the standard library raises of headers that are none is told."""
+    try:
+        yield from tar
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
+        raise DataError(f"{path.name} is not a whole tar file: {error}") from error
 
 
 def _read_text(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, ending: str, row: dict[str, Any]) -> None:
@@ -111,11 +124,13 @@ def _read_text(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, ending
     assert file is not None, "a file, not a folder"
     try:
         text = file.read().decode("utf-8-sig")
-        found = json.loads(text) if ending == OBJECTS else {ending: text.strip()}
+        found = parse_json(text) if ending == OBJECTS else {ending: text.strip()}
     except UnicodeDecodeError as error:
         raise DataError(f"{path.name}: {member.name} is not UTF-8 ({error})") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise DataError(f"{path.name}: {member.name} is not JSON: {error}") from error
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"{path.name}: {member.name} cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise DataError(f'{path.name}: {member.name} holds no object. A row looks like {{"column": value}}')
     if twice := [name for name in found if name in row]:

@@ -92,6 +92,8 @@ def read_objects(path: Path) -> list[dict[str, Any]]:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
         raise DataError(f"{path}, line {error.position[0]} is not XML: {error}") from error
+    except (ValueError, LookupError) as error:  # of an encoding that there is not
+        raise DataError(f"{path} is not XML that can be read: {error}") from error
     return [_read_object(path, number, found) for number, found in enumerate(root.iter("object"), start=1)]
 
 

@@ -105,7 +105,7 @@ def synthesize_all(utterances: Sequence[Utterance]) -> tuple[list[npt.NDArray[np
     if child.returncode != 0:
         last_line = child.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise ConfigError(f"espeak-ng could not speak (exit status {child.returncode}): {last_line}")
-    with np.load(io.BytesIO(child.stdout)) as answer:
+    with np.load(io.BytesIO(child.stdout), allow_pickle=False) as answer:
         return [answer[f"arr_{index}"] for index in range(len(utterances))], int(answer["samples_per_second"])
 
 

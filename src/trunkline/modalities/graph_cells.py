@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -10,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.cells import as_number, whole_text
-from trunkline.errors import DataError, suggest
+from trunkline.cells import as_number, parse_json, whole_text
+from trunkline.errors import DataError, brief, suggest
 from trunkline.modalities.molecules import Molecule, read_smiles
 
 KEYS = ("nodes", "edges", "edge_features")
@@ -68,7 +67,7 @@ def read_mapping(said: Mapping[str, Any]) -> NodesAndEdges:
     """
     for key in said:
         if key not in KEYS:
-            raise DataError(f"a graph has no {key!r}.{suggest(str(key), KEYS)}")
+            raise DataError(f"a graph has no {brief(key)}.{suggest(str(key), KEYS)}")
     nodes = _table(said.get("nodes"), "node")
     if not nodes:
         raise DataError("the graph has no nodes; leave the cell empty where it is absent")
@@ -85,8 +84,8 @@ def _of_molecule(molecule: Molecule) -> NodesAndEdges:
 
 def _parse(text: str) -> Mapping[str, Any]:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise DataError(f"{text[:80]!r} starts like a JSON object but is none: {error}") from None
 
 

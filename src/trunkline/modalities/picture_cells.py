@@ -6,7 +6,6 @@ Shape legend: `H, W` pixels of a picture, `C` colour channels.
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from trunkline.errors import DataError
+from trunkline.cells import PICTURE_DAMAGE, open_image
+from trunkline.errors import DataError, brief
+from trunkline.files import is_plain_file, why_unread
 
 
 def decoded(picture: PIL.Image.Image) -> np.ndarray:
@@ -72,17 +73,15 @@ def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any], *, formats: t
         DataError: there is no such file, it is no picture, or it is damaged.
     """
     if not isinstance(cell, (str, Path, io.BytesIO)):
-        raise DataError(f"{cell!r} is not a picture; give a path, a PIL image or an array")
+        raise DataError(f"{brief(cell)} is not a picture; give a path, a PIL image or an array")
     name = "the picture" if isinstance(cell, io.BytesIO) else cell
+    if not isinstance(cell, io.BytesIO) and not is_plain_file(cell):
+        raise DataError(why_unread(cell))
     try:
-        with PIL.Image.open(cell, formats=formats) as picture:
+        with open_image(cell, formats) as picture:
             return use(picture)
-    except FileNotFoundError:
-        raise DataError(f"there is no file {cell}") from None
     except PIL.UnidentifiedImageError:
         known = "Pillow does not read" if formats is None else f"is none of {', '.join(formats)}"
         raise DataError(f"{name} is not a picture (or of a format that {known})") from None
-    # Pillow's decoders report damage as any of these.
-    except (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError, struct.error,
-            PIL.Image.DecompressionBombError) as error:  # fmt: skip
+    except PICTURE_DAMAGE as error:
         raise DataError(f"{name} cannot be read: {error}") from error

@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import pickle
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError, suggest
@@ -248,18 +250,25 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     """Weights of a file, safetensors or PyTorch's own (nothing else pickled is read).
 
     Raises:
-        ConfigError: there is no such file, or its weights are of another network.
+        ConfigError: there is no such file, it holds no weights or more than weights, or those of another network.
     """
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"weights: there is no file {path}")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
 
-        weights = load_file(path)
-    else:
-        weights = torch.load(path, weights_only=True, map_location="cpu")
-        weights = weights.get("state_dict", weights)
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, weights_only=True, map_location="cpu")
+            weights = weights.get("state_dict", weights)
+        weights = {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+    # What PyTorch and safetensors raise of a file that is none of theirs, is torn, or would run code.
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, ValueError, EOFError, OSError, LookupError,
+            TypeError, AttributeError) as error:  # fmt: skip
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"weights: {path} holds none that can be read: {first}") from error
     fit_weights(network, weights, str(path))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.errors import RunError
+from trunkline.files import is_inside
 from trunkline.report import words
 from trunkline.report.files import read_json
 
@@ -24,7 +25,10 @@ def runs_in(folder: Path) -> list[Path]:
     if not (folder / FILE).is_file():
         return [folder]
     result = _read(folder)
-    return [folder / model["runs"][0] for model in result["models"].values()]
+    runs = [folder / model["runs"][0] for model in result["models"].values()]
+    if outside := [run for run in runs if not is_inside(run, folder)]:
+        raise RunError(f"{folder / FILE} names {outside[0]}, which lies elsewhere")
+    return runs
 
 
 def comparison(folder: Path) -> dict[str, Any] | None:

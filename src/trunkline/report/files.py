@@ -12,8 +12,18 @@ from typing import Any
 
 import yaml
 
-from trunkline.errors import RunError
+from trunkline.errors import RunError, brief
 from trunkline.report import words
+
+
+class _Plain(yaml.SafeLoader):
+    """What a run writes has no aliases, which can make much of a little."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("no run writes an alias")
+        return super().compose_node(parent, index)
+
 
 VERSION = 1  # of the files in `report/`
 FACTS = ("data", "model", "choices", "system", "quality", "absence", "affinity", "gallery", "calibration")
@@ -60,17 +70,18 @@ class RunFiles:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """What the resolved config says; empty where there is none. It may be edited in the run folder.
+        """What the config says.
 
         Raises:
-            RunError: it is no config.
+            RunError: it is none.
         """
+        path = self.folder / "config.yaml"
         try:
-            told = yaml.safe_load(self.config) or {}
-        except yaml.YAMLError as error:
-            raise RunError(f"{self.folder / 'config.yaml'} is no config: {error}") from None
-        if not isinstance(told, dict):
-            raise RunError(f"{self.folder / 'config.yaml'} is no config: it is {told!r}")
+            told = yaml.load(self.config, _Plain) or {}
+        except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError) as error:
+            raise RunError(f"{path} is no config: {error}") from None
+        if not isinstance(told, Mapping):
+            raise RunError(f"{path} is no config: it holds {brief(told)}")
         return told
 
     @cached_property
@@ -137,16 +148,25 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise RunError(f"{path} is no whole JSON file: {error}") from error
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _text(path).splitlines()]
+    lines = []
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        try:
+            lines += [json.loads(line)] if line.strip() else []
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{path}, line {number} is no JSON: {error}") from error
+    return lines
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (UnicodeDecodeError, OSError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
 
 
 def _twins(folder: Path) -> dict[str, Mapping[str, Any]]:

@@ -36,12 +36,22 @@ def make_page(folders: Sequence[str | Path]) -> str:
     """One self-contained page: styles, figures, pictures and sounds are inline, and it asks no network for anything.
 
     Raises:
-        RunError: a folder is no finished run, or there is none.
+        RunError: a folder is no finished run, a file of it was damaged, or there is none.
     """
     if not folders:
         raise RunError("a report needs at least one run folder")
-    made = environment()
     paths = [Path(folder) for folder in folders]
+    try:
+        return _page(paths)
+    # What a run writes has a form that every section knows; what shows so was changed since.
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, AssertionError, OSError,
+            RecursionError, jinja2.UndefinedError) as error:  # fmt: skip
+        told = f"{type(error).__name__} {str(error)[:200]}"
+        raise RunError(f"{', '.join(map(str, paths))}: some file does not hold what a run writes: {told}") from error
+
+
+def _page(paths: Sequence[Path]) -> str:
+    made = environment()
     runs = [read_run(run) for path in paths for run in runs_in(path)]
     compared = [
         _compared(made, found, number) for number, path in enumerate(paths) if (found := comparison(path)) is not None

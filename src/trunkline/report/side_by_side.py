@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from trunkline.report import words
 from trunkline.report.files import RunFiles
 from trunkline.report.verdicts import verdicts
@@ -43,7 +41,7 @@ def side_by_side(runs: Sequence[RunFiles]) -> dict[str, Any]:
 
 def _differences(runs: Sequence[RunFiles]) -> list[tuple[str, list[Any]]]:
     """Settings of the resolved configs that are not the same in all runs."""
-    configs = [words.flat(yaml.safe_load(run.config) or {}) for run in runs]
+    configs = [words.flat(run.settings) for run in runs]
     keys = dict.fromkeys(key for config in configs for key in config)
     rows = [(key, [config.get(key, "–") for config in configs]) for key in keys]
     return [(key, values) for key, values in rows if len(set(map(str, values))) > 1][:DIFFERENCES]

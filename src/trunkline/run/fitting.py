@@ -20,7 +20,7 @@ from trunkline.defaults import Reasons
 from trunkline.engine import Level
 from trunkline.errors import DataError, RunError
 from trunkline.files import plain_json, replacing, write_json
-from trunkline.loading import config_of
+from trunkline.loading import config_of, write_digests
 from trunkline.model import MultiTaskModel, TaskScores, aggregate
 from trunkline.plan import Plan, make_plan
 from trunkline.predictor import Prediction, Predictor
@@ -236,6 +236,7 @@ def _write(run: Run, plan: Plan, believed: Mapping[str, Any]) -> dict[str, dict[
             predictions[name] = predict_split(run.predictor, plan.source(split), split.rows, out)
     write_json(run.folder / "report" / "calibration.json", plain_json(believed))
     write_json(run.folder / STATES, plan.network.preprocessing.states)  # with what was settled after training
+    write_digests(run.folder)
     write_json(run.folder / METRICS, plain_json(run.metrics))
     return predictions
 

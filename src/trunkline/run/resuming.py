@@ -12,6 +12,7 @@ from trunkline.config import Config, load_config, to_yaml
 from trunkline.config.dump import as_plain
 from trunkline.errors import RunError
 from trunkline.files import replacing, write_json
+from trunkline.loading import read_json
 from trunkline.plan import Plan
 from trunkline.sources import fingerprints, trained_from
 from trunkline.training import LAST, checkpoints
@@ -75,10 +76,10 @@ def _read_from(config: Config) -> dict[str, str]:
 
 
 def _check_rows(folder: Path, plan: Plan) -> None:
-    before = json.loads((folder / TABLES).read_text(encoding="utf-8"))
+    before = read_json(folder / TABLES)
     now = _read_from(plan.config)
-    if changed := [path for path, digest in now.items() if before.get(path) != digest]:
+    if changed := [path for path, digest in now.items() if not isinstance(before, dict) or before.get(path) != digest]:
         raise RunError(f"{', '.join(changed)} changed since the run in {folder} began: it cannot go on")
-    states = json.loads((folder / STATES).read_text(encoding="utf-8"))
+    states = read_json(folder / STATES)
     if states != json.loads(json.dumps(plan.network.preprocessing.states)):
         raise RunError(f"{folder}: the run began with other rows: it cannot go on")

@@ -136,7 +136,9 @@ def _check_unchanged(run: Path, config: Config) -> None:
     Raises:
         RunError: names the tables that are not as they were.
     """
-    before = read_metrics(run)["tables"]
+    before = read_metrics(run).get("tables")
+    if not isinstance(before, dict):
+        raise RunError(f"{run / 'metrics.json'} does not say which tables the run was trained on: give a table")
     now = fingerprints(config)
     if changed := [path for path, digest in before.items() if now.get(path) != digest]:
         raise RunError(f"{', '.join(changed)} changed since {run} was trained: give a table")

@@ -11,6 +11,7 @@ import numpy as np
 
 from trunkline.data import Table
 from trunkline.errors import DataError
+from trunkline.files import is_plain_file
 from trunkline.machine import cores
 from trunkline.schema.columns import Schema
 from trunkline.schema.fault import Fault
@@ -89,8 +90,9 @@ def _faults_of(reader: Reader, table: Table, column: str, is_wanted: np.ndarray)
 def _bytes_of(cell: Any, base: Path | None) -> int:
     if isinstance(cell, str):
         path = (base or Path()) / cell.strip()
-        return path.stat().st_size if path.is_file() else 0
-    return len(cell["bytes"] or b"") if isinstance(cell, dict) and "bytes" in cell else 0
+        return path.stat().st_size if is_plain_file(path) else 0
+    held = cell.get("bytes") if isinstance(cell, dict) else None
+    return len(held) if isinstance(held, bytes) else 0
 
 
 def _rows_without_input(schema: Schema, table: Table) -> list[Fault]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from trunkline.data import PIECE, Table, are_there
-from trunkline.errors import DataError
+from trunkline.errors import DataError, brief
 from trunkline.modalities import Modality
 from trunkline.tasks import Task
 
@@ -99,7 +99,10 @@ def cell_reader(reader: Reader, table: Table, *, only_look: bool = False) -> Cal
 def as_file(cell: Any, base: Path | None) -> Any:
     """A cell that names or holds a file, as its reader takes it."""
     if isinstance(cell, Mapping) and "bytes" in cell and "path" in cell:
-        cell = io.BytesIO(cell["bytes"]) if cell["bytes"] is not None else cell["path"]
+        held = cell["bytes"]
+        if not (held is None or isinstance(held, bytes)):
+            raise DataError(f"the bytes of a file are bytes, or absent, not {brief(held)}")
+        cell = io.BytesIO(held) if held is not None else cell["path"]
     return str((base or Path()) / cell.strip()) if isinstance(cell, str) else cell
 
 

@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from trunkline.cells import parse_json
 from trunkline.data import read_table
 from trunkline.errors import DataError
 from trunkline.predictor import Predictor
@@ -219,8 +220,8 @@ async def _own_fault(request: Request, error: Exception) -> Response:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+        return parse_json(body)
+    except ValueError as error:
         raise HTTPException(400, f"the request is no JSON: {error}") from None
 
 

@@ -77,7 +77,9 @@ class Batcher:
             return await request.answer
 
     async def stop(self) -> None:
-        """Answer nobody any more."""
+        """Answer nobody any more in this loop. What another one has going is its own, and cannot be awaited here."""
+        if self._running is not None and self._running.get_loop() is not asyncio.get_running_loop():
+            return
         if self._running is not None and not self._running.done():
             self._running.cancel()
             await asyncio.wait([self._running])

@@ -9,10 +9,12 @@ from trunkline.serving.limits import Limits
 
 MANY = 200  # names of a category that are listed
 JSON_TYPES: dict[str, dict[str, Any]] = {
-    "number": {"type": ["number", "string", "null"]},
+    "number": {"type": ["number", "string", "boolean", "null"]},
     "vector": {"type": ["array", "string", "null"]},
     "graph": {"type": ["string", "object", "null"]},
 }
+
+ANSWERS = {"text": "string", "transcript": "string", "tags": "array", "boxes": "array"}  # other kinds' are objects
 
 
 def inputs_of(preprocessing: Preprocessing) -> list[dict[str, Any]]:
@@ -46,12 +48,16 @@ def openapi(preprocessing: Preprocessing, name: str, version: str, limits: Limit
         "additionalProperties": False,
         "minProperties": 1,
         "properties": {one["column"]: _cell(one) for one in inputs},
+        "anyOf": [
+            {"required": [one["column"]], "properties": {one["column"]: {"not": {"type": "null"}}}} for one in inputs
+        ],
     }
     tasks = {"type": ["array", "null"], "items": {"enum": [task["name"] for task in tasks_of(preprocessing)]}}
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": limits.rows}
     body = {"type": "object", "required": ["rows"], "properties": {"rows": rows, "tasks": tasks},
             "additionalProperties": False}  # fmt: skip
     upload = {one["column"]: {"type": "string", **({"format": "binary"} if one["is_file"] else {})} for one in inputs}
+    form = {"type": "object", "properties": upload, "minProperties": 1, "additionalProperties": False}
     answer = {
         "type": "object",
         "required": ["predictions"],
@@ -62,7 +68,7 @@ def openapi(preprocessing: Preprocessing, name: str, version: str, limits: Limit
                     "type": "object",
                     "properties": {
                         task["name"]: {
-                            "type": ["object", "null"],
+                            "type": [ANSWERS.get(task["kind"], "object"), "null"],
                             "description": f"{task['kind']}; null: its input is absent",
                         }
                         for task in tasks_of(preprocessing)
@@ -77,7 +83,7 @@ def openapi(preprocessing: Preprocessing, name: str, version: str, limits: Limit
             "required": True,
             "content": {
                 "application/json": {"schema": body},
-                "multipart/form-data": {"schema": {"type": "object", "properties": upload}},
+                "multipart/form-data": {"schema": form},
             },
         },
         "responses": {

@@ -16,9 +16,12 @@ import numpy as np
 import soundfile
 import soxr
 
-from trunkline.errors import DataError
+from trunkline.errors import DataError, brief
+from trunkline.files import is_plain_file
 
 RATE = 16000  # samples a second, at most, where nothing else is said
+FASTEST = 10_000_000  # samples a second that anything has
+BLOCK = 2**20  # samples read at a time
 EMPTY = "the sound is empty: it has no samples"
 
 
@@ -47,7 +50,7 @@ def read_sound(cell: Any, rate: int, max_seconds: float) -> Sound:
     elif isinstance(cell, (tuple, list)) and len(cell) == 2:
         wave, own_rate, samples = read_samples(cell[0], cell[1], max_seconds)
     else:
-        raise DataError(f"{cell!r} is not a sound; give a path, or samples and their rate")
+        raise DataError(f"{brief(cell)} is not a sound; give a path, or samples and their rate")
     if len(wave) == 0:
         raise DataError(EMPTY)
     if not np.isfinite(wave).all():
@@ -89,16 +92,24 @@ def read_file(path: str | Path | io.BytesIO, max_seconds: float) -> tuple[np.nda
         DataError: there is no such file, or it is no sound, or damaged.
     """
     name = "the sound" if isinstance(path, io.BytesIO) else path
-    if not isinstance(path, io.BytesIO) and not Path(path).is_file():
+    if not isinstance(path, io.BytesIO) and not is_plain_file(path):
         raise DataError(f"there is no file {path}")
     try:
         with soundfile.SoundFile(path) as file:
-            most = -1 if max_seconds == math.inf else math.ceil(max_seconds * file.samplerate)
-            wave = file.read(most, dtype="float32", always_2d=True)
-            return wave, file.samplerate, file.frames
+            most = math.inf if max_seconds == math.inf else math.ceil(max_seconds * file.samplerate)
+            return _read_blocks(file, most), file.samplerate, file.frames
     except soundfile.SoundFileError as error:
         why = getattr(error, "error_string", error)  # without the address of what is in memory
         raise DataError(f"{name} cannot be read as a sound: {why}") from error
+
+
+def _read_blocks(file: soundfile.SoundFile, most: float) -> np.ndarray:
+    """At most so many samples, `[S, channels]`. A header may promise more than there is: no room is made for that."""
+    blocks = [np.zeros((0, file.channels), np.float32)]
+    while most > 0 and len(block := file.read(int(min(most, BLOCK)), dtype="float32", always_2d=True)):
+        blocks.append(block)
+        most -= len(block)
+    return np.concatenate(blocks)
 
 
 def read_samples(samples: Any, rate: Any, max_seconds: float) -> tuple[np.ndarray, int, int]:
@@ -107,14 +118,17 @@ def read_samples(samples: Any, rate: Any, max_seconds: float) -> tuple[np.ndarra
     Raises:
         DataError: they have no shape or type of sound.
     """
-    wave = np.asarray(samples)
+    try:
+        wave = np.asarray(samples)
+    except ValueError as error:  # lists of different lengths
+        raise DataError(f"samples are a list of numbers, or of lists of one length: {error}") from error
     wave = wave[:, None] if wave.ndim == 1 else wave
     if wave.ndim != 2 or wave.dtype.str[1:] not in ("f2", "f4", "f8", "i2", "i4"):
         raise DataError(
             f"samples of {wave.dtype}, shape {list(wave.shape)}; "
             "give floats in [-1, 1], or an array of int16 or int32, [samples] or [samples, channels]"
         )
-    if not isinstance(rate, (int, float, np.integer, np.floating)) or not 1 <= rate < math.inf:
+    if not isinstance(rate, (int, float, np.integer, np.floating)) or not 1 <= rate <= FASTEST:
         raise DataError(f"{rate!r} is not a sample rate; give samples a second")
     scale = np.float32(-np.iinfo(wave.dtype).min if wave.dtype.kind == "i" else 1)
     most = None if max_seconds == math.inf else math.ceil(max_seconds * rate)

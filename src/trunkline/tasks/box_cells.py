@@ -7,14 +7,13 @@ apart. It is no example of its class, and a box that is found within is not coun
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from trunkline.cells import as_name, as_number
-from trunkline.errors import DataError
+from trunkline.cells import as_name, as_number, parse_json
+from trunkline.errors import DataError, brief
 
 FORM = '{"box": [x1, y1, x2, y2], "label": "name"}'
 
@@ -66,11 +65,11 @@ def told(entry: Box) -> str:
 def _entries(cell: Any) -> list[Any]:
     if isinstance(cell, str):
         try:
-            cell = json.loads(cell)
-        except json.JSONDecodeError as error:
+            cell = parse_json(cell)
+        except ValueError as error:
             raise DataError(f"{cell[:80]!r} is no JSON list of boxes, each {FORM}: {error}") from None
     if not isinstance(cell, (list, tuple, np.ndarray)):
-        raise DataError(f"a list of boxes is wanted here, each {FORM}, not {cell!r}")
+        raise DataError(f"a list of boxes is wanted here, each {FORM}, not {brief(cell)}")
     return list(cell)
 
 

@@ -6,14 +6,18 @@ Shape legend: `H, W` pixels of the map, `C` channels, 1 or 3.
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from trunkline.cells import PICTURE_DAMAGE, open_image
 from trunkline.errors import DataError
+from trunkline.files import is_plain_file, why_unread
 
 NUMPY = b"\x93NUMPY"  # how an .npy begins
 GREY = ("1", "L", "F", "I")
@@ -33,11 +37,11 @@ def read_map(cell: Any) -> np.ndarray:
     if isinstance(cell, io.BytesIO):
         return read_file(cell, "the map")
     if isinstance(cell, (str, Path)):
+        if not is_plain_file(cell):
+            raise DataError(why_unread(cell, " as a map"))
         try:
             with open(cell, "rb") as file:
                 return read_file(file, str(cell))
-        except FileNotFoundError:
-            raise DataError(f"there is no file {cell}") from None
         except OSError as error:
             raise DataError(f"{cell} cannot be read as a map: {error}") from error
     try:
@@ -52,14 +56,27 @@ def read_file(file: BinaryIO, name: str) -> np.ndarray:
     file.seek(0)
     try:
         if is_array:
-            return with_channels(np.lib.format.read_array(file, allow_pickle=False))
-        with PIL.Image.open(file) as picture:
+            return with_channels(_read_npy(file))
+        with open_image(file) as picture:
             return with_channels(image_values(picture))
     except PIL.UnidentifiedImageError:
         raise DataError(f"{name} is neither an .npy nor a picture; save a grey PNG, or use numpy.save") from None
-    # Pillow's decoders report damage as any of these, NumPy's header as some.
-    except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except (*PICTURE_DAMAGE, TokenError) as error:  # the latter of NumPy's header
         raise DataError(f"{name} cannot be read as a map: {error}") from error
+
+
+def _read_npy(file: BinaryIO) -> np.ndarray:
+    """An array whose bytes are all there: no more memory is taken than the file is long."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(file)
+    start, end = file.tell(), file.seek(0, io.SEEK_END)
+    if not kind.hasobject and math.prod(shape) * kind.itemsize > end - start:
+        raise ValueError("its header promises more than the file holds")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def image_values(picture: PIL.Image.Image) -> np.ndarray:

@@ -18,9 +18,10 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-from trunkline.cells import upright_size
+from trunkline.cells import PICTURE_DAMAGE, open_image, upright_size
 from trunkline.contexts import Context, GridContext
 from trunkline.errors import ConfigError, DataError
+from trunkline.files import is_plain_file, why_unread
 from trunkline.showing import WHOLE, Answer, Shown, colour_of, overlaid, shown_picture
 from trunkline.tasks.contract import Scores, Target, Task
 from trunkline.tasks.mask_head import UNSEEN, MaskHead
@@ -76,13 +77,14 @@ class Mask(Task):
         return ()
 
     def _open(self, cell: str | Path | io.BytesIO, use: Callable[[PIL.Image.Image], Any]) -> Any:
+        if not isinstance(cell, io.BytesIO) and not is_plain_file(cell):
+            raise DataError(why_unread(cell, " as a mask"))
         try:
-            with PIL.Image.open(cell) as picture:
+            with open_image(cell) as picture:
                 return use(picture)
-        except FileNotFoundError:
-            raise DataError(f"there is no file {cell}") from None
-        # Pillow's decoders report damage as any of these.
-        except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
+        except DataError:
+            raise
+        except PICTURE_DAMAGE as error:
             name = "the file" if isinstance(cell, io.BytesIO) else cell
             raise DataError(f"{name} cannot be read as a mask: {error}") from error
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trunkline.files import is_inside
 from trunkline.report.figures import attention_figure, map_figure
 from trunkline.report.files import RunFiles
 from trunkline.report.tagged import sentences
@@ -127,8 +128,8 @@ def _shown(one: Mapping[str, Any] | None, folder: Path) -> dict[str, Any] | None
 
 def _uri(name: str | None, folder: Path) -> str | None:
     path = None if name is None else folder / name
-    if path is None or path.suffix not in MEDIA or not path.is_file():
-        return None
+    if path is None or path.suffix not in MEDIA or not path.is_file() or not is_inside(path, folder):
+        return None  # a page is passed on: nothing but the run's own files may come into it
     return inline(path.read_bytes(), path.suffix)
 
 
