@@ -154,6 +154,9 @@ def test_an_interrupted_run_goes_on(folder: Path, run: Run, tmp_path: Path, monk
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     kept = tmp_path / "other" / "config.yaml"
     kept.write_text(kept.read_text().replace(str(folder / "old"), str(tmp_path / "old")))
+    with pytest.raises(RunError, match=r"model\.safetensors is not what the run wrote"):
+        fit(config(folder, start=str(tmp_path / "old")), out=tmp_path / "other", resume=True)
+    (tmp_path / "old" / "files.json").unlink()  # as if it had been trained anew
     with pytest.raises(RunError, match=r"model\.safetensors.* changed since the run"):
         fit(config(folder, start=str(tmp_path / "old")), out=tmp_path / "other", resume=True)
 
