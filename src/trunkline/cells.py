@@ -8,14 +8,15 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from PIL.Image import Image
 
 from trunkline.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from PIL.Image import Image
 
 ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and its values that exchange height and width
 
@@ -100,6 +101,9 @@ def numbers_of(cells: pa.Array | pa.ChunkedArray) -> list[float] | None:
 
     Also `None` where a number is written in a way that only `as_number` knows (`+1`, white space around it).
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     kind = cells.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
             or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):  # fmt: skip
@@ -231,6 +235,8 @@ def mean_and_scale(values: Iterable[float]) -> tuple[float, float]:
 
 def upright_size(picture: Image) -> tuple[int, int]:
     """`(height, width)` of a picture once it is turned as its EXIF says; its pixels need not be decoded."""
+    from PIL.Image import Image
+
     # Not the PNG's own method, which decodes all of it to look behind its pixels.
     is_lying = Image.getexif(picture).get(ORIENTATION) in LYING
     return picture.size if is_lying else (picture.size[1], picture.size[0])

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline import testing
+from trunkline.arrays.texts import EMPTY, PADDING, bucket_id
 from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError, DataError
-from trunkline.modalities.text import EMPTY, PADDING, Text, TextEncoder, bucket_id
+from trunkline.modalities.text import Text, TextEncoder
 
 torch.set_num_threads(1)
 

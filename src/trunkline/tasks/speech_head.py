@@ -177,8 +177,13 @@ class SpeechHead(Head):
 
 
 def token_at(ends: Tensor, steps: Tensor) -> Tensor:
-    """Which token is said in a frame: the first that ends behind it. `ends [n, L]`, `steps [n, T]` → `[n, T]`."""
-    return torch.searchsorted(ends, steps, right=True)
+    """Which token is said in a frame: the first that ends behind it. `ends [n, L]`, `steps [n, T]` → `[n, T]`.
+
+    As many tokens have ended as the sum over frames says (`searchsorted`, which ONNX does not have).
+    """
+    frames = steps.shape[1]
+    ended = torch.zeros(ends.shape[0], frames + 1, dtype=torch.long, device=ends.device)
+    return ended.scatter_add(1, ends.clamp(max=frames), torch.ones_like(ends)).cumsum(1)[:, :frames]
 
 
 def prosody_of(pitch: Tensor, energy: Tensor, path: Tensor, here: Tensor, tokens: int) -> Tensor:

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import soundfile
-import soxr
 
 from trunkline.errors import DataError
 
@@ -52,6 +50,8 @@ def read_sound(cell: Any, rate: int, max_seconds: float) -> Sound:
         raise DataError(EMPTY)
     if not np.isfinite(wave).all():
         raise DataError("the sound has samples that are NaN or infinite")
+    import soxr
+
     return Sound(soxr.resample(wave.mean(1), own_rate, rate), own_rate, samples)
 
 
@@ -88,6 +88,8 @@ def read_file(path: str | Path | io.BytesIO, max_seconds: float) -> tuple[np.nda
     Raises:
         DataError: there is no such file, or it is no sound, or damaged.
     """
+    import soundfile
+
     name = "the sound" if isinstance(path, io.BytesIO) else path
     if not isinstance(path, io.BytesIO) and not Path(path).is_file():
         raise DataError(f"there is no file {path}")
