@@ -274,6 +274,14 @@ def export(
         out.print(f"  {name}: differs from PyTorch by at most {difference:.1e}", highlight=False)
     for name, (same, texts) in written.texts.items():
         out.print(f"  {name}: {same} of {texts} texts are PyTorch's, token by token", highlight=False)
+    for name, said in written.sounds.items():
+        out.print(f"  {name}: {said.same} of {said.count} sounds are as long as PyTorch's; log-mel differs by at most "
+                  f"{said.mel:.1e}, samples by {said.wave:.1e}", highlight=False)  # fmt: skip
+    worst = max(written.prepared, key=lambda name: written.prepared[name], default=None)
+    if worst is not None:
+        out.print(
+            f"  prepared without PyTorch: {worst} differs most, by {written.prepared[worst]:.1e}", highlight=False
+        )
 
 
 @app.command()

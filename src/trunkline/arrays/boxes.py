@@ -90,9 +90,10 @@ def without_same(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
     (non-maximum suppression); `MOST` at most.
     """
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept, rest = [], np.arange(len(boxes))
+    kept: list[int] = []
+    rest = np.arange(len(boxes))
     while len(rest) and len(kept) < MOST:
-        first, rest = rest[0], rest[1:]
+        first, rest = int(rest[0]), rest[1:]
         kept.append(first)
         low = np.maximum(boxes[first, :2], boxes[rest, :2])
         shared = np.minimum(boxes[first, 2:], boxes[rest, 2:]) - low

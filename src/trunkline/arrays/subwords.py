@@ -5,10 +5,10 @@ Shape legend: `n` rows, `L` tokens, `P` tokens of a source.
 
 from __future__ import annotations
 
-import bisect
 import functools
 import math
 import re
+from bisect import bisect, bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +77,7 @@ def _tokens_of(words: Sequence[tuple[int, int]], places: Sequence[tuple[int, int
     numbers = [i for i, place in enumerate(places) if place is not None]
     starts, stops = ([place[end] for place in places if place is not None] for end in (0, 1))
     for start, stop in words:
-        first, behind = bisect.bisect_right(stops, start), bisect.bisect_left(starts, stop)
+        first, behind = bisect_right(stops, start), bisect_left(starts, stop)
         if first < behind:
             yield numbers[first], numbers[behind - 1] + 1
         else:

@@ -60,7 +60,7 @@ class Speech(Task):
     best = 0.0
     lower_is_better = frozenset({*ERRORS, "duration_error"})
     reads_files = True
-    is_one_pass = False
+    output_form = "frames [rows, T, M], standardised log-mel, and sizes [rows]: how many frames each row has"
     choose_sample = 512
 
     def __init__(
