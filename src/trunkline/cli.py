@@ -277,11 +277,10 @@ def export(
     for name, said in written.sounds.items():
         out.print(f"  {name}: {said.same} of {said.count} sounds are as long as PyTorch's; log-mel differs by at most "
                   f"{said.mel:.1e}, samples by {said.wave:.1e}", highlight=False)  # fmt: skip
-    worst = max(written.prepared, key=lambda name: written.prepared[name], default=None)
-    if worst is not None:
-        out.print(
-            f"  prepared without PyTorch: {worst} differs most, by {written.prepared[worst]:.1e}", highlight=False
-        )
+    if written.prepared:
+        worst = max(written.prepared, key=lambda name: written.prepared[name])
+        told = f"{worst} differs most, by {written.prepared[worst]:.1e}"
+        out.print(f"  prepared without PyTorch: {told}", highlight=False)
 
 
 @app.command()

@@ -118,9 +118,7 @@ class Model:
         for head, told in self.about["outputs"].items():
             decoder, of = self._answers[head], self.about["columns"]["tasks"][head]["of"]
             if decoder is None:
-                raise ValueError(
-                    f"task {head!r} is of a kind that only your own code knows: decode its output yourself"
-                )
+                raise ValueError(f"task {head!r} is of a kind that only your own code knows: decode it yourself")
             here = range(len(answers)) if of is None else np.flatnonzero(self._flag(prepared, of)).tolist()
             rows = np.array(here, np.int64)
             if not len(rows):

@@ -100,10 +100,8 @@ def export_onnx(
         unfinished = Path(folder) / path.name
         _write(dense, given, _free_sizes(predictor.preprocessing, values, copied), [*inputs], names, unfinished)
         named = dict(zip(said, outputs))
-        acts = {
-            **_write_steps(predictor, heads, said, named, unfinished),
-            **_write_voices(predictor, heads, named, unfinished),
-        }
+        acts = _write_steps(predictor, heads, said, named, unfinished)
+        acts |= _write_voices(predictor, heads, named, unfinished)
         write_json(unfinished.with_suffix(".json"), described(predictor.preprocessing, heads, inputs, acts))
         found = compare(predictor, table, batch, heads, unfinished, inputs)
         for kind in ("step", "voice"):

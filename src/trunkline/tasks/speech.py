@@ -60,6 +60,8 @@ class Speech(Task):
     best = 0.0
     lower_is_better = frozenset({*ERRORS, "duration_error"})
     reads_files = True
+    is_one_pass = False
+    refuses_export = None  # it is one graph all the same: the sound is made from what that says
     output_form = "frames [rows, T, M], standardised log-mel, and sizes [rows]: how many frames each row has"
     choose_sample = 512
 
