@@ -1,4 +1,4 @@
-"""An exported network answers raw rows where PyTorch is not: every kind of input and task, as trunkline's own predict."""
+"""An exported network answers raw rows where PyTorch is not: every kind of input and task, as `predict` does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from trunkline import MultiTaskModel, Predictor
-from trunkline.data import read_rows, read_table
+from trunkline.data import read_table
 from trunkline.errors import DataError
 from trunkline.export import Exported, Model, export_onnx
 from trunkline.modalities import Audio, Category, Graph, Image, Number, Text, Vector
@@ -74,10 +74,10 @@ json.dump(plain(Model({path!r}, batch_size=5).predict(rows)), open({out!r}, "w")
 
 def made_rows(folder: Path) -> list[dict[str, Any]]:
     """Of a world with more kinds of cells, and holes; files by their whole paths."""
-    rows = read_rows(write_world(folder, ROWS, holes=0.15))
+    rows = [json.loads(line) for line in write_world(folder, ROWS, holes=0.15).read_text().splitlines()]
     for number, row in enumerate(rows):
         for name in ("photo", "sound", "area", "height"):
-            row[name] = None if row[name] is None else str(folder / row[name])
+            row[name] = None if row.get(name) is None else str(folder / row[name])
         row["place"] = None if number == 1 else [0.5 * number, -1.0]
         row["molecule"] = [None, "CCO", "c1ccccc1O"][number % 3]
         row["stars"] = 1 + number % 4

@@ -263,12 +263,14 @@ def export(
     to: Annotated[Path | None, typer.Option("--out", help="By default model.onnx in the run folder.")] = None,
     rows: Annotated[Path | None, typer.Option(help="Rows to check with; by default the run's own.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    precision: Annotated[str | None, typer.Option(help="int8: smaller weights besides, and what they cost.")] = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Write the whole network in ONNX, and compare it with the original."""
     from trunkline.run import export
 
-    written = export(folder, to, rows=rows, tasks=tasks.split(",") if tasks else None, trust_code=trust_code)
+    chosen = tasks.split(",") if tasks else None
+    written, smaller = export(folder, to, rows=rows, tasks=chosen, precision=precision, trust_code=trust_code)
     out.print(f"{written.path}: {written.megabytes:.1f} MB", highlight=False)
     for name, difference in written.differences.items():
         out.print(f"  {name}: differs from PyTorch by at most {difference:.1e}", highlight=False)
@@ -281,6 +283,21 @@ def export(
         worst = max(written.prepared, key=lambda name: written.prepared[name])
         told = f"{worst} differs most, by {written.prepared[worst]:.1e}"
         out.print(f"  prepared without PyTorch: {told}", highlight=False)
+    if smaller is not None:
+        _tell_smaller(smaller)
+
+
+def _tell_smaller(smaller: Any) -> None:
+    """Sizes, times and scores of a network with weights of 8 bits, beside those of the full one."""
+    (large, small), (slow, fast) = smaller.megabytes, smaller.milliseconds
+    out.print(f"{smaller.path}: {small:.1f} MB (full: {large:.1f}), {fast:.2f} ms a row (full: {slow:.2f}); on "
+              f"{smaller.rows} held-out rows, full → int8:", highlight=False)  # fmt: skip
+    full, now = smaller.scores
+    for task, scores in now.items():
+        for metric, score in (scores or {}).items():
+            before = (full[task] or {}).get(metric)
+            if score is not None and before is not None:
+                out.print(f"  {task} {metric}: {before:.4f} → {score:.4f}", highlight=False)
 
 
 @app.command()

@@ -12,10 +12,17 @@ if TYPE_CHECKING:
     from trunkline.export.example import example_batch
     from trunkline.export.model import Model
     from trunkline.export.onnx import Exported, export_onnx
+    from trunkline.export.quantizing import Quantized, check_precision, quantize
 
-_WHERE = {"example_batch": "example", "Exported": "onnx", "Model": "model", "export_onnx": "onnx"}
+_WHERE = {
+    "example_batch": "example",
+    "Exported": "onnx",
+    "Model": "model",
+    "export_onnx": "onnx",
+    **dict.fromkeys(("Quantized", "check_precision", "quantize"), "quantizing"),
+}
 
-__all__ = ["Exported", "Model", "example_batch", "export_onnx"]
+__all__ = ["Exported", "Model", "Quantized", "check_precision", "example_batch", "export_onnx", "quantize"]
 
 
 def __getattr__(name: str) -> Any:

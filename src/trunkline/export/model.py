@@ -172,7 +172,7 @@ class Model:
         rows = [row for row, item in enumerate(items) if item is not None]
         kind = self._cells[name]
         if not rows or kind is None:
-            return self._nothing(name, len(items))
+            return self.nothing(name, len(items))
         values = {}
         for key, value in kind.collate([items[row] for row in rows]).items():
             longer = _lengthened(value, self._shapes.get(f"{name}.{key}", []), 0)
@@ -180,7 +180,7 @@ class Model:
             values[key][rows] = longer
         return values
 
-    def _nothing(self, name: str, rows: int) -> Arrays:
+    def nothing(self, name: str, rows: int) -> Arrays:
         """Values of rows of which none has the input."""
         values = {}
         for node, told in self.about["inputs"].items():
