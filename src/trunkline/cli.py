@@ -267,37 +267,13 @@ def export(
     trust_code: TrustCode = False,
 ) -> None:
     """Write the whole network in ONNX, and compare it with the original."""
+    from trunkline.export import tell, tell_smaller
     from trunkline.run import export
 
     chosen = tasks.split(",") if tasks else None
     written, smaller = export(folder, to, rows=rows, tasks=chosen, precision=precision, trust_code=trust_code)
-    out.print(f"{written.path}: {written.megabytes:.1f} MB", highlight=False)
-    for name, difference in written.differences.items():
-        out.print(f"  {name}: differs from PyTorch by at most {difference:.1e}", highlight=False)
-    for name, (same, texts) in written.texts.items():
-        out.print(f"  {name}: {same} of {texts} texts are PyTorch's, token by token", highlight=False)
-    for name, said in written.sounds.items():
-        out.print(f"  {name}: {said.same} of {said.count} sounds are as long as PyTorch's; log-mel differs by at most "
-                  f"{said.mel:.1e}, samples by {said.wave:.1e}", highlight=False)  # fmt: skip
-    if written.prepared:
-        worst = max(written.prepared, key=lambda name: written.prepared[name])
-        told = f"{worst} differs most, by {written.prepared[worst]:.1e}"
-        out.print(f"  prepared without PyTorch: {told}", highlight=False)
-    if smaller is not None:
-        _tell_smaller(smaller)
-
-
-def _tell_smaller(smaller: Any) -> None:
-    """Sizes, times and scores of a network with weights of 8 bits, beside those of the full one."""
-    (large, small), (slow, fast) = smaller.megabytes, smaller.milliseconds
-    out.print(f"{smaller.path}: {small:.1f} MB (full: {large:.1f}), {fast:.2f} ms a row (full: {slow:.2f}); on "
-              f"{smaller.rows} held-out rows, full → int8:", highlight=False)  # fmt: skip
-    full, now = smaller.scores
-    for task, scores in now.items():
-        for metric, score in (scores or {}).items():
-            before = (full[task] or {}).get(metric)
-            if score is not None and before is not None:
-                out.print(f"  {task} {metric}: {before:.4f} → {score:.4f}", highlight=False)
+    for line in (*tell(written), *(() if smaller is None else tell_smaller(smaller))):
+        out.print(line, highlight=False)
 
 
 @app.command()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trunkline.export.model import Model
     from trunkline.export.onnx import Exported, export_onnx
     from trunkline.export.quantizing import Quantized, check_precision, quantize
+    from trunkline.export.telling import tell, tell_smaller
 
 _WHERE = {
     "example_batch": "example",
@@ -20,9 +21,20 @@ _WHERE = {
     "Model": "model",
     "export_onnx": "onnx",
     **dict.fromkeys(("Quantized", "check_precision", "quantize"), "quantizing"),
+    **dict.fromkeys(("tell", "tell_smaller"), "telling"),
 }
 
-__all__ = ["Exported", "Model", "Quantized", "check_precision", "example_batch", "export_onnx", "quantize"]
+__all__ = [
+    "Exported",
+    "Model",
+    "Quantized",
+    "check_precision",
+    "example_batch",
+    "export_onnx",
+    "quantize",
+    "tell",
+    "tell_smaller",
+]
 
 
 def __getattr__(name: str) -> Any:
