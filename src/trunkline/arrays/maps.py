@@ -45,10 +45,10 @@ class MapAnswers(Answers):
 
     def _of_picture(self, row: np.ndarray, state: State, context: Context | None) -> np.ndarray:
         assert isinstance(context, GridContext), "a map is bound to a picture"
-        assert not context.flipped, "what is answered was not mirrored"
         values = restored(row, context).astype(np.float64)
         if state["learn"] == "directions":
             values = values / np.maximum(np.sqrt(np.square(values).sum(0)), LEAST)
+            values[0] *= -1 if context.flipped else 1  # mirrored back, where it was
         else:
             values = np.stack([in_units(one, channel) for one, channel in zip(values, state["channels"])])
         return (values[0] if len(values) == 1 else np.moveaxis(values, 0, -1)).astype(np.float32)
