@@ -124,7 +124,7 @@ class SpeechHead(Head):
         durations = self.pace(x).squeeze(2).float().exp() * view.mask
         ends = durations.cumsum(1).round().clamp(max=self.longest).long()  # [n, L]; so that errors do not add up
         sizes = ends[:, -1].clamp(min=1)
-        longest = int(sizes.max())
+        longest = sizes.max().item()  # which `int` would make a constant of an exported graph
         torch._check(longest >= 1)  # which an exported graph must be told
         steps = torch.arange(longest, device=x.device).expand(len(x), -1).contiguous()
         last = (view.mask.sum(1, keepdim=True) - 1).clamp(min=0)
