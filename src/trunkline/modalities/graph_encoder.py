@@ -44,11 +44,15 @@ class Flat(NamedTuple):
 
     def of_nodes(self, values: Tensor) -> Tensor:
         """`[n, L, …]` → `[M, …]`."""
+        if 0 in values.shape[2:]:  # of nothing an exported graph could not tell how many rows it was
+            return values.new_zeros(len(self.slots), *values.shape[2:])
         padded = torch.cat([values, values.new_zeros(len(values), 1, *values.shape[2:])], 1)
         return padded.flatten(0, 1).index_select(0, self.slots)
 
     def of_edges(self, values: Tensor) -> Tensor:
         """`[n, E, …]` → `[K, …]`."""
+        if 0 in values.shape[2:]:
+            return values.new_zeros(len(self.edges), *values.shape[2:])
         return values.flatten(0, 1).index_select(0, self.edges)
 
     def to_rows(self, x: Tensor) -> Tensor:
