@@ -61,7 +61,7 @@ class FeatureEmbedding(nn.Module):
 
     def forward(self, names: Tensor, numbers: Tensor) -> Tensor:
         """`names [M, C]`, `numbers [M, P]` → `[M, D]`."""
-        x = self.bias.expand(len(names), -1)
+        x = self.bias.expand(names.shape[0], -1)
         if names.shape[1]:
             x = x + F.embedding(names + self.offsets, self.names).sum(1)
         return x if self.numbers is None else x + self.numbers(numbers)

@@ -63,7 +63,7 @@ class TableBlock(Block):
     def forward(self, values: dict[str, Tensor], flags: Tensor | None) -> Tokens:
         numbers, categories = values["numbers"], values["categories"]
         if not self.all_known:
-            flags = self.known.expand(len(numbers), -1) if flags is None else flags & self.known
+            flags = self.known.expand(numbers.shape[0], -1) if flags is None else flags & self.known
         if self.training and categories.shape[1]:
             unknown = torch.rand(categories.shape, device=categories.device) < UNKNOWN
             categories = categories.masked_fill(unknown, 0)

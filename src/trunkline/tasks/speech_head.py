@@ -126,7 +126,7 @@ class SpeechHead(Head):
         sizes = ends[:, -1].clamp(min=1)
         longest = sizes.max().item()  # which `int` would make a constant of an exported graph
         torch._check(longest >= 1)  # which an exported graph must be told
-        steps = torch.arange(longest, device=x.device).expand(len(x), -1).contiguous()
+        steps = torch.arange(longest, device=x.device).expand(x.shape[0], -1).contiguous()
         last = (view.mask.sum(1, keepdim=True) - 1).clamp(min=0)
         path = torch.minimum(token_at(ends, steps), last)
         whole = torch.diff(ends, dim=1, prepend=torch.zeros_like(ends[:, :1])).float()
