@@ -59,8 +59,7 @@ def test_momentum_pays(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sound_does_not_depend_on_those_made_with_it() -> None:
     frames = [BANDS.hear(hum(pitch, seconds)) for pitch, seconds in ((130, 0.3), (200, 0.9))]
     together, alone = waves_of(frames, BANDS)[0], waves_of(frames[:1], BANDS)[0]
-    assert distance(BANDS.hear(together), BANDS.hear(alone)) < 0.5
-    np.testing.assert_array_equal(alone, waves_of(frames[:1], BANDS)[0]), "the same frames are the same sound"
+    np.testing.assert_array_equal(together, alone)
 
 
 def test_what_is_silent_stays_silent_and_one_frame_is_no_sound() -> None:
@@ -74,7 +73,7 @@ def test_what_is_silent_stays_silent_and_one_frame_is_no_sound() -> None:
 
 def test_true_magnitudes_give_back_the_sound_itself_but_for_its_phase() -> None:
     spectrum = short_time_spectrum(hum(130, 0.5), BANDS.window, BANDS.hop)
-    made = griffin_lim(np.abs(spectrum)[None], BANDS, steps=100)[0]
+    made = griffin_lim(np.abs(spectrum), BANDS, steps=100)
     again = np.abs(short_time_spectrum(made, BANDS.window, BANDS.hop))
     convergence = np.linalg.norm(again - np.abs(spectrum)) / np.linalg.norm(spectrum)
     assert convergence < 0.1  # −20 dB
@@ -90,11 +89,11 @@ def test_spectra_and_back_are_those_of_pytorch(window: int, hop: int) -> None:
     np.testing.assert_allclose(ours, theirs.mT.numpy(), atol=1e-4)
     if hop < window:  # theirs does not take what no window looks at
         back = torch.istft(theirs, window, hop, window=hann).numpy()
-        np.testing.assert_allclose(wave_of(ours, window, hop), back, atol=1e-5)
+        np.testing.assert_allclose(np.stack([wave_of(one, window, hop) for one in ours]), back, atol=1e-5)
 
 
 def test_phases_start_where_those_of_pytorch_did() -> None:
-    """Sounds of runs that were trained before the vocoder left PyTorch stay what they were."""
+    """A sound of a run that was trained before the vocoder left PyTorch, made alone, stays what it was."""
     from_torch = torch.rand(7, 33, generator=torch.Generator().manual_seed(0)).numpy()
     drawn = np.random.RandomState(0).randint(0, 2**32, size=(7, 33), dtype=np.uint32)
     np.testing.assert_array_equal((drawn & 0xFFFFFF).astype(np.float32) / np.float32(2**24), from_torch)
@@ -102,9 +101,9 @@ def test_phases_start_where_those_of_pytorch_did() -> None:
 
 def test_power_of_bins_is_never_negative_and_fills_the_bands() -> None:
     filters = mel_filters(20, 201, RATE)
-    bins = (np.random.default_rng(0).random((1, 6, 201)) ** 8).astype(np.float32)
+    bins = (np.random.default_rng(0).random((6, 201)) ** 8).astype(np.float32)
     bands = bins @ filters
     found = bins_of(bands, filters)
     assert (found >= 0).all()
     np.testing.assert_allclose(found @ filters, bands, rtol=0.05, atol=1e-4)
-    assert not bins_of(np.zeros((1, 2, 20), np.float32), filters).any(), "silence has no power, and no NaN"
+    assert not bins_of(np.zeros((2, 20), np.float32), filters).any(), "silence has no power, and no NaN"

@@ -1,6 +1,6 @@
 """From log-mel frames back to a sound, without a network, in NumPy.
 
-Shape legend: `n` sounds, `S` samples, `T` frames, `M` mel bands, `F` bins of the spectrum.
+Shape legend: `S` samples, `T` frames, `M` mel bands, `F` bins of the spectrum.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trunkline.arrays.mel import FLOOR, SILENCE, Bands, hann_window, short_time_spectrum
+from trunkline.arrays.mel import FLOOR, Bands, hann_window, short_time_spectrum
 
 UNMIXING = 32  # steps from bands to bins
 MOMENTUM = 0.99
 LOUDEST = 0.7  # sample of what is made, about −3 dB of full scale
-TOGETHER = 32  # sounds that are made at once
 TINY = np.finfo(np.float32).tiny
 BARE = 1e-11  # of the windows' squares over a sample: nothing looks at it
 
@@ -23,16 +22,12 @@ def waves_of(sounds: Sequence[np.ndarray], bands: Bands, *, steps: int = 32) -> 
     """Sounds that have these log-mel frames, as nearly as can be, each `[T, M]` → `[(T − 1) · hop]` float32.
 
     Frames are relative to a sound's loudest band, as `Bands.hear` gives them. The loudest sample is `LOUDEST`; what is
-    quiet everywhere stays so.
+    quiet everywhere stays so. Each is made by itself, so that it is the same beside any other.
     """
-    made: list[np.ndarray] = []
-    for start in range(0, len(sounds), TOGETHER):
-        some = sounds[start : start + TOGETHER]
-        longest = max(map(len, some))
-        padded = [np.pad(one, ((0, longest - len(one)), (0, 0)), constant_values=SILENCE) for one in some]
-        power = np.float32(10.0) ** np.stack(padded).astype(np.float32)
-        waves = griffin_lim(np.sqrt(bins_of(power, bands.filters)), bands, steps=steps)
-        made += [wave[: (len(own) - 1) * bands.hop] for wave, own in zip(waves, some)]
+    made = [
+        griffin_lim(np.sqrt(bins_of(np.float32(10.0) ** one.astype(np.float32), bands.filters)), bands, steps=steps)
+        for one in sounds
+    ]
     return [_levelled(wave, float(own.max())) for wave, own in zip(made, sounds)]
 
 
@@ -44,13 +39,13 @@ def _levelled(wave: np.ndarray, loudest: float) -> np.ndarray:
 
 
 def bins_of(power: np.ndarray, filters: np.ndarray) -> np.ndarray:
-    """Power in each bin, none negative, that gives nearly this power in each band: `[n, T, M]`, `[F, M]` → `[n, T, F]`.
+    """Power in each bin, none negative, that gives nearly this power in each band: `[T, M]`, `[F, M]` → `[T, F]`.
 
     Least divergence by multiplicative steps (Lee and Seung 2001, "Algorithms for non-negative matrix factorization",
     theorem 2), by which quiet bands count as loud ones do. They start from power spread evenly over each band. A bin
     that is in no band has none.
     """
-    bins = power @ (filters / np.maximum(filters.sum(0), TINY)).T  # [n, T, F]
+    bins = power @ (filters / np.maximum(filters.sum(0), TINY)).T  # [T, F]
     share = (filters / np.maximum(filters.sum(1, keepdims=True), TINY)).T
     for _ in range(UNMIXING):
         bins = bins * ((power / np.maximum(bins @ filters, TINY)) @ share)
@@ -58,18 +53,18 @@ def bins_of(power: np.ndarray, filters: np.ndarray) -> np.ndarray:
 
 
 def griffin_lim(magnitude: np.ndarray, bands: Bands, *, steps: int) -> np.ndarray:
-    """A sound whose short-time spectrum has nearly these magnitudes, `[n, T, F]` → `[n, (T − 1) · hop]`.
+    """A sound whose short-time spectrum has nearly these magnitudes, `[T, F]` → `[(T − 1) · hop]`.
 
     Phases are looked for by going to the nearest spectrum that a sound can have and back to the magnitudes, with
     momentum (Perraudin, Balazs and Søndergaard 2013, "A fast Griffin-Lim algorithm", with α = .99). They start at
     random, always the same, however many frames there are.
     """
     window, hop = bands.window, bands.hop
-    if magnitude.shape[1] == 1:
-        return np.zeros((len(magnitude), 0), np.float32)
-    drawn = np.random.RandomState(0).randint(0, 2**32, size=magnitude.shape[1:], dtype=np.uint32)
+    if len(magnitude) == 1:
+        return np.zeros(0, np.float32)
+    drawn = np.random.RandomState(0).randint(0, 2**32, size=magnitude.shape, dtype=np.uint32)
     start = (drawn & 0xFFFFFF).astype(np.float32) / np.float32(2**24)
-    angles = np.broadcast_to(np.exp(2j * np.pi * start).astype(np.complex64), magnitude.shape)
+    angles = np.exp(2j * np.pi * start).astype(np.complex64)
     before = np.zeros_like(angles)
     for _ in range(steps):
         now = short_time_spectrum(wave_of(magnitude * angles, window, hop), window, hop)
@@ -79,24 +74,24 @@ def griffin_lim(magnitude: np.ndarray, bands: Bands, *, steps: int) -> np.ndarra
 
 
 def wave_of(spectrum: np.ndarray, window: int, hop: int) -> np.ndarray:
-    """The sound whose short-time spectrum is nearest, `[n, T, F]` → `[n, (T − 1) · hop]`: frames through the window
+    """The sound whose short-time spectrum is nearest, `[T, F]` → `[(T − 1) · hop]`: frames through the window
     once more, added where they lie, over the sum of the windows' squares (Griffin and Lim 1984, equation 6).
     """
     hann = hann_window(window)
     frames = np.fft.irfft(spectrum, window) * hann
-    length = (frames.shape[1] - 1) * hop
+    length = (len(frames) - 1) * hop
     inside = slice(window // 2, window // 2 + length)
-    total = _added(frames, hop)[:, inside]
-    weight = _added(np.broadcast_to(np.square(hann), (1, *frames.shape[1:])), hop)[:, inside]
+    total = _added(frames, hop)[inside]
+    weight = _added(np.broadcast_to(np.square(hann), frames.shape), hop)[inside]
     return total / np.where(weight > BARE, weight, np.float32(1.0))
 
 
 def _added(frames: np.ndarray, hop: int) -> np.ndarray:
-    """Frames `[n, T, W]`, each `hop` behind the one before and all added up, `[n, (T + ⌈W / hop⌉ − 1) · hop]`."""
-    rows, count, size = frames.shape
+    """Frames `[T, W]`, each `hop` behind the one before and all added up, `[(T + ⌈W / hop⌉ − 1) · hop]`."""
+    count, size = frames.shape
     pieces = -(-size // hop)
-    cut = np.pad(frames, ((0, 0), (0, 0), (0, pieces * hop - size))).reshape(rows, count, pieces, hop)
-    total = np.zeros((rows, count + pieces - 1, hop), np.float32)
+    cut = np.pad(frames, ((0, 0), (0, pieces * hop - size))).reshape(count, pieces, hop)
+    total = np.zeros((count + pieces - 1, hop), np.float32)
     for piece in range(pieces):
-        total[:, piece : piece + count] += cut[:, :, piece]
-    return total.reshape(rows, -1)
+        total[piece : piece + count] += cut[:, piece]
+    return total.reshape(-1)
