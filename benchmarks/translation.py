@@ -25,13 +25,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trunkline.arrays.written import decode
 from trunkline.config import Config, load_config
 from trunkline.data import EpochSampler
 from trunkline.plan import make_plan
 from trunkline.run import fit
 from trunkline.sources import columns_of, read_splits
 from trunkline.tasks.text_metric import score_texts, signatures
-from trunkline.tasks.vocabulary import decode, encode, learned_vocabulary
+from trunkline.tasks.vocabulary import encode, learned_vocabulary
 from trunkline.training.schedule import warmup_cosine
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "multi30k.yaml"

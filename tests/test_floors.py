@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "trunkline"
 FLOORS = [
     ["errors", "contexts"],
     ["types", "cells", "files", "machine", "showing"],
+    ["arrays"],
     ["gramian", "positions", "pooling", "layers", "sounds"],
     ["pretrained"],
     ["modalities", "fusion", "trunks", "tasks", "balancers", "data"],

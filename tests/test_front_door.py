@@ -75,7 +75,7 @@ def test_the_command_line_stays_small() -> None:
         "evaluate": ["--json", "--trust-code"],
         "predict": ["--out", "--trust-code"],
         "report": ["--out"],
-        "export": ["--out", "--rows", "--tasks", "--trust-code"],
+        "export": ["--out", "--precision", "--rows", "--tasks", "--trust-code"],
         "serve": ["--host", "--port", "--trust-code"],
         "list": [],
         "demo": ["--keep", "--out"],

@@ -68,7 +68,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_run_folder_is_whole(run: Path) -> None:
     assert {p.name for p in run.iterdir()} == {
-        "MODEL_CARD.md", "checkpoints", "config.yaml", "files.json", "log.csv", "log.jsonl", "metrics.json", "model.safetensors",
+        "MODEL_CARD.md", "checkpoints", "config.yaml", "files.json", "log.csv", "log.jsonl", "metrics.json",
+        "model.safetensors",
         "predictions", "preprocessing.json", "report", "report.html",
     }  # fmt: skip
     said = [json.loads(line) for line in (run / "predictions" / "test.jsonl").read_text().splitlines()]

@@ -5,26 +5,21 @@ from __future__ import annotations
 import json
 import math
 import re
-import struct
 import unicodedata
 from collections.abc import Collection, Iterable
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL.Image
-import pyarrow as pa
-import pyarrow.compute as pc
-from PIL.Image import Image
 
 from trunkline.errors import DataError, brief
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from PIL.Image import Image
+
 ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and its values that exchange height and width
 
-# What Pillow's decoders raise of a damaged file.
-PICTURE_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError, AttributeError,
-                  AssertionError, NotImplementedError, RuntimeError, MemoryError, struct.error,
-                  PIL.Image.DecompressionBombError)  # fmt: skip
 DEEPEST = 100  # levels of a cell of JSON
 
 YES = frozenset({"1", "1.0", "true", "yes", "y"})
@@ -108,6 +103,9 @@ def numbers_of(cells: pa.Array | pa.ChunkedArray) -> list[float] | None:
 
     Also `None` where a number is written in a way that only `as_number` knows (`+1`, white space around it).
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     kind = cells.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
             or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):  # fmt: skip
@@ -256,19 +254,6 @@ def is_deep(value: Any) -> bool:
     return bool(level)
 
 
-def open_image(file: Any, formats: tuple[str, ...] | None = None) -> Image:
-    """`PIL.Image.open`, but of EPS, which Pillow has another program run.
-
-    Raises:
-        PIL.UnidentifiedImageError: it is one, or no picture.
-    """
-    picture = PIL.Image.open(file, formats=formats)
-    if picture.format == "EPS":
-        picture.close()
-        raise PIL.UnidentifiedImageError("EPS is a program, which is not run")
-    return picture
-
-
 def mean_and_scale(values: Iterable[float]) -> tuple[float, float]:
     """Mean and standard deviation of at least one number; the latter is 1 where all are equal up to rounding."""
     column = np.fromiter(values, dtype=np.float64)
@@ -279,6 +264,8 @@ def mean_and_scale(values: Iterable[float]) -> tuple[float, float]:
 
 def upright_size(picture: Image) -> tuple[int, int]:
     """`(height, width)` of a picture once it is turned as its EXIF says; its pixels need not be decoded."""
+    from PIL.Image import Image
+
     # Not the PNG's own method, which decodes all of it to look behind its pixels.
     is_lying = Image.getexif(picture).get(ORIENTATION) in LYING
     return picture.size if is_lying else (picture.size[1], picture.size[0])

@@ -263,17 +263,17 @@ def export(
     to: Annotated[Path | None, typer.Option("--out", help="By default model.onnx in the run folder.")] = None,
     rows: Annotated[Path | None, typer.Option(help="Rows to check with; by default the run's own.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    precision: Annotated[str | None, typer.Option(help="int8: smaller weights besides, and what they cost.")] = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Write the whole network in ONNX, and compare it with the original."""
+    from trunkline.export import tell, tell_smaller
     from trunkline.run import export
 
-    written = export(folder, to, rows=rows, tasks=tasks.split(",") if tasks else None, trust_code=trust_code)
-    out.print(f"{written.path}: {written.megabytes:.1f} MB", highlight=False)
-    for name, difference in written.differences.items():
-        out.print(f"  {name}: differs from PyTorch by at most {difference:.1e}", highlight=False)
-    for name, (same, texts) in written.texts.items():
-        out.print(f"  {name}: {same} of {texts} texts are PyTorch's, token by token", highlight=False)
+    chosen = tasks.split(",") if tasks else None
+    written, smaller = export(folder, to, rows=rows, tasks=chosen, precision=precision, trust_code=trust_code)
+    for line in (*tell(written), *(() if smaller is None else tell_smaller(smaller))):
+        out.print(line, highlight=False)
 
 
 @app.command()

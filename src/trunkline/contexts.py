@@ -1,5 +1,7 @@
 """What was done to an input on its way in: how targets follow it, and how what is said about it finds back.
 
+What a context says is plain; PyTorch is imported where tensors follow it, so that an exported network can do without.
+
 Shape legend: `C` channels, `H, W` pixels of a picture, `h, w` of what a head says.
 """
 
@@ -7,11 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class GridContext:
             fill: what stands beyond the picture's edge, a number or one a channel, `[C, 1, 1]`; whole numbers know no
                 NaN and need one. `None`: the edge is repeated.
         """
+        from torch.nn import functional as F
+
         if self.angle:
             return self._turned(picture, mode, fill)
         cut = self._cut(picture, fill)[None]
@@ -75,6 +78,8 @@ class GridContext:
 
     def _cut(self, picture: Tensor, fill: float | Tensor | None) -> Tensor:
         """The window's pixels, `[C, H, W]` → `[C, *crop[2:]]`."""
+        import torch
+
         top, left, height, width = self.crop
         if not self.reaches_beyond:
             return picture[:, top : top + height, left : left + width]
@@ -85,6 +90,9 @@ class GridContext:
         return filled(cut, is_beyond, fill)
 
     def _turned(self, picture: Tensor, mode: Literal["bilinear", "nearest"], fill: float | Tensor | None) -> Tensor:
+        import torch
+        from torch.nn import functional as F
+
         grid = F.affine_grid(torch.tensor([self.affine()]), [1, 1, *self.size], align_corners=False)
         seen = F.grid_sample(picture[None].float(), grid, mode=mode, padding_mode="border", align_corners=False)[0]
         return filled(seen.to(picture.dtype) if mode == "nearest" else seen, (grid[0].abs() > 1).any(-1), fill)
@@ -94,6 +102,9 @@ class GridContext:
 
         What the window left out is NaN; what it held beyond the picture is cut off.
         """
+        import torch
+        from torch.nn import functional as F
+
         assert not self.angle, "only training turns, and what it sees is not restored"
         grid = grid.flip(-1) if self.flipped else grid
         (top, left, height, width), (rows, columns) = self.crop, self.original
@@ -109,6 +120,8 @@ class GridContext:
 
 def filled(picture: Tensor, here: Tensor, fill: float | Tensor | None) -> Tensor:
     """`picture [C, H, W]` with `fill` where `here [H, W]` is; `None` changes nothing."""
+    import torch
+
     return picture if fill is None else torch.where(here, torch.as_tensor(fill, dtype=picture.dtype), picture)
 
 

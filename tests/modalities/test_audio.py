@@ -13,11 +13,11 @@ import soundfile
 import torch
 from torch import Tensor
 
+from trunkline.arrays.mel import band_edges, log_mel, mel_filters
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.audio import Audio
 from trunkline.modalities.sound_changes import at_places, noisy, respoken
 from trunkline.sounds import RANGE
-from trunkline.sounds.mel import band_edges, log_mel, mel_filters
 
 RATE = 16000
 
@@ -36,14 +36,14 @@ def test_log_mel_equals_the_one_of_transformers(window: int, hop: int, mels: int
         wave, audio_utils.window_function(window, "hann"), window, hop, power=2.0, center=True, pad_mode="constant",
         mel_filters=filters, mel_floor=1e-10, log_mel="log10",
     ).T  # fmt: skip
-    ours = log_mel(torch.from_numpy(wave), rate=RATE, mels=mels, hop=hop, window=window)
+    ours = log_mel(wave, rate=RATE, mels=mels, hop=hop, window=window)
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 def test_mel_filters_are_triangles_that_sum_to_one_between_their_centres() -> None:
     filters = mel_filters(20, 1025, RATE)
-    first, last = filters.argmax(0)[[0, -1]] + torch.tensor([1, -1])  # a peak lies between two bins
-    torch.testing.assert_close(filters.sum(1)[first:last], torch.ones(int(last - first)))
+    first, last = filters.argmax(0)[[0, -1]] + np.array([1, -1])  # a peak lies between two bins
+    np.testing.assert_allclose(filters.sum(1)[first:last], 1.0, rtol=1e-5)
 
 
 def test_a_tone_sounds_in_its_band() -> None:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from trunkline.arrays.nodes import encode_features
 from trunkline.config import load_config
 from trunkline.data import read_table, write_rows
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities import Graph, Number
 from trunkline.modalities.graph_encoder import GraphEncoder, flatten
-from trunkline.modalities.graph_features import encode_features, fit_features
+from trunkline.modalities.graph_features import fit_features
 from trunkline.model import MultiTaskModel
 from trunkline.plan import make_plan
 from trunkline.run import fit

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from trunkline import testing
+from trunkline.arrays.subwords import read_tokens
 from trunkline.errors import ConfigError
 from trunkline.loading import load
 from trunkline.modalities import Text, pretrained_text
@@ -111,7 +112,7 @@ def test_a_long_text_takes_its_length_and_is_told(folder: Path) -> None:
     words = ["the", "red-ish", "unknowable", "\x00"] * 25_000
     with pytest.warns(UserWarning, match=r"1 of 2 texts have more than max_length=8 tokens \(the longest 175002\)"):
         state = Text(encoder=f"transformers:{folder}", max_length=8).fit(iter([" ".join(words), "a"]))
-    ids, context = pretrained_text.prepare(" ".join(words), state["encoder"], 10**6)
+    ids, context = read_tokens(" ".join(words), state["encoder"], 10**6)
     assert len(ids) == 175_002
     assert [stop - start for start, stop in context.spans] == [1, 3, 3, 0] * 25_000
     assert context.spans[-2] == (174_998, 175_001)

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline import testing
+from trunkline.arrays.texts import EMPTY, PADDING, bucket_id
 from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError, DataError
-from trunkline.modalities.text import EMPTY, PADDING, Text, TextEncoder, bucket_id
+from trunkline.modalities.text import Text, TextEncoder
 
 torch.set_num_threads(1)
 
@@ -59,11 +60,11 @@ class TestPieces:
         ],
     )
     def test_in_any_script(self, word, pieces):
-        assert Text()._pieces(word) == pieces
+        assert Text().cells.pieces(word) == pieces
 
     @given(st.text(st.characters(codec="utf-8"), max_size=30))
     def test_nothing_is_lost(self, row):
-        pieces = "".join(piece for word in row.split() for piece in Text(lower=False)._pieces(word))
+        pieces = "".join(piece for word in row.split() for piece in Text(lower=False).cells.pieces(word))
         assert pieces == "".join(unicodedata.normalize("NFC", word) for word in row.split())
 
     def test_what_is_cut_is_told_with_the_longest(self):

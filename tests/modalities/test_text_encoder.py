@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from trunkline import testing
-from trunkline.modalities.text import NGRAMS, Text, ngram_ids
-from trunkline.modalities.text_encoder import PADDING, TextEncoder
+from trunkline.arrays.texts import NGRAMS, PADDING, ngram_ids
+from trunkline.modalities.text import Text
+from trunkline.modalities.text_encoder import TextEncoder
 
 NOTES = ["one", "one two", "two one three", "three three two one"]
 

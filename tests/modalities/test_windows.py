@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from trunkline.arrays.boxes import picture_part
+from trunkline.arrays.seeing import Aspect, plain_window
 from trunkline.contexts import GridContext
 from trunkline.errors import ConfigError
 from trunkline.modalities import Image
-from trunkline.modalities.windows import Aspect, choose_aspect, draw_geometry, plain_window
+from trunkline.modalities.windows import choose_aspect, draw_geometry
 from trunkline.tasks import Boxes, Mask
 from trunkline.tasks.box_metric import BoxMetric
-from trunkline.tasks.box_places import picture_part
 
 pytest.importorskip("torchvision")
 pytest.importorskip("pycocotools")

@@ -89,8 +89,9 @@ def test_one_run_folder_and_one_voice(folder: Path, said: subprocess.CompletedPr
     assert [path.name for path in (folder / "runs").iterdir() if path.name.startswith("two")] == ["two"]
     files = {str(p.relative_to(folder / "runs/two")) for p in (folder / "runs/two").rglob("*") if p.is_file()}
     assert {file for file in files if not file.startswith("report")} == {
-        "MODEL_CARD.md", "checkpoints/best.safetensors", "config.yaml", "files.json", "log.csv", "log.jsonl", "metrics.json", "model.safetensors",
-        "predictions/test.jsonl", "predictions/validation.jsonl", "preprocessing.json",
+        "MODEL_CARD.md", "checkpoints/best.safetensors", "config.yaml", "files.json", "log.csv", "log.jsonl",
+        "metrics.json", "model.safetensors", "predictions/test.jsonl", "predictions/validation.jsonl",
+        "preprocessing.json",
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trunkline.arrays.boxes import pick
 from trunkline.contexts import GridContext
 from trunkline.data import CocoNumbers
 from trunkline.errors import ConfigError, DataError
@@ -21,7 +22,7 @@ from trunkline.run.coco import numbered, results
 from trunkline.run.facts.quality import describe
 from trunkline.run.predictions import write_predictions
 from trunkline.tasks import Boxes
-from trunkline.tasks.box_metric import Found, average_precisions, coco_entry, judge_boxes, pick
+from trunkline.tasks.box_metric import Found, average_precisions, coco_entry, judge_boxes
 from trunkline.types import Span, Tokens
 
 CELL = [{"box": [2, 4, 10, 12], "label": "cat"}, {"box": [6, 0, 16, 8], "label": "dog"}]
@@ -386,6 +387,6 @@ def coco_scores(path: Path, true: list[Any], classes: list[str]) -> list[float]:
 
 
 def test_pick_leaves_what_has_no_area() -> None:
-    whole_picture = torch.tensor([0.0, 0, 20, 16])
-    assert len(pick(said(([4, 4, 4, 9], 0, 0.9))[0], 0.1, whole_picture).boxes) == 0
-    assert len(pick(said(([20, 4, 24, 9], 0, 0.9))[0], 0.1, whole_picture).boxes) == 0, "beyond the picture's edge"
+    whole_picture = np.array([0.0, 0, 20, 16])
+    for box in ([4, 4, 4, 9], [20, 4, 24, 9]):  # flat, and beyond the picture's edge
+        assert len(pick(said((box, 0, 0.9))[0].numpy(), 0.1, whole_picture).boxes) == 0

@@ -18,13 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
+from trunkline.arrays.subwords import tokenizer_of
+from trunkline.arrays.written import decode
 from trunkline.errors import ConfigError, DataError
 from trunkline.modalities.text import Text as TextInput
 from trunkline.tasks.text import Text
 from trunkline.tasks.text_head import IGNORED, Memory, TextHead
 from trunkline.tasks.text_overlap import ROUGE, longest_common, rouge
 from trunkline.tasks.text_search import Draw
-from trunkline.tasks.vocabulary import BEGIN, END, PAD, decode, encode, load_tokenizer, unwritten
+from trunkline.tasks.vocabulary import BEGIN, END, PAD, encode, unwritten
 from trunkline.types import Span, Tokens
 
 torch.set_num_threads(1)
@@ -110,7 +112,7 @@ class TestCells:
     @pytest.mark.parametrize("module", ["transformers", "tokenizers"])
     def test_a_missing_extra_is_named(self, module, monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
-        load_tokenizer.cache_clear()
+        tokenizer_of.cache_clear()
         with pytest.raises(ConfigError, match=rf'a text task needs {module}, .*pip install "trunkline\[text\]"'):
             Text().build([STATE], WIDTH)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from trunkline import testing
+from trunkline.arrays.subwords import tokenizer_of
 from trunkline.config import load_config
 from trunkline.contexts import WordsContext
 from trunkline.data import Draw, read_table
@@ -22,7 +23,6 @@ from trunkline.modalities import Text as TextInput
 from trunkline.schema import Preprocessing, RowBatches, Schema, TaskColumn
 from trunkline.tasks import Text
 from trunkline.tasks.text_pointer import NOWHERE, Pointer, first_places, pointing
-from trunkline.tasks.vocabulary import load_tokenizer
 from trunkline.types import Span, State, Tokens
 
 TEXTS = ["the cat sleeps", "the dog sleeps", "a dog barks at the cat", "Cats bark"]
@@ -60,7 +60,7 @@ class TestSource:
     def test_it_is_the_words_that_were_read_in_the_tokens_that_are_written(self) -> None:
         source = Text(**OPTIONS).source([*CONTEXTS, None], STATE)
         ids = [[i for i in row if i != NOWHERE] for row in source["ids"].tolist()]
-        assert [load_tokenizer(STATE["tokenizer"]).decode(row) for row in ids] == [" the Zyx cat", " dog", "", ""]
+        assert [tokenizer_of(STATE["tokenizer"]).decode(row) for row in ids] == [" the Zyx cat", " dog", "", ""]
         places = [row[: len(own)] for row, own in zip(source["places"].tolist(), ids)]
         assert [sorted(set(row)) for row in places] == [[0, 1, 2, 3], [2], [], []]
         assert all(row == sorted(row) for row in places)
@@ -91,7 +91,7 @@ class TestSource:
         text, encoder = "東京都庁の展望台", TextInput(max_length=5)
         _, context = encoder.prepare(text, {"ids": {}}, None)
         source = Text(**OPTIONS).source([context], STATE)
-        said = load_tokenizer(STATE["tokenizer"]).decode(source["ids"][0].tolist())
+        said = tokenizer_of(STATE["tokenizer"]).decode(source["ids"][0].tolist())
         assert said.strip() == text[:5]
         places = source["places"][0].tolist()  # three bytes a sign
         assert [places.count(place) for place in range(5)] == [places.count(0), 3, 3, 3, 3]

@@ -17,13 +17,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trunkline import ConfigError, DataError, MultiTaskModel, fit, load, testing
+from trunkline.arrays.ctc_search import Lexicon, search
+from trunkline.arrays.ngram import END, NGram
+from trunkline.arrays.written import greedy
 from trunkline.data import read_table
 from trunkline.modalities import Audio
 from trunkline.schema import RowBatches, TaskColumn
 from trunkline.tasks import Transcript
-from trunkline.tasks.ctc import CtcHead, align, greedy
-from trunkline.tasks.ctc_search import Lexicon, search
-from trunkline.tasks.ngram import END, NGram
+from trunkline.tasks.ctc import CtcHead, align
 from trunkline.tasks.transcript import score_transcripts
 from trunkline.types import Span, Tokens
 
@@ -134,7 +135,7 @@ class TestSearch:
 
     def test_greedy(self) -> None:
         output = F.one_hot(torch.tensor([[1, 1, 0, 1, 2, 2], [0, 0, 0, 0, 0, 0]]), 3).float()
-        assert greedy(output) == [[1, 1, 2], []]
+        assert greedy(output.numpy()) == [[1, 1, 2], []]
 
     @pytest.mark.parametrize("seed", range(10))
     def test_a_wide_search_finds_the_likeliest_text(self, seed: int) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
+from trunkline.arrays.subwords import NOWHERE
 from trunkline.data import Draw
 from trunkline.errors import DataError
 from trunkline.schema import RowBatches
-from trunkline.tasks.text_pointer import NOWHERE
 from trunkline.types import Batch
 
 SHORTEST = 16  # a length of 1 is taken for a constant by the tracer, also one that is left after a few strides

@@ -14,7 +14,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,14 +26,15 @@ from torch.export import Dim
 from trunkline.data import Table
 from trunkline.errors import ConfigError
 from trunkline.export import steps
-from trunkline.export.dense import DenseNetwork, bound_rows, dense_values, flatten
-from trunkline.export.example import example_batch, lengthened
-from trunkline.export.writer import Writer, until
+from trunkline.export.dense import DenseNetwork, dense_values, flatten
+from trunkline.export.describing import described
+from trunkline.export.example import SHORTEST, example_batch, lengthened
+from trunkline.export.parity import Sounds, compare
 from trunkline.files import replacing, write_json
 from trunkline.predictor import Predictor
 from trunkline.schema import HeadUnit, Preprocessing, RowBatches
+from trunkline.tasks.speech_head import SpeechHead
 from trunkline.tasks.text_head import TextHead
-from trunkline.types import Batch
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,17 @@ class Exported:
         differences: by head, the largest absolute difference between ONNX Runtime on the dense path and PyTorch on
             the gathered one, over the rows of the check; of heads that write texts it is in `texts`.
         texts: by head, how many texts have the same tokens as those of PyTorch, and of how many.
+        sounds: by head, how far what is said is from what PyTorch says.
+        prepared: by input of the graph, the largest difference between cells prepared by `Model`, without PyTorch,
+            and by trunkline; empty where an input is of a user's own kind.
     """
 
     path: Path
     megabytes: float
     differences: dict[str, float]
     texts: dict[str, tuple[int, int]]
+    sounds: dict[str, Sounds] = field(default_factory=dict)
+    prepared: dict[str, float] = field(default_factory=dict)
 
 
 def export_onnx(
@@ -93,18 +99,21 @@ def export_onnx(
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
         unfinished = Path(folder) / path.name
         _write(dense, given, _free_sizes(predictor.preprocessing, values, copied), [*inputs], names, unfinished)
-        writing = _write_steps(predictor, heads, said, dict(zip(said, outputs)), unfinished)
-        write_json(unfinished.with_suffix(".json"), _description(predictor.preprocessing, heads, inputs, writing))
-        differences, texts = _compare(predictor, batch, heads, unfinished, inputs)
-        for stale in path.parent.glob(f"{glob.escape(path.stem)}.step*.onnx"):
-            stale.unlink()
+        named = dict(zip(said, outputs))
+        acts = _write_steps(predictor, heads, said, named, unfinished)
+        acts |= _write_voices(predictor, heads, named, unfinished)
+        write_json(unfinished.with_suffix(".json"), described(predictor.preprocessing, heads, inputs, acts))
+        found = compare(predictor, table, batch, heads, unfinished, inputs)
+        for kind in ("step", "voice"):
+            for stale in path.parent.glob(f"{glob.escape(path.stem)}.{kind}*.onnx"):
+                stale.unlink()
         files = [Path(file).replace(path.parent / file.name) for file in sorted(Path(folder).iterdir())]
     megabytes = sum(file.stat().st_size for file in files if file.suffix == path.suffix) / 1e6
-    return Exported(path, megabytes, differences, texts)
+    return Exported(path, megabytes, found.differences, found.texts, found.sounds, found.prepared)
 
 
 def _named(head: str, said: Any) -> dict[str, str]:
-    """The outputs of a head, by what they are of it: one by its own name, or what its steps read."""
+    """The outputs of a head, by what they are of it: one by its own name, or what its steps, or a vocoder, read."""
     return {"": head} if isinstance(said, Tensor) else {key: f"read.{head}.{key}" for key in said}
 
 
@@ -158,8 +167,39 @@ def _write_steps(
             said_next = ["scores", *(f"next_{name}" for name in names if name.startswith("own_"))]
             given = steps.example(head, reading, layers)
             _write(steps.Step(head).eval(), given, steps.shapes(reading, layers), names, said_next, path.parent / file)
-        told[unit.name] = steps.writes(head, layers, file, outputs[unit.name])
+        told[unit.name] = {"writes": steps.writes(head, layers, file, outputs[unit.name])}
     return told
+
+
+def _write_voices(
+    predictor: Predictor, heads: Sequence[HeadUnit], outputs: dict[str, dict[str, str]], path: Path
+) -> dict[str, dict[str, Any]]:
+    """By head that speaks, which outputs have its frames, and the file of its vocoder, if that is a network."""
+    told: dict[str, dict[str, Any]] = {}
+    for unit, head in predictor.network.units():
+        if unit not in heads or not isinstance(head, SpeechHead):
+            continue
+        file = None
+        if head.vocoder is not None:
+            file = f"{path.stem}.voice{len(told)}.onnx"
+            voice, frames = Voice(head).eval(), torch.zeros(1, SHORTEST, len(head.mean))
+            shapes = {"frames": {1: Dim("frames", min=2, max=2**16)}}
+            _write(voice, {"frames": frames}, shapes, ["frames"], ["wave"], path.parent / file)
+        told[unit.name] = {"says": {"read": outputs[unit.name], "voice": file}}
+    return told
+
+
+class Voice(nn.Module):
+    """Standardised frames of one sound `[1, T, M]` → the sound `[1, S]`, by the network that is a head's vocoder."""
+
+    def __init__(self, head: SpeechHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """See the class."""
+        assert self.head.vocoder is not None, "only such heads have a voice"
+        return self.head.vocoder(frames * self.head.std + self.head.mean)
 
 
 def _free_sizes(
@@ -180,31 +220,6 @@ def _free(states: Preprocessing, encoder: str, key: str, batch: Any) -> dict[int
     return {0: batch, **dict.fromkeys(modality.varying.get(key, ()), length)}
 
 
-def _compare(
-    predictor: Predictor, batch: Batch, heads: Sequence[HeadUnit], path: Path, inputs: dict[str, Tensor]
-) -> tuple[dict[str, float], dict[str, tuple[int, int]]]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    wanted = {node.name for node in session.get_inputs()}
-    values = session.run(None, {name: value.numpy() for name, value in inputs.items() if name in wanted})
-    said = dict(zip((node.name for node in session.get_outputs()), values, strict=True))
-    with torch.inference_mode():
-        plain = predictor.network.predict(batch)
-    differences, texts = {}, {}
-    for unit in heads:
-        rows = bound_rows(batch, predictor.preprocessing.schema.tasks[unit.name].of)
-        ours = plain[unit.name].output
-        if unit.name in said:
-            differences[unit.name] = float((torch.from_numpy(said[unit.name])[rows] - ours).abs().max())
-            continue
-        writer = Writer(path, unit.name)
-        theirs = writer(said)
-        same = [theirs[row] == until(own, writer.how["end"]) for row, own in zip(rows.tolist(), ours.tolist())]
-        texts[unit.name] = sum(same), len(same)
-    return differences, texts
-
-
 def _check_encoders(states: Preprocessing) -> None:
     for name, column in states.schema.inputs.items():
         if (reason := column.modality.refuses_export) is not None:
@@ -221,36 +236,6 @@ def _chosen_heads(states: Preprocessing, tasks: Sequence[str] | None) -> list[He
         said = "\n".join(f"{task!r}: {reason}" for task, reason in refused.items())
         raise ConfigError(f"{said}\nexport the other tasks with tasks={others}")
     return [unit for unit in states.heads if any(task in wanted for task in unit.tasks)]
-
-
-def _description(
-    states: Preprocessing, heads: Sequence[HeadUnit], inputs: dict[str, Tensor], writing: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    """What a caller must know: the order of flags, the graph's inputs and outputs, the preprocessing states."""
-    return {
-        "present": list(states.inputs),
-        "inputs": {name: {"dtype": str(v.dtype).removeprefix("torch."), "rank": v.ndim} for name, v in inputs.items()},
-        "outputs": {unit.name: _output(states, unit, writing.get(unit.name)) for unit in heads},
-        "encoders": {
-            unit.name: {
-                "inputs": list(unit.inputs),
-                "type": type(states.schema.inputs[unit.name].modality).__name__,
-                "options": {n: repr(v) for n, v in vars(states.schema.inputs[unit.name].modality).items()},
-            }
-            for unit in states.encoders
-        },
-        "preprocessing": states.states,
-    }
-
-
-def _output(states: Preprocessing, unit: HeadUnit, writes: dict[str, Any] | None) -> dict[str, Any]:
-    """Whose output it is, and its form where it must be said; before they become probabilities, logits are divided by
-    the temperatures that are there."""
-    fitted = {name: states.states["tasks"][name].get("temperature") for name in unit.tasks}
-    heat = {name: temperature for name, temperature in fitted.items() if temperature is not None}
-    form = states.schema.tasks[unit.name].task.output_form
-    told = {"temperatures": heat or None, "form": form, "writes": writes}
-    return {"tasks": list(unit.tasks), **{name: value for name, value in told.items() if value is not None}}
 
 
 @contextlib.contextmanager

@@ -13,9 +13,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.export import Dim
 
+from trunkline.arrays.subwords import NOWHERE
 from trunkline.tasks.text_decoder import prompt_of
 from trunkline.tasks.text_head import TextHead
-from trunkline.tasks.text_pointer import NOWHERE, first_places
+from trunkline.tasks.text_pointer import first_places
 from trunkline.tasks.vocabulary import needed, unwritten
 from trunkline.types import Tokens
 

@@ -1,12 +1,12 @@
 """Kinds of input, one file each. To add one: a file here, and a line in `CATALOG`."""
 
+from trunkline.arrays.pictures import open_picture
 from trunkline.modalities.audio import Audio
 from trunkline.modalities.category import Category
 from trunkline.modalities.contract import Block, Choices, Encoder, Modality
 from trunkline.modalities.graph import Graph
 from trunkline.modalities.image import Image
 from trunkline.modalities.number import Number
-from trunkline.modalities.picture_cells import open_picture
 from trunkline.modalities.text import Text
 from trunkline.modalities.vector import Vector
 

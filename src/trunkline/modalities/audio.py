@@ -5,24 +5,25 @@ Shape legend: `n` rows, `S` samples, `T` frames, `M` mel bands, `L` tokens, `C` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from trunkline.arrays.hearing import SoundCells, WaveCells
 from trunkline.contexts import TimeContext
 from trunkline.errors import ConfigError
 from trunkline.modalities import pretrained_audio
-from trunkline.modalities.contract import Choices, Encoder, Modality
+from trunkline.modalities.contract import Choices, Encoder, Modality, as_tensors
 from trunkline.modalities.convnet import ConvNet
 from trunkline.modalities.pretrained import SCRATCH
 from trunkline.modalities.sound_changes import hidden, noisy, respoken
 from trunkline.pretrained import Tuning
 from trunkline.showing import Shown
-from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, is_cut, read_sound, show_sound
+from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, show_sound
 from trunkline.types import State
 
 MANY = 20_000  # sounds that are varied enough by themselves
@@ -110,6 +111,17 @@ class Audio(Modality):
         self.depth = depth
         self.stride = stride
 
+    @property
+    def cells(self) -> SoundCells | WaveCells:
+        """Reading, and frames."""
+        return self._plain if self.pretrained is None else WaveCells(self._rate, self._plain.max_seconds)
+
+    @property
+    def _plain(self) -> SoundCells:
+        most = None if self.max_seconds == math.inf else self.max_seconds
+        spectrum = self._spectrum
+        return SoundCells(self._rate, self.mels, spectrum.hop, spectrum.window, most, self.mean_norm)
+
     def read(self, cell: Any) -> Sound:
         """All channels mixed to one, resampled.
 
@@ -122,7 +134,7 @@ class Audio(Modality):
             DataError: the file or the samples are no sound, or are damaged.
         """
         self._check()
-        return read_sound(cell, self._rate, self.max_seconds)
+        return self.cells.read(cell)
 
     def show(self, value: Sound) -> Shown:
         """The sound itself, its first seconds."""
@@ -195,12 +207,9 @@ class Audio(Modality):
 
     def shrink(self, value: Sound, state: State) -> tuple[Tensor, TimeContext]:
         """The frames as they are: what training changes."""
-        context = TimeContext(value.rate, value.samples, 1 / self._rate, is_cut(value, self.max_seconds))
-        if self.pretrained is not None:
-            return torch.from_numpy(value.wave), context
-        spectrum = self._spectrum
-        context = replace(context, hop_seconds=spectrum.hop / spectrum.rate)
-        return spectrum.frames(torch.from_numpy(value.wave)), context
+        kind = self.cells
+        frames, context = kind.frames(value) if isinstance(kind, SoundCells) else kind.prepare(value, state)
+        return torch.from_numpy(frames), context
 
     def prepare(
         self, value: Sound | tuple[Tensor, TimeContext], state: State, rng: np.random.Generator | None
@@ -215,17 +224,14 @@ class Audio(Modality):
         if rng is not None and self.is_random:
             mel = respoken(mel, tempo=TEMPO * self._alter, voices=self.voices, rate=self._rate, rng=rng)
             mel = noisy(mel, self._alter, rng) if self._alter > 0 else mel
-        mel = mel - mel.mean(0) if self.mean_norm else mel
+        mel = self._plain.normed(mel)
         if rng is not None and self.is_random:
             mel = hidden(mel, torch.tensor(state["mean"]), self._alter, rng)
         return mel, context
 
     def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
         """`{"mel": [n, T, M], "length": [n]}`, padded to the longest with zeros that nobody reads."""
-        if self.pretrained is not None:
-            return pretrained_audio.collate(items)
-        length = torch.tensor([len(item) for item in items])
-        return {"mel": nn.utils.rnn.pad_sequence(list(items), batch_first=True), "length": length}
+        return as_tensors(self.cells.collate([item.numpy() for item in items]))
 
     def build(self, state: State, width: int) -> Encoder:
         """The convolutional network, or the pretrained one.

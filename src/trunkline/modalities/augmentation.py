@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trunkline.arrays.seeing import LUMA
 from trunkline.contexts import GridContext
 from trunkline.modalities.resnet import as_levels
-
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
 class Kept(NamedTuple):

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.cells import as_name, tell_odd_names
+from trunkline.arrays.table import NameCells
+from trunkline.cells import tell_odd_names
 from trunkline.contexts import Context
 from trunkline.modalities.contract import Modality
 from trunkline.modalities.table import TableBlock
@@ -29,9 +30,14 @@ class Category(Modality):
     def __init__(self, max_values: int = 10_000) -> None:
         self.max_values = max_values
 
+    @property
+    def cells(self) -> NameCells:
+        """Reading and numbering."""
+        return NameCells()
+
     def read(self, cell: Any) -> str:
         """The name as text; 3, 3.0 and "3.0" are one name, true and "True" another, "007" and "1e3" their own."""
-        return as_name(cell)
+        return self.cells.read(cell)
 
     def fit(self, values: Iterable[str]) -> State:
         """`{"values": {name: number}}`, numbered from 1, most frequent first, equal counts by name."""
@@ -44,4 +50,4 @@ class Category(Modality):
 
     def prepare(self, value: str, state: State, rng: np.random.Generator | None) -> tuple[int, Context | None]:
         """Its number, from 1; 0 is unknown."""
-        return state["values"].get(value, 0), None
+        return self.cells.prepare(value, state)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from trunkline.arrays.contract import Arrays, Cells
 from trunkline.contexts import Context, MosaicContext
 from trunkline.showing import Shown, shown_text
 from trunkline.types import Axis, Choices, State, Tokens
@@ -93,6 +94,14 @@ class Modality(ABC):
     mixup: float = 0.0
     varying: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     lengths: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def cells(self) -> Cells | None:
+        """How its cells become arrays without PyTorch, for an exported network; `None` where only this class knows.
+
+        `read`, `prepare` without an `rng` and `collate` do the same.
+        """
+        return None
 
     @property
     def refuses_export(self) -> str | None:
@@ -194,3 +203,8 @@ class Modality(ABC):
     def build_pyramid(self, state: State, width: int) -> nn.Module:
         """The layers where some task reads the pyramid: tokens in one `grid` span a level, finest first."""
         raise NotImplementedError(f"{type(self).__name__} gives no pyramid")
+
+
+def as_tensors(arrays: Arrays) -> dict[str, Tensor]:
+    """The same memory as tensors."""
+    return {name: torch.from_numpy(value) for name, value in arrays.items()}

@@ -11,14 +11,14 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
+from trunkline.arrays.graphs import NodesAndEdges
+from trunkline.arrays.nodes import GraphCells, GraphItem
 from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError
-from trunkline.modalities.contract import Choices, Modality
-from trunkline.modalities.graph_cells import NodesAndEdges, read_graph
+from trunkline.modalities.contract import Choices, Modality, as_tensors
 from trunkline.modalities.graph_encoder import GraphEncoder, geometric
-from trunkline.modalities.graph_features import encode_features, fit_features
+from trunkline.modalities.graph_features import fit_features
 from trunkline.modalities.molecules import shown_molecule
 from trunkline.showing import Shown, plain, shown_text
 from trunkline.types import State
@@ -70,6 +70,11 @@ class Graph(Modality):
         self.virtual_node = virtual_node
         self.directed = directed
 
+    @property
+    def cells(self) -> GraphCells:
+        """Reading, and features as the network takes them."""
+        return GraphCells(bool(self.directed))
+
     def read(self, cell: Any) -> NodesAndEdges:
         """Nodes, edges and their features.
 
@@ -80,7 +85,7 @@ class Graph(Modality):
             ConfigError: a molecule, and RDKit is not installed.
             DataError: RDKit cannot read it; or it has no nodes, ragged features, or edges that are out of range.
         """
-        return read_graph(cell)
+        return self.cells.read(cell)
 
     def show(self, value: NodesAndEdges) -> Shown:
         """A molecule's structural formula; of any other graph its size and its first nodes."""
@@ -126,33 +131,22 @@ class Graph(Modality):
 
     def prepare(
         self, value: NodesAndEdges, state: State, rng: np.random.Generator | None
-    ) -> tuple[GraphItem, WordsContext]:
+    ) -> tuple[GraphTensors, WordsContext]:
         """Features as the network takes them, and edges both ways unless they have a direction; nodes stand for words.
 
         Raises:
             DataError: features are not those of training.
         """
-        ends, features = list(value.edges), list(value.edge_features)
-        if value.smiles is not None or not self.directed:
-            back = [place for place, (start, end) in enumerate(value.edges) if start != end]
-            ends += [(value.edges[place][1], value.edges[place][0]) for place in back]
-            features += [value.edge_features[place] for place in back]
-        return GraphItem(
-            *encode_features(value.nodes, state["nodes"], "nodes"),
-            torch.tensor(ends, dtype=torch.long).reshape(-1, 2),
-            *encode_features(features, state["edges"], "edges"),
-        ), WordsContext(value.words, tuple((place, place + 1) for place in range(len(value.nodes))))
+        item, context = self.cells.prepare(value, state)
+        return GraphTensors(*map(torch.from_numpy, item)), context
 
-    def collate(self, items: Sequence[GraphItem]) -> dict[str, Tensor]:
+    def collate(self, items: Sequence[GraphTensors]) -> dict[str, Tensor]:
         """Padded to the graphs with the most nodes and the most edges, with zeros that nobody reads.
 
         `{"names": [n, L, C], "numbers": [n, L, P], "mask": [n, L], "ends": [n, E, 2], "edge_names": [n, E, C],
         "edge_numbers": [n, E, P], "edge_mask": [n, E]}`.
         """
-        values = {
-            name: pad_sequence([getattr(item, name) for item in items], batch_first=True) for name in GraphItem._fields
-        }
-        return {**values, "mask": _mask(items, "names"), "edge_mask": _mask(items, "ends")}
+        return as_tensors(self.cells.collate([GraphItem(*(value.numpy() for value in item)) for item in items]))
 
     def build(self, state: State, width: int) -> GraphEncoder:
         """The layers.
@@ -182,25 +176,11 @@ class Graph(Modality):
         )
 
 
-class GraphItem(NamedTuple):
-    """One graph, prepared.
-
-    Attributes:
-        names: of the nodes, `[L, C]`.
-        numbers: of the nodes, `[L, P]`.
-        ends: of the edges, `[E, 2]`.
-        edge_names: `[E, C]`.
-        edge_numbers: `[E, P]`.
-    """
+class GraphTensors(NamedTuple):
+    """One graph, prepared; see `GraphItem`."""
 
     names: Tensor
     numbers: Tensor
     ends: Tensor
     edge_names: Tensor
     edge_numbers: Tensor
-
-
-def _mask(items: Sequence[GraphItem], name: str) -> Tensor:
-    """Which nodes, or edges, are no padding, `[n, longest]`."""
-    lengths = torch.tensor([[len(getattr(item, name))] for item in items])
-    return torch.arange(int(lengths.max())) < lengths

@@ -44,11 +44,15 @@ class Flat(NamedTuple):
 
     def of_nodes(self, values: Tensor) -> Tensor:
         """`[n, L, …]` → `[M, …]`."""
-        padded = torch.cat([values, values.new_zeros(len(values), 1, *values.shape[2:])], 1)
+        if 0 in values.shape[2:]:  # of nothing an exported graph could not tell how many rows it was
+            return values.new_zeros(self.slots.shape[0], *values.shape[2:])
+        padded = torch.cat([values, values.new_zeros(values.shape[0], 1, *values.shape[2:])], 1)
         return padded.flatten(0, 1).index_select(0, self.slots)
 
     def of_edges(self, values: Tensor) -> Tensor:
         """`[n, E, …]` → `[K, …]`."""
+        if 0 in values.shape[2:]:
+            return values.new_zeros(self.edges.shape[0], *values.shape[2:])
         return values.flatten(0, 1).index_select(0, self.edges)
 
     def to_rows(self, x: Tensor) -> Tensor:
@@ -73,7 +77,7 @@ def flatten(mask: Tensor, ends: Tensor, edge_mask: Tensor, *, is_packed: bool) -
     # Whatever stands where a graph is absent: no edge leaves its row.
     is_here = edge_mask.unsqueeze(2) & (ends >= 0) & (ends < length)
     ends = (ends.masked_fill(~is_here, length) + starts).flatten(0, 1)
-    slots, edges = (torch.arange(len(one), device=mask.device) for one in (is_node, ends))
+    slots, edges = (torch.arange(one.shape[0], device=mask.device) for one in (is_node, ends))
     if is_packed:
         slots, edges = slots[is_node], edges[edge_mask.flatten()]
         ends = (is_node.cumsum(0) - 1)[ends[edges]]
@@ -131,7 +135,7 @@ class GraphEncoder(Encoder):
         x = self.dropout(self.embedding(flat.of_nodes(values["names"]), flat.of_nodes(values["numbers"])))
         for place, layer in enumerate(self.layers):
             if self.virtual:
-                x = self.virtual[place](x, flat, len(values["mask"]))
+                x = self.virtual[place](x, flat, values["mask"].shape[0])
             x = layer(x, flat, edges)
         return flat.to_rows(self.norm(x))
 

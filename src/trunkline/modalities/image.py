@@ -15,12 +15,13 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from trunkline.arrays.pictures import open_picture
+from trunkline.arrays.seeing import Aspect, PictureCells, as_channels
 from trunkline.cells import upright_size
 from trunkline.contexts import GridContext, MosaicContext
 from trunkline.modalities import pretrained_image
 from trunkline.modalities.augmentation import Altered, Composed, Kept, alter, draw_colour, thinned
 from trunkline.modalities.contract import Choices, Encoder, Modality
-from trunkline.modalities.picture_cells import decoded, open_picture, read_array
 from trunkline.modalities.picture_choices import (
     LARGE,
     STILL,
@@ -31,7 +32,7 @@ from trunkline.modalities.picture_choices import (
     choose_pretrained,
     choose_size,
 )
-from trunkline.modalities.picture_levels import as_channels, is_grey, level_statistics, scaled, thin
+from trunkline.modalities.picture_levels import is_grey, level_statistics, scaled, thin
 from trunkline.modalities.picture_sizes import (
     PLACES,
     finest_stride,
@@ -42,7 +43,7 @@ from trunkline.modalities.picture_sizes import (
 )
 from trunkline.modalities.pretrained import SCRATCH, are_usual
 from trunkline.modalities.resnet import ResNet, ResNetPyramid, as_levels, as_pair
-from trunkline.modalities.windows import Aspect, draw_geometry, draw_mosaic, plain_window
+from trunkline.modalities.windows import draw_geometry, draw_mosaic
 from trunkline.pretrained import Tuning
 from trunkline.showing import Shown, shown_picture
 from trunkline.types import State
@@ -168,6 +169,11 @@ class Image(Modality):
         usual = {**USUAL, **STILL} if self.pretrained is not None and self.tuning.is_still else USUAL
         return usual[name]
 
+    @property
+    def cells(self) -> PictureCells:
+        """Reading and scaling."""
+        return PictureCells(self._option("aspect"))
+
     def read(self, cell: Any) -> np.ndarray:
         """`[H, W, C]`: uint8, or float32 from 0 to 1 where the picture has more than 8 bits.
 
@@ -176,11 +182,7 @@ class Image(Modality):
         Raises:
             DataError: the file or array is no picture, or is damaged.
         """
-        if isinstance(cell, np.ndarray):
-            return read_array(cell)
-        if isinstance(cell, PIL.Image.Image):
-            return read_array(decoded(cell))
-        return open_picture(cell, lambda picture: read_array(decoded(picture)))
+        return self.cells.read(cell)
 
     def check(self, cell: Any) -> None:
         """Opens a file without decoding its pixels."""
@@ -298,8 +300,7 @@ class Image(Modality):
 
     def _plain(self, original: tuple[int, int], state: State) -> GridContext:
         """What is seen where nothing is drawn."""
-        size = as_pair(state["size"])
-        return GridContext(original, plain_window(original, size, self._option("aspect")), size)
+        return self.cells.context(original, state)
 
     def _drawn(self) -> dict[str, Any]:
         """How the geometry is drawn."""

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from trunkline.cells import mean_and_scale, numbers_of, read_number
+from trunkline.arrays.table import NumberCells
+from trunkline.cells import mean_and_scale, numbers_of
 from trunkline.contexts import Context
 from trunkline.modalities.contract import Modality
 from trunkline.modalities.curves import fit_curve
@@ -30,9 +31,14 @@ class Number(Modality):
     def __init__(self, decimal: Literal[".", ","] | None = None) -> None:
         self.decimal = decimal
 
+    @property
+    def cells(self) -> NumberCells:
+        """Reading and standardising."""
+        return NumberCells(self.decimal)
+
     def read(self, cell: Any) -> float:
         """A finite float."""
-        return read_number(cell, self.decimal)
+        return self.cells.read(cell)
 
     def read_many(self, cells: pa.Array) -> Sequence[float] | None:
         """All of them, where each is a plain number."""
@@ -53,4 +59,4 @@ class Number(Modality):
 
     def prepare(self, value: float, state: State, rng: np.random.Generator | None) -> tuple[float, Context | None]:
         """Standardised; 0 where training saw no value."""
-        return (value - state["mean"]) / state["std"] if state else 0.0, None
+        return self.cells.prepare(value, state)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.arrays.seeing import as_channels
 from trunkline.contexts import GridContext
-from trunkline.modalities.augmentation import LUMA
 
 SIDE = 64  # pixels a side that `thin` leaves of a picture
 
@@ -21,16 +21,6 @@ SIDE = 64  # pixels a side that `thin` leaves of a picture
 def is_grey(picture: np.ndarray) -> bool:
     """Whether `[H, W, C]` shows no colour, however many channels it is stored in."""
     return bool((picture == picture[:, :, :1]).all())
-
-
-def as_channels(picture: np.ndarray, channels: int) -> np.ndarray:
-    """`[H, W, 1 or 3]` → `[H, W, channels]`."""
-    if picture.shape[2] == channels:
-        return picture
-    if channels == 3:
-        return np.repeat(picture, 3, axis=2)
-    grey = (picture @ LUMA)[:, :, None]
-    return grey.round().astype(np.uint8) if picture.dtype == np.uint8 else grey
 
 
 def scaled(picture: np.ndarray, channels: int, context: GridContext, fill: Sequence[float]) -> Tensor:

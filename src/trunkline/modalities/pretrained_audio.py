@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,12 +46,6 @@ def describe(encoder: str) -> State:
         "extractor": json.loads(extractor.to_json_string()),
         "rate": extractor.sampling_rate,
     }
-
-
-def collate(items: Sequence[Tensor]) -> dict[str, Tensor]:
-    """`{"wave": [n, S], "length": [n]}`, padded to the longest with zeros that nobody reads."""
-    length = torch.tensor([len(item) for item in items])
-    return {"wave": nn.utils.rnn.pad_sequence(list(items), batch_first=True), "length": length}
 
 
 def build(state: State, width: int, *, encoder: str, tuning: Tuning) -> PretrainedAudio:

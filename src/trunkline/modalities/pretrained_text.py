@@ -5,7 +5,6 @@ Shape legend: `n` rows, `L` tokens, `F` features, `D` width.
 
 from __future__ import annotations
 
-import bisect
 import functools
 import json
 import re
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trunkline.contexts import WordsContext
+from trunkline.arrays.subwords import tokenizer_of
 from trunkline.errors import ConfigError
 from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, library_and_name, packaged
 from trunkline.pretrained import Tuning, from_hub, need
@@ -66,51 +65,10 @@ def share_known(encoder: str, texts: Sequence[str]) -> float:
     return sum(len(said) == 1 and said[0] != unknown for said in tokens) / max(1, len(words))
 
 
-def prepare(value: str, about: State, max_length: int) -> tuple[Tensor, WordsContext]:
-    """Ids `[L]`, with the marks that the tokenizer puts around a text, and which tokens each word became."""
-    said = tokenizer_of(about["tokenizer"]).encode(value)
-    ids, marks, offsets = said.ids, said.special_tokens_mask, said.offsets  # each is made anew where it is asked for
-    words = [(m[0], m.start(), m.end()) for m in re.finditer(r"\S+", value)]
-    kept = _kept(marks, max_length)
-    places = [offsets[i] if not marks[i] else None for i in kept]
-    spans = tuple(_tokens_of([(start, stop) for _, start, stop in words], places))
-    end = max((place[1] for place in places if place is not None), default=0)
-    cut = next((end - start for _, start, stop in words if start < end < stop), None)
-    context = WordsContext(tuple(word for word, _, _ in words), spans, cut, len(kept) < len(ids))
-    return torch.tensor([ids[i] for i in kept]), context
-
-
 def count_tokens(texts: Iterable[str], about: State) -> Iterator[int]:
     """Tokens of each text, with the marks that the tokenizer puts around it."""
     tokenizer = tokenizer_of(about["tokenizer"])
     return (len(tokenizer.encode(text)) for text in texts)
-
-
-def _kept(marks: Sequence[int], max_length: int) -> list[int]:
-    """The first tokens, and the marks that stand behind the last one."""
-    behind = next((i for i, mark in enumerate(reversed(marks)) if not mark), len(marks))
-    whole = list(range(len(marks)))
-    if len(whole) <= max_length:
-        return whole
-    return whole[: max_length - behind] + whole[len(whole) - behind :]
-
-
-def _tokens_of(words: Sequence[tuple[int, int]], places: Sequence[tuple[int, int] | None]) -> Iterator[tuple[int, int]]:
-    """The tokens that lie in each word's characters; an empty span at its place where it has none.
-
-    Args:
-        words: where each starts and stops.
-        places: the same of each token, in order; `None` for a mark.
-    """
-    numbers = [i for i, place in enumerate(places) if place is not None]
-    starts, stops = ([place[end] for place in places if place is not None] for end in (0, 1))
-    for start, stop in words:
-        first, behind = bisect.bisect_right(stops, start), bisect.bisect_left(starts, stop)
-        if first < behind:
-            yield numbers[first], numbers[behind - 1] + 1
-        else:
-            before = first + len(places) - len(numbers)
-            yield before, before
 
 
 def build(state: State, width: int, *, encoder: str, tuning: Tuning) -> PretrainedText:
@@ -180,15 +138,3 @@ def fill_model(network: nn.Module, *, encoder: str, packages: dict[str, tuple[st
 
 def _encoder(network: Any) -> Any:
     return network.get_encoder() if network.config.is_encoder_decoder else network
-
-
-@functools.lru_cache(maxsize=8)
-def tokenizer_of(text: str) -> Any:
-    """A tokenizer from its JSON, without padding and cutting."""
-    import tokenizers
-
-    tokenizer = tokenizers.Tokenizer.from_str(text)
-    tokenizer.encode_special_tokens = True  # `[SEP]` written in a text is text
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer

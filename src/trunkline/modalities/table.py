@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trunkline.arrays.table import pack
 from trunkline.modalities.contract import Block, Bound
 from trunkline.modalities.curves import Curves
 from trunkline.types import Span, Tokens
@@ -56,19 +57,13 @@ class TableBlock(Block):
     @classmethod
     def pack(cls, inputs: Bound, items: Mapping[str, Sequence[Any]]) -> dict[str, Tensor]:
         """`{"numbers": [n, P] float, "categories": [n, C] long}`, 0 where absent."""
-
-        def columns(is_category: bool, dtype: torch.dtype) -> Tensor:
-            names = [n for n, (_, state) in inputs.items() if ("values" in state) == is_category]
-            filled = [torch.tensor([0 if v is None else v for v in items[n]], dtype=dtype) for n in names]
-            rows = len(next(iter(items.values())))
-            return torch.stack(filled, 1) if filled else torch.zeros(rows, 0, dtype=dtype)
-
-        return {"numbers": columns(False, torch.float32), "categories": columns(True, torch.long)}
+        packed = pack({name: state for name, (_, state) in inputs.items()}, items)
+        return {name: torch.from_numpy(value) for name, value in packed.items()}
 
     def forward(self, values: dict[str, Tensor], flags: Tensor | None) -> Tokens:
         numbers, categories = values["numbers"], values["categories"]
         if not self.all_known:
-            flags = self.known.expand(len(numbers), -1) if flags is None else flags & self.known
+            flags = self.known.expand(numbers.shape[0], -1) if flags is None else flags & self.known
         if self.training and categories.shape[1]:
             unknown = torch.rand(categories.shape, device=categories.device) < UNKNOWN
             categories = categories.masked_fill(unknown, 0)

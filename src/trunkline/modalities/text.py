@@ -5,41 +5,31 @@ Shape legend: `n` rows, `L` tokens, `D` width, `N` n-grams of a piece at most.
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
-import re
-import unicodedata
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trunkline.cells import as_text
+from trunkline.arrays.subwords import SubwordCells
+from trunkline.arrays.texts import EMPTY, TextCells, bucket_id
 from trunkline.contexts import WordsContext
 from trunkline.errors import ConfigError
 from trunkline.modalities import pretrained_text
-from trunkline.modalities.contract import Choices, Encoder, Modality
+from trunkline.modalities.contract import Choices, Encoder, Modality, as_tensors
 from trunkline.modalities.pretrained import SCRATCH, are_usual, is_offered
-from trunkline.modalities.text_encoder import EMPTY, PADDING, TextEncoder
+from trunkline.modalities.text_encoder import TextEncoder
 from trunkline.pretrained import Tuning
 from trunkline.types import State
 
 Item = Tensor | tuple[Tensor, Tensor]
 
-MARKS = "".join(c for c in map(chr, range(0x300, 0xFE30)) if unicodedata.category(c)[0] == "M")  # they sit on letters
-KANA, HAN = "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9d", "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-ALONE = KANA + HAN
-PIECE = re.compile(rf"[{ALONE}][{MARKS}]*|[^\W{ALONE}](?:[^\W{ALONE}]|[{MARKS}])*|[^\w\s][{MARKS}]*")
-END_OF_WORD = " "
 SAMPLE = 2_000  # texts whose lengths are looked at
 SPELLINGS = 2**13  # n-grams
-NGRAMS = 16  # of a piece at most
 FEW = 5_000  # texts
 FEW_PIECES = 200_000  # of all texts together, that a CPU can put through a large network
 KNOWN = 0.75  # of the words of a text in English, at least, are in an English vocabulary
@@ -140,13 +130,22 @@ class Text(Modality):
         """The name of the pretrained network, if it is one."""
         return None if self.encoder == SCRATCH else self.encoder
 
+    @property
+    def cells(self) -> TextCells | SubwordCells:
+        """Reading, cutting into pieces, numbering."""
+        return self._plain if self.pretrained is None else SubwordCells(self._length)
+
+    @property
+    def _plain(self) -> TextCells:
+        return TextCells(self._length, self.buckets, self.letters, self.lower, self.ngrams or 0)
+
     def read(self, cell: Any) -> str:
         """The text itself; a number is read as it is written. The empty text is a text.
 
         Raises:
             DataError: neither text nor number, or half a surrogate pair in it.
         """
-        return as_text(cell)
+        return self._plain.read(cell)
 
     def count_words(self, value: str) -> int:
         """What stands between white space."""
@@ -157,7 +156,7 @@ class Text(Modality):
         if self.pretrained is not None:
             return {}
         some = sample[:: max(1, len(sample) // SAMPLE)]
-        lengths = np.array([sum(len(self._pieces(word)) for word in text.split()) for text in some] or [1])
+        lengths = np.array([sum(len(self._plain.pieces(word)) for word in text.split()) for text in some] or [1])
         mean, longest = lengths.mean(), int(np.quantile(lengths, 0.99))
         chosen: Choices = {}
         if self.encoder is None:
@@ -218,7 +217,7 @@ class Text(Modality):
         counts: Counter[str] = Counter()
         lengths = []
         for text in values:
-            pieces = [piece for word in text.split() for piece in self._pieces(word)]
+            pieces = [piece for word in text.split() for piece in self._plain.pieces(word)]
             counts.update(pieces)
             lengths.append(len(pieces))
         self._warn_cut(lengths, self._length)
@@ -232,35 +231,17 @@ class Text(Modality):
         With n-grams the item is `(ids [L], ngrams [L, N])`.
         """
         if self.pretrained is not None:
-            return pretrained_text.prepare(value, state["encoder"], self._read_by(state["encoder"]))
-        words = tuple(value.split())
-        pieces: list[str] = []
-        spans: list[tuple[int, int]] = []
-        cut, is_cut = None, False
-        for word in words:
-            start = len(pieces)
-            pieces += self._pieces(word) if start < self._length else ()
-            is_cut = is_cut or len(pieces) > self._length or (start == len(pieces) and bool(self._pieces(word)))
-            spans.append((min(start, self._length), min(len(pieces), self._length)))
-            if start < self._length < len(pieces):
-                cut = sum(map(len, pieces[start : self._length]))
-        pieces = pieces[: self._length]
-        ids = torch.tensor([state["ids"].get(p) or bucket_id(p, self.buckets) for p in pieces] or [EMPTY])
-        context = WordsContext(words, tuple(spans), cut, is_cut)
-        if not self.ngrams:
-            return ids, context
-        return (ids, torch.tensor([ngram_ids(piece, self.ngrams) for piece in pieces or [""]])), context
+            known, context = SubwordCells(self._length).prepare(value, state)
+            return torch.from_numpy(known), context
+        (ids, runs), context = self.cells.prepare(value, state)
+        return torch.from_numpy(ids) if runs is None else (torch.from_numpy(ids), torch.from_numpy(runs)), context
 
     def collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
         """`{"ids": [n, L], "mask": [n, L] bool}`, padded to the longest; with n-grams also `{"ngrams": [n, L, N]}`."""
-        own = [item if isinstance(item, Tensor) else item[0] for item in items]
-        ids = nn.utils.rnn.pad_sequence(own, batch_first=True, padding_value=PADDING)
-        lengths = torch.tensor([[len(item)] for item in own])
-        values = {"ids": ids, "mask": torch.arange(ids.shape[1]) < lengths}
-        spelt = [item[1] for item in items if not isinstance(item, Tensor)]
-        if spelt:
-            values["ngrams"] = nn.utils.rnn.pad_sequence(spelt, batch_first=True, padding_value=PADDING)
-        return values
+        own = [
+            (item.numpy(), None) if isinstance(item, Tensor) else (item[0].numpy(), item[1].numpy()) for item in items
+        ]
+        return as_tensors(self._plain.collate(own))
 
     def build(self, state: State, width: int) -> Encoder:
         """The Transformer.
@@ -303,33 +284,6 @@ class Text(Modality):
                 stacklevel=3,
             )
 
-    def _pieces(self, word: str) -> list[str]:
-        word = unicodedata.normalize("NFC", word)
-        pieces = [*word, END_OF_WORD] if self.letters else PIECE.findall(word)
-        return [p.lower() for p in pieces] if self.lower else pieces
-
 
 def _enough(longest: int, most: int) -> tuple[int, str]:
     return min(most, max(16, 8 * math.ceil(longest / 8))), f"one text in a hundred has over {longest}"
-
-
-def bucket_id(piece: str, buckets: int) -> int:
-    """The id of an unknown piece: its last two characters, hashed; all digits are the same digit."""
-    ending = re.sub(r"\d", "0", piece[-2:]).encode()
-    return EMPTY + 1 + zlib.crc32(ending) % buckets  # `hash` differs from process to process
-
-
-@functools.lru_cache(maxsize=100_000)
-def ngram_ids(piece: str, buckets: int) -> tuple[int, ...]:
-    """The buckets, from 1, of a piece's runs of 3 to 5 letters, its ends marked; filled up with `PADDING` to `NGRAMS`.
-
-    Of a long piece the shorter runs count first. A piece with digits has one more, the first: itself, all digits the
-    same, so that a number that was never seen is still a year, a time of day or the name of an aircraft.
-    """
-    marked = f"<{piece}>"
-    shape = re.sub(r"\d", "0", marked)
-    own = [shape] if re.search(r"\d", piece) else []
-    runs = [*own, *itertools.islice((marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1)), NGRAMS)]
-    runs = runs[:NGRAMS]
-    ids = [1 + zlib.crc32(run.encode()) % buckets for run in runs]
-    return (*ids, *[PADDING] * (NGRAMS - len(ids)))

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.arrays.texts import PADDING
 from trunkline.layers import Pool
 from trunkline.modalities.attention import TransformerLayer
 from trunkline.modalities.contract import Encoder
 from trunkline.types import Span, Tokens
 
 QUIET = 0.1  # how loud layers are at first: nearly a bag of words learns sooner than what random layers blur
-PADDING, EMPTY = 0, 1  # ids; the buckets of unknown pieces follow, then the vocabulary
 
 
 class TextEncoder(Encoder):

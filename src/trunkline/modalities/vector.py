@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trunkline.cells import as_list, as_number
+from trunkline.arrays.vectors import VectorCells
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
-from trunkline.modalities.contract import Choices, Encoder, Modality
+from trunkline.modalities.contract import Choices, Encoder, Modality, as_tensors
 from trunkline.types import State, Tokens
 
 
@@ -36,18 +36,18 @@ class Vector(Modality):
         self.separator = separator
         self.dropout = dropout
 
+    @property
+    def cells(self) -> VectorCells:
+        """Reading and standardising."""
+        return VectorCells(self.length, self.separator)
+
     def read(self, cell: Any) -> np.ndarray:
         """`[K]` float64, from a list, an array, JSON, or text with separators.
 
         Raises:
             DataError: it is no list of finite numbers, or of another length than `length`.
         """
-        vector = read_array(cell) if isinstance(cell, np.ndarray) else read_list(cell, self.separator)
-        if len(vector) == 0:
-            raise DataError("the vector is empty: it has no numbers; leave the cell empty where it is absent")
-        if self.length is not None and len(vector) != self.length:
-            raise DataError(f"a vector of {len(vector)} numbers; this input has length={self.length}")
-        return vector
+        return self.cells.read(cell)
 
     def choose(self, sample: Sequence[np.ndarray], rows: int, *, is_read: bool = False) -> Choices:
         """`length`: the one that most cells have, so that another one is an error with its row."""
@@ -81,13 +81,12 @@ class Vector(Modality):
         Raises:
             DataError: training vectors had another length.
         """
-        if len(value) != len(state["mean"]):
-            raise DataError(f"a vector of {len(value)} numbers; those of training had {len(state['mean'])}")
-        return torch.from_numpy((value - state["mean"]) / state["std"]).float(), None
+        item, context = self.cells.prepare(value, state)
+        return torch.from_numpy(item), context
 
     def collate(self, items: Sequence[Tensor]) -> dict[str, Tensor]:
         """`{"vector": [n, K]}`."""
-        return {"vector": torch.stack(list(items))}
+        return as_tensors(self.cells.collate([item.numpy() for item in items]))
 
     def build(self, state: State, width: int) -> VectorEncoder:
         """The layers.
@@ -119,32 +118,3 @@ class VectorEncoder(Encoder):
         """`{"vector": [n, K]}` → one token, `[n, 1, D]`."""
         x = self.dropout(values["vector"])
         return Tokens.of_rows(self.straight(x) + self.bent(x), "")
-
-
-def read_array(cell: np.ndarray) -> np.ndarray:
-    """An array of one axis as float64.
-
-    Raises:
-        DataError: it has another shape, is not of numbers, or one of them is not finite.
-    """
-    if cell.ndim != 1 or cell.dtype.kind not in "biuf":
-        raise DataError(f"an array of {cell.dtype}, shape {list(cell.shape)}, is no vector; give numbers of one axis")
-    if len(wrong := np.flatnonzero(~np.isfinite(cell))):
-        raise DataError(f"number {wrong[0] + 1} of the vector is {cell[wrong[0]]}, which is not finite")
-    return cell.astype(np.float64)
-
-
-def read_list(cell: Any, separator: str) -> np.ndarray:
-    """Each item as a finite number, by the rules of plain numbers.
-
-    Raises:
-        DataError: the cell is no list, or an item no finite number.
-    """
-    items = as_list(cell, separator=separator)
-    numbers = np.empty(len(items))
-    for place, item in enumerate(items):
-        try:
-            numbers[place] = as_number(item)
-        except DataError as error:
-            raise DataError(f"number {place + 1} of the vector: {error}") from None
-    return numbers

@@ -8,31 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
+from trunkline.arrays.seeing import Aspect, Window, plain_window
 from trunkline.contexts import GridContext, MosaicContext
 
-Aspect = Literal["stretch", "letterbox"]
-Window = tuple[int, int, int, int]
 MIDDLE = (0.3, 0.7)  # where on each side the tiles of a mosaic meet
 TILED = (0.4, 1.0)  # how large a picture is shown in a mosaic, against how it is shown alone
 SLANT = 1.1  # by which a side may grow against the other where pictures are zoomed, at most
 NOTABLE = 1.25  # how much wider for its height the widest picture but a tenth is than the narrowest but a tenth
-
-
-def plain_window(original: tuple[int, int], size: tuple[int, int], aspect: Aspect) -> Window:
-    """What is seen where nothing is drawn: the picture, or of aspect ratio `size` the least window around it.
-
-    Example:
-        >>> plain_window((100, 200), (64, 64), "stretch"), plain_window((100, 200), (64, 64), "letterbox")
-        ((0, 0, 100, 200), (-50, 0, 200, 200))
-    """
-    (height, width), ratio = original, size[0] / size[1]
-    if aspect == "letterbox":
-        height, width = max(height, round(width * ratio)), max(width, round(height / ratio))
-    return -((height - original[0]) // 2), -((width - original[1]) // 2), height, width
 
 
 def draw_geometry(

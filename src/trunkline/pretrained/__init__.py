@@ -1,6 +1,6 @@
 """What others have trained: where it is had from, and how it goes on learning. For inputs and tasks alike."""
 
-from trunkline.pretrained.extras import need
+from trunkline.arrays.extras import need
 from trunkline.pretrained.hub import from_hub, resolved
 from trunkline.pretrained.tuning import Tuning
 

@@ -11,8 +11,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
+from trunkline.arrays.extras import need
 from trunkline.errors import ConfigError
-from trunkline.pretrained.extras import need
 
 
 @runtime_checkable

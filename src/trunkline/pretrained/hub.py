@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from trunkline.arrays.extras import need
 from trunkline.errors import ConfigError
-from trunkline.pretrained.extras import need
 
 FOLDERS = (".", "/", "~")  # what begins so is a folder
 

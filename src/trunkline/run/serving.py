@@ -6,9 +6,9 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from trunkline.arrays.extras import need
 from trunkline.errors import RunError
 from trunkline.loading import load
-from trunkline.pretrained.extras import need
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 CALLERS = 512  # at once; more are refused

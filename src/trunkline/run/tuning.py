@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from trunkline.arrays.extras import need
 from trunkline.balancers import CATALOG as BALANCERS
 from trunkline.config import BalancerConfig, Config, load_config
 from trunkline.errors import RunError
-from trunkline.pretrained.extras import need
 from trunkline.run.fitting import Metrics
 from trunkline.run.many import Job
 from trunkline.run.resuming import CONFIG

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trunkline.config import Config, DataConfig, load_config
 from trunkline.data import Split
 from trunkline.errors import RunError
-from trunkline.export import Exported, export_onnx
+from trunkline.export import Exported, Quantized, check_precision, export_onnx, quantize
 from trunkline.loading import ROWS, load, read_metrics
 from trunkline.predictor import Predictor
 from trunkline.run.all_right import all_right
@@ -51,8 +53,9 @@ def export(
     *,
     rows: Any = None,
     tasks: Sequence[str] | None = None,
+    precision: str | None = None,
     trust_code: bool = False,
-) -> Exported:
+) -> tuple[Exported, Quantized | None]:
     """A trained run in ONNX, compared with the original.
 
     Args:
@@ -60,11 +63,25 @@ def export(
         out: of the file; by default `model.onnx` in the folder.
         rows: a table to trace and to compare with; by default the run's own.
         tasks: only these.
+        precision: `int8` writes the graph with such weights, too, and judges both by the rows that the run is judged
+            by, or by all of `rows`.
         trust_code: import classes of your own that the run's config names.
+
+    Returns:
+        What was written; and what `precision` costs, where it was asked for.
+
+    Raises:
+        ConfigError: another precision, and why it does not work.
     """
+    check_precision(precision)
     predictor, data = _open(run, trust_code)
-    table = _own_rows(run, trust_code).table if rows is None else read_more(data, rows)
-    return export_onnx(predictor, table, out or Path(run) / "model.onnx", tasks=tasks)
+    split = _own_rows(run, trust_code) if rows is None else None
+    table = read_more(data, rows) if split is None else split.table
+    written = export_onnx(predictor, table, out or Path(run) / "model.onnx", tasks=tasks)
+    if precision is None:
+        return written, None
+    judged = np.arange(len(table)) if split is None else split.rows
+    return written, quantize(predictor, written.path, table, judged.tolist())
 
 
 def _own_rows(run: str | Path | Predictor, trust_code: bool) -> Split:

@@ -1,9 +1,10 @@
 """Sounds as every kind of input and task knows them: read, as log-mel frames, and back."""
 
-from trunkline.sounds.mel import RANGE, Spectrum, band_edges, show_sound
+from trunkline.arrays.mel import RANGE, band_edges
+from trunkline.arrays.sounds import RATE, Sound, check_sound, choose_rate, is_cut, read_sound
+from trunkline.arrays.vocoder import waves_of
+from trunkline.sounds.mel import Spectrum, show_sound
 from trunkline.sounds.pitch import pitch_of
-from trunkline.sounds.reading import RATE, Sound, check_sound, choose_rate, is_cut, read_sound
-from trunkline.sounds.vocoder import waves_of
 
 __all__ = [
     "RANGE",

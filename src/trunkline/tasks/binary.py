@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.arrays.answers import YesNoAnswers
 from trunkline.cells import NO, YES, as_name, as_truth
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures, settle_threshold
-from trunkline.tasks.contract import Scores, Target, Task
+from trunkline.tasks.contract import Scores, Target, Task, on_host
 from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import WeightedRowHead, logit, repeat_rows
 from trunkline.tasks.stacking import Collected, stack_items
@@ -130,14 +131,16 @@ class Binary(Task):
         """`roc_auc`, `average_precision` (`None` with one class only), `accuracy`, `f1` (`None` without a yes)."""
         return BinaryMetric(states)
 
+    @property
+    def answers(self) -> YesNoAnswers:
+        """What outputs say."""
+        return YesNoAnswers()
+
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[dict[str, Any]]]:
         """`{"value": True or False, "probability": of yes}`; `True` where the metric counts a yes."""
-        logits = output[..., 0].float()
-        probabilities = (logits / temperatures(states).to(logits)).sigmoid()
-        columns = zip(is_yes(logits, cuts(states)).T.tolist(), probabilities.T.tolist())
-        return [[{"value": v, "probability": p} for v, p in zip(*column)] for column in columns]
+        return self.answers.decode(on_host(output), states, contexts)
 
     def is_right(self, said: dict[str, Any], true: bool) -> bool:
         """The same of yes and no."""

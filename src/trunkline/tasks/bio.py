@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Sequence, Set
 import torch
 from torch import Tensor
 
-OUTSIDE = "O"
+from trunkline.arrays.tags import OUTSIDE
+
 BIO = re.compile(r"O|[BI](-.*)?")
 Irregular = Sequence[Sequence[str | None]]  # (tag, the next one), `None` for the start of a row
 

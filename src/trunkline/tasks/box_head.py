@@ -71,7 +71,7 @@ class BoxHead(Head):
             points = grid_points(span, view.values.device)
             drawn = draw(as_points(exactly(self.places, self.placing(grid))), points)
             logits = as_points(exactly(self.names, self.naming(grid)))
-            parts.append((drawn, logits, points.expand(len(grid), -1, -1)))
+            parts.append((drawn, logits, points.expand(grid.shape[0], -1, -1)))
         boxes, logits, points = (torch.cat(part, 1) for part in zip(*parts))
         return {"boxes": boxes, "logits": logits, "points": points}
 

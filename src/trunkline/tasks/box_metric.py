@@ -19,19 +19,15 @@ import torch
 import torchmetrics
 from torch import Tensor
 
+from trunkline.arrays import boxes
 from trunkline.contexts import GridContext
 from trunkline.pretrained import need
 from trunkline.tasks.box_cells import is_crowd
 from trunkline.tasks.box_crowds import crowd_classes
-from trunkline.tasks.box_places import as_original, clipped, cut, picture_part
-from trunkline.tasks.contract import Scores, Target
+from trunkline.tasks.contract import Scores, Target, on_host
 from trunkline.tasks.unseen import class_number
 
-MOST = 100  # boxes a picture
-LOOKED_AT = 1000  # of a picture's scores, the highest
-SAME = 0.6  # overlap from which on two boxes of one class are one thing
 THRESHOLDS = 10  # T
-PLACES, DIGITS = 2, 8  # decimals of an edge in pixels, of a score: far finer than what tells two apart
 NONE = -1  # the class of no box; lower ones are those of crowds
 
 
@@ -46,32 +42,9 @@ class Found(NamedTuple):
     crowds: Tensor | None = None
 
 
-def pick(output: Tensor, floor: float, inside: Tensor) -> Found:
-    """What a head says of one picture, `[P, 4 + K]`, without what it says twice.
-
-    Args:
-        output: boxes, and the score of each class.
-        floor: lower scores are not looked at.
-        inside: `[4]`, the part of what the encoder saw that is picture; boxes are cut at its edges.
-    """
-    ops = need("torchvision.ops", "vision", "a boxes task")
-    scores = output[:, 4:].float()
-    points, classes = (scores >= floor).nonzero(as_tuple=True)
-    best = scores[points, classes].sort(descending=True, stable=True).indices[:LOOKED_AT]
-    points, classes = points[best], classes[best]
-    boxes, scores, classes = output[points, :4].float().cpu(), scores[points, classes].cpu(), classes.cpu()
-    boxes = cut(boxes, inside.to(boxes))
-    some = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    boxes, classes, scores = boxes[some], classes[some], scores[some]
-    kept = ops.batched_nms(boxes, scores, classes, SAME)[:MOST]
-    return Found(boxes[kept], classes[kept], scores[kept])
-
-
 def say(output: Tensor, floor: float, context: GridContext) -> Found:
-    """The same in the picture's own pixels, cut at its edges; with as many digits as files have."""
-    found = pick(output, floor, picture_part(context))
-    places = clipped(as_original(found.boxes, context), context.original)
-    return Found(places.round(decimals=PLACES), found.classes, found.scores.double().round(decimals=DIGITS))
+    """What a head says of one picture, `[P, 4 + K]`; see `arrays.boxes.say`."""
+    return Found(*map(torch.from_numpy, boxes.say(on_host(output), floor, context)))
 
 
 def as_found(entries: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> Found:
@@ -167,7 +140,7 @@ def judge_boxes(found: Sequence[Found], true: Sequence[Found]) -> Tensor:
     names = sorted({int(k) for picture in found for k in picture.classes})
     if not names:
         return torch.zeros(0, 2 + THRESHOLDS)
-    evaluator = _evaluator(names, list(range(len(found))), MOST)
+    evaluator = _evaluator(names, list(range(len(found))), boxes.MOST)
     with contextlib.redirect_stdout(io.StringIO()):  # it talks
         evaluator.cocoGt, evaluator.cocoDt = _as_coco(true, names), _as_coco(found, names)
         evaluator.evaluate()

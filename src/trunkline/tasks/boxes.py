@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.arrays.boxes import BoxAnswers
 from trunkline.contexts import Context, GridContext
 from trunkline.errors import ConfigError, DataError, suggest
 from trunkline.pretrained import need
@@ -23,9 +24,9 @@ from trunkline.showing import OUTLINED, WHOLE, Answer, Outline, Shown, colour_of
 from trunkline.tasks.box_cells import Box, has_area, is_crowd, read_boxes, read_every, told
 from trunkline.tasks.box_crowds import marked
 from trunkline.tasks.box_head import BoxHead
-from trunkline.tasks.box_metric import BoxMetric, as_found, judge_boxes, say
+from trunkline.tasks.box_metric import BoxMetric, as_found, judge_boxes
 from trunkline.tasks.box_places import area, as_seen, clipped
-from trunkline.tasks.contract import Target, Task
+from trunkline.tasks.contract import Target, Task, on_host
 from trunkline.tasks.unseen import class_number
 from trunkline.types import State
 
@@ -165,19 +166,16 @@ class Boxes(Task):
         """COCO's average precision, in the pictures' own pixels."""
         return BoxMetric(states[0]["classes"], self.floor)
 
+    @property
+    def answers(self) -> BoxAnswers:
+        """What outputs say."""
+        return BoxAnswers(self.floor)
+
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[list[Said]]]:
         """`{"box", "label", "score"}` of at most 100 boxes a picture, the surest first, in the picture's own pixels."""
-        return [[self._decode(row, states[0]["classes"], context) for row, context in zip(output, contexts)]]
-
-    def _decode(self, row: Tensor, classes: Sequence[str], context: Context | None) -> list[Said]:
-        assert isinstance(context, GridContext), "boxes are bound to a picture"
-        found = say(row, self.floor, context)
-        return [
-            {"box": box, "label": classes[name], "score": score}
-            for box, name, score in zip(found.boxes.tolist(), found.classes.tolist(), found.scores.tolist())
-        ]
+        return self.answers.decode(on_host(output), states, contexts)
 
     def show(self, said: list[Said], true: list[Box] | None, state: State, of: np.ndarray) -> Answer:
         """The picture with boxes in the colours of their classes; wrong is what has no fellow."""

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trunkline.arrays.answers import NameAnswers
 from trunkline.cells import as_name
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import Answer, plain_answer
 from trunkline.tasks.binary import stacked_binary_scores
 from trunkline.tasks.calibration import Judgement, Settled, merged, settle_refusal, settle_temperatures
-from trunkline.tasks.contract import Scores, Target, Task
+from trunkline.tasks.contract import Scores, Target, Task, on_host
 from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import WeightedRowHead, repeat_rows
 from trunkline.tasks.stacking import CollectedMetric, masked_sum, stack_items
@@ -176,25 +177,16 @@ class Category(Task):
         """
         return CollectedMetric(_score, states)
 
+    @property
+    def answers(self) -> NameAnswers:
+        """What outputs say."""
+        return NameAnswers(self.unknown)
+
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[dict[str, Any]]]:
         """`{"value": class, "probabilities": {class: p}}`."""
-        decoded = []
-        for g, state in enumerate(states):
-            classes = state["classes"]
-            rows = (output[:, g].float() / state.get("temperature", 1.0)).softmax(-1).tolist()
-            fits = fitting(output[:, g], state).tolist()
-            decoded.append(
-                [
-                    {
-                        "value": classes[row.index(max(row))] if fit else self.unknown,
-                        "probabilities": dict(zip(classes, row)),
-                    }
-                    for row, fit in zip(rows, fits)
-                ]
-            )
-        return decoded
+        return self.answers.decode(on_host(output), states, contexts)
 
     def is_right(self, said: dict[str, Any], true: str) -> bool:
         """The very class; where `unknown` may be said, that of all that training never saw."""

@@ -12,9 +12,11 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
+import torch
 import torchmetrics
 from torch import Tensor
 
+from trunkline.arrays.contract import Answers
 from trunkline.contexts import Context
 from trunkline.showing import Answer, Attended, Shown, plain_answer
 from trunkline.tasks.calibration import Judgement, Settled
@@ -93,6 +95,14 @@ class Task(ABC):
     def unseen_names(self) -> str:
         """What becomes of names in held-out labels that training never saw; ends a sentence about them."""
         return "they count as wrong"
+
+    @property
+    def answers(self) -> Answers | None:
+        """How outputs become answers without PyTorch, for an exported network; `None` where only this class knows.
+
+        `decode` does the same.
+        """
+        return None
 
     @property
     def refuses_export(self) -> str | None:
@@ -318,3 +328,11 @@ class Task(ABC):
     def judge(self, output: Output, target: Target, states: Sequence[State]) -> Sequence[Judgement | None]:
         """How sure the outputs were and whether they were right, for kinds with probabilities; else `None`."""
         return [None for _ in states]
+
+
+def on_host(output: Output) -> Any:
+    """An output as arrays; of half precision as float32, which NumPy can do with."""
+    if not isinstance(output, Tensor):
+        return {name: on_host(value) for name, value in output.items()}
+    half = output.dtype in (torch.float16, torch.bfloat16)
+    return (output.float() if half else output).detach().cpu().numpy()

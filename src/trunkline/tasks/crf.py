@@ -124,7 +124,7 @@ def packed(logits: Tensor, chain: Chain) -> Tensor:
     """
     table = torch.cat([chain.between, chain.start[None], chain.end[None]])
     dtype = torch.promote_types(torch.promote_types(logits.dtype, table.dtype), torch.float32)
-    return torch.cat([logits.to(dtype), table.to(dtype).expand(len(logits), -1, -1)], 1)
+    return torch.cat([logits.to(dtype), table.to(dtype).expand(logits.shape[0], -1, -1)], 1)
 
 
 def unpacked(output: Tensor) -> tuple[Tensor, Chain]:

@@ -8,17 +8,16 @@ Shape legend: `n` rows, `L` tokens, `D` width, `S` slots (`L` times those of a t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.arrays.ctc_search import BLANK
 from trunkline.tasks.contract import Head, Target
 from trunkline.types import Tokens
 
-BLANK = 0
 NEVER = -1e4  # log-probability of what cannot be: finite, so that no slope is lost in infinities
 
 
@@ -71,11 +70,6 @@ def needed_slots(units: Tensor, sizes: Tensor) -> Tensor:
     """Of each target, `units [n, U]` of which the first `sizes [n]` count: one a unit, one between two equal ones."""
     is_second = torch.arange(1, units.shape[1], device=units.device) < sizes.unsqueeze(1)
     return sizes + ((units[:, 1:] == units[:, :-1]) & is_second).sum(1)
-
-
-def greedy(output: Tensor) -> list[list[int]]:
-    """Of each row what its likeliest path says: units, without blanks."""
-    return [[c for c, _ in groupby(row) if c != BLANK] for row in output.argmax(2).tolist()]
 
 
 def align(log_p: np.ndarray, units: Sequence[int]) -> list[tuple[int, int]]:

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.arrays.maps import MapAnswers
 from trunkline.contexts import Context, GridContext
 from trunkline.errors import ConfigError
 from trunkline.showing import Answer, Shown, plain, ramp, shown_picture
-from trunkline.tasks.contract import Target, Task
+from trunkline.tasks.contract import Target, Task, on_host
 from trunkline.tasks.dense_cells import read_map, with_unknown
 from trunkline.tasks.dense_head import DirectionErrors, DirectionHead, ValueErrors, ValueHead, angles_between
 from trunkline.tasks.dense_scales import (
@@ -133,18 +134,16 @@ class Dense(Task):
         """Errors in the reported unit at the encoder's resolution; of directions the angle, too."""
         return (DirectionErrors if states[0]["learn"] == "directions" else ValueErrors)(states[0])
 
+    @property
+    def answers(self) -> MapAnswers:
+        """What outputs say."""
+        return MapAnswers()
+
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[np.ndarray]]:
         """The picture's own pixels in the reported unit, `[H, W]` or `[H, W, 3]` float32; NaN where it was cut off."""
-        return [[self._decode(row, states[0], context) for row, context in zip(output, contexts)]]
-
-    def _decode(self, row: Tensor, state: State, context: Context | None) -> np.ndarray:
-        assert isinstance(context, GridContext), "a map is bound to a picture"
-        values = as_reported(context.restore(row.cpu())[None], state)[0]
-        if state["learn"] == "directions":
-            values = turned(values, context, self.y)  # mirrored back, where it was
-        return (values[0] if len(values) == 1 else values.movedim(0, -1)).float().numpy()
+        return self.answers.decode(on_host(output), states, contexts)
 
     def show(self, said: np.ndarray, true: np.ndarray | None, state: State, of: np.ndarray) -> Answer:
         """Dark for the least and bright for the most of the true map; of three channels each is a colour."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trunkline.arrays.answers import LabelAnswers, per_name
 from trunkline.cells import as_list, as_name
 from trunkline.contexts import Context
 from trunkline.errors import DataError
@@ -17,13 +18,12 @@ from trunkline.tasks.binary import (
     binary_nll,
     cuts,
     given_threshold,
-    is_yes,
     judge_yes,
     smoothed,
     stacked_binary_scores,
 )
 from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures, settle_threshold
-from trunkline.tasks.contract import Scores, Target, Task
+from trunkline.tasks.contract import Scores, Target, Task, on_host
 from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import WeightedRowHead, logit, repeat_rows
 from trunkline.tasks.stacking import Collected, masked_sum, stack_items
@@ -145,19 +145,16 @@ class Labels(Task):
         """`roc_auc average_precision accuracy f1`, each the mean over names that have both values."""
         return LabelsMetric(states)
 
+    @property
+    def answers(self) -> LabelAnswers:
+        """What outputs say."""
+        return LabelAnswers()
+
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[dict[str, Any]]]:
         """`{"value": names whose p is over the threshold, "probabilities": {name: p}}`."""
-        (state,) = states
-        classes, logits = state["classes"], output[:, 0].float()
-        probabilities = (logits / state.get("temperature", 1.0)).sigmoid().tolist()
-        return [
-            [
-                {"value": [c for c, yes in zip(classes, said) if yes], "probabilities": dict(zip(classes, row))}
-                for said, row in zip(is_yes(logits, cuts(per_name(state))).tolist(), probabilities)
-            ]
-        ]
+        return self.answers.decode(on_host(output), states, contexts)
 
     def is_right(self, said: dict[str, Any], true: list[str]) -> bool:
         """These names and no others."""
@@ -210,12 +207,6 @@ class LabelsMetric(Collected):
         has_both = [s for s in scores if s is not None and s["roc_auc"] is not None]
         names = ("roc_auc", "average_precision", "accuracy", "f1")
         return [{name: _mean([s[name] for s in has_both]) for name in names}]
-
-
-def per_name(state: State) -> list[State]:
-    """Temperature and threshold of each name, as if it were a binary task."""
-    shared = {"temperature": state.get("temperature", 1.0), "threshold": state.get("threshold", 0.5)}
-    return [{**shared, "threshold": t} for t in state.get("thresholds", [shared["threshold"]] * len(state["classes"]))]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -18,12 +18,14 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-from trunkline.cells import PICTURE_DAMAGE, open_image, upright_size
+from trunkline.arrays.maps import MaskAnswers
+from trunkline.arrays.opening import PICTURE_DAMAGE, open_image
+from trunkline.cells import upright_size
 from trunkline.contexts import Context, GridContext
 from trunkline.errors import ConfigError, DataError
 from trunkline.files import is_plain_file, why_unread
 from trunkline.showing import WHOLE, Answer, Shown, colour_of, overlaid, shown_picture
-from trunkline.tasks.contract import Scores, Target, Task
+from trunkline.tasks.contract import Scores, Target, Task, on_host
 from trunkline.tasks.mask_head import UNSEEN, MaskHead
 from trunkline.tasks.mask_loss import VOID
 from trunkline.tasks.pixels import check_size, tiled
@@ -150,12 +152,16 @@ class Mask(Task):
         """Mean intersection over union, and the share of pixels that are right, at the encoder's resolution."""
         return Confusion(len(states[0]["indices"]))
 
+    @property
+    def answers(self) -> MaskAnswers:
+        """What outputs say."""
+        return MaskAnswers()
+
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[np.ndarray]]:
         """The picture's own pixels, `[H, W]`: indices as in the masks, `VOID` where the crop cut off."""
-        indices = np.array(states[0]["indices"])
-        return [[restore_indices(logits, context, indices) for logits, context in zip(output, contexts)]]
+        return self.answers.decode(on_host(output), states, contexts)
 
     def show(self, said: np.ndarray, true: np.ndarray | None, state: State, of: np.ndarray) -> Answer:
         """The picture under the colours of its classes."""
@@ -219,15 +225,6 @@ def confusion_scores(counts: Tensor) -> Scores:
     occurs = union > 0
     miou = (right[occurs] / union[occurs]).mean()
     return {"miou": float(miou), "pixel_accuracy": float(right.sum() / counts.sum())}
-
-
-def restore_indices(logits: Tensor, context: Context | None, indices: np.ndarray) -> np.ndarray:
-    """`logits [K, H, W]` → the most likely class's index for each pixel of the original picture."""
-    assert isinstance(context, GridContext), "a mask is bound to a picture"
-    restored = context.restore(logits.cpu())
-    mask = indices[restored.argmax(0).numpy()]
-    mask = np.where(restored[0].isnan().numpy(), VOID, mask)
-    return mask.astype(np.uint8 if mask.max() <= VOID else np.uint16)
 
 
 def index_image(picture: PIL.Image.Image) -> np.ndarray:

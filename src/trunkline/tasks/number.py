@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trunkline.arrays.answers import NumberAnswers
 from trunkline.cells import mean_and_scale, numbers_of, read_number
 from trunkline.contexts import Context
 from trunkline.errors import DataError
-from trunkline.tasks.contract import Scores, Target, Task
+from trunkline.tasks.contract import Scores, Target, Task, on_host
 from trunkline.tasks.experts import GaussianExperts
 from trunkline.tasks.row import RowHead, repeat_rows
 from trunkline.tasks.scales import (
@@ -151,14 +152,16 @@ class Number(Task):
         """`mae`, `rmse` in the column's units; `r2` (`None` where the targets are all equal)."""
         return CollectedMetric(_score, states)
 
+    @property
+    def answers(self) -> NumberAnswers:
+        """What outputs say."""
+        return NumberAnswers()
+
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[dict[str, Any]]]:
         """`{"value": number}` in the column's units."""
-        columns = output[..., 0].double().T
-        return [
-            [{"value": value} for value in in_units(column, state).tolist()] for column, state in zip(columns, states)
-        ]
+        return self.answers.decode(on_host(output), states, contexts)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training mean, for every row."""

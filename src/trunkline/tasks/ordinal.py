@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trunkline.arrays.answers import LevelAnswers
 from trunkline.cells import as_name, as_number
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError, suggest
 from trunkline.tasks.calibration import Judgement, Settled, settle_temperatures
 from trunkline.tasks.category import class_weight
-from trunkline.tasks.contract import Scores, Target, Task
+from trunkline.tasks.contract import Scores, Target, Task, on_host
 from trunkline.tasks.experts import product_of_experts
 from trunkline.tasks.row import WeightedRowHead, logit, repeat_rows
 from trunkline.tasks.stacking import CollectedMetric, masked_sum, stack_items
@@ -150,6 +151,11 @@ class Ordinal(Task):
         """
         return CollectedMetric(_score, states)
 
+    @property
+    def answers(self) -> LevelAnswers:
+        """What outputs say."""
+        return LevelAnswers()
+
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[dict[str, Any]]]:
@@ -158,17 +164,7 @@ class Ordinal(Task):
         The value is the median level, which has the least expected distance. `expected` is in the numbers' units; where
         levels are names, a place.
         """
-        decoded = []
-        for g, state in enumerate(states):
-            logits = output[:, g].double() / state.get("temperature", 1.0)
-            probabilities = log_probabilities(logits).exp()
-            expected = (probabilities @ _units(state)).tolist()
-            names = [as_name(level) for level in state["levels"]]
-            decoded.append([
-                {"value": state["levels"][place], "probabilities": dict(zip(names, row)), "expected": mean}
-                for place, row, mean in zip(median_places(logits).tolist(), probabilities.tolist(), expected)
-            ])  # fmt: skip
-        return decoded
+        return self.answers.decode(on_host(output), states, contexts)
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
         """The training shares, for every row: their median is the constant with the least mean distance."""

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trunkline.arrays.spoken import SpeechAnswers
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import Answer
-from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, pitch_of, read_sound, show_sound, waves_of
+from trunkline.sounds import RATE, Sound, Spectrum, check_sound, choose_rate, pitch_of, read_sound, show_sound
 from trunkline.tasks import speech_vocoder
-from trunkline.tasks.contract import ERRORS, Output, Target, Task
+from trunkline.tasks.contract import ERRORS, Output, Target, Task, on_host
 from trunkline.tasks.speech_head import SpeechHead
 from trunkline.tasks.speech_metric import SpeechMetric, sound_distances
 from trunkline.types import Choices, State
@@ -31,7 +32,7 @@ class Speech(Task):
     What else is known of a row, such as its speaker, is heard through the fusion.
 
     Sounds are log-mel frames relative to their loudest band; from these a sound is made without a network (see
-    `trunkline.sounds.vocoder`), or by one that others have trained.
+    `trunkline.arrays.vocoder`), or by one that others have trained.
 
     Args:
         rate: samples a second; sounds of other rates are resampled. `None`: that of most training sounds, 16 000 at
@@ -60,6 +61,8 @@ class Speech(Task):
     lower_is_better = frozenset({*ERRORS, "duration_error"})
     reads_files = True
     is_one_pass = False
+    refuses_export = None  # it is one graph all the same: the sound is made from what that says
+    output_form = "frames [rows, T, M], standardised log-mel, and sizes [rows]: how many frames each row has"
     choose_sample = 512
 
     def __init__(
@@ -185,20 +188,14 @@ class Speech(Task):
         (state,) = states
         return SpeechMetric(_decibels(state))
 
+    @property
+    def answers(self) -> SpeechAnswers:
+        """What outputs say."""
+        return SpeechAnswers(self._rate, self.mels, self._spectrum.hop, self._spectrum.window, self.vocoder_steps)
+
     def decode(self, output: Output, states: Sequence[State], contexts: Sequence[Context | None]) -> list[list[Sound]]:
         """The sounds, `wave [S]` from -1 to 1 at the task's rate."""
-        (state,) = states
-        if "wave" in output:
-            sizes = (output["sizes"] * state["vocoder"]["hop"]).tolist()
-            made = [wave[:size].float().cpu().numpy() for wave, size in zip(output["wave"], sizes)]
-            return [[Sound(wave, self._rate, len(wave)) for wave in made]]
-        mean, std = torch.tensor(state["mean"]), torch.tensor(state["std"])
-        frames = [
-            (row[:size].float().cpu() * std + mean).clamp(max=0.0)
-            for row, size in zip(output["frames"], output["sizes"].tolist())
-        ]
-        waves = waves_of(frames, self._spectrum, steps=self.vocoder_steps)
-        return [[Sound(wave.numpy(), self._rate, len(wave)) for wave in waves]]
+        return self.answers.decode(on_host(output), states, contexts)
 
     def show(self, said: Sound, true: Sound | None, state: State, of: Any) -> Answer:
         """Both to listen to, and how far they are apart as they sound, with what the vocoder adds to it."""

@@ -124,7 +124,9 @@ class SpeechHead(Head):
         durations = self.pace(x).squeeze(2).float().exp() * view.mask
         ends = durations.cumsum(1).round().clamp(max=self.longest).long()  # [n, L]; so that errors do not add up
         sizes = ends[:, -1].clamp(min=1)
-        steps = torch.arange(int(sizes.max()), device=x.device).expand(len(x), -1).contiguous()
+        longest = sizes.max().item()  # which `int` would make a constant of an exported graph
+        torch._check(longest >= 1)  # which an exported graph must be told
+        steps = torch.arange(longest, device=x.device).expand(x.shape[0], -1).contiguous()
         last = (view.mask.sum(1, keepdim=True) - 1).clamp(min=0)
         path = torch.minimum(token_at(ends, steps), last)
         whole = torch.diff(ends, dim=1, prepend=torch.zeros_like(ends[:, :1])).float()
@@ -177,8 +179,13 @@ class SpeechHead(Head):
 
 
 def token_at(ends: Tensor, steps: Tensor) -> Tensor:
-    """Which token is said in a frame: the first that ends behind it. `ends [n, L]`, `steps [n, T]` → `[n, T]`."""
-    return torch.searchsorted(ends, steps, right=True)
+    """Which token is said in a frame: the first that ends behind it. `ends [n, L]`, `steps [n, T]` → `[n, T]`.
+
+    As many tokens have ended as the sum over frames says (`searchsorted`, which ONNX does not have).
+    """
+    frames = steps.shape[1]
+    ended = torch.zeros(ends.shape[0], frames + 1, dtype=torch.long, device=ends.device)
+    return ended.scatter_add(1, ends.clamp(max=frames), torch.ones_like(ends)).cumsum(1)[:, :frames]
 
 
 def prosody_of(pitch: Tensor, energy: Tensor, path: Tensor, here: Tensor, tokens: int) -> Tensor:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trunkline.arrays.extras import need
 from trunkline.errors import ConfigError
-from trunkline.pretrained.extras import need
 from trunkline.pretrained.hub import from_hub
 from trunkline.types import State
 

@@ -15,11 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trunkline.contexts import Context, WordsContext
+from trunkline.arrays.tags import IGNORED, UNREAD
 from trunkline.tasks.contract import Target
-
-IGNORED = -100  # there is no word
-UNREAD = -1  # the place of a word without tokens
 
 
 class TaggedWords(NamedTuple):
@@ -59,27 +56,10 @@ def is_whole(target: Target) -> Tensor:
     return (target["labels"] != IGNORED).sum(1) == (target["places"] != IGNORED).sum(1)
 
 
-def first_tokens(context: WordsContext) -> list[int]:
-    """Of each word, or `UNREAD`."""
-    return [start if start < stop else UNREAD for start, stop in context.spans]
-
-
-def reached(places: list[int]) -> list[int]:
-    """The places up to the last word that was read."""
-    return places[: max((i + 1 for i, place in enumerate(places) if place != UNREAD), default=0)]
-
-
 def at_tokens(words: TaggedWords) -> list[int]:
     """Labels at the first tokens of words, `IGNORED` at others."""
     label_at = dict(zip(words.places, words.labels, strict=True))
     return [label_at.get(place, IGNORED) for place in range(max(words.places, default=UNREAD) + 1)]
-
-
-def places_of(contexts: Sequence[Context | None]) -> tuple[Tensor, Tensor]:
-    """First tokens of the words that are reached, `[n, T]`, and in which rows these are all, `[n]`."""
-    rows = [first_tokens(context) if isinstance(context, WordsContext) else [] for context in contexts]
-    there = [reached(row) for row in rows]
-    return pad(there), torch.tensor([len(a) == len(b) for a, b in zip(rows, there, strict=True)])
 
 
 def likeliest(output: Tensor, places: Tensor, whole: Tensor) -> Tensor:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trunkline.arrays.tags import IGNORED, OUTSIDE, TagAnswers, fallback, first_tokens, reached
 from trunkline.cells import as_list, whole_text
 from trunkline.contexts import Context, WordsContext
 from trunkline.errors import DataError
 from trunkline.showing import Answer, Shown, colour_of
 from trunkline.tasks.bio import (
-    OUTSIDE,
     barred,
     bio_spans,
     irregular,
@@ -28,19 +28,15 @@ from trunkline.tasks.bio import (
     outsiders,
     possible,
 )
-from trunkline.tasks.contract import Head, Target, Task
+from trunkline.tasks.contract import Head, Target, Task, on_host
 from trunkline.tasks.crf import Chain, CrfHead, likeliest_path, packed
 from trunkline.tasks.tag_metric import Say, TagsMetric, unseen_number
 from trunkline.tasks.tag_words import (
-    IGNORED,
     TaggedWords,
     at_tokens,
-    first_tokens,
     fit_length,
     likeliest,
     pad,
-    places_of,
-    reached,
 )
 from trunkline.types import State, Tokens
 
@@ -178,14 +174,16 @@ class Tags(Task):
         (state,) = states
         return TagsMetric(state["tags"], fallback(state), self._say)
 
+    @property
+    def answers(self) -> TagAnswers:
+        """What outputs say."""
+        return TagAnswers(self.crf)
+
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[list[str] | None]]:
         """The tags of each row's words; `None` for a row that has no text."""
-        (state,) = states
-        places, whole = places_of(contexts)
-        best = self._say(output, places.to(output.device), whole.to(output.device)).tolist()
-        return [[self._decode_row(row, state, context) for row, context in zip(best, contexts, strict=True)]]
+        return self.answers.decode(on_host(output), states, contexts)
 
     def show(self, said: list[str], true: list[str] | None, state: State, of: Any) -> Answer:
         """The words, each under its tag, and the spans where tags are BIO; `O` is no tag."""
@@ -216,13 +214,6 @@ class Tags(Task):
     def _say(self) -> Say:
         return likeliest_path if self.crf else likeliest
 
-    def _decode_row(self, row: Sequence[int], state: State, context: Context | None) -> list[str] | None:
-        if not isinstance(context, WordsContext):
-            return None
-        words, rest = len(context.words), fallback(state)
-        said = [rest if tag == IGNORED else tag for tag in [*row, *[IGNORED] * words][:words]]
-        return [state["tags"][tag] for tag in said]
-
 
 def _tell_odd(odd: Sequence[str], counts: Counter[str]) -> str:
     words, shown = sum(counts[tag] for tag in odd), ", ".join(f"{tag!r} ({counts[tag]})" for tag in odd[:SHOWN])
@@ -248,12 +239,6 @@ def _tell_starts(starts: Counter[tuple[str | None, str]], words: int) -> str:
         f"{starts.total()} of {words} words have a tag `I-kind` that goes on with nothing: {shown}; each begins a "
         "span, as conlleval reads it"
     )
-
-
-def fallback(state: State) -> int:
-    """Number of the tag that words get of which nothing is said: `O`, or the most frequent one."""
-    tags, counts = state["tags"], state["counts"]
-    return tags.index(OUTSIDE) if OUTSIDE in tags else counts.index(max(counts))
 
 
 class TagsHead(Head):

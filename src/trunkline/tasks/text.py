@@ -18,22 +18,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trunkline.arrays.subwords import source_of
+from trunkline.arrays.written import TextAnswers, decode
 from trunkline.cells import as_text
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.pretrained import Tuning
 from trunkline.showing import Answer, Attended, shown_text
-from trunkline.tasks.contract import Head, Target, Task
+from trunkline.tasks.contract import Head, Target, Task, on_host
 from trunkline.tasks.text_attention import by_words, word_tokens
 from trunkline.tasks.text_decoder import describe, fill_decoder, pretrained_decoder, scratch_decoder
 from trunkline.tasks.text_head import IGNORED, Memory, TextHead
 from trunkline.tasks.text_metric import TextMetric, as_bytes, row_score, score_texts, signatures
-from trunkline.tasks.text_pointer import Pointer, source_of
+from trunkline.tasks.text_pointer import Pointer
 from trunkline.tasks.text_search import Search
 from trunkline.tasks.vocabulary import (
     SMALLEST,
     apart,
-    decode,
     encode,
     learned_vocabulary,
     pretrained_vocabulary,
@@ -187,7 +188,7 @@ class Text(Task):
         texts = [text for each in own for text in each]
         found = self._vocabulary(texts)
         warn_unfit(texts, found, self.max_length, is_learned=self.tokenizer is None and self.decoder is None)
-        # The tokenizer is one string: parsed once a process (`load_tokenizer` keeps it), not once a row.
+        # The tokenizer is one string: parsed once a process (`tokenizer_of` keeps it), not once a row.
         states = zip(apart(found, len(own)), own, strict=True)
         return [{**state, "frequent": Counter(each).most_common(1)[0][0]} for state, each in states]
 
@@ -249,7 +250,7 @@ class Text(Task):
 
     def source(self, contexts: Sequence[Context | None], state: State) -> dict[str, Tensor]:
         """The words of the input in this task's tokens: `{"ids": [n, P], "places": [n, P]}` (see `source_of`)."""
-        return source_of(contexts, state)
+        return {name: torch.from_numpy(value) for name, value in source_of(contexts, state).items()}
 
     def metric(self, states: Sequence[State]) -> TextMetric:
         """`bleu` and `chrf` (0–100, sacreBLEU), `rouge1`, `rouge2` and `rougeL` (F, rouge-score), `exact`."""
@@ -260,10 +261,14 @@ class Text(Task):
         """Those of sacreBLEU."""
         return signatures()
 
+    @property
+    def answers(self) -> TextAnswers:
+        """What outputs say."""
+        return TextAnswers()
+
     def decode(self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]) -> list[list[str]]:
         """The texts."""
-        (state,) = states
-        return [decode(output, state)]
+        return self.answers.decode(on_host(output), states, contexts)
 
     def show(self, said: str, true: str | None, state: State, of: Any) -> Answer:
         """The texts; a row is as wrong as its own chrF is low."""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from trunkline.arrays.subwords import tokenizer_of
 from trunkline.showing import Attended
-from trunkline.tasks.vocabulary import load_tokenizer
 from trunkline.types import State
 
 
@@ -35,7 +35,7 @@ def telling(decoder: Any) -> Iterator[None]:
 
 def word_tokens(text: str, state: State) -> tuple[list[int], list[str], list[list[int]]]:
     """Ids of a text, its words, and which of the ids each word became, those of the white space before it with it."""
-    told = load_tokenizer(state["tokenizer"]).encode(text, add_special_tokens=False)
+    told = tokenizer_of(state["tokenizer"]).encode(text, add_special_tokens=False)
     words = list(re.finditer(r"\S+", text))
     starts = [-1, *(word.end() for word in words)]
     tokens = [_inside((start, word.end()), told.offsets) for start, word in zip(starts, words)]

@@ -126,7 +126,7 @@ class TextHead(Head):
         with pointing(self.decoder, self.pointer, memory, view.source):
             ids = self.decoder.generate(
                 **self.read(memory, view.mask),
-                decoder_input_ids=self.prompt.expand(len(memory), -1),
+                decoder_input_ids=self.prompt.expand(memory.shape[0], -1),
                 generation_config=self.generation,
                 logits_processor=self.search.processors(view.mask.sum(1), self.prompt.shape[1]),
             )

@@ -16,10 +16,8 @@ vocabulary.
 from __future__ import annotations
 
 import math
-import re
 import threading
-from bisect import bisect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,53 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trunkline.contexts import Context, WordsContext
+from trunkline.arrays.subwords import NOWHERE
 from trunkline.errors import ConfigError
-from trunkline.tasks.vocabulary import load_tokenizer
-from trunkline.types import State
 
-NOWHERE = -1  # behind the last token of a row's source
 LEAST = 1e-30  # the probability of a copy of what is not there
-
-
-def source_of(contexts: Sequence[Context | None], state: State) -> dict[str, Tensor]:
-    """Each row's text, as far as the encoder read it, in the decoder's tokens.
-
-    Returns:
-        `{"ids": [n, P], "places": [n, P]}`: the tokens, and which of the encoder's tokens says most about each: that of
-        its word, and of several as far into the word; `NOWHERE` behind the last.
-    """
-    rows = [_read(context) if isinstance(context, WordsContext) else ([], []) for context in contexts]
-    texts = [" ".join(words) for words, _ in rows]
-    told = load_tokenizer(state["tokenizer"]).encode_batch(texts, add_special_tokens=False)
-    source = [
-        [(i, _place(text, spans, offsets)) for i, offsets in zip(own.ids, own.offsets) if offsets[1] > 0]
-        for own, text, (_, spans) in zip(told, map(_words, texts), rows, strict=True)
-    ]
-    longest = max(map(len, source), default=0)
-    padded = torch.tensor([row + [(NOWHERE, NOWHERE)] * (longest - len(row)) for row in source], dtype=torch.long)
-    ids, places = padded.reshape(len(rows), longest, 2).unbind(2)
-    return {"ids": ids.contiguous(), "places": places.contiguous()}
-
-
-def _read(context: WordsContext) -> tuple[list[str], list[tuple[int, int]]]:
-    """The words that have tokens, the last as far as it was read, and their tokens."""
-    here = [(word, span) for word, span in zip(context.words, context.spans, strict=True) if span[1] > span[0]]
-    words, spans = [word for word, _ in here], [span for _, span in here]
-    return [*words[:-1], *(word[: context.cut] for word in words[-1:])], spans
-
-
-def _words(text: str) -> list[tuple[int, int]]:
-    """Where each begins and ends."""
-    return [match.span() for match in re.finditer(r"\S+", text)]
-
-
-def _place(words: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]], offsets: tuple[int, int]) -> int:
-    """The encoder's token for the characters of one token of the decoder; of white space that of the word before."""
-    at = offsets[1] - 1
-    word = max(bisect(words, (at, math.inf)) - 1, 0)
-    (start, stop), (first, last) = words[word], spans[word]
-    return first + min(int((last - first) * (at - start) / (stop - start)), last - first - 1)
 
 
 class Pointer(nn.Module):
@@ -95,7 +50,7 @@ class Pointer(nn.Module):
 
         Args:
             memory: what the decoder reads, `[n, S, D]`.
-            source: see `source_of`.
+            source: see `arrays.subwords.source_of`.
             embedding: of the decoder's tokens.
         """
         places = source["places"].clamp(min=0)[..., None].expand(-1, -1, memory.shape[2])
@@ -149,7 +104,7 @@ def pointing(
         decoder: an encoder–decoder of Transformers.
         pointer: `None` changes nothing.
         memory: `[n, S, D]`.
-        source: see `source_of`.
+        source: see `arrays.subwords.source_of`.
     """
     if pointer is None:
         yield

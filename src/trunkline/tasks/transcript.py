@@ -15,16 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trunkline.arrays.ctc_search import SPACE
+from trunkline.arrays.written import TranscriptAnswers
 from trunkline.cells import as_text
 from trunkline.contexts import Context
 from trunkline.errors import ConfigError, DataError
 from trunkline.showing import Answer, Attended, plain_answer
-from trunkline.tasks.contract import Head, Scores, Target, Task
-from trunkline.tasks.ctc import BLANK, NEVER, CtcHead, align, greedy
-from trunkline.tasks.ctc_search import SPACE, lexicon_of, search
+from trunkline.tasks.contract import Head, Scores, Target, Task, on_host
+from trunkline.tasks.ctc import BLANK, NEVER, CtcHead, align
 from trunkline.tasks.text_attention import word_tokens
 from trunkline.tasks.text_metric import TextMetric, as_bytes
-from trunkline.tasks.vocabulary import SMALLEST, decode_units, encode, learned_vocabulary
+from trunkline.tasks.vocabulary import SMALLEST, encode, learned_vocabulary
 from trunkline.types import State, Tokens
 
 
@@ -146,12 +147,16 @@ class Transcript(Task):
     def metric(self, states: Sequence[State]) -> TextMetric:
         """`wer` and `cer`, edits over words and letters of all references, and `exact`, the share of equal texts."""
         (state,) = states
-        return TextMetric(partial(self._say, state=state), score_transcripts)
+        return TextMetric(partial(_heard, answers=self.answers, state=state), score_transcripts)
+
+    @property
+    def answers(self) -> TranscriptAnswers:
+        """What outputs say."""
+        return TranscriptAnswers(self.beams, self.ngram, self.ngram_weight)
 
     def decode(self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]) -> list[list[str]]:
         """The texts."""
-        (state,) = states
-        return [self._say(output, state)]
+        return self.answers.decode(on_host(output), states, contexts)
 
     def show(self, said: str, true: str | None, state: State, of: Any) -> Answer:
         """The texts, and how many edits a word and a letter there are between them."""
@@ -193,16 +198,6 @@ class Transcript(Task):
         sure = torch.full((len(path), _classes(state)), NEVER, device=path.device).scatter(1, path.unsqueeze(1), 0.0)
         return sure.expand(len(target["flags"]), -1, -1)
 
-    def _say(self, output: Tensor, state: State) -> list[str]:
-        if "letters" not in state:
-            return decode_units(greedy(output), state)
-        if self.beams == 1:
-            return [SPACE.join("".join(state["letters"][k - 1] for k in row).split()) for row in greedy(output)]
-        texts = tuple(state["texts"].items()) if self.ngram else ()
-        lexicon = lexicon_of(tuple(state.get("words", ())), texts, self.ngram, self.ngram_weight)
-        rows = output.float().cpu().numpy()
-        return [search(row, state["letters"], lexicon, self.beams) for row in rows]
-
     def _known(self, texts: Iterable[str]) -> list[str]:
         """The words that may be said."""
         if self.words is None:
@@ -238,6 +233,10 @@ class Transcript(Task):
         }
         if said := [fault for fault, is_so in faults.items() if is_so]:
             raise ConfigError("\n".join(f"transcript task: {fault}" for fault in said))
+
+
+def _heard(output: Tensor, answers: TranscriptAnswers, state: State) -> list[str]:
+    return answers.say(on_host(output), state)
 
 
 def _classes(state: State) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
-from torch import Tensor
-
+from trunkline.arrays.extras import need
+from trunkline.arrays.subwords import tokenizer_of
 from trunkline.errors import ConfigError
-from trunkline.pretrained import from_hub, need
+from trunkline.pretrained import from_hub
 from trunkline.types import State
 
 SPECIAL = ("<pad>", "<begin>", "<end>")
@@ -83,48 +83,27 @@ def apart(vocabulary: State, tasks: int) -> list[State]:
     return [{**vocabulary, "begin": size + task, "size": size + tasks, "is_shared": True} for task in range(tasks)]
 
 
-@lru_cache(maxsize=64)
-def load_tokenizer(definition: str) -> Any:
-    """The `tokenizers.Tokenizer` of a `tokenizer.json`."""
-    tokenizer = needed("tokenizers").Tokenizer.from_str(definition)
-    tokenizer.encode_special_tokens = True  # `<end>` written in a text is text
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
 def size_of(definition: str) -> int:
     """The largest id of a tokenizer and one: there may be ids that no token has."""
-    return max(load_tokenizer(definition).get_vocab().values()) + 1
+    return max(tokenizer_of(definition).get_vocab().values()) + 1
 
 
 def unwritten(state: State) -> list[int]:
     """Ids that stand for nothing in a text and do not end it: the search never chooses them."""
-    tokenizer = load_tokenizer(state["tokenizer"])
+    tokenizer = tokenizer_of(state["tokenizer"])
     special = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     return sorted((special | set(range(size_of(state["tokenizer"]), state["size"]))) - {state["end"]})
 
 
 def encode(text: str, state: State, max_length: int) -> list[int]:
     """Its ids and that of the end, or the first `max_length` ids of a longer text."""
-    ids = load_tokenizer(state["tokenizer"]).encode(text, add_special_tokens=False).ids
+    ids = tokenizer_of(state["tokenizer"]).encode(text, add_special_tokens=False).ids
     return [*ids, state["end"]] if len(ids) <= max_length else ids[:max_length]
-
-
-def decode(ids: Tensor, state: State) -> list[str]:
-    """Ids `[n, L]` up to the end → texts."""
-    end = state["end"]
-    return decode_units([row[: row.index(end)] if end in row else row for row in ids.tolist()], state)
-
-
-def decode_units(rows: Sequence[Sequence[int]], state: State) -> list[str]:
-    """Ids of each row → texts."""
-    return [text.strip() for text in load_tokenizer(state["tokenizer"]).decode_batch(rows)]
 
 
 def warn_unfit(texts: Sequence[str], state: State, max_length: int, *, is_learned: bool) -> None:
     """Tell which texts are cut for learning, and which a pretrained vocabulary cannot write as they are."""
-    tokenizer = load_tokenizer(state["tokenizer"])
+    tokenizer = tokenizer_of(state["tokenizer"])
     found = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
     lengths = [len(ids) for ids in found]
     cut = sum(length > max_length for length in lengths)

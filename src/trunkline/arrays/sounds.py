@@ -10,14 +10,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import soundfile
-import soxr
 
 from trunkline.errors import DataError, brief
 from trunkline.files import is_plain_file
+
+if TYPE_CHECKING:
+    import soundfile
 
 RATE = 16000  # samples a second, at most, where nothing else is said
 FASTEST = 10_000_000  # samples a second that anything has
@@ -55,6 +56,8 @@ def read_sound(cell: Any, rate: int, max_seconds: float) -> Sound:
         raise DataError(EMPTY)
     if not np.isfinite(wave).all():
         raise DataError("the sound has samples that are NaN or infinite")
+    import soxr
+
     return Sound(soxr.resample(wave.mean(1), own_rate, rate), own_rate, samples)
 
 
@@ -91,6 +94,8 @@ def read_file(path: str | Path | io.BytesIO, max_seconds: float) -> tuple[np.nda
     Raises:
         DataError: there is no such file, or it is no sound, or damaged.
     """
+    import soundfile
+
     name = "the sound" if isinstance(path, io.BytesIO) else path
     if not isinstance(path, io.BytesIO) and not is_plain_file(path):
         raise DataError(f"there is no file {path}")

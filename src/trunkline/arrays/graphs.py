@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from trunkline.arrays.molecules import Molecule, read_smiles
 from trunkline.cells import as_number, parse_json, whole_text
 from trunkline.errors import DataError, brief, suggest
-from trunkline.modalities.molecules import Molecule, read_smiles
 
 KEYS = ("nodes", "edges", "edge_features")
 Features = tuple[float | str, ...]  # of one node or edge: numbers and names

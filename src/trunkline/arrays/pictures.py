@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from trunkline.cells import PICTURE_DAMAGE, open_image
+from trunkline.arrays.opening import PICTURE_DAMAGE, open_image
 from trunkline.errors import DataError, brief
 from trunkline.files import is_plain_file, why_unread
 

@@ -17,9 +17,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from trunkline.tasks.ctc import BLANK
-from trunkline.tasks.ngram import END, NGram
+from trunkline.arrays.ngram import END, NGram
 
+BLANK = 0  # the class that says nothing
 SPACE = " "
 LEAST = math.log(1e-4)  # a letter less likely than this in a slot is not looked at there
 NOTHING = -math.inf

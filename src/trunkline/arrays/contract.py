@@ -1,0 +1,105 @@
+"""What kinds of cells and of answers are, without PyTorch; and how they are written into the description of a graph.
+
+Shape legend: `n` rows, `G` tasks of one head.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from trunkline.contexts import Context
+
+State = dict[str, Any]  # of one input or task: plain JSON
+Arrays = dict[str, np.ndarray]
+
+# Where each kind is, by the name that a description has.
+KINDS = {
+    "NumberCells": "table",
+    "NameCells": "table",
+    "VectorCells": "vectors",
+    "TextCells": "texts",
+    "SubwordCells": "subwords",
+    "PictureCells": "seeing",
+    "SoundCells": "hearing",
+    "WaveCells": "hearing",
+    "GraphCells": "nodes",
+    "YesNoAnswers": "answers",
+    "NameAnswers": "answers",
+    "LabelAnswers": "answers",
+    "NumberAnswers": "answers",
+    "LevelAnswers": "answers",
+    "TagAnswers": "tags",
+    "BoxAnswers": "boxes",
+    "MaskAnswers": "maps",
+    "MapAnswers": "maps",
+    "TextAnswers": "written",
+    "TranscriptAnswers": "written",
+    "SpeechAnswers": "spoken",
+}
+
+
+class Cells(ABC):
+    """How the cells of one input become arrays. A frozen dataclass, whose fields are plain JSON."""
+
+    @abstractmethod
+    def read(self, cell: Any) -> Any:
+        """One cell, decoded.
+
+        Raises:
+            DataError: it cannot be used; the message says why.
+        """
+
+    @abstractmethod
+    def prepare(self, value: Any, state: State) -> tuple[Any, Context | None]:
+        """One value → what `collate` takes, and what was done to it."""
+
+    def collate(self, items: Sequence[Any]) -> Arrays:
+        """Prepared items of `n` rows → `{name: [n, …]}`. Kinds that a block packs have none."""
+        raise NotImplementedError(f"{type(self).__name__} is packed by its block")
+
+
+class Answers(ABC):
+    """How outputs of one head become answers. A frozen dataclass, whose fields are plain JSON."""
+
+    @abstractmethod
+    def decode(
+        self, output: Any, states: Sequence[State], contexts: Sequence[Context | None]
+    ) -> Sequence[Sequence[Any]]:
+        """Outputs of `n` rows, one state a task and one context a row → answers `[G][n]`."""
+
+
+def told(kind: Cells | Answers) -> dict[str, Any]:
+    """As plain JSON: `{"kind", "options"}`."""
+    return {"kind": type(kind).__name__, "options": asdict(kind)}  # type: ignore[call-overload]
+
+
+def made(description: Mapping[str, Any]) -> Any:
+    """The opposite of `told`.
+
+    Raises:
+        ValueError: no such kind is known here.
+    """
+    kind = description["kind"]
+    if kind not in KINDS:
+        raise ValueError(f"{kind!r} is not known here; this description was written by another version of trunkline")
+    return getattr(import_module(f"trunkline.arrays.{KINDS[kind]}"), kind)(**description["options"])
+
+
+def padded(items: Sequence[np.ndarray], value: Any = 0) -> np.ndarray:
+    """Arrays that differ in their first dimension → `[n, longest, …]`, with `value` behind them."""
+    longest = max(map(len, items))
+    whole = np.full((len(items), longest, *items[0].shape[1:]), value, items[0].dtype)
+    for row, item in zip(whole, items):
+        row[: len(item)] = item
+    return whole
+
+
+def lengths_mask(lengths: Sequence[int]) -> np.ndarray:
+    """Which places are no padding, `[n, longest]` bool."""
+    return np.arange(max(lengths)) < np.asarray(lengths)[:, None]

@@ -1,0 +1,143 @@
+"""Pictures as an encoder sees them, in NumPy and Pillow: cut out, scaled, and back.
+
+Shape legend: `n` rows, `C` colour channels (1 or 3), `H, W` pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import PIL.Image
+
+from trunkline.arrays.contract import Arrays, Cells, State
+from trunkline.arrays.pictures import decoded, open_picture, read_array
+from trunkline.contexts import GridContext
+
+Aspect = Literal["stretch", "letterbox"]
+Window = tuple[int, int, int, int]
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # how bright red, green and blue are: ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class PictureCells(Cells):
+    """Pictures: paths, PIL images or arrays."""
+
+    aspect: Aspect = "stretch"
+
+    def read(self, cell: Any) -> np.ndarray:
+        """`[H, W, C]`: uint8, or float32 from 0 to 1 where the picture has more than 8 bits.
+
+        Turned upright as its EXIF says; what is transparent shows white; of several frames the first.
+
+        Raises:
+            DataError: the file or array is no picture, or is damaged.
+        """
+        if isinstance(cell, np.ndarray):
+            return read_array(cell)
+        if isinstance(cell, PIL.Image.Image):
+            return read_array(decoded(cell))
+        return open_picture(cell, lambda picture: read_array(decoded(picture)))
+
+    def context(self, original: tuple[int, int], state: State) -> GridContext:
+        """What is seen of a picture of this size."""
+        size = (state["size"][0], state["size"][1])
+        return GridContext(original, plain_window(original, size, self.aspect), size)
+
+    def prepare(self, value: np.ndarray, state: State) -> tuple[np.ndarray, GridContext]:
+        """`[C, *size]`, uint8 or float32 as the picture was."""
+        context = self.context((value.shape[0], value.shape[1]), state)
+        return scaled(value, state["channels"], context, state["mean"]), context
+
+    def collate(self, items: Sequence[np.ndarray]) -> Arrays:
+        """`{"pixels": [n, C, H, W]}`: uint8, or float32 from 0 to 1 where one has more than 8 bits."""
+        if all(item.dtype == np.uint8 for item in items):
+            return {"pixels": np.stack(items)}
+        levels = [item / np.float32(255) if item.dtype == np.uint8 else item for item in items]
+        return {"pixels": np.stack(levels)}
+
+
+def plain_window(original: tuple[int, int], size: tuple[int, int], aspect: Aspect) -> Window:
+    """What is seen where nothing is drawn: the picture, or of aspect ratio `size` the least window around it.
+
+    Example:
+        >>> plain_window((100, 200), (64, 64), "stretch"), plain_window((100, 200), (64, 64), "letterbox")
+        ((0, 0, 100, 200), (-50, 0, 200, 200))
+    """
+    (height, width), ratio = original, size[0] / size[1]
+    if aspect == "letterbox":
+        height, width = max(height, round(width * ratio)), max(width, round(height / ratio))
+    return -((height - original[0]) // 2), -((width - original[1]) // 2), height, width
+
+
+def as_channels(picture: np.ndarray, channels: int) -> np.ndarray:
+    """`[H, W, 1 or 3]` → `[H, W, channels]`."""
+    if picture.shape[2] == channels:
+        return picture
+    if channels == 3:
+        return np.repeat(picture, 3, axis=2)
+    grey = (picture @ LUMA)[:, :, None]
+    return grey.round().astype(np.uint8) if picture.dtype == np.uint8 else grey
+
+
+def scaled(picture: np.ndarray, channels: int, context: GridContext, fill: Sequence[float]) -> np.ndarray:
+    """`[H, W, C]` → `[channels, *size]`, cut and scaled as an unturned context says; uint8 stays uint8.
+
+    Args:
+        picture: its pixels.
+        channels: wanted.
+        context: what is done to it.
+        fill: levels from 0 to 1 of what lies beyond its edge, one a channel.
+    """
+    pixels = as_channels(picture, channels).transpose(2, 0, 1).astype(np.float32)
+    beyond = np.array(fill, np.float32) * np.float32(255 if picture.dtype == np.uint8 else 1)
+    height, width = context.size
+    seen = np.stack([
+        np.asarray(PIL.Image.fromarray(one).resize((width, height), PIL.Image.Resampling.BILINEAR))
+        for one in cut_out(pixels, context, beyond)
+    ])  # fmt: skip
+    return seen.round().clip(0, 255).astype(np.uint8) if picture.dtype == np.uint8 else seen
+
+
+def cut_out(picture: np.ndarray, context: GridContext, fill: np.ndarray) -> np.ndarray:
+    """The window's pixels, `[C, H, W]` → `[C, *crop[2:]]`; `fill [C]` beyond the picture."""
+    top, left, height, width = context.crop
+    if not context.reaches_beyond:
+        return np.ascontiguousarray(picture[:, top : top + height, left : left + width])
+    rows, columns = context.original
+    whole = np.broadcast_to(fill[:, None, None], (len(picture), height, width)).astype(picture.dtype)
+    inside = (slice(max(0, -top), rows - top), slice(max(0, -left), columns - left))
+    whole[:, inside[0], inside[1]] = picture[
+        :, max(0, top) : min(rows, top + height), max(0, left) : min(columns, left + width)
+    ]
+    return whole
+
+
+def restored(grid: np.ndarray, context: GridContext) -> np.ndarray:
+    """From what a head says, `[C, h, w]`, back to the original picture, `[C, *original]` float32, as
+    `GridContext.restore` does it.
+
+    What the window left out is NaN; what it held beyond the picture is cut off.
+    """
+    grid = grid[:, :, ::-1] if context.flipped else grid
+    (top, left, height, width), (rows, columns) = context.crop, context.original
+    inside = interpolated(interpolated(grid.astype(np.float32), height, 1), width, 2)
+    inside = inside[:, max(0, -top) : rows - top, max(0, -left) : columns - left]
+    if inside.shape[1:] == context.original:
+        return inside
+    out = np.full((len(grid), *context.original), np.nan, np.float32)
+    top, left = max(0, top), max(0, left)
+    out[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
+    return out
+
+
+def interpolated(values: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Linearly between the middles of cells, along one axis."""
+    places = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(values.shape[axis] / size)
+    places = np.maximum(places - np.float32(0.5), 0)
+    low = places.astype(np.int64)
+    high = np.minimum(low + 1, values.shape[axis] - 1)
+    share = (places - low).reshape([-1 if one == axis else 1 for one in range(values.ndim)])
+    return values.take(low, axis) * (1 - share) + values.take(high, axis) * share

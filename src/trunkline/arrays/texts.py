@@ -1,0 +1,112 @@
+"""Texts as a network from scratch reads them: words, their pieces, and the numbers of these.
+
+Shape legend: `n` rows, `L` tokens, `N` n-grams of a piece at most.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import unicodedata
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trunkline.arrays.contract import Arrays, Cells, State, lengths_mask, padded
+from trunkline.cells import as_text
+from trunkline.contexts import WordsContext
+
+MARKS = "".join(c for c in map(chr, range(0x300, 0xFE30)) if unicodedata.category(c)[0] == "M")  # they sit on letters
+KANA, HAN = "\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9d", "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+ALONE = KANA + HAN
+PIECE = re.compile(rf"[{ALONE}][{MARKS}]*|[^\W{ALONE}](?:[^\W{ALONE}]|[{MARKS}])*|[^\w\s][{MARKS}]*")
+END_OF_WORD = " "
+NGRAMS = 16  # of a piece at most
+PADDING, EMPTY = 0, 1  # ids; buckets follow, then known pieces
+Item = tuple[np.ndarray, np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class TextCells(Cells):
+    """Texts by a vocabulary of pieces.
+
+    Attributes:
+        length: tokens read of one text.
+        buckets: of unknown pieces.
+        letters: read letter by letter.
+        lower: ignore case.
+        ngrams: embeddings of runs of letters; 0 for none.
+    """
+
+    length: int
+    buckets: int
+    letters: bool
+    lower: bool
+    ngrams: int
+
+    def read(self, cell: Any) -> str:
+        """The text itself; a number is read as it is written. The empty text is a text.
+
+        Raises:
+            DataError: neither text nor number, or half a surrogate pair in it.
+        """
+        return as_text(cell)
+
+    def prepare(self, value: str, state: State) -> tuple[Item, WordsContext]:
+        """Ids `[L]`, `1 <= L <= length`, n-grams `[L, N]` or `None`, and which tokens each word became.
+
+        An empty text has one token.
+        """
+        words = tuple(value.split())
+        pieces: list[str] = []
+        spans: list[tuple[int, int]] = []
+        cut, is_cut = None, False
+        for word in words:
+            start = len(pieces)
+            pieces += self.pieces(word) if start < self.length else ()
+            is_cut = is_cut or len(pieces) > self.length or (start == len(pieces) and bool(self.pieces(word)))
+            spans.append((min(start, self.length), min(len(pieces), self.length)))
+            if start < self.length < len(pieces):
+                cut = sum(map(len, pieces[start : self.length]))
+        pieces = pieces[: self.length]
+        ids = np.array([state["ids"].get(p) or bucket_id(p, self.buckets) for p in pieces] or [EMPTY], np.int64)
+        runs = np.array([ngram_ids(piece, self.ngrams) for piece in pieces or [""]]) if self.ngrams else None
+        return (ids, runs), WordsContext(words, tuple(spans), cut, is_cut)
+
+    def collate(self, items: Sequence[Item]) -> Arrays:
+        """`{"ids": [n, L], "mask": [n, L] bool}`, padded to the longest; with n-grams also `{"ngrams": [n, L, N]}`."""
+        values = {"ids": padded([ids for ids, _ in items]), "mask": lengths_mask([len(ids) for ids, _ in items])}
+        spelt = [runs for _, runs in items if runs is not None]
+        return {**values, "ngrams": padded(spelt)} if spelt else values
+
+    def pieces(self, word: str) -> list[str]:
+        """What a word is read as."""
+        word = unicodedata.normalize("NFC", word)
+        pieces = [*word, END_OF_WORD] if self.letters else PIECE.findall(word)
+        return [p.lower() for p in pieces] if self.lower else pieces
+
+
+def bucket_id(piece: str, buckets: int) -> int:
+    """The id of an unknown piece: its last two characters, hashed; all digits are the same digit."""
+    ending = re.sub(r"\d", "0", piece[-2:]).encode()
+    return EMPTY + 1 + zlib.crc32(ending) % buckets  # `hash` differs from process to process
+
+
+@functools.lru_cache(maxsize=100_000)
+def ngram_ids(piece: str, buckets: int) -> tuple[int, ...]:
+    """The buckets, from 1, of a piece's runs of 3 to 5 letters, its ends marked; filled up with `PADDING` to `NGRAMS`.
+
+    Of a long piece the shorter runs count first. A piece with digits has one more, the first: itself, all digits the
+    same, so that a number that was never seen is still a year, a time of day or the name of an aircraft.
+    """
+    marked = f"<{piece}>"
+    shape = re.sub(r"\d", "0", marked)
+    own = [shape] if re.search(r"\d", piece) else []
+    runs = [*own, *itertools.islice((marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1)), NGRAMS)]
+    runs = runs[:NGRAMS]
+    ids = [1 + zlib.crc32(run.encode()) % buckets for run in runs]
+    return (*ids, *[PADDING] * (NGRAMS - len(ids)))

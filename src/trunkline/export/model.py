@@ -1,0 +1,215 @@
+"""An exported network from raw cells to plain answers, with NumPy and ONNX Runtime alone.
+
+Nothing here needs PyTorch; Pillow, soundfile and soxr, tokenizers and RDKit are imported where there are pictures,
+sounds, subwords and molecules.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trunkline.arrays.contract import Arrays, Cells, made
+from trunkline.arrays.subwords import NOWHERE, source_of
+from trunkline.arrays.table import pack
+from trunkline.contexts import Context, TimeContext, WordsContext
+from trunkline.errors import DataError
+from trunkline.export.writer import Writer
+
+SHORTEST = 2  # of what has a free length: of one the graph was never told
+Contexts = dict[str, list[Context | None]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows as the graph takes them.
+
+    Attributes:
+        arrays: by the names of the graph's inputs.
+        present: which row has which input, `[n, inputs]`.
+        contexts: by input, what was done to each row's; `None` where it is absent.
+    """
+
+    arrays: Arrays
+    present: np.ndarray
+    contexts: Contexts
+
+
+class Model:
+    """A network that `trunkline export` has written.
+
+    Args:
+        path: the ONNX file; its JSON and the other files lie beside it.
+        providers: of ONNX Runtime, on which the graphs run.
+        batch_size: rows at a time.
+
+    Example:
+        model = Model("model.onnx")
+        model.predict([{"photo": "cat.jpg", "note": "asleep"}, {"note": "barks"}])
+    """
+
+    def __init__(
+        self, path: str | Path, *, providers: Sequence[str] = ("CPUExecutionProvider",), batch_size: int = 32
+    ) -> None:
+        self.path, self.batch_size = Path(path), batch_size
+        self.about: dict[str, Any] = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
+        self._providers = list(providers)
+        self._session = self._open(self.path.name)
+        self._shapes = {node.name: node.shape for node in self._session.get_inputs()}
+        self._names = [node.name for node in self._session.get_outputs()]
+        inputs, tasks = self.about["columns"]["inputs"], self.about["columns"]["tasks"]
+        self._cells: dict[str, Cells | None] = {n: told["cells"] and made(told["cells"]) for n, told in inputs.items()}
+        self._answers = {name: told["answers"] and made(told["answers"]) for name, told in tasks.items()}
+        self._writers: dict[str, Writer] = {}
+        self._voices: dict[str, Any] = {}
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answers for each row, by task, as trunkline's own `predict` gives them.
+
+        Args:
+            rows: cells by column; any may be absent (no key, or `None`), but not all.
+
+        Returns:
+            Of each row the answers by task; `None` where the input that a task is bound to is absent.
+
+        Raises:
+            DataError: a row has none of the inputs, or a cell cannot be read.
+            ValueError: an input, or a task, is of a kind that only the user's own code knows.
+        """
+        answered: list[dict[str, Any]] = []
+        for start in range(0, len(rows), self.batch_size):
+            prepared = self.prepare(rows[start : start + self.batch_size], first=start)
+            answered += self.answer(self.run(prepared.arrays), prepared)
+        return answered
+
+    def prepare(self, rows: Sequence[Mapping[str, Any]], *, first: int = 0) -> Prepared:
+        """Rows → what the graph takes; `first`: the number of the first one, in errors. See `predict`."""
+        columns = self.about["columns"]["inputs"]
+        cells = {name: [row.get(columns[name]["column"]) for row in rows] for name in self.about["present"]}
+        present = np.array([[cell is not None for cell in cells[name]] for name in self.about["present"]]).T
+        for row in np.flatnonzero(~present.any(1)).tolist():
+            raise DataError(f"row {first + row}: none of the inputs is present; a row needs at least one")
+        arrays, contexts = {"present": present}, dict[str, list[Context | None]]()
+        for name, unit in self.about["encoders"].items():
+            items = {}
+            for own in unit["inputs"]:
+                pairs = [self._item(own, cell, first + row) for row, cell in enumerate(cells[own])]
+                items[own] = [None if pair is None else pair[0] for pair in pairs]
+                contexts[own] = [None if pair is None else pair[1] for pair in pairs]
+            values = self._packed(items) if unit["is_block"] else self._collated(name, items[name])
+            arrays |= {f"{name}.{key}": value for key, value in values.items()}
+        self._warn_cut(contexts)
+        return Prepared({**arrays, **self._sources(contexts)}, present, contexts)
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        """What the graph says, by the names of its outputs."""
+        given = {name: value for name, value in arrays.items() if name in self._shapes}
+        return dict(zip(self._names, self._session.run(None, given), strict=True))
+
+    def answer(self, said: Mapping[str, np.ndarray], prepared: Prepared) -> list[dict[str, Any]]:
+        """What the graph says of rows → their answers; see `predict`."""
+        answers: list[dict[str, Any]] = [dict.fromkeys(self._answers) for _ in prepared.present]
+        for head, told in self.about["outputs"].items():
+            decoder, of = self._answers[head], self.about["columns"]["tasks"][head]["of"]
+            if decoder is None:
+                raise ValueError(f"task {head!r} is of a kind that only your own code knows: decode it yourself")
+            here = range(len(answers)) if of is None else np.flatnonzero(self._flag(prepared, of)).tolist()
+            rows = np.array(here, np.int64)
+            if not len(rows):
+                continue
+            contexts = [None if of is None else prepared.contexts[of][row] for row in here]
+            states = [self.about["preprocessing"]["tasks"][task] for task in told["tasks"]]
+            for task, values in zip(told["tasks"], decoder.decode(self.output(head, said, rows), states, contexts)):
+                for row, value in zip(here, values):
+                    answers[row][task] = value
+        return answers
+
+    def output(self, head: str, said: Mapping[str, np.ndarray], rows: np.ndarray) -> Any:
+        """What a head says of these rows: a text's ids come out of a loop, a sound perhaps of a network."""
+        told = self.about["outputs"][head]
+        if "writes" in told:
+            writer = self._writers.setdefault(head, Writer(self.path, head, self._providers))
+            return writer({name: said[name][rows] for name in told["writes"]["read"].values()})
+        if "says" not in told:
+            return said[head][rows]
+        output = {name: said[own][rows] for name, own in told["says"]["read"].items()}
+        if (file := told["says"].get("voice")) is not None:
+            voice = self._voices.setdefault(file, self._open(file))
+            pairs = zip(output["frames"], output["sizes"].tolist())
+            output["wave"] = [voice.run(None, {"frames": row[None, :size]})[0][0] for row, size in pairs]
+        return output
+
+    def _flag(self, prepared: Prepared, name: str) -> np.ndarray:
+        return prepared.present[:, self.about["present"].index(name)]
+
+    def _open(self, file: str) -> Any:
+        import onnxruntime
+
+        return onnxruntime.InferenceSession(str(self.path.parent / file), providers=self._providers)
+
+    def _item(self, name: str, cell: Any, row: int) -> tuple[Any, Context | None] | None:
+        """One cell, prepared."""
+        if cell is None:
+            return None
+        if (kind := self._cells[name]) is None:
+            raise ValueError(f"input {name!r} is of a kind that only your own code knows: prepare its arrays yourself")
+        try:
+            return kind.prepare(kind.read(cell), self.about["preprocessing"]["inputs"][name])
+        except DataError as error:
+            raise error.at("rows", row, self.about["columns"]["inputs"][name]["column"]) from None
+
+    def _packed(self, items: Mapping[str, Sequence[Any]]) -> Arrays:
+        return pack({name: self.about["preprocessing"]["inputs"][name] for name in items}, items)
+
+    def _collated(self, name: str, items: Sequence[Any]) -> Arrays:
+        """Values of all rows, zeros where an input is absent."""
+        rows = [row for row, item in enumerate(items) if item is not None]
+        kind = self._cells[name]
+        if not rows or kind is None:
+            return self.nothing(name, len(items))
+        values = {}
+        for key, value in kind.collate([items[row] for row in rows]).items():
+            longer = _lengthened(value, self._shapes.get(f"{name}.{key}", []), 0)
+            values[key] = np.zeros((len(items), *longer.shape[1:]), longer.dtype)
+            values[key][rows] = longer
+        return values
+
+    def nothing(self, name: str, rows: int) -> Arrays:
+        """Values of rows of which none has the input."""
+        values = {}
+        for node, told in self.about["inputs"].items():
+            if node.startswith(f"{name}.") and node in self._shapes:
+                sizes = [size if isinstance(size, int) else SHORTEST for size in self._shapes[node][1:]]
+                values[node.removeprefix(f"{name}.")] = np.zeros((rows, *sizes), told["dtype"])
+        return values
+
+    def _sources(self, contexts: Contexts) -> Arrays:
+        """What tasks copy from."""
+        arrays = {}
+        for head in self.about["outputs"]:
+            task = self.about["columns"]["tasks"][head]
+            if task["copies"]:
+                for key, value in source_of(contexts[task["of"]], self.about["preprocessing"]["tasks"][head]).items():
+                    name = f"copied.{head}.{key}"
+                    arrays[name] = _lengthened(value, self._shapes.get(name, []), NOWHERE)
+        return arrays
+
+    def _warn_cut(self, contexts: Contexts) -> None:
+        for name, own in contexts.items():
+            if count := sum(c.is_cut for c in own if isinstance(c, WordsContext | TimeContext)):
+                warnings.warn(
+                    f"inputs.{name}: {count} of {len(own)} rows have more than the network reads; the rest is not read",
+                    stacklevel=4,
+                )
+
+
+def _lengthened(value: np.ndarray, shape: Sequence[Any], blank: Any) -> np.ndarray:
+    """With free lengths of `SHORTEST` at least, as the graph's are."""
+    free = [0 if isinstance(size, int) else max(0, SHORTEST - own) for size, own in zip(shape[1:], value.shape[1:])]
+    return np.pad(value, [(0, 0), *((0, more) for more in free)], constant_values=blank) if any(free) else value

@@ -1,0 +1,116 @@
+"""How far an exported network is from the original."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trunkline.data import Table
+from trunkline.export.dense import bound_rows
+from trunkline.export.model import Model
+from trunkline.export.writer import until
+from trunkline.predictor import Predictor
+from trunkline.schema import HeadUnit
+from trunkline.tasks.contract import on_host
+from trunkline.types import Batch
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """How far sounds are from PyTorch's.
+
+    Attributes:
+        same: sounds that are as long.
+        count: of all.
+        mel: the largest difference of their standardised log-mel frames.
+        wave: of their samples, which lie between -1 and 1.
+    """
+
+    same: int
+    count: int
+    mel: float
+    wave: float
+
+
+@dataclass
+class Parity:
+    """By head what `Exported` tells, and by input the largest difference of its prepared arrays."""
+
+    differences: dict[str, float] = field(default_factory=dict)
+    texts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sounds: dict[str, Sounds] = field(default_factory=dict)
+    prepared: dict[str, float] = field(default_factory=dict)
+
+
+def compare(
+    predictor: Predictor,
+    table: Table,
+    batch: Batch,
+    heads: Sequence[HeadUnit],
+    path: Path,
+    inputs: Mapping[str, Tensor],
+) -> Parity:
+    """ONNX Runtime on the dense path and PyTorch on the gathered one; and cells prepared by NumPy and by trunkline.
+
+    Args:
+        predictor: the original.
+        table: of the batch's rows.
+        batch: that is asked.
+        heads: that were exported.
+        path: of the graph.
+        inputs: of the graph, made from the batch.
+    """
+    model, found = Model(path), Parity()
+    said = model.run({name: value.numpy() for name, value in inputs.items()})
+    with torch.inference_mode():
+        plain = predictor.network.predict(batch)
+    for unit in heads:
+        rows = bound_rows(batch, predictor.preprocessing.schema.tasks[unit.name].of).numpy()
+        ours, told = on_host(plain[unit.name].output), model.about["outputs"][unit.name]
+        if "writes" in told:
+            theirs = model.output(unit.name, said, rows)
+            same = [a == until(b, told["writes"]["end"]) for a, b in zip(theirs, ours.tolist(), strict=True)]
+            found.texts[unit.name] = sum(same), len(same)
+        elif "says" in told:
+            states = predictor.preprocessing.task_states(unit)
+            theirs = model.output(unit.name, said, rows)
+            found.sounds[unit.name] = _sounds(predictor, unit, theirs, ours, states)
+        else:
+            found.differences[unit.name] = float(np.abs(said[unit.name][rows] - ours).max())
+    if all(column.modality.cells is not None for column in predictor.preprocessing.schema.inputs.values()):
+        found.prepared = _prepared(model, predictor, table, batch, inputs)
+    return found
+
+
+def _sounds(predictor: Predictor, unit: HeadUnit, theirs: Any, ours: Any, states: Sequence[Any]) -> Sounds:
+    """Those that are as long are compared."""
+    answers = predictor.preprocessing.schema.tasks[unit.name].task.answers
+    assert answers is not None, "what is exported says so of itself"
+    sizes = ours["sizes"].tolist()
+    same = [row for row, size in enumerate(sizes) if size == theirs["sizes"][row]]
+    mel = [float(np.abs(theirs["frames"][row, : sizes[row]] - ours["frames"][row, : sizes[row]]).max()) for row in same]
+    contexts = [None] * len(sizes)
+    pairs = list(zip(*(answers.decode(output, states, contexts)[0] for output in (theirs, ours))))
+    waves = [float(np.abs(pairs[row][0].wave - pairs[row][1].wave).max(initial=0.0)) for row in same]
+    return Sounds(len(same), len(sizes), max(mel, default=0.0), max(waves, default=0.0))
+
+
+def _prepared(
+    model: Model, predictor: Predictor, table: Table, batch: Batch, inputs: Mapping[str, Tensor]
+) -> dict[str, float]:
+    schema, found = predictor.preprocessing.schema, dict[str, float]()
+    columns = [column for column in schema.input_columns if column in table.columns]
+    rows = [{column: table.cell(row, column) for column in columns} for row in batch.rows]
+    own = model.prepare(rows).arrays
+    for name, value in inputs.items():
+        ours = value.numpy()
+        places = tuple(slice(0, min(sizes)) for sizes in zip(ours.shape, own[name].shape))  # what differs is padding
+        gap = np.abs(own[name][places].astype(np.float64) - ours[places].astype(np.float64))
+        found[name] = float(gap.max(initial=0.0))
+    return found

@@ -1,0 +1,153 @@
+"""An exported network with weights of 8 bits, and what that costs each task.
+
+ONNX Runtime's dynamic quantization: matrices are stored as whole numbers from -128 to 127, times a factor for each of
+their columns, and multiplied as whole numbers by activations that are scaled on the way. Convolutions, recurrent layers
+and what is no matrix by a constant stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trunkline.data import Draw, Table
+from trunkline.errors import ConfigError
+from trunkline.export.dense import dense_values, flatten
+from trunkline.export.example import lengthened
+from trunkline.export.model import Model
+from trunkline.files import write_json
+from trunkline.model.evaluation import Evaluation, TaskScores
+from trunkline.predictor import Predictor
+from trunkline.schema import RowBatches
+from trunkline.types import Batch
+
+OPERATORS = ("MatMul", "Gemm", "Gather")  # matrix products, and tables of embeddings
+PRECISIONS = ("int8",)
+REFUSED = {
+    "fp16": "ONNX Runtime has few kernels of half precision for CPUs, and casts to 32 bits around the others",
+    "bf16": "ONNX Runtime has no kernels of bfloat16 for CPUs",
+}
+TOGETHER = 32  # rows
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What 8 bits cost.
+
+    Attributes:
+        path: of the graph.
+        megabytes: of it and its steps: before, and now.
+        milliseconds: a row of those that were judged: before, and now.
+        scores: of each task by metric, before, and now.
+        rows: that both were judged by.
+    """
+
+    path: Path
+    megabytes: tuple[float, float]
+    milliseconds: tuple[float, float]
+    scores: tuple[TaskScores, TaskScores]
+    rows: int
+
+
+def check_precision(precision: str | None) -> None:
+    """Raises:
+    ConfigError: it does not work in ONNX Runtime on a CPU, and why.
+    """
+    if precision is not None and precision not in PRECISIONS:
+        why = REFUSED.get(precision, "it is not known")
+        raise ConfigError(f"precision: {precision!r}: {why}; give {', '.join(PRECISIONS)}, or leave it out")
+
+
+def quantize(predictor: Predictor, path: Path, table: Table, rows: Sequence[int]) -> Quantized:
+    """Write `NAME.int8.onnx` beside an exported graph, and judge both.
+
+    Args:
+        predictor: the original.
+        path: of the graph.
+        table: with target columns.
+        rows: held out, to judge by.
+    """
+    target = path.with_suffix(f".int8{path.suffix}")
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    files = [path.name, *_others(about)]
+    renamed = {file: target.stem + file.removeprefix(path.stem) for file in files}
+    for file, new in renamed.items():
+        _quantize_file(path.parent / file, path.parent / new)
+    write_json(target.with_suffix(".json"), _with_names(about, renamed))
+    numbers = np.asarray(rows, dtype=np.int64)
+    batches = RowBatches(predictor.preprocessing, table, rows=numbers)
+    before, after = (_judged(predictor, Model(file), batches, numbers.tolist()) for file in (path, target))
+    size = [sum((path.parent / file).stat().st_size for file in its) / 1e6 for its in (files, renamed.values())]
+    return Quantized(target, (size[0], size[1]), (before[1], after[1]), (before[0], after[0]), len(numbers))
+
+
+def _quantize_file(source: Path, target: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.disable(logging.WARNING)  # it recommends a step that graphs of free lengths do not need
+    try:
+        quantize_dynamic(
+            source, target, op_types_to_quantize=list(OPERATORS), per_channel=True, weight_type=QuantType.QInt8
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _others(about: dict[str, Any]) -> list[str]:
+    """Files of steps; vocoders are convolutions, and stay."""
+    return sorted({told["writes"]["step"] for told in about["outputs"].values() if "writes" in told})
+
+
+def _with_names(about: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
+    outputs = {}
+    for head, told in about["outputs"].items():
+        writes = told.get("writes")
+        outputs[head] = told if writes is None else {**told, "writes": {**writes, "step": renamed[writes["step"]]}}
+    return {**about, "outputs": outputs}
+
+
+def _judged(predictor: Predictor, model: Model, batches: RowBatches, rows: Sequence[int]) -> tuple[TaskScores, float]:
+    """Scores on these rows, and milliseconds a row without reading it."""
+    evaluation, seconds = Evaluation(predictor.preprocessing), 0.0
+    for start in range(0, len(rows), TOGETHER):
+        batch = lengthened(batches[Draw(tuple(rows[start : start + TOGETHER]), None)], batches)
+        inputs = _arrays(model, batch)
+        begun = time.perf_counter()
+        said = model.run(inputs)
+        outputs = {
+            unit.name: _of(model, unit.name, said, part.rows, batch.size)
+            for unit in predictor.preprocessing.heads
+            if unit.name in model.about["outputs"] and (part := batch.targets.get(unit.name)) is not None
+        }
+        seconds += time.perf_counter() - begun
+        evaluation.count(outputs, batch)
+    return evaluation.compute(), 1000 * seconds / max(1, len(rows))
+
+
+def _arrays(model: Model, batch: Batch) -> dict[str, np.ndarray]:
+    """What the graph takes of a batch; of an encoder that has nothing in it, zeros."""
+    given = {"present": batch.present.values, **flatten(dense_values(batch)), **flatten(batch.sources, "copied.")}
+    arrays = {name: value.numpy() for name, value in given.items()}
+    for name in (name for name in model.about["encoders"] if name not in batch.inputs):
+        arrays |= {f"{name}.{key}": value for key, value in model.nothing(name, batch.size).items()}
+    return arrays
+
+
+def _of(model: Model, head: str, said: dict[str, np.ndarray], rows: torch.Tensor | None, size: int) -> Any:
+    """A head's output as metrics take it."""
+    output = model.output(head, said, np.arange(size) if rows is None else rows.numpy())
+    if isinstance(output, dict):
+        return {name: torch.from_numpy(value) for name, value in output.items() if name != "wave"}
+    if isinstance(output, list):  # ids of texts, without the end
+        how = model.about["outputs"][head]["writes"]
+        longest = 1 + max(map(len, output), default=0)
+        return torch.tensor([[*row, *[how["end"]] * (longest - len(row))] for row in output])
+    return torch.from_numpy(output)
