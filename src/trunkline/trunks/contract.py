@@ -27,8 +27,8 @@ class TrunkModule(nn.Module, ABC):
         members: row tokens that its taps and views begin with, if they have any: one for each member of an ensemble,
             whose answers are averaged.
         has_penalty: tasks pay for how they read, beside their loss.
-        first_weight: weight in each task's loss of that of a first answer, which a second head makes of `first_view`; 0 where
-            there is none.
+        first_weight: weight in each task's loss of that of a first answer, which a second head makes of `first_view`; 0
+            where there is none.
         closed: why no task can be added once these layers are trained, as a sentence without its subject; empty: one
             can, and `private` says what is its own.
     """
