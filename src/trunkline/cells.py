@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,6 +117,20 @@ def numbers_of(cells: pa.Array | pa.ChunkedArray) -> list[float] | None:
     except pa.ArrowInvalid:
         return None
     return values.tolist() if bool(np.isfinite(values).all()) else None
+
+
+def as_file(cell: Any, base: Path | None) -> Any:
+    """A cell that names or holds a file, as its reader takes it.
+
+    Raises:
+        DataError: it holds something else than bytes.
+    """
+    if isinstance(cell, Mapping) and "bytes" in cell and "path" in cell:
+        held = cell["bytes"]
+        if not (held is None or isinstance(held, bytes)):
+            raise DataError(f"the bytes of a file are bytes, or absent, not {brief(held)}")
+        cell = io.BytesIO(held) if held is not None else cell["path"]
+    return str((base or Path()) / cell.strip()) if isinstance(cell, str) else cell
 
 
 def whole_text(text: str) -> str:

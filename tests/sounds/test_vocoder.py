@@ -88,7 +88,8 @@ def test_spectra_and_back_are_those_of_pytorch(window: int, hop: int) -> None:
     ours = short_time_spectrum(waves, window, hop)
     np.testing.assert_allclose(ours, theirs.mT.numpy(), atol=1e-4)
     if hop < window:  # theirs does not take what no window looks at
-        back = torch.istft(theirs, window, hop, window=hann).numpy()
+        length = 2000 // hop * hop  # theirs has a sample more where windows are odd
+        back = torch.istft(theirs, window, hop, window=hann)[:, :length].numpy()
         np.testing.assert_allclose(np.stack([wave_of(one, window, hop) for one in ours]), back, atol=1e-5)
 
 

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,7 +45,13 @@ KINDS = {
 
 
 class Cells(ABC):
-    """How the cells of one input become arrays. A frozen dataclass, whose fields are plain JSON."""
+    """How the cells of one input become arrays. A frozen dataclass, whose fields are plain JSON.
+
+    Attributes:
+        reads_files: cells are paths, or hold a file's bytes (see `cells.as_file`).
+    """
+
+    reads_files: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, cell: Any) -> Any:

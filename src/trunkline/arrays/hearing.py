@@ -31,6 +31,8 @@ class SoundCells(Cells):
         mean_norm: take from each band its mean over the sound.
     """
 
+    reads_files = True
+
     rate: int
     mels: int
     hop: int
@@ -65,6 +67,8 @@ class SoundCells(Cells):
 @dataclass(frozen=True)
 class WaveCells(Cells):
     """Sounds as they are, for networks that others have trained; see `SoundCells`."""
+
+    reads_files = True
 
     rate: int
     max_seconds: float | None

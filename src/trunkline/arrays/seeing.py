@@ -25,6 +25,8 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # how bright red, gree
 class PictureCells(Cells):
     """Pictures: paths, PIL images or arrays."""
 
+    reads_files = True
+
     aspect: Aspect = "stretch"
 
     def read(self, cell: Any) -> np.ndarray:

@@ -88,7 +88,7 @@ def _tokens_of(words: Sequence[tuple[int, int]], places: Sequence[tuple[int, int
 @functools.lru_cache(maxsize=64)
 def tokenizer_of(text: str) -> Any:
     """A tokenizer from its JSON, without padding and cutting."""
-    tokenizer = need("tokenizers", "text", "a text").Tokenizer.from_str(text)
+    tokenizer = need("tokenizers", "text", "a text task").Tokenizer.from_str(text)
     tokenizer.encode_special_tokens = True  # `[SEP]` written in a text is text
     tokenizer.no_padding()
     tokenizer.no_truncation()

@@ -18,6 +18,7 @@ import numpy as np
 from trunkline.arrays.contract import Arrays, Cells, made
 from trunkline.arrays.subwords import NOWHERE, source_of
 from trunkline.arrays.table import pack
+from trunkline.cells import as_file
 from trunkline.contexts import Context, TimeContext, WordsContext
 from trunkline.errors import DataError
 from trunkline.export.writer import Writer
@@ -160,7 +161,8 @@ class Model:
         if (kind := self._cells[name]) is None:
             raise ValueError(f"input {name!r} is of a kind that only your own code knows: prepare its arrays yourself")
         try:
-            return kind.prepare(kind.read(cell), self.about["preprocessing"]["inputs"][name])
+            value = kind.read(as_file(cell, None) if kind.reads_files else cell)
+            return kind.prepare(value, self.about["preprocessing"]["inputs"][name])
         except DataError as error:
             raise error.at("rows", row, self.about["columns"]["inputs"][name]["column"]) from None
 

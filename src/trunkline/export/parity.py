@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.cells import as_file
 from trunkline.data import Table
 from trunkline.export.dense import bound_rows
 from trunkline.export.model import Model
@@ -105,8 +106,12 @@ def _prepared(
     model: Model, predictor: Predictor, table: Table, batch: Batch, inputs: Mapping[str, Tensor]
 ) -> dict[str, float]:
     schema, found = predictor.preprocessing.schema, dict[str, float]()
-    columns = [column for column in schema.input_columns if column in table.columns]
-    rows = [{column: table.cell(row, column) for column in columns} for row in batch.rows]
+    columns = {c.column: c.modality.reads_files for c in schema.inputs.values() if c.column in table.columns}
+    rows = [
+        {name: as_file(cell, table.base) if is_file else cell
+         for name, is_file in columns.items() if (cell := table.cell(row, name)) is not None}
+        for row in batch.rows
+    ]  # fmt: skip
     own = model.prepare(rows).arrays
     for name, value in inputs.items():
         ours = value.numpy()

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from trunkline.cells import as_file
 from trunkline.data import CocoNumbers, Table, coco_numbers
 from trunkline.files import bare_name, is_json, write_json
 from trunkline.predictor import Prediction, Predictor
 from trunkline.schema import InputColumn, TaskColumn
-from trunkline.schema.reading import as_file
 from trunkline.tasks import Boxes
 from trunkline.tasks.box_cells import Box, is_crowd
 from trunkline.tasks.box_metric import coco_entry

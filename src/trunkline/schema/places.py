@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from trunkline.cells import as_file
 from trunkline.data import Table
 from trunkline.errors import DataError
 from trunkline.machine import cores
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
 from trunkline.schema.fault import Fault, tell_faults
-from trunkline.schema.reading import as_file, read_values
+from trunkline.schema.reading import read_values
 from trunkline.tasks import Task
 
 REMARKS = 5  # that a warning shows

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from trunkline.cells import as_file
 from trunkline.data import PIECE, Table, are_there
-from trunkline.errors import DataError, brief
+from trunkline.errors import DataError
 from trunkline.modalities import Modality
 from trunkline.tasks import Task
 
@@ -94,16 +93,6 @@ def cell_reader(reader: Reader, table: Table, *, only_look: bool = False) -> Cal
         return read
 
     return lambda cell: read(as_file(cell, base))
-
-
-def as_file(cell: Any, base: Path | None) -> Any:
-    """A cell that names or holds a file, as its reader takes it."""
-    if isinstance(cell, Mapping) and "bytes" in cell and "path" in cell:
-        held = cell["bytes"]
-        if not (held is None or isinstance(held, bytes)):
-            raise DataError(f"the bytes of a file are bytes, or absent, not {brief(held)}")
-        cell = io.BytesIO(held) if held is not None else cell["path"]
-    return str((base or Path()) / cell.strip()) if isinstance(cell, str) else cell
 
 
 def read_column(reader: Reader, table: Table, column: str, wanted: np.ndarray) -> ColumnValues:
