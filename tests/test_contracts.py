@@ -165,6 +165,18 @@ class TestContractsCatch:
         with pytest.raises(AssertionError, match="pyramid"):
             testing.check_fusion(Careless())
 
+    def test_a_trunk_that_calls_shared_layers_private(self) -> None:
+        class GreedyModule(type(trunks.MMoE().build(("a",), 8))):  # type: ignore[misc]
+            def private(self, task: str) -> Any:
+                return [*super().private(task), self.experts]
+
+        class Greedy(trunks.MMoE):
+            def build(self, tasks: Any, width: int) -> Any:
+                return GreedyModule(tasks, width, self.experts, self.expansion, self.dropout)
+
+        with pytest.raises(AssertionError, match="its loss alone reaches"):
+            testing.check_trunk(Greedy())
+
     def test_a_trunk_whose_view_reads_past_the_boundary(self) -> None:
         class Leaky(trunks.Hard):
             def build(self, tasks: Any, width: int) -> Any:
