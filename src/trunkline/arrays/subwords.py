@@ -109,8 +109,9 @@ def source_of(contexts: Sequence[Context | None], state: State) -> Arrays:
         [(i, _place(text, spans, offsets)) for i, offsets in zip(own.ids, own.offsets) if offsets[1] > 0]
         for own, text, (_, spans) in zip(told, map(_words, texts), rows, strict=True)
     ]
-    ids, places = np.moveaxis(padded([np.array(row, np.int64).reshape(-1, 2) for row in source], NOWHERE), 2, 0)
-    return {"ids": ids.copy(), "places": places.copy()}
+    pairs = [np.array(row, np.int64).reshape(-1, 2) for row in source]
+    both = padded(pairs, NOWHERE) if pairs else np.zeros((0, 0, 2), np.int64)
+    return {"ids": both[:, :, 0].copy(), "places": both[:, :, 1].copy()}
 
 
 def _read(context: WordsContext) -> tuple[list[str], list[tuple[int, int]]]:
