@@ -56,10 +56,13 @@ def test_the_limit_of_a_container_counts(tmp_path: Path) -> None:
         ({}, None),
         ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}, (4, 2)),
         ({"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, None),  # processes that Lightning has started itself
-        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "12", "SLURM_NNODES": "3", "SLURM_JOB_NAME": "train"}, (4, 3)),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_JOB_NAME": "bash"}, None),
-        ({"SLURM_JOB_NAME": "train", "SLURM_NNODES": "3", "SLURM_NTASKS": "12"}, None),  # in a batch script, no srun
-        ({"SLURM_PROCID": "0", "SLURM_NNODES": "one"}, None),
+        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "12", "SLURM_NNODES": "3", "SLURM_JOB_NAME": "train"}, (4, 3)),
+        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_JOB_NAME": "bash"}, None),
+        (
+            {"SLURM_PROCID": "0", "SLURM_JOB_NAME": "train", "SLURM_NNODES": "3", "SLURM_NTASKS": "12"},
+            None,
+        ),  # in a batch script, no srun
+        ({"SLURM_STEP_ID": "0", "SLURM_NNODES": "one"}, None),
     ],
 )
 def test_what_a_launcher_has_started(env: dict[str, str], found: tuple[int, int] | None) -> None:

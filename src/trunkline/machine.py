@@ -22,7 +22,7 @@ def launched(env: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
     try:
         if "TORCHELASTIC_RUN_ID" in env:
             return int(env["LOCAL_WORLD_SIZE"]), int(env["WORLD_SIZE"]) // int(env["LOCAL_WORLD_SIZE"])
-        if "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        if "SLURM_STEP_ID" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
             nodes = int(env["SLURM_NNODES"])
             return int(env["SLURM_NTASKS"]) // nodes, nodes
     except (KeyError, ValueError):  # no such launch, though something is named like it

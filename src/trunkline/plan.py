@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from trunkline.config import Config, DataConfig
-from trunkline.data import WHOSE, Split, Splits, Table, check_slices, table_shares
+from trunkline.data import PIECE, WHOSE, Split, Splits, Table, check_slices, table_shares
 from trunkline.defaults import Facts, Kind, Reasons, choose
 from trunkline.engine import Engine, Level, expected_rates, warn_unseen
 from trunkline.errors import DataError
@@ -299,7 +299,10 @@ def _window(size: int, rows: int, there: int) -> int | None:
 
 
 def _facts(preprocessing: Preprocessing, table: Table, labelled: np.ndarray, padding: float | None) -> Facts:
-    flags = torch.from_numpy(labelled).double()
+    overlap = torch.zeros(labelled.shape[1], labelled.shape[1], dtype=torch.float64)
+    for start in range(0, len(labelled), PIECE):
+        flags = torch.from_numpy(labelled[start : start + PIECE]).double()
+        overlap += flags.T @ flags
     inputs = preprocessing.schema.inputs
     axes = [inputs[unit.name].modality.axis for unit in preprocessing.encoders if not unit.is_block]
     kind: Kind = "plain" if not axes else "texts" if set(axes) == {"words"} else "others"
@@ -316,6 +319,6 @@ def _facts(preprocessing: Preprocessing, table: Table, labelled: np.ndarray, pad
         padding=padding,
         window=_window(table.nbytes, len(table), memory()),
         tasks=preprocessing.tasks,
-        overlap=flags.T @ flags,
-        counts=flags.sum(0),
+        overlap=overlap,
+        counts=overlap.diagonal().clone(),
     )

@@ -13,12 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from trunkline.data import Table, make_splits, mapped, read_table, table, write_rows
+from trunkline.data import Table, describe, make_splits, mapped, read_table, table, write_rows
 from trunkline.data import csv_files as csv_module
 from trunkline.data import jsonl as jsonl_module
 from trunkline.data.json_cells import JsonCells
 from trunkline.data.sampling import BLOCKS, EpochSampler
+from trunkline.data.table import LazyCells
 from trunkline.errors import DataError
+from trunkline.modalities import Number
+from trunkline.schema.reading import read_values
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -156,6 +159,57 @@ def test_a_folder_for_copies_that_cannot_be_written_is_named(tmp_path: Path) -> 
         read_table(tmp_path / "t.jsonl")
 
 
+def test_lines_without_a_cell_are_rows_in_pieces_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[dict[str, Any]] = [{"a": 1}] * 7 + [{}] * 7 + [{"a": 2}] * 3
+    _write_json(tmp_path / "t.jsonl", rows)
+    ours = read_table(tmp_path / "t.jsonl")
+    assert as_read(ours) == as_read(held(tmp_path / "t.jsonl", monkeypatch))
+    assert len(ours) == 17
+
+
+def test_a_clean_arrow_file_is_mapped_as_it_lies(tmp_path: Path) -> None:
+    clean = pa.table({"a": [1, None, 3] * 5, "b": ["x", "y", None] * 5, "c": [0.5, None, 1.0] * 5})
+    for name, table_ in {"clean": clean, "nan": clean.append_column("d", pa.array([float("nan")] * 15))}.items():
+        with pa.ipc.new_file(str(tmp_path / f"{name}.arrow"), table_.schema) as writer:
+            writer.write_table(table_, max_chunksize=4)
+    assert read_table(tmp_path / "clean.arrow").column("b") == ["x", "y", None] * 5
+    assert copies(tmp_path) == []
+    assert read_table(tmp_path / "nan.arrow").column("d") == [None] * 15
+    assert len(copies(tmp_path)) == 1
+
+
+def test_parquet_is_large_by_what_it_decodes_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapped, "BIG", 50_000)
+    pyarrow.parquet.write_table(pa.table({"a": ["the same words again and again"] * 5_000}), tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 5_000
+    assert read_table(tmp_path / "t.parquet").cell(4_999, "a") == "the same words again and again"
+    assert len(copies(tmp_path)) == 1
+
+
+def test_empty_and_damaged_files_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    for name, text in {"t.jsonl": "\n\n", "t.csv": "a,b\n"}.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match=r"holds no rows"):
+            read_table(tmp_path / name)
+    pyarrow.parquet.write_table(pa.table({"a": [*map(str, range(20_000))]}), tmp_path / "p.parquet", compression="zstd")
+    whole = (tmp_path / "p.parquet").read_bytes()
+    (tmp_path / "p.parquet").write_bytes(whole[:20_000] + b"\xff" * 20_000 + whole[40_000:])
+    with pytest.raises(DataError, match=r"p\.parquet") as told:
+        read_table(tmp_path / "p.parquet")
+    assert "Make room" not in str(told.value)
+    assert copies(tmp_path) == []
+
+
+def test_only_the_chunks_with_an_emptied_cell_are_made_anew(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pa.table({"a": [*map(str, range(40))]}), tmp_path / "t.parquet")
+    whole = read_table(tmp_path / "t.parquet")
+    less = whole.without({"a": [3, 20]})
+    assert less.column("a") == [None if n in (3, 20) else str(n) for n in range(40)]
+    before, after = whole.cells["a"].chunks, less.cells["a"].chunks
+    same = [one.buffers()[2].address == other.buffers()[2].address for one, other in zip(before, after)]
+    assert same == [False, True, False, True, True, True]
+
+
 # --- shards
 
 
@@ -179,6 +233,21 @@ def test_shards_by_pattern_by_folder_and_by_list_are_one_table(tmp_path: Path) -
     assert whole.place(10) == ("part-1.parquet", 2)
     with pytest.raises(DataError, match=r"nothing-\*\.parquet: no file is called so"):
         read_table(folder / "nothing-*.parquet")
+
+
+def test_shards_of_two_types_of_number_stay_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkline.data.concat.PIECE", 7)
+    pyarrow.parquet.write_table(pa.table({"a": [1, 2, None] * 3}), tmp_path / "0.parquet")
+    pyarrow.parquet.write_table(pa.table({"a": [1.5, None] * 3}), tmp_path / "1.parquet")
+    both = read_table(tmp_path / "*.parquet")
+    assert [repr(cell) for cell in both.column("a")] == ["1", "2", "None"] * 3 + ["1.5", "None"] * 3
+    assert isinstance(both.cells["a"], LazyCells)
+    assert both.nbytes > 0
+    assert describe(both)["a"].kind == describe(Table("", {"a": both.column("a")}))["a"].kind
+    rows = [{"a": cell} for cell in both.column("a")]
+    assert Number().fit(v for _, v in read_values(Number(), both, "a", range(15))) == Number().fit(
+        v for _, v in read_values(Number(), read_table(rows), "a", range(15))
+    )
 
 
 def test_a_table_that_describes_pictures_is_no_shard(tmp_path: Path) -> None:
@@ -258,6 +327,13 @@ def test_a_packed_or_cut_shard_and_a_file_twice(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(DataError, match=r"1\.png ends early"):
         shard.cell(1, "png")
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as sparse:
+        hole = tarfile.TarInfo("0.bin")
+        hole.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,0",
+                            "GNU.sparse.size": "5000", "GNU.sparse.name": "0.bin"}  # fmt: skip
+        sparse.addfile(hole, io.BytesIO())
+    with pytest.raises(DataError, match=r"0\.bin is a sparse file"):
+        read_table(path)
     with tarfile.open(path, "w") as again:
         for _ in range(2):
             info = tarfile.TarInfo("0.png")

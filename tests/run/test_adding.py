@@ -191,6 +191,7 @@ def test_check_shows_it(folder: Path, run: Run) -> None:
         ({"tasks": {"sum": "number", "more": {"type": "binary", "column": "small", "share": "big"}}},
          r"tasks\.more\.share: .*"),
         ({"tasks": {"nix": "number"}}, r"tasks\.nix: the table has no column 'nix'"),
+        ({"inputs": {"x*": {"type": "category"}}}, r"inputs\.x\*: the run has it already, 'number'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be(folder: Path, sections: dict[str, Any], says: str) -> None:

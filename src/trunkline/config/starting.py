@@ -50,8 +50,10 @@ def joined(raw: Mapping[str, Any], run: Path, problems: Problems) -> dict[str, A
             has = _listed(trained["inputs"])
             problems.add(f"inputs.{name}", f"is no input of {run}, whose network stays as it is. It has {has}.")
     for section, given in (("inputs", inputs), ("tasks", tasks)):
-        for name in (name for name in given if name in trained[section]):
-            _check_same(f"{section}.{name}", given[name], trained[section][name], name, problems)
+        for name in given:
+            for old in trained[section]:
+                if old == name or (section == "inputs" and fnmatchcase(old, name)):
+                    _check_same(f"{section}.{name}", given[name], trained[section][old], old, problems)
     new = {name: _long(one) for name, one in tasks.items() if name not in trained["tasks"]}
     if not new:
         also = " All that it names are there already." if tasks else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,10 +13,17 @@ from trunkline.errors import DataError
 
 def arrow_cells(source: str, table: pa.Table, how: Reading, *, first: int = 1) -> Mapping[str, Cells]:
     """Columns of an Arrow table; `first`: which row of the source its first is."""
-    check_unique(source, table.column_names)
-    for name, column in zip(table.column_names, table.columns):
+    return arrow_columns(source, table.column_names, table.columns, how, first=first)
+
+
+def arrow_columns(
+    source: str, names: Sequence[str], columns: Sequence[pa.ChunkedArray], how: Reading, *, first: int = 1
+) -> Mapping[str, Cells]:
+    """The same of columns by name; one that needs no other reading is handed back as it is."""
+    check_unique(source, names)
+    for name, column in zip(names, columns):
         _check_utf8(source, name, column, first)
-    return {name: _cells_of(source, name, column, how.na) for name, column in zip(table.column_names, table.columns)}
+    return {name: _cells_of(source, name, column, how.na) for name, column in zip(names, columns)}
 
 
 def _cells_of(source: str, name: str, column: pa.ChunkedArray, na: Na) -> pa.ChunkedArray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from trunkline.data.arrow import arrow_cells
+from trunkline.data.arrow import arrow_cells, arrow_columns
 from trunkline.data.encodings import open_plain
 from trunkline.data.mapped import is_big, mapped_copy, read_mapped
 from trunkline.data.table import PIECE, Cells, Reading
@@ -23,8 +23,7 @@ def parquet_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
             # A gzip stream cannot be read from its end, where Parquet keeps its index.
             whole = io.BytesIO(file.read()) if path.suffix.lower() == ".gz" else file
             parquet = pyarrow.parquet.ParquetFile(whole)
-            groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
-            if not is_big(sum(group.total_byte_size for group in groups)):
+            if not is_big(_decoded_size(parquet)):
                 return arrow_cells(path.name, parquet.read(), how)
             return _columns(mapped_copy(path, how, lambda: _read_again(path, parquet.iter_batches, how)))
     # The last two of names that are no UTF-8, and of sizes that are none.
@@ -41,6 +40,12 @@ def arrow_file_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
     if any(_is_changed(path, piece, how) for piece in _pieces(table.to_batches)):
         return _columns(mapped_copy(path, how, lambda: _read_again(path, table.to_batches, how)))
     return _columns(table)
+
+
+def _decoded_size(parquet: pyarrow.parquet.ParquetFile) -> int:
+    """Bytes in memory, from those of the first rows: what stands in the file is encoded, and may be far smaller."""
+    first = next(parquet.iter_batches(PIECE), None)
+    return 0 if first is None else first.nbytes * parquet.metadata.num_rows // max(1, len(first))
 
 
 def _check_whole(path: Path, table: pa.Table) -> None:
@@ -64,8 +69,9 @@ def _columns(table: pa.Table) -> Mapping[str, Cells]:
 
 
 def _is_changed(path: Path, piece: pa.Table, how: Reading) -> bool:
-    cells = arrow_cells(path.name, piece, how)
-    return any(cells[name] is not column for name, column in zip(piece.column_names, piece.columns))
+    columns = piece.columns  # asked for again they would be others
+    cells = arrow_columns(path.name, piece.column_names, columns, how)
+    return any(cells[name] is not column for name, column in zip(piece.column_names, columns))
 
 
 def _read_again(path: Path, batches: Callable[[int], Iterator[pa.RecordBatch]], how: Reading) -> Iterator[pa.Table]:

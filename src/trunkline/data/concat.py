@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 
-from trunkline.data.table import Cells, LazyCells, Table, are_there, emptied
+from trunkline.data.table import PIECE, Cells, LazyCells, Table, are_there, bytes_of, emptied
 from trunkline.files import is_plain_file
 
 LOOKED_AT = 20  # cells that say whether a column holds paths
@@ -61,7 +61,8 @@ def _below(parts: Sequence[Cells | int]) -> Cells:
     if len(types) <= 1 and all(isinstance(part, pa.ChunkedArray | int) for part in parts):
         kind = types.pop() if types else pa.null()
         return pa.chunked_array([chunk for part in parts for chunk in _chunks(part, kind)], kind)
-    if any(isinstance(part, LazyCells) for part in parts):
+    is_long = sum(part if isinstance(part, int) else len(part) for part in parts) > PIECE
+    if is_long or any(isinstance(part, LazyCells) for part in parts):
         return JoinedCells([[None] * part if isinstance(part, int) else part for part in parts])
     return [cell for part in parts for cell in _as_list(part)]
 
@@ -79,7 +80,7 @@ def _as_list(part: Any) -> Sequence[Any]:
 
 
 class JoinedCells(LazyCells):
-    """Columns below each other, of which some are made as they are asked for.
+    """Columns below each other, of several types, or of which some are made as they are asked for.
 
     Args:
         parts: from the top.
@@ -108,6 +109,10 @@ class JoinedCells(LazyCells):
 
     def present(self) -> np.ndarray:
         return np.concatenate([are_there(part) for part in self.parts])
+
+    @property
+    def nbytes(self) -> int:
+        return sum(bytes_of(part) for part in self.parts)
 
     def without(self, rows: Collection[int]) -> JoinedCells:
         ordered, bounds = np.sort(list(rows)), self.starts

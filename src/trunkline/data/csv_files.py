@@ -46,6 +46,7 @@ def _cells(path: Path, how: Reading, delimiter: str) -> Mapping[str, Cells]:
 
     def pieces() -> Iterator[pa.Table]:
         with as_utf8(path, how.encoding) as file:
+            piece = pa.table({})
             for batch in pyarrow.csv.open_csv(file, read, parse, convert):
                 piece = pa.Table.from_batches([batch])
                 yield _without_na(piece, how)

@@ -8,9 +8,8 @@ from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from trunkline.data.table import LazyCells
+from trunkline.data.table import LazyCells, emptied
 
 
 class JsonCells(LazyCells):
@@ -39,7 +38,9 @@ class JsonCells(LazyCells):
     def present(self) -> np.ndarray:
         return self.texts.is_valid().to_numpy()
 
+    @property
+    def nbytes(self) -> int:
+        return self.texts.nbytes
+
     def without(self, rows: Collection[int]) -> JsonCells:
-        keeps = np.ones(len(self), dtype=bool)
-        keeps[list(rows)] = False
-        return JsonCells(pc.if_else(pa.array(keeps), self.texts, pa.scalar(None, self.texts.type)))
+        return JsonCells(emptied(self.texts, rows))

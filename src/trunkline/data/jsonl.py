@@ -37,22 +37,22 @@ def jsonl_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
 def _typed(path: Path, how: Reading) -> Iterator[pa.Table]:
     """Piece by piece in the types that all of a column's cells have; it is read twice."""
     kinds: dict[str, set[type]] = {}
-    for piece in _pieces(path, how):
+    for _, piece in _pieces(path, how):
         for name, column in piece.items():
             kinds.setdefault(name, set()).update(map(_kind, column))
     types = {name: _type(found - {type(None)}) for name, found in kinds.items()}
     fields = [pa.field(n, t or pa.string(), metadata=None if t else {b"cells": AS_JSON}) for n, t in types.items()]
-    for piece in _pieces(path, how):
-        rows = len(next(iter(piece.values()), ()))
+    for rows, piece in _pieces(path, how):
         columns = [_column(piece.get(name, [None] * rows), kind) for name, kind in types.items()]
         yield pa.table(columns, schema=pa.schema(fields))
 
 
-def _pieces(path: Path, how: Reading) -> Iterator[Mapping[str, Cells]]:
+def _pieces(path: Path, how: Reading) -> Iterator[tuple[int, Mapping[str, Cells]]]:
+    """How many rows, and what columns they have: none, where every line is `{}`."""
     with as_utf8(path, how.encoding) as file:
         lines = _json_lines(path, file, how)
         while some := list(itertools.islice(lines, PIECE)):
-            yield row_cells(path.name, "line", some, how.na)
+            yield len(some), row_cells(path.name, "line", some, how.na)
 
 
 def _kind(cell: Any) -> type:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -57,14 +58,15 @@ def mapped_copy(path: Path, how: Reading, pieces: Callable[[], Iterable[pa.Table
     """
     folder = cache_folder() / "tables"
     stat = path.stat()
-    told = (LAYOUT, str(path.absolute()), stat.st_size, stat.st_mtime_ns, how)
+    way = replace(how, na=tuple(sorted(map(repr, how.na))))  # a set has no order
+    told = (LAYOUT, str(path.absolute()), stat.st_size, stat.st_mtime_ns, way)
     copy = folder / f"{hashlib.sha256(repr(told).encode()).hexdigest()[:32]}.arrow"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(copy.with_suffix(".lock")):
             if not copy.is_file():
                 with replacing(copy) as unfinished:
-                    _write(unfinished, pieces())
+                    _write(unfinished, _told(path, pieces()))
     except OSError as error:
         raise DataError(f"{path.name} is too large to be held in memory, and its copy cannot be written to {folder}: "
                         f"{error}. Make room, or name another folder by TRUNKLINE_CACHE") from error  # fmt: skip
@@ -86,6 +88,19 @@ def read_mapped(path: Path) -> pa.Table:
         return pa.ipc.open_stream(source).read_all()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path.name} is not an Arrow file: {error}") from error
+
+
+def _told(path: Path, pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The pieces; that the file itself cannot be read is no matter of its copy."""
+    is_empty = True
+    try:
+        for piece in pieces:
+            is_empty = False
+            yield piece
+    except OSError as error:
+        raise DataError(f"{path.name} cannot be read: {error}") from error
+    if is_empty:
+        raise DataError(f"{path.name} holds no rows")
 
 
 def _write(path: Path, pieces: Iterable[pa.Table]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,6 +28,11 @@ class LazyCells(Sequence[Any]):
     @abstractmethod
     def present(self) -> np.ndarray:
         """Which rows have a cell, `[rows]` bool; no cell is made for it."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Of all cells, where they lie."""
 
     @abstractmethod
     def without(self, rows: Collection[int]) -> LazyCells:
@@ -94,8 +100,8 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Of the columns that lie in Arrow memory, or in files that are mapped."""
-        return sum(cells.nbytes for cells in self.cells.values() if isinstance(cells, pa.ChunkedArray))
+        """Of the columns that lie in Arrow memory, or in files."""
+        return sum(map(bytes_of, self.cells.values()))
 
     def __repr__(self) -> str:
         return f"Table({self.source!r}, {len(self)} rows, {len(self.cells)} columns)"
@@ -182,6 +188,17 @@ def are_there(cells: Cells) -> np.ndarray:
     return np.fromiter((cell is not None for cell in cells), dtype=bool, count=len(cells))
 
 
+def bytes_of(cells: Cells) -> int:
+    """What the cells take in Arrow memory or in files; of a list, which is in Python's memory, nothing is said."""
+    return cells.nbytes if isinstance(cells, pa.ChunkedArray | LazyCells) else 0
+
+
+def _emptied_chunk(chunk: pa.Array, rows: np.ndarray) -> pa.Array:
+    keeps = np.ones(len(chunk), dtype=bool)
+    keeps[rows] = False
+    return pc.if_else(pa.array(keeps), chunk, pa.scalar(None, chunk.type))
+
+
 def emptied(column: Cells, rows: Collection[int]) -> Cells:
     """The column with the cells of these rows absent."""
     if not rows:
@@ -189,9 +206,10 @@ def emptied(column: Cells, rows: Collection[int]) -> Cells:
     if isinstance(column, LazyCells):
         return column.without(rows)
     if isinstance(column, pa.ChunkedArray):
-        keeps = np.ones(len(column), dtype=bool)
-        keeps[list(rows)] = False
-        return pc.if_else(pa.array(keeps), column, pa.scalar(None, column.type))
+        ordered, bounds = np.sort(list(rows)), np.cumsum([0, *map(len, column.chunks)])
+        places = [ordered[(ordered >= a) & (ordered < b)] - a for a, b in itertools.pairwise(bounds.tolist())]
+        chunks = [_emptied_chunk(chunk, here) if len(here) else chunk for chunk, here in zip(column.chunks, places)]
+        return pa.chunked_array(chunks, column.type)  # the others stay where they lie
     gone = set(rows)
     return [None if row in gone else cell for row, cell in enumerate(column)]
 

@@ -57,6 +57,10 @@ class Members(LazyCells):
     def present(self) -> np.ndarray:
         return self.starts >= 0
 
+    @property
+    def nbytes(self) -> int:
+        return int(self.sizes.sum())
+
     def without(self, rows: Collection[int]) -> Members:
         starts = self.starts.copy()
         starts[list(rows)] = -1
@@ -82,6 +86,9 @@ def tar_cells(path: Path, how: Reading) -> Mapping[str, Cells]:
                 raise DataError(
                     f"{path.name}: {member.name} ends behind the end of the shard, which was cut or damaged"
                 )
+            if member.issparse():
+                raise DataError(f"{path.name}: {member.name} is a sparse file, whose bytes do not lie in a row; write "
+                                "the shard without `--sparse`")  # fmt: skip
             name = PurePosixPath(member.name)
             stem, _, ending = name.name.partition(".")
             if not member.isfile() or not stem or not ending:

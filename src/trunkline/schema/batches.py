@@ -86,6 +86,7 @@ class RowBatches(Dataset[Batch]):
         self._mosaics = self._make_mosaics()
         self._kept = Kept(CACHE_BYTES)
         self._looked_at: set[int] = set()
+        self._lengths: list[np.ndarray | None] = []  # measured once, when they are asked for
         self._blocks = {u.name: self._pack(u) for u in preprocessing.encoders if u.is_block}
         self._labels = Targets(preprocessing, table, preprocessing.heads if with_targets else (), self._kept)
 
@@ -130,6 +131,11 @@ class RowBatches(Dataset[Batch]):
 
         `None` where there are neither. Without targets only those that are read.
         """
+        if not self._lengths:
+            self._lengths.append(self._measured())
+        return self._lengths[0]
+
+    def _measured(self) -> np.ndarray | None:
         schema = self.preprocessing.schema
         read = [column.column for column in schema.inputs.values() if column.modality.axis in ("words", "nodes")]
         tasks = schema.tasks.values() if self.with_targets else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -117,6 +118,8 @@ def _loader(source: RowBatches, draws: Iterable[list[Draw]], settings: Settings)
         batch_size=None,
         num_workers=settings.workers,
         persistent_workers=True,
+        # Workers share mapped files and tables with this process; other ways to start them would copy these.
+        multiprocessing_context="fork" if sys.platform == "linux" else None,
         # Its own generator: else every validation would draw from the one that dropout draws from.
         generator=torch.Generator().manual_seed(settings.seed),
     )
