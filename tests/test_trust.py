@@ -299,7 +299,7 @@ def test_json_is_as_deep_as_may_be() -> None:
 
 def test_a_run_that_cannot_go_on_says_why(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    plan: Any = SimpleNamespace(config=SimpleNamespace(data=None))
+    plan: Any = SimpleNamespace(config=SimpleNamespace(data=None, start=None))
     for tables, states, told in (
         ("[", "{}", "tables.json is no whole JSON"),
         ("{}", "[", "preprocessing.json is no whole"),

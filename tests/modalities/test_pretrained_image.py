@@ -17,10 +17,10 @@ from trunkline import testing
 from trunkline.config import as_training
 from trunkline.data import Draw, read_table
 from trunkline.errors import ConfigError
-from trunkline.loading import load
+from trunkline.loading import config_of, load
 from trunkline.modalities import Image
 from trunkline.model import MultiTaskModel
-from trunkline.plan import config_of, make_plan
+from trunkline.plan import make_plan
 from trunkline.run import fit
 from trunkline.sources import split_rows
 from trunkline.tasks import Number as NumberTask

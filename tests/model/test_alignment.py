@@ -170,7 +170,7 @@ def test_what_it_may_be(tmp_path: Path) -> None:
     for asked, given, message in [
         (model(), {"align": -1.0}, r"training\.align: must not be negative"),
         (model(align=-1.0), {}, "training.align: -1.0 is no weight"),
-        (model(), {"align": float("inf")}, "training.align: inf is no weight"),
+        (model(), {"align": float("inf")}, r"training\.align: must not be negative, and finite"),
         (single, {"align": 0.3}, "there is one .'name'."),
     ]:
         with pytest.raises(ConfigError, match=message):
