@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import PIL.EpsImagePlugin
 import PIL.Image
 import pyarrow as pa
 import pytest
@@ -208,6 +209,34 @@ def eps() -> bytes:
     out = io.BytesIO()
     PIL.Image.new("L", (4, 4)).save(out, "EPS")
     return out.getvalue()
+
+
+def iptc(content: bytes) -> bytes:
+    """A picture of Pillow's IPTC reader, which opens what it holds as any kind."""
+    size = (4).to_bytes(2, "big")
+    records = {(3, 60): b"\1\0", (3, 20): size, (3, 30): size, (3, 120): b"\5", (8, 10): content}
+    return b"".join(b"\x1c" + bytes(tag) + len(held).to_bytes(2, "big") + held for tag, held in records.items())
+
+
+@pytest.mark.parametrize("wrap", [bytes, iptc])
+def test_no_picture_has_a_program_run(monkeypatch: pytest.MonkeyPatch, wrap: Any) -> None:
+    """Nor does one that lies in another; whatever reads it."""
+    ran: list[Any] = []
+    monkeypatch.setattr(PIL.EpsImagePlugin, "Ghostscript", lambda *args, **_: ran.append(args))
+    content = wrap(eps())
+    for read in (Image(size=16).read, Mask().read, Dense().read):
+        with pytest.raises(DataError):
+            read(io.BytesIO(content))
+    with pytest.raises(DataError, match="none of PNG, JPEG"):
+        Image(size=16).read(io.BytesIO(content))
+    assert not ran
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO", "JPEG2000", "MPO"])
+def test_kinds_of_pictures_that_are_read(kind: str) -> None:
+    out = io.BytesIO()
+    PIL.Image.new("RGB", (16, 16), (255, 0, 0)).save(out, kind)
+    assert Image(size=16).read(out).shape[:2] == (16, 16)
 
 
 @pytest.mark.parametrize(
