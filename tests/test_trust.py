@@ -31,8 +31,10 @@ from trunkline.loading import DIGESTS
 from trunkline.modalities import Audio, Graph, Image, Number
 from trunkline.modalities.pretrained import load_weights
 from trunkline.pretrained.hub import from_hub
+from trunkline.report import write_card
 from trunkline.report.sections.gallery import _uri
 from trunkline.run import report
+from trunkline.run.reporting import report_on
 from trunkline.run.resuming import _check_rows
 from trunkline.schema import InputColumn, Schema, TaskColumn, find_faults
 from trunkline.sounds import read_sound
@@ -126,6 +128,40 @@ def test_a_config_that_was_edited_is_followed_and_told(run: Path) -> None:
             load(run)
     finally:
         (run / "config.yaml").write_text(whole)
+
+
+@pytest.mark.parametrize("section", ["inputs: [x, c]", "tasks: [a]", "training: [1]", "training: 3"])
+def test_a_config_whose_sections_are_none_has_no_card(run: Path, section: str) -> None:
+    whole = (run / "config.yaml").read_text()
+    try:
+        (run / "config.yaml").write_text(section)
+        with pytest.raises(RunError, match=rf"config\.yaml: {section.partition(':')[0]} holds"):
+            report(run)
+    finally:
+        (run / "config.yaml").write_text(whole)
+
+
+def test_a_card_of_other_metrics_is_told(run: Path) -> None:
+    whole = (run / "metrics.json").read_text()
+    try:
+        (run / "metrics.json").write_text(json.dumps({**json.loads(whole), "tables": 3}))
+        with pytest.raises(RunError, match="some file does not hold what a run writes"):
+            write_card(run)
+    finally:
+        (run / "metrics.json").write_text(whole)
+
+
+@pytest.mark.parametrize("error", [AttributeError("a bug"), AssertionError("a bug")])
+def test_a_card_that_fails_leaves_the_run_finished(
+    run: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("trunkline.run.reporting.write_facts", lambda subject: None)
+    monkeypatch.setattr("trunkline.run.reporting.write_card", fail)
+    with pytest.warns(UserWarning, match="the run is finished, but its report could not be written: .* a bug"):
+        report_on(SimpleNamespace(folder=run))  # type: ignore[arg-type]
 
 
 def test_metrics_that_are_none(run: Path) -> None:
@@ -227,9 +263,9 @@ def test_no_picture_has_a_program_run(monkeypatch: pytest.MonkeyPatch, wrap: Any
     for read in (Image(size=16).read, Mask().read, Dense().read):
         with pytest.raises(DataError):
             read(io.BytesIO(content))
+    assert not ran
     with pytest.raises(DataError, match="none of PNG, JPEG"):
         Image(size=16).read(io.BytesIO(content))
-    assert not ran
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO", "JPEG2000", "MPO"])

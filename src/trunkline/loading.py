@@ -5,7 +5,6 @@ Nothing pickled is read, and what is not as the run wrote it is told.
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from trunkline.config import BalancerConfig, ComponentConfig, Config, InputConfi
 from trunkline.config.objects import as_type_and_options
 from trunkline.engine import Level
 from trunkline.errors import RunError, brief
-from trunkline.files import digest, is_plain_file, why_unread, write_json
+from trunkline.files import digest, is_plain_file, read_json, why_unread, write_json
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.model import MultiTaskModel, Network
@@ -132,18 +131,6 @@ def read_metrics(folder: str | Path) -> dict[str, Any]:
     if not isinstance(metrics, dict):
         raise RunError(f"{Path(folder) / 'metrics.json'} holds no metrics: {brief(metrics)}")
     return metrics
-
-
-def read_json(path: Path) -> Any:
-    """What a file of a run holds.
-
-    Raises:
-        RunError: it is no whole JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise RunError(f"{path} is no whole JSON file: {error}") from error
 
 
 def as_model(config: Config) -> MultiTaskModel:

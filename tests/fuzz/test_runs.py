@@ -97,7 +97,7 @@ def use(run: Path, world: Path, said: Any, target: str, *, is_thorough: bool = F
             is_told = any("config.yaml was changed" in str(one.message) for one in told)
             assert found == said or is_told, "another answer, and nobody is told"
             tally(target, "the right answer" if found == said else "another config, told")
-    acts = [lambda: report(run, world / "page.html")]
+    acts = [lambda: report(run, world / "page.html"), lambda: report(run)]  # the latter writes the card, too
     if is_thorough:
         acts += [lambda: evaluate(run), lambda: evaluate(run, world / "rows.jsonl"), lambda: served(run)]
     for act in acts:

@@ -14,10 +14,11 @@ PICTURE_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, 
                   PIL.Image.DecompressionBombError)  # fmt: skip
 
 
-# What Pillow decodes in its own process. Not here: EPS and WMF (another program runs them), IPTC, FPX and MIC (which open
-# what lies in them as any kind), and kinds that Pillow knows by name alone. HEIF comes with `pillow-heif`.
-KINDS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "ICO", "CUR", "ICNS", "DIB",
-         "PCX", "DCX", "PSD", "DDS", "QOI", "SGI", "SUN", "MSP", "XBM", "XPM", "IM", "FITS", "SPIDER")  # fmt: skip
+# What Pillow decodes in its own process. Not here: EPS and WMF (another program runs them), IPTC, FPX and MIC (which
+# open what lies in them as any kind), and kinds that Pillow knows by name alone. HEIF comes with `pillow-heif`.
+KINDS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM", "TGA", "ICO", "CUR", "ICNS",
+         "DIB", "PCX", "DCX", "PSD", "DDS", "QOI", "SGI", "SUN", "MSP", "XBM", "XPM", "IM", "FITS",
+         "SPIDER")  # fmt: skip
 
 
 def known_kinds() -> tuple[str, ...]:
