@@ -120,6 +120,44 @@ def test_other_states_and_no_digests(run: Path) -> None:
             (run / name).write_bytes(content)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "key", "value"),
+    [
+        ("inputs", "x", "mean", "z"),
+        ("inputs", "x", "std", 0),
+        ("inputs", "x", "mean", math.nan),
+        ("inputs", "x", "values", {"a": 99999}),
+        ("inputs", "x", "values", {"a": -1, "b": "c"}),
+        ("tasks", "hit", "temperature", "z"),
+        ("tasks", "hit", "threshold", True),
+        ("tasks", "hit", "prior", [10**400]),
+    ],
+)
+def test_states_that_cannot_be_are_told_when_a_run_is_loaded(
+    run: Path, kind: str, name: str, key: str, value: Any
+) -> None:
+    kept = {file: (run / file).read_bytes() for file in (DIGESTS, "preprocessing.json")}
+    try:
+        (run / DIGESTS).unlink()
+        states = json.loads(kept["preprocessing.json"])
+        states[kind][name][key] = value
+        (run / "preprocessing.json").write_text(json.dumps(states))
+        with pytest.raises(RunError, match=rf"preprocessing\.json .*{kind[:-1]} '{name}': {key} is"):
+            load(run)
+    finally:
+        for file, content in kept.items():
+            (run / file).write_bytes(content)
+
+
+def test_a_bug_of_our_own_is_not_told_as_damage(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("trunkline.model.MultiTaskModel.build", fail)
+    with pytest.raises(KeyError, match="a bug"):
+        load(run)
+
+
 def test_a_config_that_was_edited_is_followed_and_told(run: Path) -> None:
     whole = (run / "config.yaml").read_text()
     try:
