@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import PIL.EpsImagePlugin
 import PIL.Image
 import pyarrow as pa
 import pytest
@@ -30,8 +31,10 @@ from trunkline.loading import DIGESTS
 from trunkline.modalities import Audio, Graph, Image, Number
 from trunkline.modalities.pretrained import load_weights
 from trunkline.pretrained.hub import from_hub
+from trunkline.report import write_card
 from trunkline.report.sections.gallery import _uri
 from trunkline.run import report
+from trunkline.run.reporting import report_on
 from trunkline.run.resuming import _check_rows
 from trunkline.schema import InputColumn, Schema, TaskColumn, find_faults
 from trunkline.sounds import read_sound
@@ -117,6 +120,44 @@ def test_other_states_and_no_digests(run: Path) -> None:
             (run / name).write_bytes(content)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "key", "value"),
+    [
+        ("inputs", "x", "mean", "z"),
+        ("inputs", "x", "std", 0),
+        ("inputs", "x", "mean", math.nan),
+        ("inputs", "x", "values", {"a": 99999}),
+        ("inputs", "x", "values", {"a": -1, "b": "c"}),
+        ("tasks", "hit", "temperature", "z"),
+        ("tasks", "hit", "threshold", True),
+        ("tasks", "hit", "prior", [10**400]),
+    ],
+)
+def test_states_that_cannot_be_are_told_when_a_run_is_loaded(
+    run: Path, kind: str, name: str, key: str, value: Any
+) -> None:
+    kept = {file: (run / file).read_bytes() for file in (DIGESTS, "preprocessing.json")}
+    try:
+        (run / DIGESTS).unlink()
+        states = json.loads(kept["preprocessing.json"])
+        states[kind][name][key] = value
+        (run / "preprocessing.json").write_text(json.dumps(states))
+        with pytest.raises(RunError, match=rf"preprocessing\.json .*{kind[:-1]} '{name}': {key} is"):
+            load(run)
+    finally:
+        for file, content in kept.items():
+            (run / file).write_bytes(content)
+
+
+def test_a_bug_of_our_own_is_not_told_as_damage(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("trunkline.model.MultiTaskModel.build", fail)
+    with pytest.raises(KeyError, match="a bug"):
+        load(run)
+
+
 def test_a_config_that_was_edited_is_followed_and_told(run: Path) -> None:
     whole = (run / "config.yaml").read_text()
     try:
@@ -125,6 +166,40 @@ def test_a_config_that_was_edited_is_followed_and_told(run: Path) -> None:
             load(run)
     finally:
         (run / "config.yaml").write_text(whole)
+
+
+@pytest.mark.parametrize("section", ["inputs: [x, c]", "tasks: [a]", "training: [1]", "training: 3"])
+def test_a_config_whose_sections_are_none_has_no_card(run: Path, section: str) -> None:
+    whole = (run / "config.yaml").read_text()
+    try:
+        (run / "config.yaml").write_text(section)
+        with pytest.raises(RunError, match=rf"config\.yaml: {section.partition(':')[0]} holds"):
+            report(run)
+    finally:
+        (run / "config.yaml").write_text(whole)
+
+
+def test_a_card_of_other_metrics_is_told(run: Path) -> None:
+    whole = (run / "metrics.json").read_text()
+    try:
+        (run / "metrics.json").write_text(json.dumps({**json.loads(whole), "tables": 3}))
+        with pytest.raises(RunError, match="some file does not hold what a run writes"):
+            write_card(run)
+    finally:
+        (run / "metrics.json").write_text(whole)
+
+
+@pytest.mark.parametrize("error", [AttributeError("a bug"), AssertionError("a bug")])
+def test_a_card_that_fails_leaves_the_run_finished(
+    run: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("trunkline.run.reporting.write_facts", lambda subject: None)
+    monkeypatch.setattr("trunkline.run.reporting.write_card", fail)
+    with pytest.warns(UserWarning, match="the run is finished, but its report could not be written: .* a bug"):
+        report_on(SimpleNamespace(folder=run))  # type: ignore[arg-type]
 
 
 def test_metrics_that_are_none(run: Path) -> None:
@@ -208,6 +283,34 @@ def eps() -> bytes:
     out = io.BytesIO()
     PIL.Image.new("L", (4, 4)).save(out, "EPS")
     return out.getvalue()
+
+
+def iptc(content: bytes) -> bytes:
+    """A picture of Pillow's IPTC reader, which opens what it holds as any kind."""
+    size = (4).to_bytes(2, "big")
+    records = {(3, 60): b"\1\0", (3, 20): size, (3, 30): size, (3, 120): b"\5", (8, 10): content}
+    return b"".join(b"\x1c" + bytes(tag) + len(held).to_bytes(2, "big") + held for tag, held in records.items())
+
+
+@pytest.mark.parametrize("wrap", [bytes, iptc])
+def test_no_picture_has_a_program_run(monkeypatch: pytest.MonkeyPatch, wrap: Any) -> None:
+    """Nor does one that lies in another; whatever reads it."""
+    ran: list[Any] = []
+    monkeypatch.setattr(PIL.EpsImagePlugin, "Ghostscript", lambda *args, **_: ran.append(args))
+    content = wrap(eps())
+    for read in (Image(size=16).read, Mask().read, Dense().read):
+        with pytest.raises(DataError):
+            read(io.BytesIO(content))
+    assert not ran
+    with pytest.raises(DataError, match="none of PNG, JPEG"):
+        Image(size=16).read(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO", "JPEG2000", "MPO"])
+def test_kinds_of_pictures_that_are_read(kind: str) -> None:
+    out = io.BytesIO()
+    PIL.Image.new("RGB", (16, 16), (255, 0, 0)).save(out, kind)
+    assert Image(size=16).read(out).shape[:2] == (16, 16)
 
 
 @pytest.mark.parametrize(

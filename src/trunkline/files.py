@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from trunkline.errors import RunError
+
 FORMATS = (".jsonl", ".csv", ".tsv", ".parquet", ".gz")  # that a table's name may end in
 
 
@@ -47,6 +49,18 @@ def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """What a file of a run holds.
+
+    Raises:
+        RunError: it is no whole JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise RunError(f"{path} is no whole JSON file: {error}") from error
 
 
 def digest(path: Path) -> str:

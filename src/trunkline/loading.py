@@ -5,7 +5,6 @@ Nothing pickled is read, and what is not as the run wrote it is told.
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +20,12 @@ from trunkline.config import BalancerConfig, ComponentConfig, Config, InputConfi
 from trunkline.config.objects import as_type_and_options
 from trunkline.engine import Level
 from trunkline.errors import RunError, brief
-from trunkline.files import digest, is_plain_file, why_unread, write_json
+from trunkline.files import digest, is_plain_file, read_json, why_unread, write_json
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.modalities import CATALOG as MODALITIES
 from trunkline.model import MultiTaskModel, Network
 from trunkline.predictor import Predictor
-from trunkline.schema import InputColumn, Preprocessing, TaskColumn
+from trunkline.schema import InputColumn, Preprocessing, TaskColumn, faulty_states
 from trunkline.tasks import CATALOG as TASKS
 from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.types import State
@@ -53,8 +52,8 @@ def load(folder: str | Path, *, trust_code: bool = False) -> Predictor:
         what = "is not there" if not folder.exists() else f"has no {', '.join(missing)}"
         raise RunError(f"{folder} is no finished run: it {what}")
     config = load_config(folder / "config.yaml", columns=None, trust_code=trust_code)
-    check_files(folder)
-    network = _built(folder, config)
+    is_own = check_files(folder)
+    network = _built(folder, config, is_own=is_own)
     try:
         load_model(network, str(folder / "model.safetensors"))
     except (SafetensorError, OSError) as error:
@@ -79,17 +78,23 @@ def read_trained(folder: Path) -> tuple[State, dict[str, Tensor]]:
         raise RunError(f"{path} holds no weights: {error}") from error
 
 
-def _built(folder: Path, config: Config) -> Network:
-    """The network, without its weights."""
-    states = read_json(folder / "preprocessing.json")
+def _built(folder: Path, config: Config, *, is_own: bool) -> Network:
+    """The network, without its weights; `is_own`: config and states are known to be what the run wrote."""
+    path = folder / "preprocessing.json"
+    states = read_json(path)
     if config.fusion is None or config.trunk is None or config.width is None:
         raise RunError(f"{folder / 'config.yaml'} is not resolved: fusion, trunk and width stand in what a run writes")
     model = as_model(config)
+    schema = model.schema()
+    if faults := list(faulty_states(schema, states)):
+        raise RunError(f"{path} does not hold what the config beside it needs: {'; '.join(faults[:5])}")
     try:
-        return model.build(Preprocessing(model.schema(), states))
+        return model.build(Preprocessing(schema, states))
     # States are read where each kind of column needs them; what is not there, or is something else, shows so.
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise RunError(f"{folder / 'preprocessing.json'} does not hold what the config beside it needs: "
+        if is_own:  # then it is no damage
+            raise
+        raise RunError(f"{path} does not hold what the config beside it needs: "
                        f"{type(error).__name__} {str(error)[:200]}") from error  # fmt: skip
 
 
@@ -98,8 +103,8 @@ def write_digests(folder: Path) -> None:
     write_json(folder / DIGESTS, {name: digest(folder / name) for name in FILES[:-1]})
 
 
-def check_files(folder: Path) -> None:
-    """The files that predictions follow from are as the run wrote them; a run of an older trunkline does not say.
+def check_files(folder: Path) -> bool:
+    """Whether all files that predictions follow from are as the run wrote them; one of an older trunkline does not say.
 
     A config that was changed is followed, with a warning: paths and names in it may have to be.
 
@@ -107,7 +112,7 @@ def check_files(folder: Path) -> None:
         RunError: one of the others is not.
     """
     if not (folder / DIGESTS).exists():
-        return
+        return False
     if not is_plain_file(folder / DIGESTS):
         raise RunError(why_unread(folder / DIGESTS))
     told = read_json(folder / DIGESTS)
@@ -120,6 +125,7 @@ def check_files(folder: Path) -> None:
     if changed:
         warnings.warn(f"{folder}: config.yaml was changed since the run wrote it; what it says now is followed",
                       stacklevel=3)  # fmt: skip
+    return not changed
 
 
 def read_metrics(folder: str | Path) -> dict[str, Any]:
@@ -132,18 +138,6 @@ def read_metrics(folder: str | Path) -> dict[str, Any]:
     if not isinstance(metrics, dict):
         raise RunError(f"{Path(folder) / 'metrics.json'} holds no metrics: {brief(metrics)}")
     return metrics
-
-
-def read_json(path: Path) -> Any:
-    """What a file of a run holds.
-
-    Raises:
-        RunError: it is no whole JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise RunError(f"{path} is no whole JSON file: {error}") from error
 
 
 def as_model(config: Config) -> MultiTaskModel:

@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from trunkline.arrays.opening import PICTURE_DAMAGE, open_image
+from trunkline.arrays.opening import PICTURE_DAMAGE, known_kinds, open_image
 from trunkline.errors import DataError, brief
 from trunkline.files import is_plain_file, why_unread
 
@@ -67,7 +67,7 @@ def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any], *, formats: t
     Args:
         cell: a path, or the file's bytes.
         use: called while the file is open.
-        formats: that may be, as Pillow names them; all by default.
+        formats: that may be, as Pillow names them; by default all that it decodes itself.
 
     Raises:
         DataError: there is no such file, it is no picture, or it is damaged.
@@ -81,7 +81,7 @@ def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any], *, formats: t
         with open_image(cell, formats) as picture:
             return use(picture)
     except PIL.UnidentifiedImageError:
-        known = "Pillow does not read" if formats is None else f"is none of {', '.join(formats)}"
-        raise DataError(f"{name} is not a picture (or of a format that {known})") from None
+        known = ", ".join(known_kinds() if formats is None else formats)
+        raise DataError(f"{name} is not a picture (or of a format that is none of {known})") from None
     except PICTURE_DAMAGE as error:
         raise DataError(f"{name} cannot be read: {error}") from error

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.errors import RunError
-from trunkline.files import is_inside
+from trunkline.files import is_inside, read_json
 from trunkline.report import words
-from trunkline.report.files import read_json
 
 FILE = "comparison.json"
 VERSION = 1

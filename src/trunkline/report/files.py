@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import jinja2
 import yaml
 
 from trunkline.errors import RunError, brief
+from trunkline.files import read_json
 from trunkline.report import words
 
 
@@ -26,6 +29,7 @@ class _Plain(yaml.SafeLoader):
 
 
 VERSION = 1  # of the files in `report/`
+SECTIONS = ("inputs", "tasks", "training")  # of a config, each a mapping of its own
 FACTS = ("data", "model", "choices", "system", "quality", "absence", "affinity", "gallery", "calibration")
 
 
@@ -82,6 +86,9 @@ class RunFiles:
             raise RunError(f"{path} is no config: {error}") from None
         if not isinstance(told, Mapping):
             raise RunError(f"{path} is no config: it holds {brief(told)}")
+        for section in SECTIONS:
+            if not isinstance(told.get(section) or {}, Mapping):
+                raise RunError(f"{path}: {section} holds {brief(told[section])}; it is a mapping in what a run writes")
         return told
 
     @cached_property
@@ -120,6 +127,21 @@ def read_run(folder: Path) -> RunFiles:
     )
 
 
+@contextmanager
+def telling_damage(folders: Sequence[Path]) -> Iterator[None]:
+    """What a run writes has a form that page and card know; what shows inside to have another was changed since.
+
+    Raises:
+        RunError: instead of what that shows as.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, OSError, RecursionError,
+            jinja2.UndefinedError) as error:  # fmt: skip
+        told = f"{type(error).__name__} {str(error)[:200]}"
+        raise RunError(f"{', '.join(map(str, folders))}: some file does not hold what a run writes: {told}") from error
+
+
 def _facts(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
@@ -138,18 +160,6 @@ def mean_loads(log: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
             for expert, load in loads.items():
                 found.setdefault(task, {}).setdefault(expert, []).append(load)
     return {task: {expert: fmean(seen) for expert, seen in experts.items()} for task, experts in found.items()}
-
-
-def read_json(path: Path) -> Any:
-    """What a file holds.
-
-    Raises:
-        RunError: it is no whole JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise RunError(f"{path} is no whole JSON file: {error}") from error
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from trunkline.errors import RunError
 from trunkline.files import replacing
 from trunkline.report import words
 from trunkline.report.comparison import comparison, runs_in
-from trunkline.report.files import RunFiles, read_run
+from trunkline.report.files import RunFiles, read_run, telling_damage
 from trunkline.report.sections import SECTIONS
 from trunkline.report.side_by_side import side_by_side
 
@@ -41,13 +41,8 @@ def make_page(folders: Sequence[str | Path]) -> str:
     if not folders:
         raise RunError("a report needs at least one run folder")
     paths = [Path(folder) for folder in folders]
-    try:
+    with telling_damage(paths):
         return _page(paths)
-    # What a run writes has a form that every section knows; what shows so was changed since.
-    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, AssertionError, OSError,
-            RecursionError, jinja2.UndefinedError) as error:  # fmt: skip
-        told = f"{type(error).__name__} {str(error)[:200]}"
-        raise RunError(f"{', '.join(map(str, paths))}: some file does not hold what a run writes: {told}") from error
 
 
 def _page(paths: Sequence[Path]) -> str:

@@ -45,5 +45,6 @@ def report_on(subject: Subject) -> None:
     try:
         write_facts(subject)
         report(subject.folder)
-    except (TrunklineError, OSError) as error:
-        warnings.warn(f"the run is finished, but its report could not be written: {error}", stacklevel=2)
+    except Exception as error:  # nobody loses a trained run to its page
+        told = error if isinstance(error, TrunklineError | OSError) else f"{type(error).__name__} {error}"
+        warnings.warn(f"the run is finished, but its report could not be written: {told}", stacklevel=2)

@@ -11,8 +11,7 @@ from typing import Any
 from trunkline.config import Config, load_config, to_yaml
 from trunkline.config.dump import as_plain
 from trunkline.errors import RunError
-from trunkline.files import replacing, write_json
-from trunkline.loading import read_json
+from trunkline.files import read_json, replacing, write_json
 from trunkline.plan import Plan
 from trunkline.sources import fingerprints, trained_from
 from trunkline.training import LAST, checkpoints

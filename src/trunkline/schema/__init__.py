@@ -15,6 +15,7 @@ from trunkline.schema.preprocessing import (
     rows_with,
     sampled,
 )
+from trunkline.schema.states import faulty_states
 from trunkline.schema.unseen import Unseen, unseen_labels
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "can_read",
     "drop_inputs",
     "evenly_spaced",
+    "faulty_states",
     "find_faults",
     "had_by",
     "kept_shares",

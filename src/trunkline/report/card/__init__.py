@@ -10,7 +10,7 @@ from trunkline.report import words
 from trunkline.report.card import parts, scores
 from trunkline.report.card.front import front_matter
 from trunkline.report.card.markdown import inert, name, prose
-from trunkline.report.files import RunFiles, read_run
+from trunkline.report.files import RunFiles, read_run, telling_damage
 from trunkline.report.sections.summary import summary
 
 CARD = "MODEL_CARD.md"
@@ -21,19 +21,20 @@ def write_card(folder: str | Path) -> Path:
     """Write a run's card into its folder; what somebody has added below the last line of an earlier one stays.
 
     Raises:
-        RunError: it is no finished run.
+        RunError: it is no finished run, or a file of it was damaged.
     """
     path = Path(folder) / CARD
     added = ""
     if path.is_file():
-        before = path.read_text(encoding="utf-8")
+        before = path.read_text(encoding="utf-8", errors="surrogateescape")
         if OWN not in before:
             warnings.warn(f"{path} is not written anew: it lacks the line that begins with {OWN[:30]!r}", stacklevel=2)
             return path
         added = before.partition(OWN)[2]
-    text = make_card(read_run(Path(folder)))
+    with telling_damage([Path(folder)]):
+        text = make_card(read_run(Path(folder)))
     with replacing(path) as unfinished:
-        unfinished.write_text(text + (added or "\n"), encoding="utf-8")
+        unfinished.write_text(text + (added or "\n"), encoding="utf-8", errors="surrogateescape")
     return path
 
 
