@@ -8,6 +8,7 @@ import torch
 
 from trunkline.arrays import vocoder
 from trunkline.arrays.mel import RANGE, Bands, mel_filters, short_time_spectrum
+from trunkline.arrays.spoken import SpeechAnswers
 from trunkline.arrays.vocoder import LOUDEST, bins_of, griffin_lim, wave_of, waves_of
 
 RATE = 8000
@@ -88,9 +89,28 @@ def test_spectra_and_back_are_those_of_pytorch(window: int, hop: int) -> None:
     ours = short_time_spectrum(waves, window, hop)
     np.testing.assert_allclose(ours, theirs.mT.numpy(), atol=1e-4)
     if hop < window:  # theirs does not take what no window looks at
-        length = 2000 // hop * hop  # theirs has a sample more where windows are odd
-        back = torch.istft(theirs, window, hop, window=hann)[:, :length].numpy()
+        back = torch.istft(theirs, window, hop, window=hann, length=2000 // hop * hop).numpy()
         np.testing.assert_allclose(np.stack([wave_of(one, window, hop) for one in ours]), back, atol=1e-5)
+
+
+@pytest.mark.parametrize(("window", "hop"), [(401, 90), (551, 138), (2205, 551), (400, 100)])
+def test_as_many_frames_as_come_in_go_out(window: int, hop: int) -> None:
+    """Of odd windows, too, where a sound is whole hops long."""
+    bands = Bands(11025, 20, hop, window)
+    frames = bands.hear(np.random.default_rng(0).standard_normal(29 * hop).astype(np.float32))
+    assert frames.shape == (30, 20)
+    (wave,) = waves_of([frames], bands, steps=2)
+    assert len(wave) == 29 * hop and np.isfinite(wave).all() and bands.hear(wave).shape == frames.shape
+    spectrum = short_time_spectrum(wave, window, hop)
+    np.testing.assert_allclose(wave_of(spectrum, window, hop), wave, atol=1e-6)
+
+
+def test_speech_of_odd_windows_is_said() -> None:
+    state = {"mean": [0.0] * 20, "std": [1.0] * 20}
+    frames = np.random.default_rng(0).uniform(-3, 0, (1, 30, 20)).astype(np.float32)
+    output = {"frames": frames, "sizes": np.array([30])}
+    ((sound,),) = SpeechAnswers(11025, 20, 138, 551, 2).decode(output, [state], [None])
+    assert sound.samples == len(sound.wave) == 29 * 138
 
 
 def test_phases_start_where_those_of_pytorch_did() -> None:

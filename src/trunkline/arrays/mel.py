@@ -47,7 +47,7 @@ def short_time_spectrum(waves: np.ndarray, window: int, hop: int) -> np.ndarray:
     window; beyond the ends is silence.
     """
     half, frames = window // 2, 1 + waves.shape[-1] // hop
-    padded = np.pad(waves, [(0, 0)] * (waves.ndim - 1) + [(half, half)])
+    padded = np.pad(waves, [(0, 0)] * (waves.ndim - 1) + [(half, window - half)])
     seen = np.lib.stride_tricks.sliding_window_view(padded, window, axis=-1)[..., ::hop, :][..., :frames, :]
     return np.fft.rfft(seen * hann_window(window))
 
