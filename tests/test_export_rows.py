@@ -78,5 +78,5 @@ def test_pictures_of_8_and_16_bits_together(traced: Any, tmp_path: Path) -> None
     for asked in (photos, fine, [photos[0], fine[1], photos[2]]):
         for ours, theirs in zip(predictor.predict(asked), exported.predict(asked), strict=True):
             assert theirs["kind"]["probabilities"] == pytest.approx(ours["kind"]["probabilities"], abs=1e-3)
-    smaller = quantize(predictor, written.path, read_table([{**one, "kind": "a"} for one in [*fine, *photos]]), range(8))
-    assert smaller.rows == 8
+    judged = read_table([{**one, "kind": "a"} for one in [*fine, *photos]])
+    assert quantize(predictor, written.path, judged, range(8)).rows == 8
