@@ -36,7 +36,11 @@ def test_it_is_smaller_and_judged_beside_the_full_one(tmp_path: Path) -> None:
     }
     model = MultiTaskModel({"note": Text(), "size": Number()}, targets, width=64)
     torch.manual_seed(0)
-    predictor = Predictor(model.build(Preprocessing.fit(model.schema(), table, range(20))))
+    network = model.build(Preprocessing.fit(model.schema(), table, range(20)))
+    for name, parameter in network.heads.named_parameters():
+        if parameter.ndim > 1 and not name.startswith("again"):  # heads that are not trained say nothing
+            torch.nn.init.normal_(parameter, std=0.3)
+    predictor = Predictor(network)
     written = export_onnx(predictor, table, tmp_path / "model.onnx", rows=4)
     smaller = quantize(predictor, written.path, table, range(10, 20))
     assert sorted(file.name for file in tmp_path.iterdir()) == [
@@ -50,6 +54,13 @@ def test_it_is_smaller_and_judged_beside_the_full_one(tmp_path: Path) -> None:
     assert now["price"]["rmse"] == pytest.approx(full["price"]["rmse"], rel=0.2)
     assert now["price"]["rmse"] != full["price"]["rmse"], "it is another network"
     assert full["again"] == pytest.approx(ours["again"])
+    both = [Model(path) for path in (written.path, smaller.path)]
+    prepared = both[0].prepare([{name: row[name] for name in ("note", "size")} for row in rows])
+    outputs = [model.run(prepared.arrays) for model in both]
+    for name in ("kind", "price"):
+        full_said, small_said = (output[name].ravel() for output in outputs)
+        assert full_said.std() > 0.01, "it says something"
+        assert np.corrcoef(full_said, small_said)[0, 1] > 0.99
     (said,) = Model(smaller.path).predict([{"note": "red cat"}])
     assert said.keys() == targets.keys()
     assert any(line.startswith("  price rmse: ") and " → " in line for line in tell_smaller(smaller))

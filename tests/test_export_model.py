@@ -162,11 +162,11 @@ def test_it_answers_without_pytorch(world: Any, tmp_path: Path) -> None:
 
 def test_bad_rows_say_where(world: Any) -> None:
     model = Model(world[2].path)
-    with pytest.raises(DataError, match="row 1: none of the inputs is present"):
+    with pytest.raises(DataError, match="row 2: none of the inputs is present"):
         model.predict([{"size": 1.0}, {"else": 2}])
-    with pytest.raises(DataError, match="rows, row 1, column 'size': 'big' is not a number"):
+    with pytest.raises(DataError, match="rows, row 2, column 'size': 'big' is not a number"):
         model.predict([{"size": 1.0}, {"size": "big"}])
-    with pytest.raises(DataError, match="rows, row 0, column 'photo': there is no file"):
+    with pytest.raises(DataError, match="rows, row 1, column 'photo': there is no file"):
         model.predict([{"photo": "nothing.png"}])
 
 

@@ -214,9 +214,12 @@ def test_what_an_export_before_has_left_goes(tmp_path: Path) -> None:
     targets = {"back": TaskColumn(TextTask(vocabulary=280, max_length=5), "back", of="en"), "kind": Category()}
     predictor = trained(rows, targets)
     export_onnx(predictor, rows, tmp_path / "model.onnx")
-    (tmp_path / "other.step0.onnx").write_text("of another model")
+    others = ["model.stepwise.onnx", "model.step0.old.onnx", "model.v2.step0.onnx", "other.step0.onnx"]
+    stale = ["model.int8.onnx", "model.int8.json", "model.int8.step0.onnx", "model.voice0.onnx"]
+    for name in (*others, *stale):
+        (tmp_path / name).write_text("of another model, or of the network before")
     export_onnx(predictor, rows, tmp_path / "model.onnx", tasks=["kind"])
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.json", "model.onnx", "other.step0.onnx"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(["model.json", "model.onnx", *others])
 
 
 @pytest.mark.parametrize("options", [{"language": "de_DE", "beams": 3, "no_repeat": 2}, {"freeze": True}])

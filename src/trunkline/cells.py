@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import math
@@ -29,6 +30,18 @@ NO = frozenset({"0", "0.0", "false", "no", "n"})
 ODD = 5  # names that are told
 LONGEST = 80  # letters of a number
 WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")  # a whole number, written as a float
+
+
+def plain_cell(value: Any) -> Any:
+    """A cell of a row: `None` where it is NaN (or pandas' NaT), a date as ISO text, else as it is.
+
+    Example:
+        >>> plain_cell(float("nan")), plain_cell(datetime.date(2024, 5, 1)), plain_cell("nan")
+        (None, '2024-05-01', 'nan')
+    """
+    if isinstance(value, float | np.floating | datetime.date) and value != value:
+        return None
+    return value.isoformat() if isinstance(value, datetime.date) else value
 
 
 def as_number(cell: Any) -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from trunkline.cells import plain_cell
 from trunkline.data.arrow import arrow_cells, arrow_column
 from trunkline.data.table import Cells, Na, Reading, check_unique
 from trunkline.errors import DataError, brief
@@ -62,10 +62,7 @@ def _series_cells(series: Any, na: Na) -> Cells:
 
 def _value(value: Any, na: Na) -> Any:
     """The value, or `None` where it means absent; a date as ISO text."""
-    if isinstance(value, float) and value != value:
-        return None
-    if isinstance(value, datetime.date):
-        return value.isoformat()
+    value = plain_cell(value)
     # True == 1, but a list of absent values that has 1 does not mean True.
     is_scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
     return None if is_scalar and value in na else value

@@ -18,7 +18,7 @@ import numpy as np
 from trunkline.arrays.contract import Arrays, Cells, made
 from trunkline.arrays.subwords import NOWHERE, source_of
 from trunkline.arrays.table import pack
-from trunkline.cells import as_file
+from trunkline.cells import as_file, plain_cell
 from trunkline.contexts import Context, TimeContext, WordsContext
 from trunkline.errors import DataError
 from trunkline.export.writer import Writer
@@ -74,7 +74,7 @@ class Model:
         """Answers for each row, by task, as trunkline's own `predict` gives them.
 
         Args:
-            rows: cells by column; any may be absent (no key, or `None`), but not all.
+            rows: cells by column; any may be absent (no key, `None` or NaN), but not all. Errors count them from 1.
 
         Returns:
             Of each row the answers by task; `None` where the input that a task is bound to is absent.
@@ -85,14 +85,14 @@ class Model:
         """
         answered: list[dict[str, Any]] = []
         for start in range(0, len(rows), self.batch_size):
-            prepared = self.prepare(rows[start : start + self.batch_size], first=start)
+            prepared = self.prepare(rows[start : start + self.batch_size], first=start + 1)
             answered += self.answer(self.run(prepared.arrays), prepared)
         return answered
 
-    def prepare(self, rows: Sequence[Mapping[str, Any]], *, first: int = 0) -> Prepared:
+    def prepare(self, rows: Sequence[Mapping[str, Any]], *, first: int = 1) -> Prepared:
         """Rows → what the graph takes; `first`: the number of the first one, in errors. See `predict`."""
         columns = self.about["columns"]["inputs"]
-        cells = {name: [row.get(columns[name]["column"]) for row in rows] for name in self.about["present"]}
+        cells = {name: [plain_cell(row.get(columns[name]["column"])) for row in rows] for name in self.about["present"]}
         present = np.array([[cell is not None for cell in cells[name]] for name in self.about["present"]]).T
         for row in np.flatnonzero(~present.any(1)).tolist():
             raise DataError(f"row {first + row}: none of the inputs is present; a row needs at least one")
@@ -177,10 +177,19 @@ class Model:
             return self.nothing(name, len(items))
         values = {}
         for key, value in kind.collate([items[row] for row in rows]).items():
-            longer = _lengthened(value, self._shapes.get(f"{name}.{key}", []), 0)
+            longer = _lengthened(self.typed(f"{name}.{key}", value), self._shapes.get(f"{name}.{key}", []), 0)
             values[key] = np.zeros((len(items), *longer.shape[1:]), longer.dtype)
             values[key][rows] = longer
         return values
+
+    def typed(self, node: str, value: np.ndarray) -> np.ndarray:
+        """An input of the graph with the graph's type: levels of pixels from 0 to 255 (uint8) or 0 to 1 (float32)."""
+        told = self.about["inputs"].get(node, {}).get("dtype")
+        if (value.dtype, told) == (np.uint8, "float32"):
+            return value / np.float32(255)
+        if (value.dtype, told) == (np.float32, "uint8"):
+            return (value * np.float32(255)).round().clip(0, 255).astype(np.uint8)
+        return value
 
     def nothing(self, name: str, rows: int) -> Arrays:
         """Values of rows of which none has the input."""

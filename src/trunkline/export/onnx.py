@@ -8,9 +8,9 @@ says what a step of writing reads (`steps.reading`); the step is a graph of its 
 from __future__ import annotations
 
 import contextlib
-import glob
 import io
 import logging
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -104,12 +104,18 @@ def export_onnx(
         acts |= _write_voices(predictor, heads, named, unfinished)
         write_json(unfinished.with_suffix(".json"), described(predictor.preprocessing, heads, inputs, acts))
         found = compare(predictor, table, batch, heads, unfinished, inputs)
-        for kind in ("step", "voice"):
-            for stale in path.parent.glob(f"{glob.escape(path.stem)}.{kind}*.onnx"):
-                stale.unlink()
+        for stale in _stale(path):
+            stale.unlink()
         files = [Path(file).replace(path.parent / file.name) for file in sorted(Path(folder).iterdir())]
     megabytes = sum(file.stat().st_size for file in files if file.suffix == path.suffix) / 1e6
     return Exported(path, megabytes, found.differences, found.texts, found.sounds, found.prepared)
+
+
+def _stale(path: Path) -> list[Path]:
+    """What an export of this name, and its smaller twin of 8 bits, have left: it is of another network now."""
+    own = re.compile(re.escape(path.stem) + r"(\.int8)?\.(step|voice)[0-9]+\.onnx")
+    twin = [path.stem + ".int8.json", f"{path.stem}.int8{path.suffix}"]
+    return [file for file in path.parent.iterdir() if own.fullmatch(file.name) or file.name in twin]
 
 
 def _named(head: str, said: Any) -> dict[str, str]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trunkline.arrays.subwords import NOWHERE
 from trunkline.cells import as_file
 from trunkline.data import Table
 from trunkline.export.dense import bound_rows
@@ -114,8 +115,20 @@ def _prepared(
     ]  # fmt: skip
     own = model.prepare(rows).arrays
     for name, value in inputs.items():
-        ours = value.numpy()
-        places = tuple(slice(0, min(sizes)) for sizes in zip(ours.shape, own[name].shape))  # what differs is padding
-        gap = np.abs(own[name][places].astype(np.float64) - ours[places].astype(np.float64))
-        found[name] = float(gap.max(initial=0.0))
+        blank = NOWHERE if name.startswith("copied.") else 0
+        found[name] = padded_gap(own[name], value.numpy(), blank)
     return found
+
+
+def padded_gap(one: np.ndarray, other: np.ndarray, blank: int) -> float:
+    """The largest difference of two arrays, of which the shorter one goes on with blanks.
+
+    Example:
+        >>> padded_gap(np.array([1, 2]), np.array([1, 2, 0]), 0), padded_gap(np.array([1, 2]), np.array([1, 2, 5]), 0)
+        (0.0, 5.0)
+    """
+    shape = tuple(map(max, one.shape, other.shape))
+    whole = [np.full(shape, blank, np.float64) for _ in range(2)]
+    for full, own in zip(whole, (one, other)):
+        full[tuple(map(slice, own.shape))] = own
+    return float(np.abs(whole[0] - whole[1]).max(initial=0.0))

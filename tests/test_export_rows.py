@@ -1,0 +1,82 @@
+"""Rows as users have them, told to an exported network: NaN, dates, pictures of more than 8 bits."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trunkline import MultiTaskModel, Predictor
+from trunkline.data import Table, read_table
+from trunkline.errors import DataError
+from trunkline.export import Model, export_onnx, quantize
+from trunkline.modalities import Category, Image, Number, Text
+from trunkline.schema import Preprocessing
+from trunkline.tasks import Category as CategoryTask
+
+torch.set_num_threads(1)
+
+
+def built(model: MultiTaskModel, table: Table) -> Predictor:
+    """Untrained, but for heads that say something."""
+    torch.manual_seed(0)
+    network = model.build(Preprocessing.fit(model.schema(), table, range(len(table)))).eval()
+    for parameter in network.heads.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter)
+    return Predictor(network)
+
+
+def test_nan_is_absent_and_dates_are_texts(tmp_path: Path) -> None:
+    day = datetime.date(2024, 5, 1)
+    rows = [{"size": float(n), "shop": str(day), "note": f"on {day} {n}", "kind": "ab"[n % 2]} for n in range(6)]
+    table = read_table([*rows, {"size": 1.0, "shop": "nan", "note": "nan", "kind": "a"}])
+    inputs = {"size": Number(), "shop": Category(), "note": Text()}
+    predictor = built(MultiTaskModel(inputs, {"kind": CategoryTask()}, width=16), table)
+    model = Model(export_onnx(predictor, table, tmp_path / "model.onnx").path)
+    nan = float("nan")
+    asked: list[dict[str, Any]] = [
+        {"size": nan, "shop": str(day), "note": "on"},
+        {"size": 1.0, "shop": nan, "note": None},
+        {"size": 1.0, "shop": None, "note": nan},
+        {"size": 1.0, "shop": day},
+        {"size": 1.0, "note": day},
+        {"size": np.float32("nan"), "note": datetime.datetime(2024, 5, 1, 12)},
+    ]
+    ours, theirs = predictor.predict(asked), model.predict(asked)
+    for one, other in zip(ours, theirs, strict=True):
+        assert other["kind"]["probabilities"] == pytest.approx(one["kind"]["probabilities"], abs=1e-4)
+    assert theirs[1] == theirs[2] == model.predict([{"size": 1.0}])[0]
+    assert theirs[3] == model.predict([{"size": 1.0, "shop": str(day)}])[0]
+    said = []
+    for refused in (predictor, model):
+        with pytest.raises(DataError, match="row 2, column 'size'") as caught:
+            refused.predict([{"size": 1.0}, {"size": day}])
+        said.append(str(caught.value))
+        with pytest.raises(DataError, match="row 2: none of the inputs"):
+            refused.predict([{"size": 1.0}, {"size": nan}])
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("traced", [np.uint8, np.uint16])
+def test_pictures_of_8_and_16_bits_together(traced: Any, tmp_path: Path) -> None:
+    """The graph has pixels of one type, whichever rows it was traced on."""
+    rng = np.random.default_rng(0)
+    rows = [{"photo": rng.integers(0, 256, (12, 12, 3)).astype(np.uint8), "kind": "ab"[n % 2]} for n in range(4)]
+    fine = [{"photo": row["photo"].astype(np.uint16) * np.uint16(257)} for row in rows]
+    table = read_table([row | own if traced == np.uint16 else row for row, own in zip(rows, fine)])
+    model = MultiTaskModel({"photo": Image(size=12, stem=4)}, {"kind": CategoryTask()}, width=16)
+    predictor = built(model, table)
+    written = export_onnx(predictor, table, tmp_path / "model.onnx", rows=4)
+    exported = Model(written.path)
+    assert exported.about["inputs"]["photo.pixels"]["dtype"] == ("uint8" if traced == np.uint8 else "float32")
+    photos = [{"photo": row["photo"]} for row in rows]
+    for asked in (photos, fine, [photos[0], fine[1], photos[2]]):
+        for ours, theirs in zip(predictor.predict(asked), exported.predict(asked), strict=True):
+            assert theirs["kind"]["probabilities"] == pytest.approx(ours["kind"]["probabilities"], abs=1e-3)
+    judged = read_table([{**one, "kind": "a"} for one in [*fine, *photos]])
+    assert quantize(predictor, written.path, judged, range(8)).rows == 8
