@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from trunkline.errors import RunError
 from trunkline.files import replacing
 from trunkline.report import words
 from trunkline.report.card import parts, scores
@@ -21,9 +22,11 @@ def write_card(folder: str | Path) -> Path:
     """Write a run's card into its folder; what somebody has added below the last line of an earlier one stays.
 
     Raises:
-        RunError: it is no finished run, or a file of it was damaged.
+        RunError: it is no finished run, a file of it was damaged, or a folder stands where the card would.
     """
     path = Path(folder) / CARD
+    if path.is_dir():
+        raise RunError(f"{path} is a folder, where the card of the run would stand; move it away")
     added = ""
     if path.is_file():
         before = path.read_text(encoding="utf-8", errors="surrogateescape")
