@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -44,8 +44,9 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True)
 class Cells(ABC):
-    """How the cells of one input become arrays. A frozen dataclass, whose fields are plain JSON.
+    """How the cells of one input are read and prepared; a block packs what several of them give. Fields are plain JSON.
 
     Attributes:
         reads_files: cells are paths, or hold a file's bytes (see `cells.as_file`).
@@ -65,13 +66,19 @@ class Cells(ABC):
     def prepare(self, value: Any, state: State) -> tuple[Any, Context | None]:
         """One value → what `collate` takes, and what was done to it."""
 
+
+@dataclass(frozen=True)
+class ArrayCells(Cells):
+    """Those of an input that has an encoder, and so arrays, of its own."""
+
+    @abstractmethod
     def collate(self, items: Sequence[Any]) -> Arrays:
-        """Prepared items of `n` rows → `{name: [n, …]}`. Kinds that a block packs have none."""
-        raise NotImplementedError(f"{type(self).__name__} is packed by its block")
+        """Prepared items of `n` rows → `{name: [n, …]}`."""
 
 
+@dataclass(frozen=True)
 class Answers(ABC):
-    """How outputs of one head become answers. A frozen dataclass, whose fields are plain JSON."""
+    """How outputs of one head become answers. Fields are plain JSON."""
 
     @abstractmethod
     def decode(
@@ -82,7 +89,7 @@ class Answers(ABC):
 
 def told(kind: Cells | Answers) -> dict[str, Any]:
     """As plain JSON: `{"kind", "options"}`."""
-    return {"kind": type(kind).__name__, "options": asdict(kind)}  # type: ignore[call-overload]
+    return {"kind": type(kind).__name__, "options": asdict(kind)}
 
 
 def made(description: Mapping[str, Any]) -> Any:

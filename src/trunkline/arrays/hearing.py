@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.arrays.contract import Arrays, Cells, State, padded
+from trunkline.arrays.contract import ArrayCells, Arrays, State, padded
 from trunkline.arrays.mel import Bands
 from trunkline.arrays.sounds import Sound, is_cut, read_sound
 from trunkline.contexts import TimeContext
 
 
 @dataclass(frozen=True)
-class SoundCells(Cells):
+class SoundCells(ArrayCells):
     """Sounds as log-mel frames.
 
     Attributes:
@@ -65,7 +65,7 @@ class SoundCells(Cells):
 
 
 @dataclass(frozen=True)
-class WaveCells(Cells):
+class WaveCells(ArrayCells):
     """Sounds as they are, for networks that others have trained; see `SoundCells`."""
 
     reads_files = True

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trunkline.arrays.contract import Arrays, Cells, State, lengths_mask, padded
+from trunkline.arrays.contract import ArrayCells, Arrays, State, lengths_mask, padded
 from trunkline.arrays.graphs import NodesAndEdges, read_graph
 from trunkline.cells import as_name
 from trunkline.contexts import WordsContext
@@ -39,7 +39,7 @@ class GraphItem(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GraphCells(Cells):
+class GraphCells(ArrayCells):
     """Graphs; `directed`: edges of JSON go one way only."""
 
     directed: bool = False

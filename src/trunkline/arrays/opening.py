@@ -8,7 +8,8 @@ from typing import Any
 import PIL.Image
 from PIL.Image import Image
 
-# What Pillow's decoders raise of a damaged file.
+# What Pillow raises of a damaged file. Its plugins have no one error for that: they index into what they read, divide
+# by it, assert of it (`AssertionError`), and DDS refuses layouts by `NotImplementedError`. The cause is told.
 PICTURE_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError, AttributeError,
                   AssertionError, NotImplementedError, RuntimeError, MemoryError, struct.error,
                   PIL.Image.DecompressionBombError)  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import PIL.Image
 
-from trunkline.arrays.contract import Arrays, Cells, State
+from trunkline.arrays.contract import ArrayCells, Arrays, State
 from trunkline.arrays.pictures import decoded, open_picture, read_array
 from trunkline.contexts import GridContext
 
@@ -22,7 +22,7 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # how bright red, gree
 
 
 @dataclass(frozen=True)
-class PictureCells(Cells):
+class PictureCells(ArrayCells):
     """Pictures: paths, PIL images or arrays."""
 
     reads_files = True

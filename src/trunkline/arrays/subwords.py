@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.arrays.contract import Arrays, Cells, State, lengths_mask, padded
+from trunkline.arrays.contract import ArrayCells, Arrays, State, lengths_mask, padded
 from trunkline.arrays.extras import need
 from trunkline.cells import as_text
 from trunkline.contexts import Context, WordsContext
@@ -24,7 +24,7 @@ NOWHERE = -1  # behind the last token of a row's source
 
 
 @dataclass(frozen=True)
-class SubwordCells(Cells):
+class SubwordCells(ArrayCells):
     """Texts by the tokenizer of a pretrained network; `length`: tokens read of one text, if the network reads more."""
 
     length: int

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.arrays.contract import Arrays, Cells, State, lengths_mask, padded
+from trunkline.arrays.contract import ArrayCells, Arrays, State, lengths_mask, padded
 from trunkline.cells import as_text
 from trunkline.contexts import WordsContext
 
@@ -31,7 +31,7 @@ Item = tuple[np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True)
-class TextCells(Cells):
+class TextCells(ArrayCells):
     """Texts by a vocabulary of pieces.
 
     Attributes:

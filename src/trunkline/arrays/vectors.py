@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.arrays.contract import Arrays, Cells, State
+from trunkline.arrays.contract import ArrayCells, Arrays, State
 from trunkline.cells import as_list, as_number
 from trunkline.contexts import Context
 from trunkline.errors import DataError
 
 
 @dataclass(frozen=True)
-class VectorCells(Cells):
+class VectorCells(ArrayCells):
     """Lists of numbers of one length.
 
     Attributes:

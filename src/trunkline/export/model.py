@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.arrays.contract import Arrays, Cells, made
+from trunkline.arrays.contract import ArrayCells, Arrays, Cells, made
 from trunkline.arrays.subwords import NOWHERE, source_of
 from trunkline.arrays.table import pack
 from trunkline.cells import as_file, plain_cell
@@ -175,6 +175,7 @@ class Model:
         kind = self._cells[name]
         if not rows or kind is None:
             return self.nothing(name, len(items))
+        assert isinstance(kind, ArrayCells), "it is in no block"
         values = {}
         for key, value in kind.collate([items[row] for row in rows]).items():
             longer = _lengthened(self.typed(f"{name}.{key}", value), self._shapes.get(f"{name}.{key}", []), 0)
