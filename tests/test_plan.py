@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trunkline import defaults
 from trunkline.config import load_config
 from trunkline.data import write_rows
+from trunkline.defaults import Facts
 from trunkline.errors import ConfigError, RunError
 from trunkline.plan import Plan, make_plan
 from trunkline.run import evaluate, fit
@@ -196,3 +198,19 @@ def test_the_digest_of_a_large_file_is_of_pieces_of_it(tmp_path: Path, monkeypat
         assert fingerprints(plan.config) != first
     path.write_bytes(content)
     assert fingerprints(plan.config) == first
+    path.write_bytes(b"0" * 200)
+    zeros = fingerprints(plan.config)
+    path.write_bytes(b"0" * 201)  # whose pieces are the same
+    assert fingerprints(plan.config) != zeros
+
+
+def test_what_tasks_share_is_counted_over_all_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Facts] = []
+    choose = defaults.choose
+    monkeypatch.setattr("trunkline.plan.choose", lambda config, facts: found.append(facts) or choose(config, facts))
+    plan_of(tmp_path / "1", rows_with(1))
+    monkeypatch.setattr("trunkline.plan.PIECE", 7)
+    plan_of(tmp_path / "2", rows_with(1))
+    at_once, in_pieces = found
+    assert at_once.overlap.tolist() == in_pieces.overlap.tolist() == [[60, 12], [12, 12]]
+    assert at_once.counts.tolist() == in_pieces.counts.tolist() == [60, 12]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,12 @@ def test_a_copy_is_made_once_and_anew_for_another_file_or_way(tmp_path: Path, mo
     _write_json(path, ROWS[:5])
     assert len(read_table(path)) == 5
     assert len(copies(tmp_path)) == 3
+    text, stat = path.read_text(), path.stat()
+    path.write_text(text.replace("007", "008"))  # of the same size, a moment later
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert read_table(path).column("code") == [code and code.replace("007", "008") for code in [
+        row["code"] for row in ROWS[:5]
+    ]]  # fmt: skip
 
 
 def test_nan_is_absent_and_a_wrong_byte_told_by_its_row(tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ def test_by_hand() -> None:
     assert parrot.asked == [[0, 1, 2, 3, 4, 6]]
     assert all_right(parrot, table, [0, 1, 5]) == {**found, "rows": 2, "share": 0.5}  # type: ignore[arg-type]
     assert all_right(parrot, table, [5, 7]) is None  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trunkline.run.all_right.PIECE", 3)
+        assert all_right(parrot, table, range(8)) == found  # type: ignore[arg-type]
 
 
 def test_one_task_alone_has_its_own_score() -> None:

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from trunkline import DataError, InputColumn, TaskColumn
+from trunkline.contexts import WordsContext
 from trunkline.data import Draw, read_table, table
 from trunkline.modalities import Category, Number
-from trunkline.schema import Preprocessing, RowBatches, Schema, stored
+from trunkline.schema import Preprocessing, RowBatches, Schema, find_faults, stored
+from trunkline.schema.keeping import Kept
 from trunkline.tasks import Category as CategoryTask
 from trunkline.tasks import Labels
 from trunkline.tasks import Number as NumberTask
@@ -89,3 +91,17 @@ def test_a_bad_cell_of_a_later_piece_is_named_by_its_row(monkeypatch: pytest.Mon
     bad = read_table([{**row, "x": "much" if n == 30 else row["x"]} for n, row in enumerate(ROWS)])
     with pytest.raises(DataError, match=r"row 31, column 'x': 'much' is not a number"):
         RowBatches(states, bad)
+
+
+def test_faults_of_all_pieces_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "PIECE", 7)
+    bad = read_table([{**row, "x": "much" if n in (2, 30) else row["x"]} for n, row in enumerate(ROWS)])
+    assert [(fault.row, fault.column) for fault in find_faults(SCHEMA, bad)] == [(2, "x"), (30, "x")]
+
+
+def test_what_is_kept_of_a_text_is_counted_with_its_words() -> None:
+    words = tuple(f"word{n}" for n in range(50))
+    context = WordsContext(words, tuple((n, n + 1) for n in range(50)))
+    kept = Kept(50 * (64 + 5))
+    kept.get("one", lambda: (torch.zeros(2), context))
+    assert kept.values == {}, "its words alone take more than there is room for"
