@@ -63,7 +63,7 @@ def test_by_hand() -> None:
     assert all_right(parrot, table, [0, 1, 5]) == {**found, "rows": 2, "share": 0.5}  # type: ignore[arg-type]
     assert all_right(parrot, table, [5, 7]) is None  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trunkline.run.all_right.PIECE", 3)
+        patch.setattr("trunkline.run.all_right.PIECE", 2)
         assert all_right(parrot, table, range(8)) == found  # type: ignore[arg-type]
 
 
