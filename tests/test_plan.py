@@ -171,7 +171,8 @@ def test_of_several_tables_settings_go_by_what_is_drawn(
     write_rows(tmp_path / "b.jsonl", [{"photo": "a.png", "boxes": boxes} for _ in range(40)])
     write_rows(tmp_path / "c.jsonl", [{"note": f"red {i}", "size": i, "kind": "ab"[i % 2]} for i in range(40)])
     (tmp_path / "c.yaml").write_text(
-        f"data: {{tables: {{a: {{train: a.jsonl}}, b: {{train: b.jsonl}}, c: {{train: c.jsonl}}}}, sampling: {sampling}}}\n"
+        "data:\n  tables: {a: {train: a.jsonl}, b: {train: b.jsonl}, c: {train: c.jsonl}}\n"
+        f"  sampling: {sampling}\n"
         "inputs: {note: text, photo: image, size: number}\n"
         "tasks: {said: {type: text, of: note}, boxes: {type: boxes, of: photo}, kind: category}\n"
     )
@@ -242,7 +243,7 @@ def test_what_tasks_share_is_counted_over_all_pieces(tmp_path: Path, monkeypatch
     choose = defaults.choose
     monkeypatch.setattr("trunkline.plan.choose", lambda config, facts: found.append(facts) or choose(config, facts))
     plan_of(tmp_path / "1", rows_with(1))
-    monkeypatch.setattr("trunkline.plan.PIECE", 7)
+    monkeypatch.setattr("trunkline.facts.PIECE", 7)
     plan_of(tmp_path / "2", rows_with(1))
     at_once, in_pieces = found
     assert at_once.overlap.tolist() == in_pieces.overlap.tolist() == [[60, 12], [12, 12]]
