@@ -21,7 +21,7 @@ from trunkline.arrays.table import pack
 from trunkline.cells import as_file, plain_cell
 from trunkline.contexts import Context, TimeContext, WordsContext
 from trunkline.errors import DataError
-from trunkline.export.writer import Writer
+from trunkline.export.writer import Writer, opened
 
 SHORTEST = 2  # of what has a free length: of one the graph was never told
 Contexts = dict[str, list[Context | None]]
@@ -49,6 +49,7 @@ class Model:
         path: the ONNX file; its JSON and the other files lie beside it.
         providers: of ONNX Runtime, on which the graphs run.
         batch_size: rows at a time.
+        threads: on which ONNX Runtime works; by default as many as it thinks good, which is all cores.
 
     Example:
         model = Model("model.onnx")
@@ -56,9 +57,14 @@ class Model:
     """
 
     def __init__(
-        self, path: str | Path, *, providers: Sequence[str] = ("CPUExecutionProvider",), batch_size: int = 32
+        self,
+        path: str | Path,
+        *,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        batch_size: int = 32,
+        threads: int | None = None,
     ) -> None:
-        self.path, self.batch_size = Path(path), batch_size
+        self.path, self.batch_size, self._threads = Path(path), batch_size, threads
         self.about: dict[str, Any] = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
         self._providers = list(providers)
         self._session = self._open(self.path.name)
@@ -135,13 +141,15 @@ class Model:
         """What a head says of these rows: a text's ids come out of a loop, a sound perhaps of a network."""
         told = self.about["outputs"][head]
         if "writes" in told:
-            writer = self._writers.setdefault(head, Writer(self.path, head, self._providers))
+            if (writer := self._writers.get(head)) is None:
+                writer = self._writers[head] = Writer(self.path, head, self._providers, threads=self._threads)
             return writer({name: said[name][rows] for name in told["writes"]["read"].values()})
         if "says" not in told:
             return said[head][rows]
         output = {name: said[own][rows] for name, own in told["says"]["read"].items()}
         if (file := told["says"].get("voice")) is not None:
-            voice = self._voices.setdefault(file, self._open(file))
+            if (voice := self._voices.get(file)) is None:
+                voice = self._voices[file] = self._open(file)
             pairs = zip(output["frames"], output["sizes"].tolist())
             output["wave"] = [voice.run(None, {"frames": row[None, :size]})[0][0] for row, size in pairs]
         return output
@@ -150,9 +158,7 @@ class Model:
         return prepared.present[:, self.about["present"].index(name)]
 
     def _open(self, file: str) -> Any:
-        import onnxruntime
-
-        return onnxruntime.InferenceSession(str(self.path.parent / file), providers=self._providers)
+        return opened(self.path.parent / file, self._providers, self._threads)
 
     def _item(self, name: str, cell: Any, row: int) -> tuple[Any, Context | None] | None:
         """One cell, prepared."""
