@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from trunkline import MultiTaskModel, Predictor
-from trunkline.data import Table, read_table
+from trunkline import MultiTaskModel, Predictor, fit
+from trunkline.data import Table, read_table, write_rows
 from trunkline.errors import DataError
 from trunkline.export import Model, export_onnx, quantize
 from trunkline.modalities import Category, Image, Number, Text
+from trunkline.run import export
 from trunkline.schema import Preprocessing
 from trunkline.tasks import Category as CategoryTask
 
@@ -80,3 +82,24 @@ def test_pictures_of_8_and_16_bits_together(traced: Any, tmp_path: Path) -> None
             assert theirs["kind"]["probabilities"] == pytest.approx(ours["kind"]["probabilities"], abs=1e-3)
     judged = read_table([{**one, "kind": "a"} for one in [*fine, *photos]])
     assert quantize(predictor, written.path, judged, range(8)).rows == 8
+
+
+def test_rows_that_a_run_has_skipped_are_skipped(tmp_path: Path) -> None:
+    """Without any input, or with a cell that cannot be read; in the run's own table, and in another one."""
+    rows = [{"size": i % 5, "kind": "ab"[i % 2]} for i in range(40)]
+    rows += [{"kind": "a"}, {"size": "large", "kind": "b"}]
+    for name in ("rows", "others"):
+        write_rows(tmp_path / f"{name}.jsonl", rows[::-1])
+    config = {
+        "data": {"train": str(tmp_path / "rows.jsonl"), "validation": 0.25, "on_bad_row": "skip"},
+        "inputs": {"size": "number"},
+        "tasks": {"kind": "category"},
+        "training": {"steps": 2, "batch_size": 8, "accelerator": "cpu"},
+        "width": 8,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = fit(config, out=tmp_path / "run", report=False).folder
+        for others in (None, tmp_path / "others.jsonl"):
+            written, _ = export(run, tmp_path / "model.onnx", rows=others)
+            assert written.differences["kind"] < 1e-4

@@ -61,7 +61,13 @@ class Exported:
 
 
 def export_onnx(
-    predictor: Predictor, table: Table, path: str | Path, *, tasks: Sequence[str] | None = None, rows: int = 16
+    predictor: Predictor,
+    table: Table,
+    path: str | Path,
+    *,
+    numbers: Sequence[int] | None = None,
+    tasks: Sequence[str] | None = None,
+    rows: int = 16,
 ) -> Exported:
     """Write the network as ONNX and compare the two.
 
@@ -69,6 +75,7 @@ def export_onnx(
         predictor: trained.
         table: rows to trace and to check with; each input must be present in some of them.
         path: of the file to write.
+        numbers: which of the rows may be used, the first ones first; all by default.
         tasks: only these; all by default.
         rows: how many rows to check with.
 
@@ -82,8 +89,9 @@ def export_onnx(
     _check_encoders(predictor.preprocessing)
     path = Path(path)
     heads = _chosen_heads(predictor.preprocessing, tasks)
-    batches = RowBatches(predictor.preprocessing, table, with_targets=False)
-    batch = lengthened(example_batch(batches, range(len(table)), rows), batches)
+    numbers = range(len(table)) if numbers is None else numbers
+    batches = RowBatches(predictor.preprocessing, table, with_targets=False, rows=numbers)
+    batch = lengthened(example_batch(batches, numbers, rows), batches)
     dense = DenseNetwork(predictor.network, heads).eval()
     values = dense_values(batch)
     copied = {unit.name: dict(batch.sources[unit.name]) for unit in heads if unit.name in batch.sources}
