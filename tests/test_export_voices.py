@@ -26,7 +26,10 @@ def spoken(folder: Path) -> Table:
     for number in range(ROWS):
         tone = 0.3 * np.sin(np.arange(1600 + 100 * number) * (0.2 + 0.1 * number))
         soundfile.write(folder / f"{number}.wav", tone, RATE)
-    rows = [{"note": "ab cd ef"[: 2 + n], "back": "fe dc ba"[: 2 + n], "said": f"{n}.wav"} for n in range(ROWS)]
+    rows = [
+        {"note": "ab cd ef"[: 2 + n], "back": "fe dc ba"[: 2 + n], "more": "ab", "said": f"{n}.wav"}
+        for n in range(ROWS)
+    ]
     return Table("rows", read_table(rows).cells, folder)
 
 
@@ -43,6 +46,7 @@ def speaker(tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Export
     speech = Speech(RATE, channels=8, depth=1, vocoder=str(folder / "hifigan"))
     tasks = {
         "back": TaskColumn(TextTask(vocabulary=270, max_length=4), "back", of="note"),
+        "again": TaskColumn(TextTask(vocabulary=270, max_length=4), "more", of="note", share="back"),
         "said": TaskColumn(speech, "said", of="note"),
     }
     table, model = spoken(folder), MultiTaskModel({"note": Text()}, tasks, width=16)

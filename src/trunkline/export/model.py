@@ -74,7 +74,7 @@ class Model:
         self._cells: dict[str, Cells | None] = {n: told["cells"] and made(told["cells"]) for n, told in inputs.items()}
         self._answers = {name: told["answers"] and made(told["answers"]) for name, told in tasks.items()}
         self._writers: dict[str, Writer] = {}
-        self._voices: dict[str, Any] = {}
+        self._opened: dict[str, Any] = {}  # sessions of steps and voices, by file
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answers for each row, by task, as trunkline's own `predict` gives them.
@@ -142,20 +142,25 @@ class Model:
         told = self.about["outputs"][head]
         if "writes" in told:
             if (writer := self._writers.get(head)) is None:
-                writer = self._writers[head] = Writer(self.path, head, self._providers, threads=self._threads)
+                writer = self._writers[head] = Writer(self.path, head, session=self._other(told["writes"]["step"]))
             return writer({name: said[name][rows] for name in told["writes"]["read"].values()})
         if "says" not in told:
             return said[head][rows]
         output = {name: said[own][rows] for name, own in told["says"]["read"].items()}
         if (file := told["says"].get("voice")) is not None:
-            if (voice := self._voices.get(file)) is None:
-                voice = self._voices[file] = self._open(file)
+            voice = self._other(file)
             pairs = zip(output["frames"], output["sizes"].tolist())
             output["wave"] = [voice.run(None, {"frames": row[None, :size]})[0][0] for row, size in pairs]
         return output
 
     def _flag(self, prepared: Prepared, name: str) -> np.ndarray:
         return prepared.present[:, self.about["present"].index(name)]
+
+    def _other(self, file: str) -> Any:
+        """A graph beside the network's, opened when it is first needed."""
+        if (session := self._opened.get(file)) is None:
+            session = self._opened[file] = self._open(file)
+        return session
 
     def _open(self, file: str) -> Any:
         return opened(self.path.parent / file, self._providers, self._threads)

@@ -26,6 +26,7 @@ class Writer:
         task: name of a task that writes texts.
         providers: of ONNX Runtime, on which the step runs.
         threads: on which ONNX Runtime works; by default as many as it thinks good.
+        session: of the step, where it is open already: tasks that share a decoder share the step.
 
     Raises:
         ValueError: it is none.
@@ -46,6 +47,7 @@ class Writer:
         providers: Sequence[str] = ("CPUExecutionProvider",),
         *,
         threads: int | None = None,
+        session: Any = None,
     ) -> None:
         model = Path(model)
         outputs = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))["outputs"]
@@ -53,7 +55,7 @@ class Writer:
             raise ValueError(f"{task!r} is no task that writes texts; there are "
                              f"{[name for name, told in outputs.items() if 'writes' in told]}")  # fmt: skip
         self.task, self.how = task, outputs[task]["writes"]
-        session = opened(model.parent / self.how["step"], providers, threads)
+        session = session or opened(model.parent / self.how["step"], providers, threads)
         wanted = {node.name for node in session.get_inputs()}
         self._run: Session = lambda given: session.run(None, {k: v for k, v in given.items() if k in wanted})
 
