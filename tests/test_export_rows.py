@@ -14,11 +14,12 @@ import torch
 from trunkline import MultiTaskModel, Predictor, fit
 from trunkline.data import Table, read_table, write_rows
 from trunkline.errors import DataError
-from trunkline.export import Model, export_onnx, quantize
+from trunkline.export import Model, export_onnx, quantize, tell
 from trunkline.modalities import Category, Image, Number, Text
 from trunkline.run import export
 from trunkline.schema import Preprocessing
 from trunkline.tasks import Category as CategoryTask
+from trunkline.tasks import Number as NumberTask
 
 torch.set_num_threads(1)
 
@@ -103,3 +104,14 @@ def test_rows_that_a_run_has_skipped_are_skipped(tmp_path: Path) -> None:
         for others in (None, tmp_path / "others.jsonl"):
             written, _ = export(run, tmp_path / "model.onnx", rows=others)
             assert written.differences["kind"] < 1e-4
+
+
+def test_every_task_is_told_of(tmp_path: Path) -> None:
+    """Equal tasks have one head; cells that are prepared alike are said to be."""
+    rows = [{"size": n % 5, "kind": "ab"[n % 2], "price": n, "weight": -n} for n in range(12)]
+    tasks = {"kind": CategoryTask(), "price": NumberTask(), "weight": NumberTask()}
+    predictor = built(MultiTaskModel({"size": Number()}, tasks, width=16), read_table(rows))
+    written = export_onnx(predictor, read_table(rows), tmp_path / "model.onnx")
+    told = [line.partition(":")[0].strip() for line in tell(written)]
+    assert told[1:] == ["kind", "price, weight", "prepared without PyTorch"]
+    assert list(tell(written))[-1].endswith("no difference in any input")

@@ -50,6 +50,7 @@ class Exported:
         sounds: by head, how far what is said is from what PyTorch says.
         prepared: by input of the graph, the largest difference between cells prepared by `Model`, without PyTorch,
             and by trunkline; empty where an input is of a user's own kind.
+        tasks: by head, whose it is: equal tasks may have one together, that is named after the first.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Exported:
     texts: dict[str, tuple[int, int]]
     sounds: dict[str, Sounds] = field(default_factory=dict)
     prepared: dict[str, float] = field(default_factory=dict)
+    tasks: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def export_onnx(
@@ -116,7 +118,8 @@ def export_onnx(
             stale.unlink()
         files = [Path(file).replace(path.parent / file.name) for file in sorted(Path(folder).iterdir())]
     megabytes = sum(file.stat().st_size for file in files if file.suffix == path.suffix) / 1e6
-    return Exported(path, megabytes, found.differences, found.texts, found.sounds, found.prepared)
+    whose = {unit.name: tuple(unit.tasks) for unit in heads}
+    return Exported(path, megabytes, found.differences, found.texts, found.sounds, found.prepared, whose)
 
 
 def _stale(path: Path) -> list[Path]:
