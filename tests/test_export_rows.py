@@ -14,10 +14,10 @@ import torch
 from trunkline import MultiTaskModel, Predictor, fit
 from trunkline.data import Table, read_table, write_rows
 from trunkline.errors import DataError
-from trunkline.export import Model, export_onnx, quantize, tell
+from trunkline.export import Model, example_batch, export_onnx, quantize, tell
 from trunkline.modalities import Category, Image, Number, Text
 from trunkline.run import export
-from trunkline.schema import Preprocessing
+from trunkline.schema import Preprocessing, RowBatches
 from trunkline.tasks import Category as CategoryTask
 from trunkline.tasks import Number as NumberTask
 
@@ -115,3 +115,14 @@ def test_every_task_is_told_of(tmp_path: Path) -> None:
     told = [line.partition(":")[0].strip() for line in tell(written)]
     assert told[1:] == ["kind", "price, weight", "prepared without PyTorch"]
     assert list(tell(written))[-1].endswith("no difference in any input")
+
+
+def test_what_is_rare_is_compared_too() -> None:
+    """Rows of two tables below each other: the first ones have none of the second's inputs."""
+    rows: list[dict[str, Any]] = [{"size": n, "kind": "ab"[n % 2]} for n in range(30)]
+    rows += [{"note": f"on {n}", "kind": "ab"[n % 2]} for n in range(10)]
+    table = read_table(rows)
+    predictor = built(MultiTaskModel({"size": Number(), "note": Text()}, {"kind": CategoryTask()}, width=16), table)
+    batches = RowBatches(predictor.preprocessing, table, with_targets=False)
+    assert example_batch(batches, range(40), 16).rows == (*range(16), *range(30, 38))
+    assert example_batch(batches, range(32), 16).rows == (*range(16), 30, 31)
