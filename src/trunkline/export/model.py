@@ -83,7 +83,8 @@ class Model:
             rows: cells by column; any may be absent (no key, `None` or NaN), but not all. Errors count them from 1.
 
         Returns:
-            Of each row the answers by task; `None` where the input that a task is bound to is absent.
+            Of each row the answers by task; `None` where the input that a task is bound to is absent, or all that
+            it was learned from.
 
         Raises:
             DataError: a row has none of the inputs, or a cell cannot be read.
@@ -133,8 +134,9 @@ class Model:
             contexts = [None if of is None else prepared.contexts[of][row] for row in here]
             states = [self.about["preprocessing"]["tasks"][task] for task in told["tasks"]]
             for task, values in zip(told["tasks"], decoder.decode(self.output(head, said, rows), states, contexts)):
+                able = self._answerable(task, prepared)
                 for row, value in zip(here, values):
-                    answers[row][task] = value
+                    answers[row][task] = value if able[row] else None
         return answers
 
     def output(self, head: str, said: Mapping[str, np.ndarray], rows: np.ndarray) -> Any:
@@ -152,6 +154,11 @@ class Model:
             pairs = zip(output["frames"], output["sizes"].tolist())
             output["wave"] = [voice.run(None, {"frames": row[None, :size]})[0][0] for row, size in pairs]
         return output
+
+    def _answerable(self, task: str, prepared: Prepared) -> np.ndarray:
+        """Which rows have an input that the task was learned from, `[rows]`."""
+        names = self.about["preprocessing"].get("learned_from", {}).get(task, self.about["present"])
+        return np.any([self._flag(prepared, name) for name in names], axis=0)
 
     def _flag(self, prepared: Prepared, name: str) -> np.ndarray:
         return prepared.present[:, self.about["present"].index(name)]
