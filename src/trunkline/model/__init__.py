@@ -2,6 +2,7 @@
 
 from trunkline.model.blending import Blending
 from trunkline.model.evaluation import Evaluation, TaskScores, aggregate, gain, losses_of_experts
+from trunkline.model.holding import Holder
 from trunkline.model.joining import join
 from trunkline.model.network import HeadOutput, Network
 from trunkline.model.numbers import HeadWatch, Watch
@@ -12,6 +13,7 @@ __all__ = [
     "Evaluation",
     "HeadOutput",
     "HeadWatch",
+    "Holder",
     "MultiTaskModel",
     "Network",
     "TaskScores",

@@ -21,10 +21,13 @@ from trunkline.model.alignment import make_alignment
 from trunkline.model.blending import make_blending
 from trunkline.model.building import build_encoders, build_heads
 from trunkline.model.ensemble import averaged, members_loss, rows_of_members
+from trunkline.model.holding import Holder
 from trunkline.model.late import check_late, joined, late_loss, rows_of_each, taken
 from trunkline.model.numbers import HeadWatch, Watch, answer
 from trunkline.model.penalties import paid
-from trunkline.model.placing import any_present, encode, fill, scatter
+from trunkline.model.placing import any_present, encode, encode_part, fill, scatter
+from trunkline.model.splitting import split
+from trunkline.model.viewing import views
 from trunkline.schema import HeadUnit, Preprocessing
 from trunkline.tasks import Head
 from trunkline.trunks import Taps, Trunk
@@ -74,6 +77,7 @@ class Network(nn.Module):
         self.heads = nn.ModuleList(build_heads(preprocessing, width))
         self.first_heads = nn.ModuleList(build_heads(preprocessing, width) if self.trunk.first_weight > 0 else ())
         self.watch: Watch | None = None  # while it is trained
+        self.holder = Holder()
         self.learning: tuple[nn.Module, ...] | None = None  # where not all of it does (`model/joining.py`)
         if isinstance(self.fusion, LateModule):
             for head in cast(Iterable[Head], [*self.heads, *self.first_heads]):
@@ -106,17 +110,21 @@ class Network(nn.Module):
 
     def share(self, batch: Batch) -> Taps:
         """Everything shared: encode the rows that have each input, fill the others, fuse, share."""
-        return self.trunk.share(self.fusion(*self.encoded(batch)))
+        return self._shared(*self.encoded(batch))
 
     def encoded(self, batch: Batch) -> tuple[dict[str, Tokens], dict[str, Tensor]]:
         """By encoder name, the tokens of all rows, and which rows have the input `[B]`."""
         tokens, present = {}, {}
         for unit, encoder, missing in zip(self.preprocessing.encoders, self.encoders, self.missing):
             part = batch.inputs.get(unit.name)
-            encoded = None if part is None else encode(unit, encoder, part.values, part.flags)
+            encoded = encode_part(self.holder, unit, encoder, part)
             tokens[unit.name] = scatter(unit, encoded, part, missing, batch.size)
             present[unit.name] = any_present(unit, batch.present)
         return tokens, present
+
+    def _shared(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Taps:
+        fused = self.holder.use(self.fusion, lambda: self.fusion(tokens, present))
+        return self.holder.use(self.trunk, lambda: self.trunk.share(fused))
 
     def share_dense(self, values: Mapping[str, dict[str, Tensor]], present: Flags) -> Taps:
         """The same as `share` without gather and scatter, for export: every row is encoded, and absent ones replaced.
@@ -130,7 +138,7 @@ class Network(nn.Module):
             encoded = encode(unit, encoder, values[unit.name], present.values[:, unit.columns])
             flags[unit.name] = any_present(unit, present)
             tokens[unit.name] = encoded if unit.is_block else fill(encoded, present[unit.name], missing)
-        return self.trunk.share(self.fusion(tokens, flags))
+        return self._shared(tokens, flags)
 
     # --- taps to outputs ---
 
@@ -177,7 +185,11 @@ class Network(nn.Module):
             present: `[B, inputs]`, of the whole batch.
             sources: of the whole batch, see `Batch.sources`.
         """
-        output = head.predict_output(self.view(unit, taps, rows, sources))
+        view = self.view(unit, taps, rows, sources)
+        return self.holder.use(head, lambda: self._output(unit, head, view, rows, present))
+
+    def _output(self, unit: HeadUnit, head: Head, view: Any, rows: Tensor | None, present: Flags) -> Any:
+        output = head.predict_output(view)
         if isinstance(self.fusion, LateModule):
             output = joined(head, output, taken(self.speaking(self.fusion, present), rows))
         elif self._is_ensemble(unit):
@@ -235,15 +247,16 @@ class Network(nn.Module):
     def _views(
         self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None, is_first: bool
     ) -> list[Tokens]:
-        look = self.trunk.first_view if is_first else self.trunk.view
         if isinstance(self.fusion, LateModule):
             first = next(iter(taps.values()))[0] if isinstance(taps, Mapping) else taps[0]
             rows = rows_of_each(rows, self.fusion.experts, first.values.shape[0])
-        if not isinstance(taps, Mapping):
-            taken = tuple(tap.take(rows) for tap in taps)
-            tasks = unit.tasks[:1] if self.trunk.one_view else unit.tasks
-            return [look(task, taken) for task in tasks]
-        return [look(task, tuple(tap.take(rows) for tap in taps[task])) for task in unit.tasks]
+        return views(self.trunk, self.holder, unit, taps, rows, is_first=is_first)
+
+    def pass_by(self, *heads: Head | None) -> None:
+        """This process has nothing to ask these heads, where others may have something; see `Holder`."""
+        for head in heads:
+            if head is not None:
+                self.holder.pass_by(*(() if self.trunk.one_view else (self.trunk,)), head)
 
     # --- outputs to the total ---
 
@@ -259,8 +272,7 @@ class Network(nn.Module):
         """
         present = engine.begin(batch.counts, batch.size, whole)
         encoded = self.encoded(batch)
-        copies = self._split(self.trunk.share(self.fusion(*encoded)), present, batch, engine)
-        sums, weights = self.losses(batch, copies)
+        sums, weights = self.losses(batch, split(self._shared(*encoded), present, batch, engine))
         if len(present) < len(sums):
             index = index_like(self.preprocessing.places(present), sums)
             sums, weights = sums[index], weights[index]
@@ -286,7 +298,7 @@ class Network(nn.Module):
         present = {task: count > 0 for task, count in zip(self.preprocessing.tasks, batch.counts, strict=True)}
         own = {task: taps[task] if isinstance(taps, Mapping) else taps for task, here in present.items() if here}
         speaking = self.speaking(self.fusion, batch.present) if isinstance(self.fusion, LateModule) else None
-        return paid(self.trunk, own, batch, speaking)
+        return self.holder.use(self.trunk, lambda: paid(self.trunk, own, batch, speaking))
 
     def _losses(
         self, targets: Mapping[str, Part], batch: Batch, taps: Taps | Mapping[str, Taps]
@@ -296,6 +308,7 @@ class Network(nn.Module):
         for (unit, head), first in zip(self.units(), firsts):
             part = targets.get(unit.name)
             if part is None:
+                self.pass_by(head, first)
                 total = count = batch.labelled.values.new_zeros(len(unit.tasks), dtype=torch.float32)
             else:
                 total, count = self._loss(unit, head, taps, part, batch, False)
@@ -311,6 +324,9 @@ class Network(nn.Module):
         self, unit: HeadUnit, head: Head, taps: Taps | Mapping[str, Taps], part: Part, batch: Batch, is_first: bool
     ) -> tuple[Tensor, Tensor]:
         view = self.view(unit, taps, part.rows, batch.sources, is_first=is_first)
+        return self.holder.use(head, lambda: self._loss_of(unit, head, view, part, batch))
+
+    def _loss_of(self, unit: HeadUnit, head: Head, view: Any, part: Part, batch: Batch) -> tuple[Tensor, Tensor]:
         watch = self._watch_of(unit)
         if isinstance(self.fusion, LateModule):
             present = taken(self.speaking(self.fusion, batch.present), part.rows)
@@ -327,16 +343,3 @@ class Network(nn.Module):
         if self.blending is None:
             return None
         return self.blending.weights[index_like(self.preprocessing.places(unit.tasks), like)].T
-
-    def _split(self, taps: Taps, present: Sequence[str], batch: Batch, engine: Engine) -> Taps | dict[str, Taps]:
-        """One copy of every tap per task where the balancer looks at gradients, else the taps themselves."""
-        values = [tap.values for tap in taps]
-        if engine.level == "losses":
-            engine.split(values, present)
-            return taps
-        columns = index_like(self.preprocessing.places(present), values[0])
-        labelled = batch.labelled.values if batch.mix is None else batch.labelled.values | batch.mix.labelled
-        copies = engine.split(values, present, labelled[:, columns])
-        apart = {task: tuple(tap.with_values(v) for tap, v in zip(taps, values)) for task, values in copies.items()}
-        cut_off = tuple(tap.with_values(tap.values.detach()) for tap in taps)  # for the absent members of a stack
-        return {task: apart.get(task, cut_off) for task in self.preprocessing.tasks}
