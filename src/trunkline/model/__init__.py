@@ -1,7 +1,7 @@
 """The network: encoders → fusion → trunk → boundary → heads, and the gather and scatter of present rows."""
 
 from trunkline.model.blending import Blending
-from trunkline.model.evaluation import Evaluation, TaskScores, aggregate, gain, losses_of_experts
+from trunkline.model.evaluation import Evaluation, TaskScores, aggregate, gain, losses_of_experts, outputs_of
 from trunkline.model.holding import Holder
 from trunkline.model.joining import join
 from trunkline.model.network import HeadOutput, Network
@@ -22,4 +22,5 @@ __all__ = [
     "gain",
     "join",
     "losses_of_experts",
+    "outputs_of",
 ]
