@@ -146,7 +146,7 @@ class PretrainedEncoder(Encoder):
         """Of the network, where it runs for every row: the largest list of layers of one kind. Not of one that leaves
         layers out at random (`layerdrop`).
         """
-        if self.kept is not None or getattr(getattr(self.network, "config", None), "layerdrop", 0):
+        if self.kept is not None or bool(getattr(getattr(self.network, "config", None), "layerdrop", False)):
             return ()
         lists = [m for m in self.network.modules() if isinstance(m, nn.ModuleList | nn.Sequential) and len(m) > 1]
         alike = [list(one) for one in lists if len({type(layer) for layer in one}) == 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -164,7 +165,8 @@ class Stepper:
         average = {} if self.average is None else self.average.state()
         if self.sharding is None:
             return self.network.state_dict(), optimiser, average
-        whole, found = self.sharding.whole, {}
+        whole = self.sharding.whole
+        found: dict[int, dict[str, Tensor]] = {}
         for number, own in enumerate(self.parameters):
             for name, value in optimiser.get(number, {}).items():
                 one = whole(value, own)
@@ -217,7 +219,7 @@ class Stepper:
         sharding.begin()
         for batch in parts:
             with self.fabric.autocast():
-                total = sharding.total(lambda batch=batch: self.network.training_loss(batch, self.engine, whole))
+                total = sharding.total(partial(self.network.training_loss, batch, self.engine, whole))
             self.fabric.backward(total)
         sharding.finish()
 
