@@ -44,9 +44,9 @@ RUNS: dict[str, dict[str, Any]] = {  # nothing is left to chance but which rows 
 }
 
 SCRIPT = """
-import json, os, sys
+import faulthandler, json, os, sys
 import torch, trunkline
-from trunkline.training import loop, sharding, stepper
+from trunkline.training import sharding, stepper
 
 torch.nn.functional.dropout = torch.dropout = lambda x, *_, **__: x  # of the pretrained network
 before = sharding.Sharding.__init__
@@ -60,6 +60,7 @@ def count(self, fabric, network, engine, **options):  # numbers of weights, and 
         file.write(json.dumps(said) + "\\n")
 
 sharding.Sharding.__init__ = count
+faulthandler.dump_traceback_later(120, exit=True)
 step = stepper.Stepper.step
 stop = {"at": None}
 
@@ -73,21 +74,18 @@ def die(self, *given):
         assert all(value.shape == own.shape for value in state.values() if value.dim())
 
 stepper.Stepper.step = die
-for line in json.loads(sys.argv[1]):
-    stop["at"] = line.pop("stop", None)
-    out, resume, config = line["out"], line["resume"], line["config"]
-    trunkline.fit(config, out=out, resume=resume, report=False, show_progress=False)
+line = json.loads(sys.argv[1])
+stop["at"] = line.pop("stop", None)
+trunkline.fit(**line, report=False, show_progress=False)
 """
 
 
-def call(folder: Path, lines: list[dict[str, Any]], expected: int = 0) -> None:
+def call(folder: Path, given: dict[str, Any], expected: int = 0) -> None:
     launched = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     env = {k: v for k, v in os.environ.items() if k not in launched}
     (folder / "runs.py").write_text(SCRIPT)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "runs.py"]
-    done = subprocess.run(
-        [*launcher, json.dumps(lines)], cwd=folder, env=env, capture_output=True, text=True, timeout=150, check=False
-    )
+    command = [sys.executable, "runs.py", json.dumps(given)]  # the other process is started by the first
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=150, check=False)
     assert (done.returncode == 0) == (expected == 0), done.stderr[-6000:]
 
 
@@ -133,48 +131,52 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def divided(folder: Path) -> Path:
-    lines = [{"out": f"runs/{name}", "resume": False, "config": config_of(folder, name)} for name in RUNS]
-    call(folder, lines)
-    return folder / "runs"
+def divided(folder: Path, name: str) -> Path:
+    """The run in two processes, once."""
+    if not (folder / "runs" / name).exists():
+        call(folder, {"out": f"runs/{name}", "source": config_of(folder, name)})
+    return folder / "runs" / name
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_it_is_the_run_of_one_process(
-    folder: Path, divided: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+SLOW = [pytest.param(name, marks=[] if name in ("plain", "layers") else pytest.mark.slow) for name in RUNS]
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_it_is_the_run_of_one_process(folder: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = divided(folder, name)
     monkeypatch.setattr(torch.nn.functional, "dropout", lambda x, *_, **__: x)
     monkeypatch.setattr(torch, "dropout", lambda x, *_, **__: x)
     config = config_of(folder, name, shard=False, devices=1, batch_size=TOGETHER)
     alone = trunkline.fit(config, out=tmp_path / "alone", report=False)
     close = 0.05 if name == "half" else 2e-4
-    ours, theirs = ([json.loads(line) for line in (f / "log.jsonl").open()] for f in (divided / name, alone.folder))
+    ours, theirs = ([json.loads(line) for line in (f / "log.jsonl").open()] for f in (there, alone.folder))
     assert [line["step"] for line in ours] == [line["step"] for line in theirs]
     for one, other in zip(ours, theirs, strict=True):
         for key in ("losses", "weights", "norms", "aggregate", "blend"):
             assert one.get(key) == approx(other.get(key), close), (one["step"], key)
-    ours_after, theirs_after = (load_file(f / "model.safetensors") for f in (divided / name, alone.folder))
+    ours_after, theirs_after = (load_file(f / "model.safetensors") for f in (there, alone.folder))
     assert ours_after.keys() == theirs_after.keys()
     for key, value in theirs_after.items():
         torch.testing.assert_close(ours_after[key], value, rtol=close, atol=close)
     if name != "half":
-        metrics = json.loads((divided / name / "metrics.json").read_text())
+        metrics = json.loads((there / "metrics.json").read_text())
         assert metrics["validation"] == approx(alone.metrics["validation"], 1e-3)
 
 
-def test_the_run_folder_is_whole(folder: Path, divided: Path) -> None:
+def test_the_run_folder_is_whole(folder: Path) -> None:
     """Loaded by one process, which answers as the run did."""
-    said, _ = load(divided / "plain").evaluate(read_table(folder / "validation.jsonl"))
-    metrics = json.loads((divided / "plain/metrics.json").read_text())
+    there = divided(folder, "plain")
+    said, _ = load(there).evaluate(read_table(folder / "validation.jsonl"))
+    metrics = json.loads((there / "metrics.json").read_text())
     assert metrics["validation"] == approx(said, 1e-5)
-    assert (divided / "plain/files.json").exists()
-    assert "shard: true" in (divided / "plain/config.yaml").read_text()
+    assert (there / "files.json").exists()
+    assert "shard: true" in (there / "config.yaml").read_text()
 
 
-def test_each_process_keeps_about_half(divided: Path) -> None:
+def test_each_process_keeps_about_half(folder: Path) -> None:
     """Of weights, and so of gradients and moments, which are held to their shapes in each step."""
-    numbers = [[json.loads(line) for line in (divided.parent / f"numbers-{r}.jsonl").open()] for r in range(2)]
+    divided(folder, "layers")
+    numbers = [[json.loads(line) for line in (folder / f"numbers-{r}.jsonl").open()] for r in range(2)]
     for first, second in zip(*numbers, strict=True):
         small = 0.1 * first["whole"]  # learned tokens are whole in each; odd rows fall to the first
         assert first["own"] + second["own"] < first["whole"] + small
@@ -182,14 +184,15 @@ def test_each_process_keeps_about_half(divided: Path) -> None:
         assert first["aside"] == second["aside"] == 0
 
 
-@pytest.mark.parametrize("name", ["plain", "gates"])
-def test_a_killed_run_goes_on(folder: Path, divided: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["plain", pytest.param("gates", marks=pytest.mark.slow)])
+def test_a_killed_run_goes_on(folder: Path, name: str) -> None:
+    there = divided(folder, name)
     config = config_of(folder, name)
-    call(folder, [{"out": f"cut/{name}", "resume": False, "config": config, "stop": 5}], expected=3)
+    call(folder, {"out": f"cut/{name}", "source": config, "stop": 5}, expected=3)
     assert not (folder / "cut" / name / "metrics.json").exists()
-    call(folder, [{"out": f"cut/{name}", "resume": True, "config": config}])
+    call(folder, {"out": f"cut/{name}", "source": config, "resume": True})
     for file in ("model.safetensors", "log.jsonl"):
-        assert (folder / "cut" / name / file).read_bytes() == (divided / name / file).read_bytes()
+        assert (folder / "cut" / name / file).read_bytes() == (there / file).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -220,7 +223,7 @@ def test_one_process_has_nobody_to_share_with(folder: Path, tmp_path: Path) -> N
         trunkline.fit(config, out=tmp_path / "run")
 
 
-def test_auto_compares_at_the_features(folder: Path, divided: Path, tmp_path: Path) -> None:
+def test_auto_compares_at_the_features(folder: Path) -> None:
     """Where it would take the last layers otherwise."""
     from trunkline.plan import make_plan
     from trunkline.sources import columns_of, read_splits

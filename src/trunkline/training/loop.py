@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
@@ -24,7 +25,7 @@ from trunkline.training.loaders import training_batches
 from trunkline.training.log import Log
 from trunkline.training.looking_ahead import LookAhead
 from trunkline.training.memory import keep_memory
-from trunkline.training.processes import any_process, from_first_process, is_alone, is_first_process
+from trunkline.training.processes import any_process, from_first_process, have_met, is_alone, is_first_process
 from trunkline.training.progress import StepBar
 from trunkline.training.schedule import Schedule, is_due
 from trunkline.training.settings import Fitted, OnValidation, Rows, Settings, Validation
@@ -116,12 +117,24 @@ def make_fabric(settings: Settings) -> Fabric:
 
 
 def launch(settings: Settings) -> Fabric:
-    """The same with all processes started, and met."""
+    """The same with all processes started, and met.
+
+    Raises:
+        RunError: they have met before, to train a network that was divided.
+    """
     fabric = make_fabric(settings)
+    if fabric.world_size > 1 and not have_met() and _has_divided():
+        raise RunError("training.shard: this process has trained a network that was divided, and PyTorch cannot let the "
+                       "same processes meet anew after it; train the next one in a new process")  # fmt: skip
     fabric.launch()
     if fabric.device.type == "cpu":
         keep_memory()
     return fabric
+
+
+def _has_divided() -> bool:
+    there = sys.modules.get("trunkline.training.sharding")
+    return there is not None and bool(there.HELD)
 
 
 def num_devices(settings: Settings) -> int:

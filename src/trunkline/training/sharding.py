@@ -28,6 +28,7 @@ from trunkline.model import Holder, Network
 from trunkline.training.sharded_parts import Chain, Root, parts_of
 
 T = TypeVar("T")
+HELD: list[int] = []  # processes of the groups that PyTorch goes on to hold for networks that were divided
 
 
 class Sharding(Holder):
@@ -48,6 +49,7 @@ class Sharding(Holder):
 
     def __init__(self, fabric: Fabric, network: Network, engine: Engine, *, is_half: bool) -> None:
         self.fabric, self.plain, self.engine = fabric, network, engine
+        HELD.append(fabric.world_size)
         for tensor in [*network.parameters(), *network.buffers(), *engine.parameters(), *engine.buffers()]:
             self._broadcast(tensor.data)
         self.network = _twin(network)
