@@ -70,6 +70,7 @@ def save_checkpoint(folder: Path, stepper: Stepper, state: dict[str, Any]) -> No
     tensors = {f"{group}.{name}": _own(value) for group, named in groups.items() for name, value in named.items()}
     state = {
         **state,
+        "processes": stepper.fabric.world_size,
         "average_steps": 0 if stepper.average is None else stepper.average.steps,
         "scaler": stepper.fabric.strategy.precision.state_dict(),
     }
@@ -95,6 +96,8 @@ def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
         if told["checksum"] != _checksum(tensors, told["state"]):
             raise ValueError("what it holds is not what was written")
         state = json.loads(told["state"])
+        if (began := state.get("processes", stepper.fabric.world_size)) != stepper.fabric.world_size:
+            raise ValueError(f"the run began with {began} processes, and now there are {stepper.fabric.world_size}")
         stepper.load_network(_group(tensors, "network"))
         stepper.engine.load_state_dict(_group(tensors, "engine"))
         stepper.faults.load(_group(tensors, "faults"))

@@ -124,8 +124,8 @@ def launch(settings: Settings) -> Fabric:
     """
     fabric = make_fabric(settings)
     if fabric.world_size > 1 and not have_met() and _has_divided():
-        raise RunError("training.shard: this process has trained a network that was divided, and PyTorch cannot let the "
-                       "same processes meet anew after it; train the next one in a new process")  # fmt: skip
+        raise RunError("training.shard: this process has trained a network that was divided, and PyTorch cannot let "
+                       "the same processes meet anew after it; train the next one in a new process")  # fmt: skip
     fabric.launch()
     if fabric.device.type == "cpu":
         keep_memory()
