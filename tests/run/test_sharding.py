@@ -44,7 +44,7 @@ RUNS: dict[str, dict[str, Any]] = {  # nothing is left to chance but which rows 
 }
 
 SCRIPT = """
-import faulthandler, json, os, sys
+import json, os, sys
 import torch, trunkline
 from trunkline.training import sharding, stepper
 
@@ -60,7 +60,6 @@ def count(self, fabric, network, engine, **options):  # numbers of weights, and 
         file.write(json.dumps(said) + "\\n")
 
 sharding.Sharding.__init__ = count
-faulthandler.dump_traceback_later(120, exit=True)
 step = stepper.Stepper.step
 stop = {"at": None}
 

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
@@ -41,20 +41,18 @@ class Sharding(Holder):
         fabric: launched, with several processes.
         network: as it was built, on the host; its weights are set aside until `give_back`.
         engine: balances.
-        is_half: weights are gathered, and gradients made, in bfloat16; summed in float32.
 
     Attributes:
         network: the one that learns.
     """
 
-    def __init__(self, fabric: Fabric, network: Network, engine: Engine, *, is_half: bool) -> None:
+    def __init__(self, fabric: Fabric, network: Network, engine: Engine) -> None:
         self.fabric, self.plain, self.engine = fabric, network, engine
         HELD.append(fabric.world_size)
         for tensor in [*network.parameters(), *network.buffers(), *engine.parameters(), *engine.buffers()]:
             self._broadcast(tensor.data)
         self.network = _twin(network)
         self.chain = Chain(torch.zeros((), device=fabric.device))
-        kind = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False) if is_half else None
         self.root = Root(parts_of(self.network, self.chain))
         mesh = init_device_mesh(fabric.device.type, (fabric.world_size,))
         for part in self.root.parts:
@@ -62,7 +60,6 @@ class Sharding(Holder):
                 part,
                 mesh=mesh,
                 reshard_after_forward=True,
-                mp_policy=kind or MixedPrecisionPolicy(),
                 ignored_params=cast(Any, set(part.not_its())),
             )
         fully_shard(self.root, mesh=mesh)

@@ -58,7 +58,7 @@ class Stepper:
 
     def __init__(self, fabric: Fabric, network: Network, engine: Engine, settings: Settings) -> None:
         self.fabric, self.engine, self.settings = fabric, engine, settings
-        self.sharding = _sharding(fabric, network, engine, settings) if settings.shard else None
+        self.sharding = _sharding(fabric, network, engine) if settings.shard else None
         own: Callable[[Tensor], Tensor] = _itself
         if self.sharding is not None:
             network, own = self.sharding.network, self.sharding.own
@@ -272,10 +272,10 @@ def _itself(parameter: Tensor) -> Tensor:
     return parameter
 
 
-def _sharding(fabric: Fabric, network: Network, engine: Engine, settings: Settings) -> Sharding:
+def _sharding(fabric: Fabric, network: Network, engine: Engine) -> Sharding:
     from trunkline.training.sharding import Sharding  # takes a second to import
 
-    return Sharding(fabric, network, engine, is_half=settings.precision == "bf16-mixed")
+    return Sharding(fabric, network, engine)
 
 
 def _watched_heads(network: Network, watch: Watch) -> list[tuple[HeadWatch, list[nn.Parameter]]]:
