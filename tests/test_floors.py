@@ -24,7 +24,7 @@ FLOORS = [
     ["testing"],
     ["config"],
     ["defaults", "loading"],
-    ["sources"],
+    ["sources", "facts"],
     ["plan"],
     ["run"],
     ["demos", "tables"],

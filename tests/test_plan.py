@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 from trunkline import defaults
 from trunkline.config import load_config
 from trunkline.data import write_rows
 from trunkline.defaults import Facts
 from trunkline.errors import ConfigError, RunError
-from trunkline.plan import Plan, make_plan
+from trunkline.facts import facts_of
+from trunkline.plan import Plan, draw_weights, make_plan
 from trunkline.run import evaluate, fit
 from trunkline.run.wiring import settings_of
 from trunkline.schema import RowBatches
@@ -155,6 +157,38 @@ def test_few_rows_with_several_texts_are_fused_late(
     assert (plan.reasons.get("fusion") is None) == bool(more == "fusion: mean")
 
 
+@pytest.mark.parametrize(
+    ("sampling", "kind", "size"),
+    [("{a: 1, b: 1, c: 6}", "others", None), ("{a: 3, b: 1, c: 4}", "sequences", 32), ("equal", "places", 8)],
+)
+def test_of_several_tables_settings_go_by_what_is_drawn(
+    tmp_path: Path, sampling: str, kind: str, size: int | None
+) -> None:
+    """A few pictures with boxes among many other rows do not make batches of eight."""
+    Picture.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    write_rows(tmp_path / "a.jsonl", [{"note": f"red {i}", "said": "rot"} for i in range(40)])
+    boxes = [{"box": [2, 2, 20, 20], "label": "cell"}]
+    write_rows(tmp_path / "b.jsonl", [{"photo": "a.png", "boxes": boxes} for _ in range(40)])
+    write_rows(tmp_path / "c.jsonl", [{"note": f"red {i}", "size": i, "kind": "ab"[i % 2]} for i in range(40)])
+    (tmp_path / "c.yaml").write_text(
+        "data:\n  tables: {a: {train: a.jsonl}, b: {train: b.jsonl}, c: {train: c.jsonl}}\n"
+        f"  sampling: {sampling}\n"
+        "inputs: {note: text, photo: image, size: number}\n"
+        "tasks: {said: {type: text, of: note}, boxes: {type: boxes, of: photo}, kind: category}\n"
+    )
+    config = load_config(tmp_path / "c.yaml", columns=columns_of)
+    plan = make_plan(config, read_splits(config))
+    drawn = draw_weights(config.data, plan.splits.train, np.ones(len(plan.splits.train), dtype=bool))
+    train = plan.source(plan.splits.train)
+    labelled = train.labelled[plan.splits.train.rows]
+    facts = facts_of(plan.config, train, plan.splits.train.rows, labelled, drawn)
+    assert facts.kind == kind
+    assert size is None or plan.config.training.batch_size == size
+    share = {"others": 1.0, "sequences": 3 / 8, "places": 1 / 3}[kind]
+    assert facts.share == pytest.approx(share)
+    assert (f"{share:.0%} of" in plan.reasons["training.lr"]) == (share < 1)
+
+
 def test_a_table_of_several_splits_is_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
@@ -175,7 +209,7 @@ def test_rows_of_a_table_larger_than_memory_are_mixed_within_windows(
 ) -> None:
     small = plan_of(tmp_path / "1", rows_with(1))
     assert small.config.training.shuffle == "all"
-    monkeypatch.setattr("trunkline.plan.memory", lambda: small.splits.train.table.nbytes)
+    monkeypatch.setattr("trunkline.facts.memory", lambda: small.splits.train.table.nbytes)
     large = plan_of(tmp_path / "2", rows_with(1))
     assert large.config.training.shuffle == 100 // 8
     assert "larger than half of the memory" in large.reasons["training.shuffle"]
@@ -209,7 +243,7 @@ def test_what_tasks_share_is_counted_over_all_pieces(tmp_path: Path, monkeypatch
     choose = defaults.choose
     monkeypatch.setattr("trunkline.plan.choose", lambda config, facts: found.append(facts) or choose(config, facts))
     plan_of(tmp_path / "1", rows_with(1))
-    monkeypatch.setattr("trunkline.plan.PIECE", 7)
+    monkeypatch.setattr("trunkline.facts.PIECE", 7)
     plan_of(tmp_path / "2", rows_with(1))
     at_once, in_pieces = found
     assert at_once.overlap.tolist() == in_pieces.overlap.tolist() == [[60, 12], [12, 12]]

@@ -113,7 +113,8 @@ class Facts:
         can_join: every task can join what single inputs say (see `fusion.Late`).
         kind: `places` where a task reads a pyramid, `sequences` where one writes, transcribes or speaks; of all else
             `graphs` where there is one, `plain` where all inputs are numbers and categories, `texts` where all others
-            are texts.
+            are texts. Of several tables, where a quarter of what is drawn is so.
+        share: of the rows drawn, that is of this kind.
         padding: how much of batches of random rows would be padding; `None` where no task writes texts or
             reads their words.
         window: rows of the table that fit into a share of the memory; `None`: all of them do.
@@ -127,6 +128,7 @@ class Facts:
     encoders: int
     can_join: bool
     kind: Kind
+    share: float
     padding: float | None
     window: int | None
     tasks: Sequence[str]
@@ -155,7 +157,9 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         return value
 
     t, recipe = config.training, facts.recipe
-    so = f"{recipe.name} ({facts.rows:,}): {recipe.why}"
+    several = config.data is not None and bool(config.data.tables)
+    how_many = f"{facts.share:.0%} of {facts.rows:,}" if several and facts.share < 1 else f"{facts.rows:,}"
+    so = f"{recipe.name} ({how_many}): {recipe.why}"
     batch_size = pick("training.batch_size", t.batch_size, lambda: _batch_size(facts))
     here, nodes = launched() or (1, 1)
     processes = (t.devices if isinstance(t.devices, int) else here) * (t.nodes or nodes)

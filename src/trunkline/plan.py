@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from trunkline.config import Config, DataConfig
-from trunkline.data import PIECE, WHOSE, Split, Splits, Table, check_slices, table_shares
-from trunkline.defaults import Facts, Kind, Reasons, choose
+from trunkline.data import WHOSE, Split, Splits, Table, check_slices, table_shares
+from trunkline.defaults import Reasons, choose
 from trunkline.engine import Engine, Level, expected_rates, warn_unseen
 from trunkline.errors import DataError
+from trunkline.facts import facts_of
 from trunkline.loading import as_model, read_trained
-from trunkline.machine import memory
 from trunkline.modalities import Modality
 from trunkline.model import Network, join
 from trunkline.schema import (
@@ -34,8 +34,6 @@ from trunkline.sources import as_schema, note_share, screen
 from trunkline.tasks import Task
 from trunkline.training import check_blending
 from trunkline.types import Choices, State
-
-BATCHES, BATCH = 50, 32  # that are drawn to see how much of them is padding
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,8 @@ def make_plan(config: Config, splits: Splits) -> Plan:
                 warnings.warn(unseen.tell(name, task), stacklevel=2)
     train = batches[id(splits.train.table)]
     labelled = (train if config.start is None else train.teaching(schema.newest)).labelled[splits.train.rows]
-    facts = _facts(preprocessing, splits.train.table, labelled, _padding(train, splits.train.rows))
+    drawn = draw_weights(config.data, splits.train, labelled.any(1))
+    facts = facts_of(config, train, splits.train.rows, labelled, drawn)
     config, reasons = choose(config, facts)
     reasons = {**types, **share, **told, **reasons}
     _warn_uneven(config, splits.train, labelled.any(1))
@@ -123,7 +122,7 @@ def make_plan(config: Config, splits: Splits) -> Plan:
         preprocessing.tasks,
         level=level,
         preferences={name: column.weight for name, column in schema.tasks.items()},
-        rates=_rates(config, preprocessing, labelled, draw_weights(config.data, splits.train, labelled.any(1))),
+        rates=_rates(config, preprocessing, labelled, drawn),
         last_shared=network.trunk.last_shared(),
         shared=network.parameters(),
         every=config.balancer.every,
@@ -278,47 +277,3 @@ def _rates(config: Config, preprocessing: Preprocessing, labelled: np.ndarray, w
     if config.training.normalise == "expected":
         return {task: min(1.0, count / useful) for task, count in counts.items() if count > 0}
     return expected_rates(counts, useful)
-
-
-def _padding(source: RowBatches, rows: np.ndarray) -> float | None:
-    """How much of batches of random rows would be padding, where a task writes texts or reads their words."""
-    schema = source.preprocessing.schema
-    texts = {name for name, column in schema.inputs.items() if column.modality.axis == "words"}
-    reads = any(column.task.reads == "words" and column.of in texts for column in schema.tasks.values())
-    writes = any(column.task.is_written for column in schema.tasks.values())
-    lengths = source.lengths() if reads or writes else None
-    if lengths is None or len(rows) == 0:
-        return None
-    drawn = lengths[np.random.default_rng(0).choice(rows, (BATCHES, BATCH))]  # [BATCHES, BATCH]
-    return 1 - float(drawn.mean() / max(drawn.max(1).mean(), 1))
-
-
-def _window(size: int, rows: int, there: int) -> int | None:
-    """Rows of a table of so many bytes that fit into an eighth of the memory; `None` where all fit into half of it."""
-    return None if size <= there // 2 else max(1, int(rows * (there // 8) / size))
-
-
-def _facts(preprocessing: Preprocessing, table: Table, labelled: np.ndarray, padding: float | None) -> Facts:
-    overlap = torch.zeros(labelled.shape[1], labelled.shape[1], dtype=torch.float64)
-    for start in range(0, len(labelled), PIECE):
-        flags = torch.from_numpy(labelled[start : start + PIECE]).double()
-        overlap += flags.T @ flags
-    inputs = preprocessing.schema.inputs
-    axes = [inputs[unit.name].modality.axis for unit in preprocessing.encoders if not unit.is_block]
-    kind: Kind = "plain" if not axes else "texts" if set(axes) == {"words"} else "others"
-    if "nodes" in axes:
-        kind = "graphs"
-    if any(column.task.is_sequence for column in preprocessing.schema.tasks.values()):
-        kind = "sequences"
-    return Facts(
-        rows=int(labelled.any(1).sum()),
-        inputs=len(preprocessing.inputs),
-        encoders=len(axes),
-        can_join=all(column.task.can_combine for column in preprocessing.schema.tasks.values()),
-        kind="places" if preprocessing.schema.pyramids else kind,
-        padding=padding,
-        window=_window(table.nbytes, len(table), memory()),
-        tasks=preprocessing.tasks,
-        overlap=overlap,
-        counts=overlap.diagonal().clone(),
-    )

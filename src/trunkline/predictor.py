@@ -227,10 +227,10 @@ class Predictor:
         parts: dict[str, list[tuple[Tensor, Target]]] = {unit.name: [] for unit in own}
         for batch in self._batches(batches, rows) if own else ():
             with torch.inference_mode():
-                taps = self.network.share(batch)
+                shared = self.network.share(batch)
                 for unit, head in self.network.units():
                     if unit.name in parts and (part := batch.targets.get(unit.name)) is not None:
-                        output = self.network.output(unit, head, taps, part.rows, batch.present, batch.sources)
+                        output = self.network.output(unit, head, shared, part, batch.present, batch.sources)
                         parts[unit.name].append((output.cpu(), {k: v.cpu() for k, v in part.values.items()}))
         for unit in own:
             if found := parts[unit.name]:

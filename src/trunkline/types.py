@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,6 +75,13 @@ class Tokens:
             spans += [replace(s, start=s.start + offset, stop=s.stop + offset) for s in part.spans]
             offset = offset + part.values.shape[1]
         return cls(torch.cat([p.values for p in parts], 1), torch.cat([p.mask for p in parts], 1), tuple(spans))
+
+    @classmethod
+    def below(cls, parts: Sequence[Tokens]) -> Tokens:
+        """Rows of one layout, one part below the other; what they copy from is left behind."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(torch.cat([p.values for p in parts]), torch.cat([p.mask for p in parts]), parts[0].spans)
 
     def with_values(self, values: Tensor) -> Tokens:
         """The same layout with other values (of any width)."""
@@ -152,13 +160,30 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Flags:
-    """Named yes/no columns: which inputs are present, or which tasks are labelled, `values [B, len(names)]`."""
+    """Named yes/no columns: which inputs are present, or which tasks are labelled.
+
+    Attributes:
+        names: of the columns.
+        values: `[B, len(names)]` bool.
+        host: the same on the host, where `values` are elsewhere.
+    """
 
     names: tuple[str, ...]
     values: Tensor
+    host: Tensor | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         return self.values[:, self.names.index(name)]
+
+    @property
+    def on_host(self) -> np.ndarray:
+        """`[B, len(names)]`; nobody waits for a device that `to` moved them to."""
+        return (self.values if self.host is None else self.host).cpu().numpy()
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Flags:
+        """The same on another device."""
+        host = self.values if self.host is None and self.values.device.type == "cpu" else self.host
+        return Flags(self.names, self.values.to(device, non_blocking=non_blocking), host)
 
 
 @dataclass(frozen=True)
@@ -170,11 +195,19 @@ class Part:
         rows: `[n]`, which rows of the batch these are; `None` when it is every row, in order.
         flags: `[n, k]` bool, one column for each of the `k` inputs of a block; `None` when all are there.
             Whatever stands behind a `False` is never read.
+        host: `rows` on the host, where they are elsewhere.
     """
 
     values: dict[str, Tensor]
     rows: Tensor | None = None
     flags: Tensor | None = None
+    host: Tensor | None = None
+
+    @property
+    def on_host(self) -> np.ndarray | None:
+        """Which rows, `[n]`; nobody waits for a device that `to` moved them to."""
+        rows = self.rows if self.host is None else self.host
+        return None if rows is None else rows.cpu().numpy()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Part:
         """The same on another device."""
@@ -183,7 +216,10 @@ class Part:
             return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
 
         values = {k: v.to(device, non_blocking=non_blocking) for k, v in self.values.items()}
-        return Part(values, move(self.rows), move(self.flags))
+        is_here = self.rows is not None and self.rows.device.type == "cpu"
+        return Part(
+            values, move(self.rows), move(self.flags), self.rows if self.host is None and is_here else self.host
+        )
 
 
 @dataclass(frozen=True)
@@ -241,8 +277,8 @@ class Batch:
             self,
             inputs={k: p.to(device, non_blocking) for k, p in self.inputs.items()},
             targets={k: p.to(device, non_blocking) for k, p in self.targets.items()},
-            present=Flags(self.present.names, self.present.values.to(device, non_blocking=non_blocking)),
-            labelled=Flags(self.labelled.names, self.labelled.values.to(device, non_blocking=non_blocking)),
+            present=self.present.to(device, non_blocking),
+            labelled=self.labelled.to(device, non_blocking),
             mix=None if self.mix is None else self.mix.to(device, non_blocking),
             sources={
                 head: {name: value.to(device, non_blocking=non_blocking) for name, value in source.items()}

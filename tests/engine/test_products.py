@@ -70,10 +70,16 @@ def test_tensors_that_lie_otherwise_are_multiplied_number_by_number():
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("rows", [3, 50])  # fewer and more than the layer is wide: both ways of taking products
 def test_layer_gramian_is_that_of_its_weight_gradients(room, rows, has_bias):
-    deltas, inputs = drawn(rows, 6), drawn(rows, 9, tasks=1)[0]
-    widened = torch.cat([inputs, torch.ones(rows, int(has_bias), dtype=F64)], 1)
-    forms = torch.stack([(delta.T @ widened).flatten() for delta in deltas])
-    torch.testing.assert_close(last.layer_gramian(deltas, inputs, has_bias), forms @ forms.T)
+    layer, blank = torch.nn.Linear(9, 6, bias=has_bias), torch.zeros(4, dtype=F64)
+    calls, forms = [], torch.zeros(4, 6 * (9 + has_bias), dtype=F64)
+    for call, reads in enumerate(([True] * 4, [True, False, True, False], [False, False, True, True])):
+        deltas, inputs = [delta.roll(call, 0) for delta in drawn(rows, 6)], drawn(rows, 9, tasks=1)[0] + call
+        own = [delta if read else None for delta, read in zip(deltas, reads)]
+        calls.append(last.Read.of(layer, inputs, own))
+        widened = torch.cat([inputs, torch.ones(rows, int(has_bias), dtype=F64)], 1)
+        forms += torch.stack([(delta.T @ widened).flatten() * read for delta, read in zip(deltas, reads)])
+    torch.testing.assert_close(last.layer_gramian(calls, layer, blank), forms @ forms.T)
+    assert not last.layer_gramian([], layer, blank).any()
 
 
 @pytest.mark.parametrize("kind", ["positive", "one large", "nearly constant"])

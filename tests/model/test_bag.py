@@ -53,11 +53,12 @@ def test_a_row_is_the_same_alone_and_in_company_and_on_the_dense_path(fusion: st
     network, batches = built(fusion, trunk)
     whole = batches[Draw(tuple(range(4)), None)]
     with torch.inference_mode():
-        taps = network.share(whole)
-        for ours, theirs in zip(taps, network.share_dense(dense_values(whole), whole.present)):
+        shared = network.share(whole)
+        (dense,) = network.share_dense(dense_values(whole), whole.present)
+        for ours, theirs in zip(shared[0].taps, dense.taps):
             torch.testing.assert_close(ours.values, theirs.values, atol=1e-5, rtol=1e-5)
             assert torch.equal(ours.mask, theirs.mask)
-        sums, weights = network.losses(whole, taps)
+        sums, weights = network.losses(whole, shared)
         each = [network.losses(one, network.share(one)) for row in range(4) for one in [batches[Draw((row,), None)]]]
     torch.testing.assert_close(sums, sum(own[0] for own in each))
     assert torch.equal(weights, sum(own[1] for own in each)) and weights.min() > 0
@@ -66,10 +67,10 @@ def test_a_row_is_the_same_alone_and_in_company_and_on_the_dense_path(fusion: st
 def test_tasks_that_read_words_read_words_alone() -> None:
     network, batches = built()
     batch = batches[Draw((0, 1, 3), None)]
-    taps = network.share(batch)
+    shared = network.share(batch)
     for name in ("slots", "said"):
         unit = next(unit for unit in network.preprocessing.heads if unit.name == name)
-        view = network.view(unit, taps, None, batch.sources)
+        view = network.view(unit, shared, None, batch.sources)
         assert [span.axis for span in view.spans] == ["words"] and view.mask.sum(1).tolist() == [3, 1, 5]
         assert (view.source is not None) == (name == "said")
 

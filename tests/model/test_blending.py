@@ -137,7 +137,7 @@ def test_an_expert_is_judged_by_the_rows_in_which_it_speaks() -> None:
     assert weights.tolist() == [[4, 3, 3, 2], [4, 3, 3, 2], [3, 3, 2, 2], [3, 2, 2, 1]]  # together, note, size, joint
     (unit, head) = next(iter(network.units()))
     part = batch.targets[unit.name]
-    view = network.view(unit, network.share(batch), part.rows, {})
+    view = network.view(unit, network.share(batch), part, {})
     everyone = torch.ones(3, 4, dtype=torch.bool)
     alone, _ = losses_apart(head, view, part.values, everyone)
     only = part.values["flags"] & torch.tensor([True, True, True, False]).unsqueeze(1)

@@ -16,7 +16,6 @@ from trunkline.model import Network
 from trunkline.model.ensemble import averaged, members_loss, rows_of_members
 from trunkline.schema import Preprocessing, RowBatches
 from trunkline.trunks import Hard
-from trunkline.types import Span, Tokens
 from worlds import schema, world
 
 ROWS_ONLY = ("kind", "loud", "price", "weight", "marks")
@@ -31,8 +30,7 @@ def build(folder: Path, trunk: Hard, only: tuple[str, ...] | None = None) -> tup
 
 def test_rows_lie_member_by_member_and_are_averaged_back():
     values = torch.arange(2 * 3 * 4.0).view(2, 3, 4)  # 2 rows, 3 members
-    spans = tuple(Span(None, i, i + 1, "set", (1,)) for i in range(3))
-    rows = rows_of_members(Tokens(values, torch.ones(2, 3, dtype=torch.bool), spans), 3)
+    rows = rows_of_members(values)
     torch.testing.assert_close(rows, torch.cat([values[:, m] for m in range(3)]))
     torch.testing.assert_close(averaged(rows, 3), values.mean(1))
 
@@ -41,9 +39,9 @@ def test_what_is_said_is_the_mean_of_what_each_member_says(tmp_path: Path) -> No
     network, batches = build(tmp_path, Hard(members=3, dropout=0.0), ROWS_ONLY)
     batch = batches[Draw(tuple(range(12)), None)]
     said = network.predict(batch)
-    taps = network.share(batch)
+    (lot,) = network.share(batch)
     for unit, head in network.units():
-        members = [taps[0].values[:, m].unsqueeze(0) for m in range(3)]
+        members = [lot.taps[0].values[:, m].unsqueeze(0) for m in range(3)]
         mean = torch.stack([head.predict_output(view) for view in members]).mean(0)
         torch.testing.assert_close(said[unit.name].output, mean)
         assert not torch.allclose(head.predict_output(members[0]), head.predict_output(members[1]))
@@ -52,10 +50,10 @@ def test_what_is_said_is_the_mean_of_what_each_member_says(tmp_path: Path) -> No
 def test_the_loss_is_the_mean_of_each_members_own(tmp_path: Path) -> None:
     network, batches = build(tmp_path, Hard(members=3, dropout=0.0), ROWS_ONLY)
     batch = batches[Draw(tuple(range(12)), None)]
-    taps = network.share(batch)
+    shared = network.share(batch)
     for unit, head in network.units():
         part = batch.targets[unit.name]
-        view = network.view(unit, taps, part.rows, batch.sources)
+        view = network.view(unit, shared, part, batch.sources)
         total, weight = members_loss(head, view, part.values, 3)
         each = [head.loss(head.predict_output(view.unflatten(1, (3, -1))[:, m]), part.values) for m in range(3)]
         torch.testing.assert_close(total, torch.stack([t for t, _ in each]).mean(0))
@@ -69,7 +67,8 @@ def test_tasks_that_read_tokens_find_theirs(tmp_path: Path) -> None:
     engine = Engine(Equal(), network.preprocessing.tasks)
     network.training_loss(batch, engine).backward()
     assert network.trunk.entries.grad.abs().sum() > 0
-    (tap,) = network.share(batch)
+    network.in_lots = False
+    ((tap,),) = (lot.taps for lot in network.share(batch))
     assert [s.input for s in tap.spans[:4]] == [None] * 4
     assert tap.of("photo").values.shape[1] == tap.spans[-1].stop - 4 - tap.of("note").values.shape[1]
 

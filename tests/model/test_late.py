@@ -26,7 +26,7 @@ from trunkline.schema import Preprocessing, RowBatches
 from trunkline.tasks import Binary, Category, Number
 from trunkline.tasks.experts import GaussianExperts, product_of_experts
 from trunkline.trunks import CATALOG as TRUNKS
-from trunkline.types import Batch
+from trunkline.types import Batch, Part
 from worlds import inputs, tasks, world
 
 ROWS = tuple(range(24))
@@ -163,7 +163,7 @@ def test_the_training_loss_is_the_equation(batches: RowBatches, alone: float, jo
         expected: list[float] = []
         counts: list[float] = []
         here, experts = speaking(network, batch), fusion_of(network).experts
-        taps = network.share(batch)
+        shared = network.share(batch)
         for number, (unit, head) in enumerate(network.units()):
             part = batch.targets[unit.name]
             rows = torch.arange(batch.size) if part.rows is None else part.rows
@@ -171,7 +171,7 @@ def test_the_training_loss_is_the_equation(batches: RowBatches, alone: float, jo
             total = torch.zeros(2, len(unit.tasks))
             for place, row in enumerate(rows.tolist()):
                 target = {key: value[place : place + 1] for key, value in part.values.items()}
-                joined = network.output(unit, head, taps, torch.tensor([row]), batch.present, batch.sources)
+                joined = network.output(unit, head, shared, Part({}, torch.tensor([row])), batch.present, batch.sources)
                 total += (1 - alone) * torch.stack(head.loss(joined, target))
                 for expert in range(experts):
                     if here[expert, row]:

@@ -17,6 +17,7 @@ from trunkline.fusion import Late
 from trunkline.modalities import Number as NumberInput
 from trunkline.modalities import Text
 from trunkline.model import Network
+from trunkline.model.lots import Lot
 from trunkline.model.modulation import factors, modulate
 from trunkline.schema import Preprocessing, RowBatches
 from trunkline.tasks import Binary, Category, Number
@@ -119,12 +120,12 @@ def test_the_one_ahead_learns_slower_and_heads_as_before() -> None:
 def test_each_task_is_slowed_by_its_own_factor_where_several_speak() -> None:
     """Both tasks read the same view here; rows with one input have the plain gradient, rows without a label none."""
     network, batch = built(alone=0.0, modulation=0.5)
-    (tap,) = network.share(batch)
+    ((tap,),) = (lot.taps for lot in network.share(batch))
     values = tap.values.detach().requires_grad_()
-    taps = (tap.with_values(values),)
+    shared = (Lot((tap.with_values(values),)),)
 
     def gradient(task: int) -> Tensor:
-        (found,) = torch.autograd.grad(network.losses(batch, taps)[0][task], values)
+        (found,) = torch.autograd.grad(network.losses(batch, shared)[0][task], values)
         return found.squeeze(1).unflatten(0, (2, -1))
 
     slowed = [gradient(task) for task in range(2)]
@@ -133,7 +134,7 @@ def test_each_task_is_slowed_by_its_own_factor_where_several_speak() -> None:
     for task, (unit, head) in enumerate(network.units()):
         plain, part = gradient(task), batch.targets[unit.name]
         rows = torch.arange(batch.size) if part.rows is None else part.rows
-        output = head.train_output(network.view(unit, taps, part.rows, {}), part.values).detach()
+        output = head.train_output(network.view(unit, shared, part, {}), part.values).detach()
         factor = factors(head, output.unflatten(0, (2, -1)), part.values, present[:, rows], 0.5)
         assert factor.min() < 0.95
         both = present.all(0) & plain.any(-1).any(0)
@@ -145,11 +146,11 @@ def test_each_task_is_slowed_by_its_own_factor_where_several_speak() -> None:
 def test_the_joint_expert_is_no_rival_and_is_left_as_it_is() -> None:
     """Rows of it have the plain gradient, and the others are scored against each other alone."""
     network, batch = built(alone=0.0, modulation=0.5, joint=True)
-    (tap,) = network.share(batch)
+    ((tap,),) = (lot.taps for lot in network.share(batch))
     values = tap.values.detach().requires_grad_()
 
     def gradient() -> Tensor:
-        (found,) = torch.autograd.grad(network.losses(batch, (tap.with_values(values),))[0][0], values)
+        (found,) = torch.autograd.grad(network.losses(batch, (Lot((tap.with_values(values),)),))[0][0], values)
         return found.squeeze(1).unflatten(0, (3, -1))
 
     slowed = gradient()
@@ -163,12 +164,12 @@ def test_the_joint_expert_is_no_rival_and_is_left_as_it_is() -> None:
 
 def test_noise_reaches_the_inputs_and_a_look_before_draws_the_same() -> None:
     network, batch = built(modulation=0.5, noise=True)
-    (tap,) = network.share(batch)
+    ((tap,),) = (lot.taps for lot in network.share(batch))
     values = tap.values.detach().requires_grad_()
     found = []
     for seed in (0, 1, 0):
         torch.manual_seed(seed)
-        loss = network.losses(batch, (tap.with_values(values),))[0][0]
+        loss = network.losses(batch, (Lot((tap.with_values(values),)),))[0][0]
         after = torch.rand(1)
         found.append(torch.autograd.grad(loss, values)[0].squeeze(1).unflatten(0, (2, -1)))
     assert torch.equal(found[0], found[2]) and not torch.allclose(found[0], found[1])
@@ -200,15 +201,15 @@ def test_stacked_tasks_have_a_factor_each() -> None:
     assert found[0, 0] < 1 and found[0, 1] == 1
     assert found[1, 0] == 1 and found[1, 1] < 1
 
-    (tap,) = network.share(batch)
+    ((tap,),) = (lot.taps for lot in network.share(batch))
     values = tap.values.detach().requires_grad_()
 
     def gradient(task: int) -> Tensor:
-        (grad,) = torch.autograd.grad(network.losses(batch, (tap.with_values(values),))[0][task], values)
+        (grad,) = torch.autograd.grad(network.losses(batch, (Lot((tap.with_values(values),)),))[0][task], values)
         return grad.squeeze(1).unflatten(0, (2, -1))
 
     slowed = [gradient(0), gradient(1)]
-    output = head.train_output(network.view(unit, (tap,), None, {}), target).detach().unflatten(0, (2, -1))
+    output = head.train_output(network.view(unit, (Lot((tap,)),), None, {}), target).detach().unflatten(0, (2, -1))
     own = factors(head, output, target, everyone, 0.5)
     network.fusion.modulation = 0.0
     for task in range(2):

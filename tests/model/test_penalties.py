@@ -45,13 +45,13 @@ def made(entropy: float) -> tuple[Network, Batch]:
 def test_a_loss_has_the_mean_over_labelled_rows_in_it() -> None:
     network, batch = made(entropy=0.5)
     free, _ = made(entropy=0.0)
-    taps = network.share(batch)
-    sums, weights = network.losses(batch, taps)
+    (lot,) = network.share(batch)
+    sums, weights = network.losses(batch, (lot,))
     without, _ = free.losses(batch, free.share(batch))
     labelled = {"more": [0, 1, 3], "less": [0, 2], "kind": [0, 1, 2, 3], "never": []}
     for k, task in enumerate(network.preprocessing.tasks):
         rows = labelled[task]
-        mean = network.trunk.penalty(task, taps)[rows].mean() if rows else torch.zeros(())
+        mean = network.trunk.penalty(task, lot.taps)[rows].mean() if rows else torch.zeros(())
         assert not rows or mean > 0.3
         torch.testing.assert_close(sums[k] - without[k], weights[k] * mean, atol=1e-5, rtol=1e-5)
 

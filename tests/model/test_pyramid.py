@@ -99,9 +99,8 @@ def test_others_read_one_grid_of_it(table: Table) -> None:
     more = {"grid": TaskColumn(Grid(), "area", of="photo"), "title": TaskColumn(TextTask(), "title", of="photo")}
     network, batches = built(model(**more), table)
     batch = batches[Draw(ROWS, None)]
-    taps = network.share(batch)
-    rows = batch.inputs["photo"].rows
-    views = {unit.name: network.view(unit, taps, rows, {}) for unit, _ in network.units()}
+    shared, part = network.share(batch), batch.inputs["photo"]
+    views = {unit.name: network.view(unit, shared, part, {}) for unit, _ in network.units()}
     assert [s.shape for s in views["area"].spans] == [(8, 10), (4, 5), (2, 3)]
     assert [s.shape for s in views["grid"].spans] == [(8, 10)]
     assert [s.shape for s in views["title"].spans] == [(2, 3)]

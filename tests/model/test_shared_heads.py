@@ -74,10 +74,10 @@ def test_only_the_beginning_tells_tasks_apart() -> None:
     network, batches = built(rows_of(12))
     heads = heads_of(network.eval())
     batch = batches[Draw(tuple(range(12)), None)]
-    taps = network.share(batch)
+    shared = network.share(batch)
     part = batch.targets["german"]
     units = {unit.name: unit for unit, _ in network.units()}
-    view = network.view(units["german"], taps, part.rows, batch.sources)
+    view = network.view(units["german"], shared, part, batch.sources)
     said = [heads[name].train_output(view, part.values) for name in ("german", "french")]
     assert not torch.allclose(*said)
     with torch.no_grad():

@@ -159,19 +159,19 @@ def test_a_recipe_reads_the_table_that_is_prepared_for_it(name: str, sources: di
     said = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
     assert set(said) == {"data", "inputs", "tasks"}  # all else is left to the defaults
     keys = table_keys(said["data"])
-    (file,) = set(keys.values())
-    table = tmp_path / "tables" / file
-    prepare_table(name, sources, table)
+    tables = {file: tmp_path / "tables" / file for file in keys.values()}
+    for file, table in tables.items():
+        prepare_table(name if len(tables) == 1 else Path(file).stem, sources, table)
     config = load_config(
         RECIPES / f"{name}.yaml",
         columns=columns_of,
-        overrides=[f"data.{key}={table}" for key in keys],
+        overrides=[f"data.{key}={tables[file]}" for key, file in keys.items()],
     )
     assert config.inputs
     assert config.tasks
     assert config.data is not None
     read = [config.data.train] if not config.data.tables else [one.train for one in config.data.tables.values()]
-    assert set(read) == {table}
+    assert set(read) == set(tables.values())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from trunkline.balancers import index_like
 from trunkline.engine.distributed import num_ranks, sum_over_ranks
 from trunkline.engine.levels import Comparison, Gradients
 from trunkline.engine.products import add_products, nothing_yet, room_on, side_by_side
@@ -77,12 +78,14 @@ class Last(Comparison):
         read = [c for c in range(len(self.called)) if any(task[c] is not None for task in deltas)]
         if num_ranks() == 1 and not read:
             raise ConfigError("level 'last': nothing that the tasks read depends on the layers given as last_shared")
-        gramian, zero = nothing_yet(len(blank), blank), blank.new_zeros(())
+        gramian = nothing_yet(len(blank), blank)
         for layer in self.layers:
-            own = [c for c in read if self.called[c] is layer]
-            inputs = [kept[c].reshape(-1, layer.in_features).to(blank.dtype) for c in own]
-            outputs = [_outputs(layer, [task[c] for c in own], inputs, zero) for task in deltas]
-            gramian += layer_gramian(outputs, _joined(inputs, layer.in_features, blank), layer.bias is not None)
+            own = [
+                Read.of(layer, kept[c].to(blank.dtype), [task[c] for task in deltas])
+                for c in read
+                if self.called[c] is layer
+            ]
+            gramian += layer_gramian(own, layer, blank)
         return (gramian + gramian.T) / 2
 
     def _at_outputs(self, gradients: Gradients) -> Gradients:
@@ -94,50 +97,79 @@ class Last(Comparison):
         return torch.autograd.grad(taps, self.outputs, own, retain_graph=True, allow_unused=True)
 
 
-def layer_gramian(deltas: Sequence[Tensor], inputs: Tensor, has_bias: bool) -> Tensor:
-    """`⟨δᵢᵀa, δⱼᵀa⟩ [T, T]` from `T` times `δ [N, out]` and `a [N, in]`, whichever way is cheaper.
+class Read(NamedTuple):
+    """One call of a layer as the tasks' gradients see it.
+
+    Attributes:
+        inputs: `[N, in]`.
+        readers: tasks that read what was said.
+        deltas: their gradients at the output, `[N, out]` each.
+    """
+
+    inputs: Tensor
+    readers: list[int]
+    deltas: list[Tensor]
+
+    @classmethod
+    def of(cls, layer: nn.Linear, inputs: Tensor, deltas: Gradients) -> Read:
+        """Of inputs and gradients of any shape; `None` where a task does not read what was said."""
+        own = {k: delta.reshape(-1, layer.out_features) for k, delta in enumerate(deltas) if delta is not None}
+        return cls(inputs.reshape(-1, layer.in_features), list(own), list(own.values()))
+
+    def spread(self, like: Tensor) -> Tensor:
+        """Every task's gradient, zeros where it reads nothing: `[T, N, out]` for a `like` of `[T]`."""
+        spread = like.new_zeros(len(like), len(self.inputs), self.deltas[0].shape[1])
+        return spread.index_copy(0, index_like(self.readers, like), torch.stack(self.deltas).to(like.dtype))
+
+
+def layer_gramian(calls: Sequence[Read], layer: nn.Linear, blank: Tensor) -> Tensor:
+    """`⟨δᵢᵀa, δⱼᵀa⟩ [T, T]` over all calls of a layer, whichever way is cheaper.
 
     A bias is as one more input that is always one.
+
+    Args:
+        calls: of the layer, which may be none.
+        layer: the layer.
+        blank: `[T]`, in the precision that is wanted.
     """
-    return _from_pairs(deltas, inputs, has_bias) if _has_few_rows(inputs) else _from_forms(deltas, inputs, has_bias)
+    return _from_pairs(calls, layer, blank) if _has_few_rows(calls, layer) else _from_forms(calls, layer, blank)
 
 
-def _has_few_rows(inputs: Tensor) -> bool:
+def _has_few_rows(calls: Sequence[Read], layer: nn.Linear) -> bool:
     """Linear forms are summed over ranks before products are taken, pairs of rows cannot be."""
-    return num_ranks() == 1 and inputs.shape[0] < inputs.shape[1]
+    return num_ranks() == 1 and sum(len(call.inputs) for call in calls) < layer.in_features
 
 
-def _from_pairs(deltas: Sequence[Tensor], inputs: Tensor, has_bias: bool) -> Tensor:
-    """`⟨δᵢ, a aᵀ δⱼ⟩`."""
-    gramian = nothing_yet(len(deltas), inputs)
-    pairs = inputs @ inputs.T + float(has_bias)
+def _from_pairs(calls: Sequence[Read], layer: nn.Linear, blank: Tensor) -> Tensor:
+    """`⟨δᵢ, a aᵀ δⱼ⟩`, rows of all calls below each other."""
+    gramian = nothing_yet(len(blank), blank)
+    if not calls:
+        return gramian
+    inputs = torch.cat([call.inputs for call in calls])
+    deltas = torch.cat([call.spread(blank) for call in calls], 1)  # [T, N, out]
+    pairs = inputs @ inputs.T + float(layer.bias is not None)
     room = room_on(inputs.device) // 4  # of this there are two, and so many rows lie far apart
-    for piece in side_by_side(deltas, inputs.dtype, dim=1, room=room):  # [T, N, outs]
+    for piece in side_by_side(deltas.unbind(), inputs.dtype, dim=1, room=room):  # [T, N, outs]
         add_products(gramian, piece.flatten(1), (pairs @ piece).flatten(1))
     return gramian
 
 
-def _from_forms(deltas: Sequence[Tensor], inputs: Tensor, has_bias: bool) -> Tensor:
-    """`δᵀa`, for some of the layer's outputs at a time."""
-    gramian = nothing_yet(len(deltas), inputs)
-    outs = max(1, FORMS * room_on(inputs.device) // (len(deltas) * inputs.shape[1]))  # the same on all ranks
-    for pieces in zip(*(delta.split(outs, 1) for delta in deltas)):
-        columns = torch.cat(pieces, 1).to(inputs.dtype)  # [N, T · outs]
-        forms = [columns.T @ inputs, *([columns.sum(0).unsqueeze(1)] if has_bias else [])]  # [T · outs, in or 1]
-        for form in forms:
-            flat = sum_over_ranks(form).view(len(deltas), -1) / num_ranks()
+def _from_forms(calls: Sequence[Read], layer: nn.Linear, blank: Tensor) -> Tensor:
+    """`δᵀa` summed over the calls that each task reads, for some of the layer's outputs at a time."""
+    gramian = nothing_yet(len(blank), blank)
+    outs = max(1, FORMS * room_on(blank.device) // (len(blank) * layer.in_features))  # the same on all ranks
+    for start in range(0, layer.out_features, outs):
+        stop = min(start + outs, layer.out_features)
+        forms = blank.new_zeros(len(blank), (stop - start) * layer.in_features)
+        sums = blank.new_zeros(len(blank), stop - start)
+        for call in calls:
+            columns = torch.cat([delta[:, start:stop] for delta in call.deltas], 1).to(
+                blank.dtype
+            )  # [N, readers · outs]
+            readers = index_like(call.readers, blank)
+            forms.index_add_(0, readers, (columns.T @ call.inputs).view(len(readers), -1))
+            sums.index_add_(0, readers, columns.sum(0).view(len(readers), -1))
+        for form in (forms, sums) if layer.bias is not None else (forms,):
+            flat = sum_over_ranks(form) / num_ranks()
             add_products(gramian, flat, flat)
     return gramian
-
-
-def _outputs(layer: nn.Linear, deltas: Gradients, inputs: Sequence[Tensor], blank: Tensor) -> Tensor:
-    """One task's gradients at a layer's outputs over all its calls, `[N, out]`; zeros where it does not read one."""
-    width = layer.out_features
-    shapes = [(len(rows), width) for rows in inputs]
-    rows = [blank.expand(s) if d is None else d.reshape(s) for d, s in zip(deltas, shapes)]
-    return _joined(rows, width, blank)
-
-
-def _joined(rows: Sequence[Tensor], width: int, blank: Tensor) -> Tensor:
-    """`[N, width]` of all calls; the usual single call is not copied."""
-    return rows[0] if len(rows) == 1 else torch.cat([blank.new_zeros(0, width), *rows])

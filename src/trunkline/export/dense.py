@@ -45,13 +45,13 @@ class DenseNetwork(nn.Module):
         """
         names = self.network.preprocessing.inputs
         flags = Flags(names, present)
-        taps = self.network.share_dense(values, flags)
+        shared = self.network.share_dense(values, flags)
         outputs: dict[str, Tensor | dict[str, Tensor]] = {}
         for unit, head in self.network.units():
             if unit in self.heads and isinstance(head, TextHead):
-                outputs[unit.name] = reading(head, self.network.view(unit, taps, None, sources or {}))
+                outputs[unit.name] = reading(head, self.network.view(unit, shared, None, sources or {}))
             elif unit in self.heads:
-                outputs[unit.name] = self.network.output(unit, head, taps, None, flags, {})
+                outputs[unit.name] = self.network.output(unit, head, shared, None, flags, {})
         return outputs
 
 

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from trunkline.model.numbers import HeadWatch, answer
 from trunkline.tasks import Head
-from trunkline.types import Tokens
 
 
-def rows_of_members(view: Tokens, members: int) -> Tensor:
+def rows_of_members(rows: Tensor) -> Tensor:
     """The row tokens that a view begins with, `[n, M, D]` → `[M · n, D]`."""
-    return view.values[:, :members].transpose(0, 1).flatten(0, 1)
+    return rows.transpose(0, 1).flatten(0, 1)
 
 
 def averaged(output: Tensor, members: int) -> Tensor:

@@ -13,11 +13,11 @@ import torchmetrics
 from torch import Tensor, nn
 
 from trunkline.fusion import LateModule
-from trunkline.model.late import losses_apart, taken
+from trunkline.model.late import at_rows, losses_apart
+from trunkline.model.lots import Shared
 from trunkline.model.network import Network
 from trunkline.schema import Preprocessing
 from trunkline.tasks.contract import Scores
-from trunkline.trunks import Taps
 from trunkline.types import Batch
 
 TaskScores = dict[str, Scores | None]  # by task name; None where a task has no labelled row
@@ -44,9 +44,9 @@ class Evaluation(nn.Module):
         for metric in self._each():
             meeting_others(metric, gather)
 
-    def update(self, network: Network, taps: Taps, batch: Batch) -> None:
+    def update(self, network: Network, shared: Shared, batch: Batch) -> None:
         """Predict the labelled rows of a batch and count them."""
-        self.count(outputs_of(network, taps, batch), batch)
+        self.count(outputs_of(network, shared, batch), batch)
 
     def count(self, outputs: Mapping[str, Any], batch: Batch, rows: Tensor | None = None) -> None:
         """Count what was predicted of the labelled rows of a batch, by head; of these rows alone, `[B]` bool."""
@@ -84,14 +84,14 @@ class Evaluation(nn.Module):
         return cast(Iterable[torchmetrics.Metric], self.metrics)
 
 
-def outputs_of(network: Network, taps: Taps, batch: Batch) -> dict[str, Any]:
+def outputs_of(network: Network, shared: Shared, batch: Batch) -> dict[str, Any]:
     """What each head says of its labelled rows of a batch; heads without any are left out."""
     outputs = {}
     for unit, head in network.units():
         if (part := batch.targets.get(unit.name)) is None:
             network.pass_by(head)
         else:
-            outputs[unit.name] = network.output(unit, head, taps, part.rows, batch.present, batch.sources)
+            outputs[unit.name] = network.output(unit, head, shared, part, batch.present, batch.sources)
     return outputs
 
 
@@ -104,14 +104,14 @@ def losses_of_experts(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
     fusion = network.fusion
     if not isinstance(fusion, LateModule):
         raise TypeError(f"{type(fusion).__name__} has no experts; late fusion has")
-    taps, present = network.share(batch), network.speaking(fusion, batch.present)
+    shared, present = network.share(batch), network.speaking(fusion, batch.present)
     found = [torch.zeros(len(network.preprocessing.tasks), fusion.experts + 1, device=present.device) for _ in "sw"]
     for unit, head in network.units():
         if (part := batch.targets.get(unit.name)) is None:
             network.pass_by(head)
             continue
-        view = network.view(unit, taps, part.rows, batch.sources)
-        said = partial(losses_apart, head, view, part.values, taken(present, part.rows))
+        view = network.view(unit, shared, part, batch.sources)
+        said = partial(losses_apart, head, view, part.values, at_rows(present, part.rows))
         for whole, own in zip(found, network.holder.use(head, said)):
             whole[network.preprocessing.places(unit.tasks)] = own.T
     sums, weights = found

@@ -48,7 +48,7 @@ def rows_of_each(rows: Tensor | None, experts: int, stacked: int) -> Tensor | No
     return (starts.unsqueeze(1) + rows).flatten()
 
 
-def taken(present: Tensor, rows: Tensor | None) -> Tensor:
+def at_rows(present: Tensor, rows: Tensor | None) -> Tensor:
     """`[E, B]` → of these rows, `[E, n]`."""
     return present if rows is None else present.index_select(1, rows)
 

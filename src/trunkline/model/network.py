@@ -6,9 +6,11 @@ Shape legend: `B` rows, `n` rows that have something, `L` tokens, `D` width, `V`
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,20 +22,19 @@ from trunkline.modalities import Encoder
 from trunkline.model.alignment import make_alignment
 from trunkline.model.blending import make_blending
 from trunkline.model.building import build_encoders, build_heads
-from trunkline.model.ensemble import averaged, members_loss, rows_of_members
+from trunkline.model.ensemble import averaged, members_loss
 from trunkline.model.holding import Holder
-from trunkline.model.late import check_late, joined, late_loss, rows_of_each, taken
+from trunkline.model.late import at_rows, check_late, joined, late_loss
+from trunkline.model.lots import Lot, Shared, at, divide, taken, worth_on
 from trunkline.model.numbers import HeadWatch, Watch, answer
 from trunkline.model.penalties import paid
 from trunkline.model.placing import any_present, encode, encode_part, fill, scatter
 from trunkline.model.splitting import split
-from trunkline.model.viewing import views
+from trunkline.model.views import Sources, Views
 from trunkline.schema import HeadUnit, Preprocessing
 from trunkline.tasks import Head
-from trunkline.trunks import Taps, Trunk
+from trunkline.trunks import Trunk
 from trunkline.types import Batch, Flags, Part, Tokens
-
-Sources = Mapping[str, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,12 @@ class Network(nn.Module):
         self.trunk = trunk.build(preprocessing.tasks, width)
         if fusion.is_late and self.trunk.members > 1:
             raise ConfigError("fusion: late makes an ensemble of the inputs; leave `trunk.members` at 1")
+        self.views = Views(schema, self.trunk, self.fusion.experts if isinstance(self.fusion, LateModule) else 0)
         self.heads = nn.ModuleList(build_heads(preprocessing, width))
         self.first_heads = nn.ModuleList(build_heads(preprocessing, width) if self.trunk.first_weight > 0 else ())
         self.watch: Watch | None = None  # while it is trained
         self.holder = Holder()
+        self.in_lots = True  # rows that lack each other's inputs go through fusion and trunk apart (`model/lots.py`)
         self.learning: tuple[nn.Module, ...] | None = None  # where not all of it does (`model/joining.py`)
         if isinstance(self.fusion, LateModule):
             for head in cast(Iterable[Head], [*self.heads, *self.first_heads]):
@@ -108,25 +111,57 @@ class Network(nn.Module):
 
     # --- inputs to taps ---
 
-    def share(self, batch: Batch) -> Taps:
-        """Everything shared: encode the rows that have each input, fill the others, fuse, share."""
-        return self._shared(*self.encoded(batch))
+    def share(self, batch: Batch) -> Shared:
+        """Everything shared: encode the rows that have each input, fill the others, fuse, share, lot by lot."""
+        found = self._encoded(batch)
+        lots = self._divided(batch, found)
+        if lots is None:
+            return self._shared(*self._filled(batch, found))
+        return tuple(self._lot(batch, found, rows) for rows in lots)
 
-    def encoded(self, batch: Batch) -> tuple[dict[str, Tokens], dict[str, Tensor]]:
+    def _shared(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Shared:
+        """Of all rows at once."""
+        fused = self.holder.use(self.fusion, lambda: self.fusion(tokens, present))
+        return (Lot(self.holder.use(self.trunk, lambda: self.trunk.share(fused))),)
+
+    def _divided(self, batch: Batch, found: Sequence[Tokens | None]) -> list[np.ndarray] | None:
+        """Rows of lots; `None` where all rows go together."""
+        if not self.in_lots or isinstance(self.fusion, LateModule):
+            return None
+        flags, units = batch.present.on_host, self.preprocessing.encoders
+        present = np.stack([flags[:, unit.columns].any(1) for unit in units], 1)
+        lengths = [0 if one is None or unit.is_block else one.values.shape[1] for unit, one in zip(units, found)]
+        return divide(present, lengths, worth_on(self.missing.device))
+
+    def _lot(self, batch: Batch, found: Sequence[Tokens | None], rows: np.ndarray) -> Lot:
+        """Rows that have about the same inputs."""
+        index = at(rows, self.missing)
+        flags = Flags(batch.present.names, batch.present.values.index_select(0, index))
+        tokens, present = {}, {}
+        for unit, one, missing in zip(self.preprocessing.encoders, found, self.missing):
+            tokens[unit.name] = taken(unit, one, batch.inputs.get(unit.name), missing, rows, batch.size)
+            present[unit.name] = any_present(unit, flags)
+        return Lot(self.trunk.share(self.fusion(tokens, present)), rows)
+
+    def _encoded(self, batch: Batch) -> list[Tokens | None]:
+        """What each encoder makes of the rows that have its input; `None` where none has."""
+        units = zip(self.preprocessing.encoders, self.encoders)
+        return [encode_part(self.holder, unit, encoder, batch.inputs.get(unit.name)) for unit, encoder in units]
+
+    def _filled(self, batch: Batch, found: Sequence[Tokens | None]) -> tuple[dict[str, Tokens], dict[str, Tensor]]:
         """By encoder name, the tokens of all rows, and which rows have the input `[B]`."""
         tokens, present = {}, {}
-        for unit, encoder, missing in zip(self.preprocessing.encoders, self.encoders, self.missing):
+        for unit, one, missing in zip(self.preprocessing.encoders, found, self.missing):
             part = batch.inputs.get(unit.name)
-            encoded = encode_part(self.holder, unit, encoder, part)
-            tokens[unit.name] = scatter(unit, encoded, part, missing, batch.size)
+            tokens[unit.name] = scatter(unit, one, None if part is None else part.rows, missing, batch.size)
             present[unit.name] = any_present(unit, batch.present)
         return tokens, present
 
-    def _shared(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Taps:
-        fused = self.holder.use(self.fusion, lambda: self.fusion(tokens, present))
-        return self.holder.use(self.trunk, lambda: self.trunk.share(fused))
+    def encoded(self, batch: Batch) -> tuple[dict[str, Tokens], dict[str, Tensor]]:
+        """By encoder name, the tokens of all rows, and which rows have the input `[B]`."""
+        return self._filled(batch, self._encoded(batch))
 
-    def share_dense(self, values: Mapping[str, dict[str, Tensor]], present: Flags) -> Taps:
+    def share_dense(self, values: Mapping[str, dict[str, Tensor]], present: Flags) -> Shared:
         """The same as `share` without gather and scatter, for export: every row is encoded, and absent ones replaced.
 
         Args:
@@ -153,7 +188,7 @@ class Network(nn.Module):
             batch: the rows.
             tasks: ask only the heads of these; all by default.
         """
-        taps = self.share(batch)
+        shared = self.share(batch)
         outputs = {}
         for unit, head in self.units():
             if tasks is not None and not any(task in tasks for task in unit.tasks):
@@ -161,38 +196,38 @@ class Network(nn.Module):
             of = self.preprocessing.schema.tasks[unit.name].of
             part = None if of is None else batch.inputs.get(of)
             if of is None or part is not None:
-                rows = None if part is None else part.rows
-                said = self.output(unit, head, taps, rows, batch.present, batch.sources)
-                outputs[unit.name] = HeadOutput(head.finish(said), rows)
+                said = self.output(unit, head, shared, part, batch.present, batch.sources)
+                outputs[unit.name] = HeadOutput(head.finish(said), None if part is None else part.rows)
         return outputs
 
     def output(
         self,
         unit: HeadUnit,
         head: Head,
-        taps: Taps,
-        rows: Tensor | None,
+        shared: Shared,
+        part: Part | None,
         present: Flags,
         sources: Sources,
     ) -> Any:
-        """What one head says about these rows; of several inputs each for itself, joined.
+        """What one head says about some rows; of several inputs each for itself, joined.
 
         Args:
             unit: the head's tasks.
             head: the head.
-            taps: of the whole batch.
-            rows: `[n]`, or `None` for all.
+            shared: of the whole batch.
+            part: of the rows that are asked about; `None` for all.
             present: `[B, inputs]`, of the whole batch.
             sources: of the whole batch, see `Batch.sources`.
         """
-        view = self.view(unit, taps, rows, sources)
+        rows = None if part is None else part.rows
+        view = self.view(unit, shared, part, sources)
         return self.holder.use(head, lambda: self._output(unit, head, view, rows, present))
 
     def _output(self, unit: HeadUnit, head: Head, view: Any, rows: Tensor | None, present: Flags) -> Any:
         output = head.predict_output(view)
         if isinstance(self.fusion, LateModule):
-            output = joined(head, output, taken(self.speaking(self.fusion, present), rows))
-        elif self._is_ensemble(unit):
+            output = joined(head, output, at_rows(self.speaking(self.fusion, present), rows))
+        elif self.views.is_ensemble(unit):
             output = averaged(output, self.trunk.members)
         if type(head).heed_absence is Head.heed_absence:
             return output
@@ -205,52 +240,15 @@ class Network(nn.Module):
     def view(
         self,
         unit: HeadUnit,
-        taps: Taps | Mapping[str, Taps],
-        rows: Tensor | None,
+        shared: Shared | Mapping[str, Shared],
+        part: Part | None,
         sources: Sources,
         *,
         is_first: bool = False,
     ) -> Any:
-        """What one head reads, about these rows.
-
-        Args:
-            unit: the head.
-            taps: one for all tasks, or each task's own copies.
-            rows: `[n]`, or `None` for all.
-            sources: of the whole batch, see `Batch.sources`.
-            is_first: it is the head of the first answer, see `TrunkModule.first_weight`.
-
-        Returns:
-            `[V, n, D]` for a row head, of late fusion `[V, E · n, D]`, of an ensemble `[V, M · n, D]`; Tokens for any
-            other.
-        """
-        column = self.preprocessing.schema.tasks[unit.name]
-        views = self._views(unit, taps, rows, is_first)
-        if self._is_ensemble(unit):
-            return torch.stack([rows_of_members(view, self.trunk.members) for view in views])
-        if column.task.reads == "row":
-            return torch.stack([view.row() for view in views])
-        (view,) = views
-        own = view if column.of is None else view.of(column.of)
-        if (source := sources.get(unit.name)) is not None:
-            own = replace(
-                own, source=source if rows is None else {k: v.index_select(0, rows) for k, v in source.items()}
-            )
-        if column.task.reads == "pyramid":
-            return own
-        return own.finest() if column.task.reads == "grid" else own.coarsest()
-
-    def _is_ensemble(self, unit: HeadUnit) -> bool:
-        """Whether this head is asked about every member's row."""
-        return self.trunk.members > 1 and self.preprocessing.schema.tasks[unit.name].task.reads == "row"
-
-    def _views(
-        self, unit: HeadUnit, taps: Taps | Mapping[str, Taps], rows: Tensor | None, is_first: bool
-    ) -> list[Tokens]:
-        if isinstance(self.fusion, LateModule):
-            first = next(iter(taps.values()))[0] if isinstance(taps, Mapping) else taps[0]
-            rows = rows_of_each(rows, self.fusion.experts, first.values.shape[0])
-        return views(self.trunk, self.holder, unit, taps, rows, is_first=is_first)
+        """What one head reads, see `Views.of`."""
+        look = partial(self.views.of, unit, shared, part, sources, is_first=is_first)
+        return look() if self.trunk.one_view else self.holder.use(self.trunk, look)
 
     def pass_by(self, *heads: Head | None) -> None:
         """This process has nothing to ask these heads, where others may have something; see `Holder`."""
@@ -271,37 +269,38 @@ class Network(nn.Module):
             whole: the step that they are a part of, where they are not all of it.
         """
         present = engine.begin(batch.counts, batch.size, whole)
-        encoded = self.encoded(batch)
-        sums, weights = self.losses(batch, split(self._shared(*encoded), present, batch, engine))
+        aligned = None if self.alignment is None else self.encoded(batch)
+        shared = self.share(batch) if aligned is None else self._shared(*aligned)
+        sums, weights = self.losses(batch, split(shared, present, batch, engine))
         if len(present) < len(sums):
             index = index_like(self.preprocessing.places(present), sums)
             sums, weights = sums[index], weights[index]
         total = engine.combine(sums, weights, present)
-        if self.alignment is None:
+        if self.alignment is None or aligned is None:
             return total
-        return total + self.alignment(*encoded) / (1 if whole is None else whole.parts)
+        return total + self.alignment(*aligned) / (1 if whole is None else whole.parts)
 
-    def losses(self, batch: Batch, taps: Taps | Mapping[str, Taps]) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: Batch, shared: Shared | Mapping[str, Shared]) -> tuple[Tensor, Tensor]:
         """`(sum [T], weight [T])` of all tasks in order; both 0 where a task is not labelled in these rows.
 
         Of mixed rows, both are what their own labels give and what their partners' give, by share.
         """
-        sums, weights = self._losses(batch.targets, batch, taps)
+        sums, weights = self._losses(batch.targets, batch, shared)
         if batch.mix is not None:
-            others = self._losses(batch.mix.targets, batch, taps)
+            others = self._losses(batch.mix.targets, batch, shared)
             own, rest = batch.mix.share, 1 - batch.mix.share
             sums, weights = own * sums + rest * others[0], own * weights + rest * others[1]
-        return (sums + weights * self._paid(batch, taps) if self.trunk.has_penalty else sums), weights
+        return (sums + weights * self._paid(batch, shared) if self.trunk.has_penalty else sums), weights
 
-    def _paid(self, batch: Batch, taps: Taps | Mapping[str, Taps]) -> Tensor:
+    def _paid(self, batch: Batch, shared: Shared | Mapping[str, Shared]) -> Tensor:
         """What each task pays to the trunk, `[T]`."""
         present = {task: count > 0 for task, count in zip(self.preprocessing.tasks, batch.counts, strict=True)}
-        own = {task: taps[task] if isinstance(taps, Mapping) else taps for task, here in present.items() if here}
+        own = {t: shared[t] if isinstance(shared, Mapping) else shared for t, here in present.items() if here}
         speaking = self.speaking(self.fusion, batch.present) if isinstance(self.fusion, LateModule) else None
-        return self.holder.use(self.trunk, lambda: paid(self.trunk, own, batch, speaking))
+        return self.holder.use(self.trunk, partial(paid, self.trunk, own, batch, speaking))
 
     def _losses(
-        self, targets: Mapping[str, Part], batch: Batch, taps: Taps | Mapping[str, Taps]
+        self, targets: Mapping[str, Part], batch: Batch, shared: Shared | Mapping[str, Shared]
     ) -> tuple[Tensor, Tensor]:
         sums, weights = [], []
         firsts = cast(Sequence[Head | None], self.first_heads or [None] * len(self.heads))
@@ -311,9 +310,9 @@ class Network(nn.Module):
                 self.pass_by(head, first)
                 total = count = batch.labelled.values.new_zeros(len(unit.tasks), dtype=torch.float32)
             else:
-                total, count = self._loss(unit, head, taps, part, batch, False)
+                total, count = self._loss(unit, head, shared, part, batch, False)
                 if first is not None:
-                    total = total + self.trunk.first_weight * self._loss(unit, first, taps, part, batch, True)[0]
+                    total = total + self.trunk.first_weight * self._loss(unit, first, shared, part, batch, True)[0]
                 if (watch := self._watch_of(unit)) is not None:
                     total, count = watch.losses(total, count)
             sums.append(total.reshape(-1).float())
@@ -321,17 +320,23 @@ class Network(nn.Module):
         return torch.cat(sums), torch.cat(weights)
 
     def _loss(
-        self, unit: HeadUnit, head: Head, taps: Taps | Mapping[str, Taps], part: Part, batch: Batch, is_first: bool
+        self,
+        unit: HeadUnit,
+        head: Head,
+        shared: Shared | Mapping[str, Shared],
+        part: Part,
+        batch: Batch,
+        is_first: bool,
     ) -> tuple[Tensor, Tensor]:
-        view = self.view(unit, taps, part.rows, batch.sources, is_first=is_first)
+        view = self.view(unit, shared, part, batch.sources, is_first=is_first)
         return self.holder.use(head, lambda: self._loss_of(unit, head, view, part, batch))
 
     def _loss_of(self, unit: HeadUnit, head: Head, view: Any, part: Part, batch: Batch) -> tuple[Tensor, Tensor]:
         watch = self._watch_of(unit)
         if isinstance(self.fusion, LateModule):
-            present = taken(self.speaking(self.fusion, batch.present), part.rows)
+            present = at_rows(self.speaking(self.fusion, batch.present), part.rows)
             return late_loss(head, view, part.values, present, self.fusion, self._blend(unit, view), watch)
-        if self._is_ensemble(unit):
+        if self.views.is_ensemble(unit):
             return members_loss(head, view, part.values, self.trunk.members, watch)
         return head.loss(answer(head, view, part.values, watch), part.values)
 

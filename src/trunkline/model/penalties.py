@@ -10,22 +10,25 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from trunkline.trunks import Taps, TrunkModule
+from trunkline.model.lots import Shared, at
+from trunkline.trunks import TrunkModule
 from trunkline.types import Batch
 
 
-def paid(trunk: TrunkModule, taps: Mapping[str, Taps], batch: Batch, speaking: Tensor | None) -> Tensor:
+def paid(trunk: TrunkModule, shared: Mapping[str, Shared], batch: Batch, speaking: Tensor | None) -> Tensor:
     """Each task's mean over the rows that it is labelled in, `[T]`; 0 for a task that is labelled nowhere.
 
     Args:
         trunk: that `has_penalty`.
-        taps: by labelled task, what it reads.
+        shared: by labelled task, what it reads.
         batch: the rows.
         speaking: `[E, B]` bool, which expert of late fusion speaks; the others' rows do not count.
     """
-    means = {
-        task: weighted_mean(trunk.penalty(task, own), row_weights(batch, task, speaking)) for task, own in taps.items()
-    }
+    means = {}
+    for task, lots in shared.items():
+        paid_by, weights = [trunk.penalty(task, lot.taps) for lot in lots], row_weights(batch, task, speaking)
+        own = [weights if lot.rows is None else weights[at(lot.rows, weights)] for lot in lots]
+        means[task] = weighted_mean(torch.cat(paid_by), torch.cat(own))
     nothing = torch.zeros_like(next(iter(means.values()), batch.labelled.values.new_zeros((), dtype=torch.float32)))
     return torch.stack([means.get(task, nothing) for task in batch.labelled.names])
 

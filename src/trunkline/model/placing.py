@@ -28,15 +28,23 @@ def encode_part(holder: Holder, unit: EncoderUnit, encoder: nn.Module, part: Par
     return holder.use(encoder, partial(encode, unit, encoder, part.values, part.flags))
 
 
-def scatter(unit: EncoderUnit, tokens: Tokens | None, part: Part | None, missing: Tensor, size: int) -> Tokens:
-    """Tokens of the rows that have the input `[n, L, D]` → of all rows `[B, L, D]`."""
-    if tokens is None or part is None:
+def scatter(unit: EncoderUnit, tokens: Tokens | None, rows: Tensor | None, missing: Tensor, size: int) -> Tokens:
+    """Tokens of the rows that have the input `[n, L, D]` → of all rows `[B, L, D]`.
+
+    Args:
+        unit: whose tokens they are.
+        tokens: `None` where no row has it.
+        rows: which rows, `[n]`; `None` for all.
+        missing: stands for an absent input, `[D]`.
+        size: `B`.
+    """
+    if tokens is None:
         return Tokens.of_rows(missing.expand(size, -1), unit.name)
-    if part.rows is None:
+    if rows is None:
         return tokens
     length = tokens.values.shape[1]
-    values = missing.to(tokens.values.dtype).expand(size, length, -1).index_copy(0, part.rows, tokens.values)
-    mask = _one_only(size, tokens).index_copy(0, part.rows, tokens.mask)
+    values = missing.to(tokens.values.dtype).expand(size, length, -1).index_copy(0, rows, tokens.values)
+    mask = _one_only(size, tokens).index_copy(0, rows, tokens.mask)
     return Tokens(values, mask, tokens.spans)
 
 

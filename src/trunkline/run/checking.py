@@ -108,7 +108,7 @@ def shared_parameters(network: Network, batch: Batch) -> list[Tensor]:
     trunk = list(network.trunk.parameters())
     learns = [p.requires_grad for p in trunk]
     network.trunk.requires_grad_(True)  # of a frozen one, autograd would find nothing
-    total = torch.stack([tap.values.float().sum() for tap in network.share(batch)]).sum()
+    total = torch.stack([tap.values.float().sum() for lot in network.share(batch) for tap in lot.taps]).sum()
     gradients = torch.autograd.grad(total, trunk, allow_unused=True) if trunk else ()
     for parameter, before_it in zip(trunk, learns):
         parameter.requires_grad_(before_it)

@@ -68,6 +68,7 @@ class Sharding(Holder):
         self.parts = {id(one): part for part in self.root.parts for one in part.components}
         self._start()
         self.network.holder = self
+        self.network.in_lots = False  # all processes go through the trunk as often
 
     def _start(self) -> None:
         """Go through all once, so that PyTorch makes its buffers; note which tensor is whose share."""
