@@ -84,7 +84,7 @@ def call(folder: Path, given: dict[str, Any], expected: int = 0) -> None:
     env = {k: v for k, v in os.environ.items() if k not in launched}
     (folder / "runs.py").write_text(SCRIPT)
     command = [sys.executable, "runs.py", json.dumps(given)]  # the other process is started by the first
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False)
     assert (done.returncode == 0) == (expected == 0), done.stderr[-6000:]
 
 
