@@ -159,6 +159,9 @@ def test_it_is_the_run_of_one_process(folder: Path, tmp_path: Path, name: str, m
     ours_whole, theirs_whole = (
         torch.cat([w[key].double().flatten() for key in theirs_after]) for w in (ours_after, theirs_after)
     )
+    known = ~theirs_whole.isnan()  # blending has weights of tasks that nobody has labels of
+    assert torch.equal(known, ~ours_whole.isnan())
+    ours_whole, theirs_whole = ours_whole[known], theirs_whole[known]
     assert float((ours_whole - theirs_whole).norm() / theirs_whole.norm()) < close
     if name != "half":
         metrics = json.loads((there / "metrics.json").read_text())
