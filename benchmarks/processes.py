@@ -2,11 +2,13 @@
 
 `python -m benchmarks.processes`: processes are real ones (gloo, CPU), started by `training.devices`. `batch_size` is
 for each, so that all together take 32 rows a step. Nothing is left to chance within a step: no dropout. A task is
-labelled in one row of twelve, so that in most steps some process has none of it.
+labelled in one row of twelve, so that in most steps some process has none of it. With `--shard` the network is divided
+among them (`training.shard`), and balancers compare gradients at the features.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -17,6 +19,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from trunkline.balancers import CATALOG as BALANCERS_BY_NAME
+from trunkline.balancers import GramianBalancer
 from trunkline.data import write_rows
 
 STEPS, ROWS, TOGETHER = 12, 400, 32
@@ -34,6 +38,9 @@ WORDS = ("red", "green", "blue", "big", "small")
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shard", action="store_true", help="divide the network among the processes")
+    is_sharded = parser.parse_args().shard
     print("| balancer | processes | losses | weights of tasks | weights of the network | validation scores |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
@@ -41,9 +48,9 @@ def main() -> None:
         write_rows(folder / "rows.jsonl", rows())
         (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
         for balancer in BALANCERS:
-            alone = fit(folder, balancer, 1)
+            alone = fit(folder, balancer, 1, is_sharded)
             for processes in (2, 4):
-                together = fit(folder, balancer, processes)
+                together = fit(folder, balancer, processes, is_sharded)
                 told = [f"{apart(alone[part], together[part]):.1e}" for part in alone]
                 print(f"| {balancer} | {processes} | {' | '.join(told)} |", flush=True)
 
@@ -63,10 +70,14 @@ def rows() -> list[dict[str, Any]]:
     return made
 
 
-def fit(folder: Path, balancer: str, processes: int) -> dict[str, np.ndarray]:
+def fit(folder: Path, balancer: str, processes: int, is_sharded: bool = False) -> dict[str, np.ndarray]:
     """A run's numbers, each kind as one vector."""
     run = folder / f"{balancer}-{processes}"
     given = [f"balancer={balancer}", f"training.devices={processes}", f"training.batch_size={TOGETHER // processes}"]
+    if is_sharded and issubclass(BALANCERS_BY_NAME[balancer], GramianBalancer):
+        given.append("balancer.level=features")
+    if is_sharded and processes > 1:
+        given.append("training.shard=true")
     command = [sys.executable, "-m", "trunkline", "fit", "config.yaml", *given, "--out", str(run)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:

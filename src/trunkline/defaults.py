@@ -14,6 +14,7 @@ from trunkline.balancers import CATALOG as BALANCERS
 from trunkline.balancers import GramianBalancer
 from trunkline.config import BalancerConfig, ComponentConfig, Config
 from trunkline.engine import choose_level
+from trunkline.errors import ConfigError
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.machine import launched
 from trunkline.trunks import CATALOG as TRUNKS
@@ -170,7 +171,9 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         batch_size=batch_size,
         steps=steps,
         epochs=None,
-        minutes=None if t.steps is not None else pick("training.minutes", t.minutes, lambda: _minutes(t.accelerator)),
+        minutes=None
+        if t.steps is not None or t.shard
+        else pick("training.minutes", t.minutes, lambda: _minutes(t.accelerator)),
         accumulate=t.accumulate or 1,
         validations=validations,
         validation_rows=pick(
@@ -199,7 +202,9 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
         tasks={name: c.complete() for name, c in config.tasks.items()},
         fusion=fusion.complete(),
         trunk=_with_members(trunk, fusion, facts, reasons).complete(),
-        balancer=_with_level(pick("balancer", config.balancer, _equal), trunk, facts, reasons).complete(),
+        balancer=_with_level(
+            pick("balancer", config.balancer, _equal), trunk, facts, reasons, is_sharded=t.shard
+        ).complete(),
         width=pick("width", config.width, lambda: (recipe.width, so)),
         training=training,
     )
@@ -308,10 +313,19 @@ def _equal() -> tuple[BalancerConfig, str]:
     return BalancerConfig(type="equal", component=BALANCERS["equal"]), "the plain sum, hard to beat"
 
 
-def _with_level(balancer: BalancerConfig, trunk: ComponentConfig, facts: Facts, reasons: Reasons) -> BalancerConfig:
+def _with_level(
+    balancer: BalancerConfig, trunk: ComponentConfig, facts: Facts, reasons: Reasons, *, is_sharded: bool
+) -> BalancerConfig:
     if balancer.level not in (None, "auto"):
         return balancer
     if issubclass(balancer.component, GramianBalancer):
+        if is_sharded:
+            if not trunk.component.meets_at_taps:
+                raise ConfigError(f"training.shard: in trunk {trunk.type!r} tasks meet in the layers, and their "
+                                  "gradients there are in no process whole; take a balancer from losses, or another "
+                                  "trunk, or say balancer.level: features")  # fmt: skip
+            reasons["balancer.level"] = "the level from gradients that goes with training.shard"
+            return replace(balancer, level="features")
         level, reasons["balancer.level"] = choose_level(
             facts.overlap, facts.counts, facts.tasks, own=balancer.component.level
         )

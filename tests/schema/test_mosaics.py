@@ -170,8 +170,8 @@ def test_partners_are_training_rows() -> None:
 def test_the_last_steps_are_late() -> None:
     how = Settings(
         steps=20, batch_size=8, accumulate=1, lr=1e-3, weight_decay=0, warmup=0, clip=None, patience=None, ema=None,
-        validations=1, validation_rows=1, precision="32-true", devices=1, nodes=1, accelerator="cpu", workers=0,
-        tensorboard=False, seed=0, by_length=False, shuffle=None, affinity=None, joint=None,
+        validations=1, validation_rows=1, precision="32-true", devices=1, nodes=1, shard=False, accelerator="cpu",
+        workers=0, tensorboard=False, seed=0, by_length=False, shuffle=None, affinity=None, joint=None,
     )  # fmt: skip
     steps, seen = training_batches(Rows(batches(table()), np.arange(24)), how), []
     for _ in range(20):

@@ -16,6 +16,7 @@ from trunkline.config.problems import Problems
 from trunkline.config.reader import Entry, Reader
 from trunkline.config.sections import Config, DataConfig
 from trunkline.config.settings import read_data, read_mute, read_training, read_width
+from trunkline.config.sharded import check_sharding
 from trunkline.config.sharing import take_over
 from trunkline.config.spread import bind, check_columns, check_leaks, spread
 from trunkline.config.starting import joined, read_start
@@ -78,6 +79,7 @@ def load_config(
         problems.add("training.affinity", "one process measures it; leave out training.devices and training.nodes.")
     if rest.training.affinity and rest.training.precision == "16-mixed":
         problems.add("training.affinity", "gradients of single tasks are not scaled; bf16-mixed needs no scaling.")
+    check_sharding(rest, problems)
     if rest.training.by_length and data is not None and not data.is_drawn_whole:
         problems.add("training.by_length", "goes with rows that are drawn once an epoch. Leave it out, or "
                      "`data.sampling` and `data.batches`.")  # fmt: skip

@@ -89,6 +89,8 @@ class Training:
         devices: how many on each machine, or `auto`; by default one, or as many as a launcher (`torchrun`, `srun`) has
             started processes for.
         nodes: machines; by default one, or as many as the launcher says.
+        shard: divide the network, its gradient and what the optimiser keeps among all processes (FSDP2), where they are
+            too large for one device; else each has the whole.
         accelerator: what kind of device, as Lightning names it; the best there is, by default.
         seed: of weights, order and augmentation.
         input_dropout: how often an input that is present is hidden from the network in training.
@@ -123,6 +125,7 @@ class Training:
     precision: Literal["32", "bf16-mixed", "16-mixed"] | None = None
     devices: int | Literal["auto"] | None = None
     nodes: int | None = None
+    shard: bool = False
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] | None = None
     seed: int = 0
     input_dropout: float | None = None

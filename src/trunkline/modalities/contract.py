@@ -33,6 +33,14 @@ class Encoder(nn.Module, ABC):
         """What was pretrained, each with its learning rate as a share of everything else's."""
         return ()
 
+    def layers_in_turn(self) -> Sequence[nn.Module]:
+        """Layers that `forward` calls one after the other in this order, each once.
+
+        Where weights are divided among processes, each of these is gathered by itself. Nothing by default: then the
+        whole encoder is gathered at once.
+        """
+        return ()
+
     def leaves_padding(self, device: torch.device) -> bool:
         """Whether nothing is worked out for the padding of its rows there."""
         return False

@@ -142,6 +142,16 @@ class PretrainedEncoder(Encoder):
                 module.training = False
         return self
 
+    def layers_in_turn(self) -> Sequence[nn.Module]:
+        """Of the network, where it runs for every row: the largest list of layers of one kind. Not of one that leaves
+        layers out at random (`layerdrop`).
+        """
+        if self.kept is not None or bool(getattr(getattr(self.network, "config", None), "layerdrop", False)):
+            return ()
+        lists = [m for m in self.network.modules() if isinstance(m, nn.ModuleList | nn.Sequential) and len(m) > 1]
+        alike = [list(one) for one in lists if len({type(layer) for layer in one}) == 1]
+        return max(alike, key=_num_weights, default=())
+
     def _apply(self, fn: Any, recurse: bool = True) -> PretrainedEncoder:
         if self.kept is not None:
             self.kept.clear()  # they lie on the device that is left, and in the precision
@@ -168,6 +178,10 @@ class PretrainedEncoder(Encoder):
     @abstractmethod
     def forward(self, values: dict[str, Tensor]) -> Tokens:
         """Values → tokens `[n, L, D]`."""
+
+
+def _num_weights(layers: Iterable[nn.Module]) -> int:
+    return sum(p.numel() for layer in layers for p in layer.parameters())
 
 
 class FeatureDropout(nn.Module):

@@ -1,7 +1,8 @@
 """The network: encoders → fusion → trunk → boundary → heads, and the gather and scatter of present rows."""
 
 from trunkline.model.blending import Blending
-from trunkline.model.evaluation import Evaluation, TaskScores, aggregate, gain, losses_of_experts
+from trunkline.model.evaluation import Evaluation, TaskScores, aggregate, gain, losses_of_experts, outputs_of
+from trunkline.model.holding import Holder
 from trunkline.model.joining import join
 from trunkline.model.network import HeadOutput, Network
 from trunkline.model.numbers import HeadWatch, Watch
@@ -12,6 +13,7 @@ __all__ = [
     "Evaluation",
     "HeadOutput",
     "HeadWatch",
+    "Holder",
     "MultiTaskModel",
     "Network",
     "TaskScores",
@@ -20,4 +22,5 @@ __all__ = [
     "gain",
     "join",
     "losses_of_experts",
+    "outputs_of",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -85,11 +86,13 @@ class Evaluation(nn.Module):
 
 def outputs_of(network: Network, shared: Shared, batch: Batch) -> dict[str, Any]:
     """What each head says of its labelled rows of a batch; heads without any are left out."""
-    return {
-        unit.name: network.output(unit, head, shared, part, batch.present, batch.sources)
-        for unit, head in network.units()
-        if (part := batch.targets.get(unit.name)) is not None
-    }
+    outputs = {}
+    for unit, head in network.units():
+        if (part := batch.targets.get(unit.name)) is None:
+            network.pass_by(head)
+        else:
+            outputs[unit.name] = network.output(unit, head, shared, part, batch.present, batch.sources)
+    return outputs
 
 
 def losses_of_experts(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -104,11 +107,13 @@ def losses_of_experts(network: Network, batch: Batch) -> tuple[Tensor, Tensor]:
     shared, present = network.share(batch), network.speaking(fusion, batch.present)
     found = [torch.zeros(len(network.preprocessing.tasks), fusion.experts + 1, device=present.device) for _ in "sw"]
     for unit, head in network.units():
-        if (part := batch.targets.get(unit.name)) is not None:
-            view = network.view(unit, shared, part, batch.sources)
-            places = network.preprocessing.places(unit.tasks)
-            for whole, own in zip(found, losses_apart(head, view, part.values, at_rows(present, part.rows))):
-                whole[places] = own.T
+        if (part := batch.targets.get(unit.name)) is None:
+            network.pass_by(head)
+            continue
+        view = network.view(unit, shared, part, batch.sources)
+        said = partial(losses_apart, head, view, part.values, at_rows(present, part.rows))
+        for whole, own in zip(found, network.holder.use(head, said)):
+            whole[network.preprocessing.places(unit.tasks)] = own.T
     sums, weights = found
     return sums, weights
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, cast
 
 import numpy as np
@@ -22,11 +23,13 @@ from trunkline.model.alignment import make_alignment
 from trunkline.model.blending import make_blending
 from trunkline.model.building import build_encoders, build_heads
 from trunkline.model.ensemble import averaged, members_loss
+from trunkline.model.holding import Holder
 from trunkline.model.late import at_rows, check_late, joined, late_loss
-from trunkline.model.lots import Lot, Shared, at, divide, flat, taken, unflat, worth_on
+from trunkline.model.lots import Lot, Shared, at, divide, taken, worth_on
 from trunkline.model.numbers import HeadWatch, Watch, answer
 from trunkline.model.penalties import paid
-from trunkline.model.placing import any_present, encode, fill, scatter
+from trunkline.model.placing import any_present, encode, encode_part, fill, scatter
+from trunkline.model.splitting import split
 from trunkline.model.views import Sources, Views
 from trunkline.schema import HeadUnit, Preprocessing
 from trunkline.tasks import Head
@@ -76,6 +79,7 @@ class Network(nn.Module):
         self.heads = nn.ModuleList(build_heads(preprocessing, width))
         self.first_heads = nn.ModuleList(build_heads(preprocessing, width) if self.trunk.first_weight > 0 else ())
         self.watch: Watch | None = None  # while it is trained
+        self.holder = Holder()
         self.in_lots = True  # rows that lack each other's inputs go through fusion and trunk apart (`model/lots.py`)
         self.learning: tuple[nn.Module, ...] | None = None  # where not all of it does (`model/joining.py`)
         if isinstance(self.fusion, LateModule):
@@ -117,7 +121,8 @@ class Network(nn.Module):
 
     def _shared(self, tokens: dict[str, Tokens], present: dict[str, Tensor]) -> Shared:
         """Of all rows at once."""
-        return (Lot(self.trunk.share(self.fusion(tokens, present))),)
+        fused = self.holder.use(self.fusion, lambda: self.fusion(tokens, present))
+        return (Lot(self.holder.use(self.trunk, lambda: self.trunk.share(fused))),)
 
     def _divided(self, batch: Batch, found: Sequence[Tokens | None]) -> list[np.ndarray] | None:
         """Rows of lots; `None` where all rows go together."""
@@ -140,11 +145,8 @@ class Network(nn.Module):
 
     def _encoded(self, batch: Batch) -> list[Tokens | None]:
         """What each encoder makes of the rows that have its input; `None` where none has."""
-        parts = [batch.inputs.get(unit.name) for unit in self.preprocessing.encoders]
-        return [
-            None if part is None else encode(unit, encoder, part.values, part.flags)
-            for unit, encoder, part in zip(self.preprocessing.encoders, self.encoders, parts)
-        ]
+        units = zip(self.preprocessing.encoders, self.encoders)
+        return [encode_part(self.holder, unit, encoder, batch.inputs.get(unit.name)) for unit, encoder in units]
 
     def _filled(self, batch: Batch, found: Sequence[Tokens | None]) -> tuple[dict[str, Tokens], dict[str, Tensor]]:
         """By encoder name, the tokens of all rows, and which rows have the input `[B]`."""
@@ -218,7 +220,11 @@ class Network(nn.Module):
             sources: of the whole batch, see `Batch.sources`.
         """
         rows = None if part is None else part.rows
-        output = head.predict_output(self.view(unit, shared, part, sources))
+        view = self.view(unit, shared, part, sources)
+        return self.holder.use(head, lambda: self._output(unit, head, view, rows, present))
+
+    def _output(self, unit: HeadUnit, head: Head, view: Any, rows: Tensor | None, present: Flags) -> Any:
+        output = head.predict_output(view)
         if isinstance(self.fusion, LateModule):
             output = joined(head, output, at_rows(self.speaking(self.fusion, present), rows))
         elif self.views.is_ensemble(unit):
@@ -241,7 +247,14 @@ class Network(nn.Module):
         is_first: bool = False,
     ) -> Any:
         """What one head reads, see `Views.of`."""
-        return self.views.of(unit, shared, part, sources, is_first=is_first)
+        look = partial(self.views.of, unit, shared, part, sources, is_first=is_first)
+        return look() if self.trunk.one_view else self.holder.use(self.trunk, look)
+
+    def pass_by(self, *heads: Head | None) -> None:
+        """This process has nothing to ask these heads, where others may have something; see `Holder`."""
+        for head in heads:
+            if head is not None:
+                self.holder.pass_by(*(() if self.trunk.one_view else (self.trunk,)), head)
 
     # --- outputs to the total ---
 
@@ -258,8 +271,7 @@ class Network(nn.Module):
         present = engine.begin(batch.counts, batch.size, whole)
         aligned = None if self.alignment is None else self.encoded(batch)
         shared = self.share(batch) if aligned is None else self._shared(*aligned)
-        copies = self._split(shared, present, batch, engine)
-        sums, weights = self.losses(batch, copies)
+        sums, weights = self.losses(batch, split(shared, present, batch, engine))
         if len(present) < len(sums):
             index = index_like(self.preprocessing.places(present), sums)
             sums, weights = sums[index], weights[index]
@@ -285,7 +297,7 @@ class Network(nn.Module):
         present = {task: count > 0 for task, count in zip(self.preprocessing.tasks, batch.counts, strict=True)}
         own = {t: shared[t] if isinstance(shared, Mapping) else shared for t, here in present.items() if here}
         speaking = self.speaking(self.fusion, batch.present) if isinstance(self.fusion, LateModule) else None
-        return paid(self.trunk, own, batch, speaking)
+        return self.holder.use(self.trunk, partial(paid, self.trunk, own, batch, speaking))
 
     def _losses(
         self, targets: Mapping[str, Part], batch: Batch, shared: Shared | Mapping[str, Shared]
@@ -295,6 +307,7 @@ class Network(nn.Module):
         for (unit, head), first in zip(self.units(), firsts):
             part = targets.get(unit.name)
             if part is None:
+                self.pass_by(head, first)
                 total = count = batch.labelled.values.new_zeros(len(unit.tasks), dtype=torch.float32)
             else:
                 total, count = self._loss(unit, head, shared, part, batch, False)
@@ -316,6 +329,9 @@ class Network(nn.Module):
         is_first: bool,
     ) -> tuple[Tensor, Tensor]:
         view = self.view(unit, shared, part, batch.sources, is_first=is_first)
+        return self.holder.use(head, lambda: self._loss_of(unit, head, view, part, batch))
+
+    def _loss_of(self, unit: HeadUnit, head: Head, view: Any, part: Part, batch: Batch) -> tuple[Tensor, Tensor]:
         watch = self._watch_of(unit)
         if isinstance(self.fusion, LateModule):
             present = at_rows(self.speaking(self.fusion, batch.present), part.rows)
@@ -332,17 +348,3 @@ class Network(nn.Module):
         if self.blending is None:
             return None
         return self.blending.weights[index_like(self.preprocessing.places(unit.tasks), like)].T
-
-    def _split(
-        self, shared: Shared, present: Sequence[str], batch: Batch, engine: Engine
-    ) -> Shared | dict[str, Shared]:
-        """One copy of every tap per task where the balancer looks at gradients, else the taps themselves."""
-        values = flat(shared)
-        if engine.level == "losses":
-            engine.split(values, present)
-            return shared
-        columns = index_like(self.preprocessing.places(present), values[0])
-        labelled = batch.labelled.values if batch.mix is None else batch.labelled.values | batch.mix.labelled
-        copies = engine.split(values, present, labelled[:, columns])
-        cut_off = [value.detach() for value in values]  # for the absent members of a stack
-        return {task: unflat(copies.get(task, cut_off), shared) for task in self.preprocessing.tasks}

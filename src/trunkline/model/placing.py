@@ -5,16 +5,27 @@ Shape legend: `B` rows, `n` rows that have the input, `L` tokens, `D` width.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
+from trunkline.model.holding import Holder
 from trunkline.schema import EncoderUnit
-from trunkline.types import Flags, Tokens
+from trunkline.types import Flags, Part, Tokens
 
 
 def encode(unit: EncoderUnit, encoder: nn.Module, values: dict[str, Tensor], flags: Tensor | None) -> Tokens:
     """What an encoder says of its own values; a block is told which of its cells are there."""
     return encoder(values, flags) if unit.is_block else encoder(values).named(unit.name)
+
+
+def encode_part(holder: Holder, unit: EncoderUnit, encoder: nn.Module, part: Part | None) -> Tokens | None:
+    """What an encoder says of the rows that have its input, if there are any."""
+    if part is None:
+        holder.pass_by(encoder)
+        return None
+    return holder.use(encoder, partial(encode, unit, encoder, part.values, part.flags))
 
 
 def scatter(unit: EncoderUnit, tokens: Tokens | None, rows: Tensor | None, missing: Tensor, size: int) -> Tokens:

@@ -129,6 +129,7 @@ class TextHead(Head):
                 decoder_input_ids=self.prompt.expand(memory.shape[0], -1),
                 generation_config=self.generation,
                 logits_processor=self.search.processors(view.mask.sum(1), self.prompt.shape[1]),
+                synced_gpus=False,  # of a decoder whose weights are divided, all are there while it is used
             )
         return ids[:, self.prompt.shape[1] :]
 

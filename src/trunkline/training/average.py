@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -18,12 +18,13 @@ class Average:
     Args:
         network: whose.
         decay: how much of the average a step keeps.
+        own: of a parameter, what this process keeps of it.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: nn.Module, decay: float, own: Callable[[Tensor], Tensor] = lambda p: p) -> None:
         self.decay, self.steps = decay, 0
         named = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        self.parameters: list[Tensor] = list(named.values())
+        self.parameters: list[Tensor] = [own(p) for p in named.values()]
         self.names = list(named)
         self.values = [p.detach().clone() for p in self.parameters]
 
@@ -43,10 +44,13 @@ class Average:
         finally:
             self.swap()
 
+    @torch.no_grad()
     def swap(self) -> None:
-        """The network's weights and the average change places; no memory is copied."""
+        """The network's weights and the average change places, one after the other; each stays where it lies."""
         for parameter, value in zip(self.parameters, self.values):
-            parameter.data, value.data = value.data, parameter.data
+            before = parameter.clone()
+            parameter.copy_(value)
+            value.copy_(before)
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps, beside the number of steps."""

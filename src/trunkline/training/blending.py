@@ -8,8 +8,10 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
+from trunkline.data import Draw
 from trunkline.errors import ConfigError
 from trunkline.model import Blending, Network, losses_of_experts
+from trunkline.training.judge import some_rows
 from trunkline.training.loaders import validation_batches
 from trunkline.training.processes import from_all_processes
 from trunkline.training.settings import Rows, Settings
@@ -59,12 +61,13 @@ class Blender:
         rank, world = fabric.global_rank, fabric.world_size
         learned, validation = both
         some = learned.at_most(len(validation.rows), settings.seed), validation
+        self.spare = learned.batches[Draw((int(learned.rows[0]),), None)]
         self.batches = [validation_batches(rows, settings, rank=rank, world=world) for rows in some]
 
     def look(self) -> None:
         """Weigh anew. The network goes on training after."""
         self.network.eval()
-        with torch.inference_mode(), self.fabric.autocast():
+        with torch.no_grad(), self.fabric.autocast():
             losses = torch.stack([self._losses(batches) for batches in self.batches])
         self.network.train()
         self.blending.see(losses)
@@ -73,8 +76,9 @@ class Blender:
         """Means over the labelled rows of all processes, `[T, E + 1]`; not a number where there are none."""
         total = torch.zeros(2, *self.blending.weights.shape)
         for (batch,) in batches:
+            there = some_rows(batch, self.spare).to(self.fabric.device)
+            found = torch.stack(losses_of_experts(self.network, there)).cpu()
             if batch.size > 0:
-                found = torch.stack(losses_of_experts(self.network, batch.to(self.fabric.device))).cpu()
                 total += torch.where(torch.isfinite(found).all(0), found, 0)
         sums, weights = torch.stack(from_all_processes(total)).sum(0)
         return sums / weights  # 0 / 0 is no number

@@ -56,19 +56,21 @@ def save_checkpoint(folder: Path, stepper: Stepper, state: dict[str, Any]) -> No
         state: anything else, as JSON.
     """
     rngs = from_all_processes(_rng(stepper.fabric.device))
+    network, optimiser, average = stepper.whole_states(stays=is_first_process())
     if not is_first_process():
         return
     groups = {
-        "network": stepper.network.state_dict(),
+        "network": network,
         "engine": stepper.engine.state_dict(),
         "faults": stepper.faults.state(),
-        "average": {} if stepper.average is None else stepper.average.state(),
-        **{f"optimiser.{i}": own for i, own in stepper.optimiser.state_dict()["state"].items()},
+        "average": average,
+        **{f"optimiser.{i}": own for i, own in optimiser.items()},
         **{f"rng.{rank}": own for rank, own in enumerate(rngs)},
     }
     tensors = {f"{group}.{name}": _own(value) for group, named in groups.items() for name, value in named.items()}
     state = {
         **state,
+        "processes": stepper.fabric.world_size,
         "average_steps": 0 if stepper.average is None else stepper.average.steps,
         "scaler": stepper.fabric.strategy.precision.state_dict(),
     }
@@ -94,17 +96,19 @@ def load_checkpoint(path: Path, stepper: Stepper) -> dict[str, Any]:
         if told["checksum"] != _checksum(tensors, told["state"]):
             raise ValueError("what it holds is not what was written")
         state = json.loads(told["state"])
-        stepper.network.load_state_dict(_group(tensors, "network"))
+        if (began := state.get("processes", stepper.fabric.world_size)) != stepper.fabric.world_size:
+            raise ValueError(f"the run began with {began} processes, and now there are {stepper.fabric.world_size}")
+        stepper.load_network(_group(tensors, "network"))
         stepper.engine.load_state_dict(_group(tensors, "engine"))
         stepper.faults.load(_group(tensors, "faults"))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"{path}: cannot be gone on from: {error}") from error
     optimiser = stepper.optimiser
     numbers = range(len(stepper.parameters))
-    own = {i: state_of for i in numbers if (state_of := _group(tensors, f"optimiser.{i}"))}
+    own = {i: stepper.shares(i, state_of) for i in numbers if (state_of := _group(tensors, f"optimiser.{i}"))}
     optimiser.load_state_dict({"state": own, "param_groups": optimiser.state_dict()["param_groups"]})
     if stepper.average is not None:
-        stepper.average.load(_group(tensors, "average"), state["average_steps"])
+        stepper.average.load(stepper.average_shares(_group(tensors, "average")), state["average_steps"])
     stepper.fabric.strategy.precision.load_state_dict(state["scaler"])
     return state
 

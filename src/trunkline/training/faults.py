@@ -16,6 +16,7 @@ from torch import Tensor
 from trunkline.data import Draw
 from trunkline.errors import RunError, counted
 from trunkline.model import Network
+from trunkline.training.processes import from_all_processes
 from trunkline.training.settings import Rows
 from trunkline.types import Batch
 
@@ -121,16 +122,19 @@ def refuse(
 def _rows_at_fault(network: Network, rows: Rows, parts: Sequence[Batch], fabric: Fabric) -> str:
     """Which rows of the step have such a loss, each by itself; in one sentence, or nothing."""
     numbers = [row for part in parts for row in part.rows][:LOOKED]
+    as_many = max(from_all_processes(len(numbers)))  # where weights are divided, all look at as many
+    looked = [*numbers, *numbers[:1] * (as_many - len(numbers))]
     watch, network.watch = network.watch, None
     network.eval()
     with torch.no_grad(), fabric.autocast():
-        batches = ((row, rows.batches[Draw((row,), None)].to(fabric.device)) for row in numbers)
+        batches = ((row, rows.batches[Draw((row,), None)].to(fabric.device)) for row in looked)
         losses = ((row, torch.cat(network.losses(batch, network.share(batch)))) for row, batch in batches)
         found = [row for row, values in losses if not bool(torch.isfinite(values).all())]
     network.train()
     network.watch = watch
     if not found:
         return "No row of that step has an infinite loss by itself. "
+    found = list(dict.fromkeys(found))
     if len(found) == len(numbers):
         return f"The loss is infinite in each of the {len(numbers)} rows looked at: it is the weights, not the rows. "
     places = [rows.batches.table.place(row) for row in found]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.fabric import Fabric
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 
-from trunkline.data import EveryRowSampler
+from trunkline.data import Draw, EveryRowSampler
 from trunkline.files import replacing
-from trunkline.model import Evaluation, Network, TaskScores, aggregate
+from trunkline.model import Evaluation, Network, TaskScores, aggregate, outputs_of
 from trunkline.training.loaders import validation_batches
 from trunkline.training.processes import gather_ranks, is_alone, is_first_process
 from trunkline.training.settings import Rows, Settings
+from trunkline.types import Batch
+
+if TYPE_CHECKING:
+    from trunkline.training.sharding import Sharding
 
 RECENT = 3  # looks that are judged together
 Look = tuple[int, float | None, TaskScores]
@@ -39,15 +43,17 @@ class Judge:
         self.batches = validation_batches(validation, settings, rank=rank, world=world)
         self.evaluation = Evaluation(network.preprocessing, gather_ranks).to(fabric.device)
         self.majority = _majority(validation)
+        self.spare = validation.batches[Draw((int(validation.rows[0]),), None)] if len(validation.rows) else None
 
     def look(self) -> tuple[float | None, TaskScores]:
         """The aggregate, `None` where there is none, and what it is made of. The network goes on training after."""
         self.network.eval()
-        with torch.inference_mode(), self.fabric.autocast():
+        with torch.no_grad(), self.fabric.autocast():
             for (batch,) in self.batches:
-                if batch.size > 0:  # else no row was left for this rank
-                    there = batch.to(self.fabric.device)
-                    self.evaluation.update(self.network, self.network.share(there), there)
+                there = some_rows(batch, self.spare).to(self.fabric.device)
+                outputs = outputs_of(self.network, self.network.share(there), there)
+                if batch.size > 0:
+                    self.evaluation.count(outputs, there)
         scores = self.evaluation.compute()
         self.evaluation.reset()
         self.network.train()
@@ -65,10 +71,11 @@ class Keeper:
     Args:
         network: whose.
         path: of the file.
+        sharding: who has the weights, where they are divided among processes.
     """
 
-    def __init__(self, network: Network, path: Path) -> None:
-        self.network, self.path = network, path
+    def __init__(self, network: Network, path: Path, sharding: Sharding | None = None) -> None:
+        self.network, self.path, self.sharding = network, path, sharding
         self.best: Look | None = None
         self.best_mean: float | None = None
         self.history: list[Look] = []
@@ -80,11 +87,15 @@ class Keeper:
         mean = recent_mean([look[1] for look in self.history])
         if self.best_mean is None or (mean is not None and mean > self.best_mean):
             self.best, self.best_mean = self.history[-1], mean
+            if self.sharding is not None:
+                self.sharding.give_back(everywhere=False)
             if is_first_process():
                 with replacing(self.path) as unfinished:
                     save_model(self.network, str(unfinished))
             elif is_alone():
                 self.weights = {name: value.clone() for name, value in self.network.state_dict().items()}
+            if self.sharding is not None:
+                self.sharding.set_aside()
 
     @property
     def waiting(self) -> int:
@@ -107,6 +118,11 @@ class Keeper:
         self.history = [(step, score, scores) for step, score, scores in state["history"]]
         self.best_mean = state["best_mean"]
         self.best = next((look for look in self.history if state["best"] and look[0] == state["best"][0]), None)
+
+
+def some_rows(batch: Batch, spare: Batch | None) -> Batch:
+    """A batch, or where it has no row another in its place: all processes go through the network as often."""
+    return spare if batch.size == 0 and spare is not None else batch
 
 
 def recent_mean(scores: Sequence[float | None]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ from lightning.fabric import Fabric, seed_everything
 from torch import Tensor
 
 from trunkline.engine import Engine
-from trunkline.errors import RunError
+from trunkline.errors import ConfigError, RunError
 from trunkline.model import Network
 from trunkline.training.blending import Blender, make_blender
 from trunkline.training.checkpoint import checkpoints, load_checkpoint, load_rng, save_checkpoint, writing
@@ -24,7 +25,7 @@ from trunkline.training.loaders import training_batches
 from trunkline.training.log import Log
 from trunkline.training.looking_ahead import LookAhead
 from trunkline.training.memory import keep_memory
-from trunkline.training.processes import any_process, from_first_process, is_alone, is_first_process
+from trunkline.training.processes import any_process, from_first_process, have_met, is_alone, is_first_process
 from trunkline.training.progress import StepBar
 from trunkline.training.schedule import Schedule, is_due
 from trunkline.training.settings import Fitted, OnValidation, Rows, Settings, Validation
@@ -75,6 +76,7 @@ def train(
     seed_everything(settings.seed, workers=True, verbose=False)
     engine.expect_steps(settings.steps)
     stepper = Stepper(fabric, network, engine, settings)
+    network = stepper.network
     useful = None if validation is None else validation.labelled().at_most(settings.validation_rows, settings.seed)
     judge = None if useful is None else Judge(fabric, network, useful, settings)
     rows = training.labelled()
@@ -93,11 +95,18 @@ def train(
 
 
 def make_fabric(settings: Settings) -> Fabric:
-    """Lightning's view of the machine: devices, processes, precision."""
+    """Lightning's view of the machine: devices, processes, precision.
+
+    Raises:
+        ConfigError: one process is to share the network with others.
+    """
     for name in ("utilities.seed", "utilities.distributed", "utilities.rank_zero"):
         logging.getLogger(f"lightning.fabric.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     devices = num_devices(settings)
+    if settings.shard and devices * settings.nodes == 1:
+        raise ConfigError("training.shard: divides the network among processes, and there is one; give "
+                          "training.devices (or start more with torchrun or srun), or leave it out")  # fmt: skip
     return Fabric(
         accelerator=settings.accelerator,
         devices=devices,
@@ -108,12 +117,24 @@ def make_fabric(settings: Settings) -> Fabric:
 
 
 def launch(settings: Settings) -> Fabric:
-    """The same with all processes started, and met."""
+    """The same with all processes started, and met.
+
+    Raises:
+        RunError: they have met before, to train a network that was divided.
+    """
     fabric = make_fabric(settings)
+    if fabric.world_size > 1 and not have_met() and _has_divided():
+        raise RunError("training.shard: this process has trained a network that was divided, and PyTorch cannot let "
+                       "the same processes meet anew after it; train the next one in a new process")  # fmt: skip
     fabric.launch()
     if fabric.device.type == "cpu":
         keep_memory()
     return fabric
+
+
+def _has_divided() -> bool:
+    there = sys.modules.get("trunkline.training.sharding")
+    return there is not None and bool(there.HELD)
 
 
 def num_devices(settings: Settings) -> int:
@@ -156,7 +177,8 @@ class _Loop:
         self.stepper, self.judge, self.blender = stepper, judge, blender
         self.rows, self.settings, self.folder = rows, settings, folder
         self.schedule = Schedule(settings.steps, settings.warmup)
-        self.keeper = Keeper(stepper.network, folder / BEST)
+        plain = stepper.network if stepper.sharding is None else stepper.sharding.plain
+        self.keeper = Keeper(plain, folder / BEST, stepper.sharding)
         self.ahead = None if settings.affinity is None else (LookAhead(stepper), settings.affinity)
         self.done = 0
         seconds = self._go_on() if checkpoints(folder) and not is_alone() else 0.0
@@ -194,9 +216,11 @@ class _Loop:
     def finish(self) -> Fitted:
         """The best weights, or the last ones where nobody looked."""
         self.stepper.fabric.barrier()
-        self.keeper.put_back()
         if self.keeper.best is None and self.stepper.average is not None:
             self.stepper.average.swap()
+        if self.stepper.sharding is not None:
+            self.stepper.sharding.give_back()
+        self.keeper.put_back()
         best, _, scores = self.keeper.best or (self.done, None, None)
         return Fitted(self.done, best, scores, self.log.seconds, self.keeper.history)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,20 @@ from trunkline.training.settings import Settings
 UNDECAYED = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 
 
-def make_optimiser(network: nn.Module, engine: nn.Module, settings: Settings) -> torch.optim.AdamW:
+def make_optimiser(
+    network: nn.Module, engine: nn.Module, settings: Settings, own: Callable[[Tensor], Tensor] = lambda p: p
+) -> torch.optim.AdamW:
     """AdamW on the network, and on what the balancer learns, in two groups: decayed and not. What others have trained
     is in more, two for each share of the rate that its layers have (`lr_factor`).
 
     Fused: one call for all parameters, where small networks would spend most of a step in Python. Not with float16,
     whose scaler would then refuse to clip.
+
+    Args:
+        network: what learns.
+        engine: likewise.
+        settings: how.
+        own: of a parameter, what this process keeps of it.
     """
     names = decayed(network)
     trained = [module for module in network.modules() if isinstance(module, Encoder | Head)]
@@ -29,7 +37,7 @@ def make_optimiser(network: nn.Module, engine: nn.Module, settings: Settings) ->
     named += [((False, 1.0), p) for p in engine.parameters() if p.requires_grad]
     groups = [
         {
-            "params": [p for key, p in named if key == (is_decayed, factor)],
+            "params": [own(p) for key, p in named if key == (is_decayed, factor)],
             "weight_decay": settings.weight_decay if is_decayed else 0.0,
             "lr_factor": factor,
         }

@@ -67,6 +67,7 @@ class Settings:
         devices: how many on each machine; more than one means data-parallel processes. `auto`: all GPUs there are, or
             one CPU process.
         nodes: machines.
+        shard: weights, gradients and what the optimiser keeps are divided among all processes.
         accelerator: as Lightning names it: `auto`, `cpu`, `gpu`, …
         workers: processes that make batches, for each device; 0: the one that trains.
         tensorboard: write curves for TensorBoard too.
@@ -91,6 +92,7 @@ class Settings:
     precision: Any
     devices: int | Literal["auto"]
     nodes: int
+    shard: bool
     accelerator: str
     workers: int
     tensorboard: bool

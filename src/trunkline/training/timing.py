@@ -46,7 +46,7 @@ def measure_pace(network: Network, engine: Engine, training: Rows, validation: R
 
     Random numbers go on as if nothing had happened.
     """
-    settings = replace(settings, devices=1, nodes=1, workers=0)
+    settings = replace(settings, devices=1, nodes=1, workers=0, shard=False)
     fabric = make_fabric(settings)
     with torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []):
         network, engine = copy.deepcopy((network, engine))

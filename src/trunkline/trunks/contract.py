@@ -70,6 +70,14 @@ class TrunkModule(nn.Module, ABC):
         """
         return ()
 
+    def layers_in_turn(self) -> Sequence[nn.Module]:
+        """Layers that `share` calls one after the other in this order, each once, and `view` not at all.
+
+        Where weights are divided among processes, each of these is gathered by itself. Nothing by default: then the
+        whole trunk is gathered at once.
+        """
+        return ()
+
     def loads(self) -> dict[str, dict[str, float]]:
         """By task and expert, how much of its view the task takes from it: the mean over the rows it has learned from.
 

@@ -49,6 +49,9 @@ class HardModule(TrunkModule):
     def view(self, task: str, taps: Taps) -> Tokens:
         return taps[0]
 
+    def layers_in_turn(self) -> Sequence[nn.Module]:
+        return list(self.layers)
+
     def last_shared(self) -> Sequence[nn.Linear]:
         return outer_linears(self.layers[-1:])
 

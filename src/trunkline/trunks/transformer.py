@@ -46,6 +46,9 @@ class TransformerModule(TrunkModule):
     def view(self, task: str, taps: Taps) -> Tokens:
         return taps[0]
 
+    def layers_in_turn(self) -> Sequence[nn.Module]:
+        return [layer for both in zip(self.attention, self.mlps) for layer in both]
+
     def last_shared(self) -> Sequence[nn.Linear]:
         last = self.mlps[-1]
         assert isinstance(last, ResidualMLP)
