@@ -54,8 +54,10 @@ def gradients(network: Network, batch: Batch, balancer: Any, level: Any) -> dict
     return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("trunk", list(TRUNKS))
-@pytest.mark.parametrize("fusion", TOGETHER)
+@pytest.mark.parametrize(
+    ("trunk", "fusion"),
+    [*((name, "concat") for name in TRUNKS), *(("transformer", name) for name in TOGETHER)],
+)
 def test_what_is_said_and_lost_is_the_same(batches: RowBatches, trunk: str, fusion: str) -> None:
     network, batch = build(batches, TRUNKS[trunk](), fusion), batches[Draw(ROWS, None)]
     with torch.inference_mode():
