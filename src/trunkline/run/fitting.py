@@ -41,6 +41,7 @@ from trunkline.training import (
     WriteError,
     check_tensorboard,
     from_first_process,
+    give_back,
     is_first_process,
     launch,
     meeting,
@@ -170,6 +171,7 @@ def train_plan(
         if is_first_process():
             begin(plan, folder)
         fitted = _train(plan, folder, show_progress, on_validation)
+        give_back()
         predictor = Predictor(plan.network)
         believed = calibration(plan, predictor, settle(plan, predictor))
         metrics = _metrics(plan, predictor, fitted, time.perf_counter() - start)
@@ -180,6 +182,7 @@ def train_plan(
             end(folder)
             if report:
                 report_on(Subject(folder, plan, predictor, metrics, said))
+    give_back()  # what comes next in this process, another run perhaps, begins anew
     return run
 
 

@@ -4,6 +4,7 @@ from trunkline.training.blending import check_blending
 from trunkline.training.checkpoint import LAST, WriteError, checkpoints
 from trunkline.training.log import check_tensorboard
 from trunkline.training.loop import launch, train
+from trunkline.training.memory import give_back
 from trunkline.training.processes import from_first_process, is_first_process, meeting
 from trunkline.training.settings import Fitted, Joint, OnValidation, Rows, Settings, Validation
 from trunkline.training.timing import Pace, measure_pace
@@ -22,6 +23,7 @@ __all__ = [
     "check_tensorboard",
     "checkpoints",
     "from_first_process",
+    "give_back",
     "is_first_process",
     "launch",
     "measure_pace",

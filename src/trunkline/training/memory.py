@@ -23,3 +23,16 @@ def keep_memory() -> bool:
     except (OSError, TypeError, AttributeError):  # another C library, or none that can be asked
         return False
     return bool(mallopt(MMAP_MAX, 0)) and bool(mallopt(TRIM_THRESHOLD, MOST))
+
+
+def give_back() -> bool:
+    """Return to the system what a run has freed and kept: batches of many sizes leave it in pieces between what lives.
+
+    Returns:
+        Whether there was any, and a C library that can be asked.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, TypeError, AttributeError):
+        return False
+    return bool(trim(0))
