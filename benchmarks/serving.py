@@ -25,6 +25,8 @@ from trunkline.loading import load
 from trunkline.predictor import Predictor
 from trunkline.serving import Limits, make_app
 
+WAYS = {"together": Limits(), "one by one": Limits(batch_rows=1, batch_seconds=0.0)}
+
 
 @contextlib.contextmanager
 def served(predictor: Predictor, limits: Limits, port: int) -> Iterator[str]:
@@ -81,30 +83,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("table", type=Path)
-    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--clients", type=int, nargs="*", default=[16])
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--port", type=int, default=8123)
     options = parser.parse_args()
     predictor = load(options.run)
     requests = bodies(predictor, options.table, 256)
-    ways = {"together": Limits(), "one by one": Limits(batch_rows=1, batch_seconds=0.0)}
-    speeds: dict[str, list[float]] = {way: [] for way in ways}
-    times: dict[str, list[float]] = {way: [] for way in ways}
+    ways = [(way, clients) for clients in options.clients for way in WAYS]
+    speeds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    times: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
     errors = 0
     for _ in range(options.rounds):
-        for way, limits in ways.items():
-            with served(predictor, limits, options.port) as address:
+        for way, clients in ways:
+            with served(predictor, WAYS[way], options.port) as address:
                 asked(address, requests, 2, 0.5)
-                found, wrong = asked(address, requests, options.clients, options.seconds)
-            speeds[way].append(len(found) / options.seconds)
-            times[way] += found
+                found, wrong = asked(address, requests, clients, options.seconds)
+            speeds[way, clients].append(len(found) / options.seconds)
+            times[way, clients] += found
             errors += wrong
-    for way in ways:
-        cuts = statistics.quantiles(times[way], n=100)
-        print(f"{way:11} {statistics.median(speeds[way]):7.1f} requests/s   p50 {1000 * cuts[49]:6.1f} ms   "
-              f"p99 {1000 * cuts[98]:6.1f} ms")  # fmt: skip
-    print(f"{options.clients} clients, {errors} errors")
+    for way, clients in ways:
+        cuts = statistics.quantiles(times[way, clients], n=100)
+        print(f"{clients:3} clients, {way:11} {statistics.median(speeds[way, clients]):7.1f} requests/s   "
+              f"p50 {1000 * cuts[49]:6.1f} ms   p99 {1000 * cuts[98]:6.1f} ms")  # fmt: skip
+    print(f"{errors} errors")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Act = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,15 @@ class Comparison:
         return "\n".join(lines)
 
 
-def by_turns(title: str, acts: Mapping[str, Act], *, base: str, rounds: int = 150, warm_up: int = 10) -> Comparison:
+def by_turns(
+    title: str,
+    acts: Mapping[str, Act],
+    *,
+    base: str,
+    rounds: int = 150,
+    warm_up: int = 10,
+    clock: Clock = time.perf_counter,
+) -> Comparison:
     """Run every act once a round, each round starting with another one; the first rounds do not count.
 
     Args:
@@ -51,26 +60,27 @@ def by_turns(title: str, acts: Mapping[str, Act], *, base: str, rounds: int = 15
         base: the one that the others are divided by.
         rounds: that count.
         warm_up: rounds before.
+        clock: seconds; `time.process_time` counts those of this process alone, where others take its core.
     """
     seconds: dict[str, list[float]] = {name: [] for name in acts}
     names = list(acts)
     for number in range(-warm_up, rounds):
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            taken = stopwatch(acts[name])
+            taken = stopwatch(acts[name], clock)
             if number >= 0:
                 seconds[name].append(taken)
     return Comparison(title, seconds, base)
 
 
-def stopwatch(act: Act) -> float:
+def stopwatch(act: Act, clock: Clock = time.perf_counter) -> float:
     """Seconds of one run, in which no garbage is collected that others have left."""
     was_on = gc.isenabled()
     gc.disable()
     try:
-        start = time.perf_counter()
+        start = clock()
         act()
-        return time.perf_counter() - start
+        return clock() - start
     finally:
         if was_on:
             gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from trunkline import MultiTaskModel, Predictor
-from trunkline.data import Table, read_table
+from trunkline import MultiTaskModel, Predictor, fit
+from trunkline.data import Table, read_table, write_rows
 from trunkline.errors import DataError
-from trunkline.export import Model, export_onnx, quantize
+from trunkline.export import Model, example_batch, export_onnx, quantize, tell
 from trunkline.modalities import Category, Image, Number, Text
-from trunkline.schema import Preprocessing
+from trunkline.run import export
+from trunkline.schema import Preprocessing, RowBatches
 from trunkline.tasks import Category as CategoryTask
+from trunkline.tasks import Number as NumberTask
 
 torch.set_num_threads(1)
 
@@ -80,3 +83,46 @@ def test_pictures_of_8_and_16_bits_together(traced: Any, tmp_path: Path) -> None
             assert theirs["kind"]["probabilities"] == pytest.approx(ours["kind"]["probabilities"], abs=1e-3)
     judged = read_table([{**one, "kind": "a"} for one in [*fine, *photos]])
     assert quantize(predictor, written.path, judged, range(8)).rows == 8
+
+
+def test_rows_that_a_run_has_skipped_are_skipped(tmp_path: Path) -> None:
+    """Without any input, or with a cell that cannot be read; in the run's own table, and in another one."""
+    rows = [{"size": i % 5, "kind": "ab"[i % 2]} for i in range(40)]
+    rows += [{"kind": "a"}, {"size": "large", "kind": "b"}]
+    for name in ("rows", "others"):
+        write_rows(tmp_path / f"{name}.jsonl", rows[::-1])
+    config = {
+        "data": {"train": str(tmp_path / "rows.jsonl"), "validation": 0.25, "on_bad_row": "skip"},
+        "inputs": {"size": "number"},
+        "tasks": {"kind": "category"},
+        "training": {"steps": 2, "batch_size": 8, "accelerator": "cpu"},
+        "width": 8,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = fit(config, out=tmp_path / "run", report=False).folder
+        for others in (None, tmp_path / "others.jsonl"):
+            written, _ = export(run, tmp_path / "model.onnx", rows=others)
+            assert written.differences["kind"] < 1e-4
+
+
+def test_every_task_is_told_of(tmp_path: Path) -> None:
+    """Equal tasks have one head; cells that are prepared alike are said to be."""
+    rows = [{"size": n % 5, "kind": "ab"[n % 2], "price": n, "weight": -n} for n in range(12)]
+    tasks = {"kind": CategoryTask(), "price": NumberTask(), "weight": NumberTask()}
+    predictor = built(MultiTaskModel({"size": Number()}, tasks, width=16), read_table(rows))
+    written = export_onnx(predictor, read_table(rows), tmp_path / "model.onnx")
+    told = [line.partition(":")[0].strip() for line in tell(written)]
+    assert told[1:] == ["kind", "price, weight", "prepared without PyTorch"]
+    assert list(tell(written))[-1].endswith("no difference in any input")
+
+
+def test_what_is_rare_is_compared_too() -> None:
+    """Rows of two tables below each other: the first ones have none of the second's inputs."""
+    rows: list[dict[str, Any]] = [{"size": n, "kind": "ab"[n % 2]} for n in range(30)]
+    rows += [{"note": f"on {n}", "kind": "ab"[n % 2]} for n in range(10)]
+    table = read_table(rows)
+    predictor = built(MultiTaskModel({"size": Number(), "note": Text()}, {"kind": CategoryTask()}, width=16), table)
+    batches = RowBatches(predictor.preprocessing, table, with_targets=False)
+    assert example_batch(batches, range(40), 16).rows == (*range(16), *range(30, 38))
+    assert example_batch(batches, range(32), 16).rows == (*range(16), 30, 31)

@@ -69,7 +69,8 @@ class Predictor:
         *,
         tasks: Collection[str] | None = None,
     ) -> list[Prediction]:
-        """Decoded predictions, one for each row and in their order.
+        """Decoded predictions, one for each row and in their order; `None` where a task has nothing to go by: the input
+        that it is bound to is absent, or all that it was learned from.
 
         Args:
             rows: a table, its path, or dicts. Any input may be absent in any row, but not all; target columns are
@@ -285,8 +286,10 @@ class Predictor:
 
     def _predict(self, batch: Any, tasks: Collection[str] | None) -> list[Prediction]:
         predictions: list[Prediction] = [dict.fromkeys(self.preprocessing.schema.tasks) for _ in range(batch.size)]
+        able = self.preprocessing.answerable(batch.present.on_host)
+        wanted = self.preprocessing.schema.tasks if tasks is None else tasks
         with torch.inference_mode():
-            outputs = self.network.predict(batch, tasks)
+            outputs = self.network.predict(batch, [task for task in wanted if task not in able or able[task].any()])
         for unit in self.preprocessing.heads:
             if (said := outputs.get(unit.name)) is None:
                 continue
@@ -296,5 +299,6 @@ class Predictor:
             decoded = column.task.decode(said.output, self.preprocessing.task_states(unit), contexts)
             for task, values in zip(unit.tasks, decoded):
                 for row, value in zip(rows, values):
-                    predictions[row][task] = value
+                    if task not in able or able[task][row]:
+                        predictions[row][task] = value
         return predictions

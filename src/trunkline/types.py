@@ -6,6 +6,7 @@ Shape legend: `B` rows of a batch, `n` rows that have something (`n <= B`), `L` 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from trunkline.contexts import Context
 
@@ -40,6 +42,16 @@ class Span:
     axis: Axis
     shape: tuple[int, ...]
     stride: tuple[float, ...] = (1.0,)
+
+
+def _numbered(spans: Sequence[Span]) -> list[tuple[int, Span]]:
+    """Each with its number among those of its input: a pyramid has several."""
+    seen: Counter[str | None] = Counter()
+    found = []
+    for span in spans:
+        found.append((seen[span.input], span))
+        seen[span.input] += 1
+    return found
 
 
 @dataclass(frozen=True)
@@ -78,10 +90,34 @@ class Tokens:
 
     @classmethod
     def below(cls, parts: Sequence[Tokens]) -> Tokens:
-        """Rows of one layout, one part below the other; what they copy from is left behind."""
+        """One part below the other; what they copy from is left behind.
+
+        Where parts have other spans, or shorter ones, each span has room for the longest, and what a part has not of
+        it is masked.
+        """
         if len(parts) == 1:
             return parts[0]
-        return cls(torch.cat([p.values for p in parts]), torch.cat([p.mask for p in parts]), parts[0].spans)
+        if all(part.spans == parts[0].spans for part in parts):
+            return cls(torch.cat([p.values for p in parts]), torch.cat([p.mask for p in parts]), parts[0].spans)
+        spans: list[Span] = []
+        pieces: list[list[Tokens]] = [[] for _ in parts]
+        own = [{(span.input, number): span for number, span in _numbered(part.spans)} for part in parts]
+        for key in dict.fromkeys(key for one in own for key in one):
+            longest = max((one[key] for one in own if key in one), key=lambda span: span.stop - span.start)
+            size = longest.stop - longest.start
+            start = spans[-1].stop if spans else 0
+            spans.append(replace(longest, start=start, stop=start + size))
+            for part, one, found in zip(parts, own, pieces):
+                found.append(part._room(one.get(key), size))
+        wide = [cls.cat([replace(piece, spans=()) for piece in found]) for found in pieces]
+        return cls(torch.cat([p.values for p in wide]), torch.cat([p.mask for p in wide]), tuple(spans))
+
+    def _room(self, span: Span | None, size: int) -> Tokens:
+        """The tokens of one span, and masked ones up to a size."""
+        start, stop = (0, 0) if span is None else (span.start, span.stop)
+        more = size - (stop - start)
+        values = F.pad(self.values[:, start:stop], (0, 0, 0, more))
+        return Tokens(values, F.pad(self.mask[:, start:stop], (0, more)), ())
 
     def with_values(self, values: Tensor) -> Tokens:
         """The same layout with other values (of any width)."""

@@ -11,6 +11,7 @@ import pytest
 import schemathesis
 from hypothesis import given
 from hypothesis import strategies as st
+from schemathesis.specs.openapi.checks import negative_data_rejection
 from starlette.testclient import TestClient
 
 from fuzzing import ODD_TEXTS, anything, damaged, examples, mutated, tally, texts
@@ -58,6 +59,9 @@ def held(client: TestClient, target: str, answer: Any) -> None:
     assert client.post("/predict", json=GOOD).status_code == 200
 
 
+FORM = "multipart/form-data"
+# What a form sends is text, whatever it was: a number in the place of a text is none any more when it comes.
+UNTYPED = [negative_data_rejection]
 MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
 
 
@@ -66,7 +70,7 @@ def described_is_held(operation: Any, mode: Any) -> None:
     @given(operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
         answer = case.call()
-        case.validate_response(answer)
+        case.validate_response(answer, excluded_checks=UNTYPED if case.media_type == FORM else [])
         tally(f"HTTP: {operation.label} ({mode.value})", str(answer.status_code))
 
     ask()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from trunkline.engine import Engine
 from trunkline.fusion import CATALOG as FUSION
 from trunkline.model import Network, lots
 from trunkline.model.lots import divide, order, within
-from trunkline.schema import Preprocessing, RowBatches
+from trunkline.schema import Preprocessing, RowBatches, Schema
+from trunkline.tasks import Text as TextTask
 from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.trunks import DSelectK, Hard
 from trunkline.types import Batch, Flags, Part
@@ -69,6 +71,25 @@ def test_what_is_said_and_lost_is_the_same(batches: RowBatches, trunk: str, fusi
         other = expected[name]
         assert one.rows is other.rows or torch.equal(one.rows, other.rows)
         _same(one.output, other.output)
+
+
+@pytest.mark.parametrize("fusion", TOGETHER)
+def test_a_text_that_is_bound_to_no_input_reads_what_each_lot_has(fusion: str, tmp_path: Path) -> None:
+    """Lots have other inputs, and so other tokens for it to read."""
+    table, plain = world(tmp_path), schema()
+    task = replace(plain.tasks["german"], of=None, task=TextTask(vocabulary=280, max_length=6))
+    states = Preprocessing.fit(Schema(plain.inputs, {"german": task}), table, range(len(table)))
+    batches = RowBatches(states, table)
+    network, batch = build(batches, Hard(), fusion), batches[Draw(ROWS, None)]
+    with torch.inference_mode():
+        shared = network.share(batch)
+        apart, said = network.losses(batch, shared), network.predict(batch)["german"]
+        network.in_lots = False
+        whole, expected = network.losses(batch, network.share(batch)), network.predict(batch)["german"]
+    assert len(shared) > 2
+    for ours, theirs in zip(apart, whole):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert torch.equal(said.output, expected.output)
 
 
 def _same(ours: Any, theirs: Any) -> None:

@@ -65,6 +65,26 @@ def test_a_run_from_two_tables(folder: Path) -> None:
     assert set(said[0]) == {"kind", "long", "stars"}
 
 
+def test_held_out_rows_are_asked_for_the_tasks_of_their_table(folder: Path) -> None:
+    """What nobody labels there is not said; what is, is what a prediction of all tasks says, row by row."""
+    run = fit(config(folder), out=folder / "run", show_progress=False)
+    told = [json.loads(line) for line in (folder / "run" / "predictions" / "test.jsonl").read_text().splitlines()]
+    plan = make_plan(run.config, read_splits(run.config))
+    test = plan.splits.test
+    assert test is not None and len(told) == len(test)
+    whole = run.predictor.predict(test.table, test.rows.tolist())
+    own = {"shop": {"kind", "stars"}, "mail": {"kind", "long"}}
+    whose = [test.table.column("table")[row] for row in test.rows]
+    assert set(whose) == set(own)
+    for table, said, every in zip(whose, told, whole):
+        assert {task for task, value in said.items() if value is not None} == own[table]
+        for task in own[table]:
+            value, expected = (
+                one[task]["value"] if isinstance(one[task], dict) else one[task] for one in (said, every)
+            )
+            assert value == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("sampling", "batches", "share"),
     [("equal", "mixed", 0.5), ("{shop: 1, mail: 3}", "mixed", 0.75), ("proportional", "one_table", None)],

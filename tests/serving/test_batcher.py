@@ -68,6 +68,38 @@ def test_a_batch_has_no_more_rows_than_it_may() -> None:
     assert [len(said) for said in found] == list(sizes)
 
 
+def test_who_asks_alone_does_not_wait_for_others() -> None:
+    """One request after the other; a minute would pass for each if they waited."""
+
+    async def ask() -> list[Any]:
+        batcher = Batcher(Slow(), Limits(batch_seconds=60.0, seconds=30.0))
+        found = [await batcher.ask([{"x": x}], ["a"]) for x in range(3)]
+        await batcher.stop()
+        return found
+
+    assert asyncio.run(ask()) == [[{"a": 2 * x}] for x in range(3)]
+
+
+def test_where_others_are_about_they_are_waited_for() -> None:
+    """The second came while the first was answered; the third comes a little later, and goes with the second."""
+    slow = Slow(0.2)
+
+    async def ask() -> None:
+        batcher = Batcher(slow, Limits(batch_seconds=20.0, batch_rows=2))
+        first = asyncio.create_task(batcher.ask([{"x": 1}], ["a"]))
+        while not slow.asked:
+            await asyncio.sleep(0.001)
+        second = asyncio.create_task(batcher.ask([{"x": 2}], ["a"]))
+        await first
+        await asyncio.sleep(0.01)
+        third = asyncio.create_task(batcher.ask([{"x": 3}], ["a"]))
+        await asyncio.gather(second, third)
+        await batcher.stop()
+
+    asyncio.run(ask())
+    assert [rows for rows, _ in slow.asked] == [1, 2]
+
+
 def test_an_error_is_whose_it_is() -> None:
     found = answers(Slow(), Limits(batch_seconds=0.2), ([1], ["a"]), ([-1], ["a"]), ([2], ["a"]))
     assert found[0] == [{"a": 2}] and found[2] == [{"a": 4}] and isinstance(found[1], DataError)

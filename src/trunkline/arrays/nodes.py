@@ -13,6 +13,7 @@ import numpy as np
 
 from trunkline.arrays.contract import ArrayCells, Arrays, State, lengths_mask, padded
 from trunkline.arrays.graphs import NodesAndEdges, read_graph
+from trunkline.arrays.scaling import standardised
 from trunkline.cells import as_name
 from trunkline.contexts import WordsContext
 from trunkline.errors import DataError
@@ -99,7 +100,7 @@ def _scaled(column: Sequence[Any], state: State, place: int, what: str) -> np.nd
     for value in column:
         if isinstance(value, str):
             raise DataError(f"feature {place} of {what} is {value!r}; in training it was always a number")
-    return ((np.array(column, np.float64) - state["mean"]) / state["std"]).astype(np.float32)
+    return standardised(column, state)
 
 
 def _beside(columns: Sequence[np.ndarray], rows: int, dtype: Any) -> np.ndarray:

@@ -74,7 +74,7 @@ def open_picture(cell: Any, use: Callable[[PIL.Image.Image], Any], *, formats: t
     """
     if not isinstance(cell, (str, Path, io.BytesIO)):
         raise DataError(f"{brief(cell)} is not a picture; give a path, a PIL image or an array")
-    name = "the picture" if isinstance(cell, io.BytesIO) else cell
+    name = "the file" if isinstance(cell, io.BytesIO) else cell
     if not isinstance(cell, io.BytesIO) and not is_plain_file(cell):
         raise DataError(why_unread(cell))
     try:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.arrays.contract import Arrays, Cells, State
+from trunkline.arrays.scaling import near
 from trunkline.cells import as_name, read_number
 from trunkline.contexts import Context
 
@@ -53,6 +54,6 @@ def pack(states: Mapping[str, State], items: Mapping[str, Sequence[Any]]) -> Arr
     def columns(is_category: bool, dtype: Any) -> np.ndarray:
         names = [name for name, state in states.items() if ("values" in state) == is_category]
         filled = [[0 if value is None else value for value in items[name]] for name in names]
-        return np.array(filled, dtype=dtype).reshape(len(names), rows).T.copy()
+        return np.array(filled, dtype=dtype).reshape(len(names), rows).T
 
-    return {"numbers": columns(False, np.float32), "categories": columns(True, np.int64)}
+    return {"numbers": near(columns(False, np.float64)).copy(), "categories": columns(True, np.int64).copy()}

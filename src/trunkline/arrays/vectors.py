@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.arrays.contract import ArrayCells, Arrays, State
+from trunkline.arrays.scaling import standardised
 from trunkline.cells import as_list, as_number
 from trunkline.contexts import Context
 from trunkline.errors import DataError
@@ -50,7 +51,7 @@ class VectorCells(ArrayCells):
         """
         if len(value) != len(state["mean"]):
             raise DataError(f"a vector of {len(value)} numbers; those of training had {len(state['mean'])}")
-        return ((value - state["mean"]) / state["std"]).astype(np.float32), None
+        return standardised(value, state), None
 
     def collate(self, items: Sequence[np.ndarray]) -> Arrays:
         """`{"vector": [n, K]}`."""

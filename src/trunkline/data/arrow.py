@@ -37,7 +37,7 @@ def _check_utf8(source: str, name: str, column: pa.ChunkedArray, first: int) -> 
     """Is every text of a column UTF-8? Arrow and Parquet take what writers say on trust.
 
     Raises:
-        DataError: with the first row that is not.
+        DataError: with the first row that is not; or its texts lie where nothing is, as in a damaged file.
     """
     kind = column.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
@@ -45,6 +45,12 @@ def _check_utf8(source: str, name: str, column: pa.ChunkedArray, first: int) -> 
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
+        plain = pa.binary() if pa.types.is_string(kind) else pa.large_binary()
+        try:
+            for chunk in column.chunks:
+                chunk.view(plain).validate(full=True)  # whose places are wrong must not be looked into
+        except pa.ArrowInvalid as error:
+            raise DataError(f"the texts are damaged: {error}").at(source, None, name) from None
         for row, cell in enumerate(column.cast(pa.large_binary()).to_pylist(), start=first):
             try:
                 (cell or b"").decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -19,7 +20,8 @@ SHORTEST = 16  # a length of 1 is taken for a constant by the tracer, also one t
 
 
 def example_batch(batches: RowBatches, rows: Sequence[int], size: int) -> Batch:
-    """The first `size` of these rows and, for each encoder that has nothing in them, another one that it can encode.
+    """The first `size` of these rows, and more for each encoder that can encode less than half as many of them: up to
+    that many, so that what is rare is looked at, too.
 
     Raises:
         DataError: an input is present in no row.
@@ -29,8 +31,9 @@ def example_batch(batches: RowBatches, rows: Sequence[int], size: int) -> Batch:
         here = np.asarray(batches.present[:, unit.columns].any(axis=1))
         if not here[list(rows)].any():
             raise DataError(f"{batches.table.source}: input {unit.name!r} is present in no row; one is needed")
-        if not here[numbers].any():
-            numbers.append(next(row for row in rows if here[row]))
+        lacking = max(1, size // 2) - int(here[numbers].sum())
+        chosen = set(numbers)
+        numbers += itertools.islice((row for row in rows if here[row] and row not in chosen), max(0, lacking))
     return batches[Draw(tuple(numbers), None)]
 
 

@@ -21,7 +21,7 @@ from trunkline.arrays.table import pack
 from trunkline.cells import as_file, plain_cell
 from trunkline.contexts import Context, TimeContext, WordsContext
 from trunkline.errors import DataError
-from trunkline.export.writer import Writer
+from trunkline.export.writer import Writer, opened
 
 SHORTEST = 2  # of what has a free length: of one the graph was never told
 Contexts = dict[str, list[Context | None]]
@@ -49,6 +49,7 @@ class Model:
         path: the ONNX file; its JSON and the other files lie beside it.
         providers: of ONNX Runtime, on which the graphs run.
         batch_size: rows at a time.
+        threads: on which ONNX Runtime works; by default as many as it thinks good, which is all cores.
 
     Example:
         model = Model("model.onnx")
@@ -56,9 +57,14 @@ class Model:
     """
 
     def __init__(
-        self, path: str | Path, *, providers: Sequence[str] = ("CPUExecutionProvider",), batch_size: int = 32
+        self,
+        path: str | Path,
+        *,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        batch_size: int = 32,
+        threads: int | None = None,
     ) -> None:
-        self.path, self.batch_size = Path(path), batch_size
+        self.path, self.batch_size, self._threads = Path(path), batch_size, threads
         self.about: dict[str, Any] = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
         self._providers = list(providers)
         self._session = self._open(self.path.name)
@@ -68,7 +74,7 @@ class Model:
         self._cells: dict[str, Cells | None] = {n: told["cells"] and made(told["cells"]) for n, told in inputs.items()}
         self._answers = {name: told["answers"] and made(told["answers"]) for name, told in tasks.items()}
         self._writers: dict[str, Writer] = {}
-        self._voices: dict[str, Any] = {}
+        self._opened: dict[str, Any] = {}  # sessions of steps and voices, by file
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answers for each row, by task, as trunkline's own `predict` gives them.
@@ -77,7 +83,8 @@ class Model:
             rows: cells by column; any may be absent (no key, `None` or NaN), but not all. Errors count them from 1.
 
         Returns:
-            Of each row the answers by task; `None` where the input that a task is bound to is absent.
+            Of each row the answers by task; `None` where the input that a task is bound to is absent, or all that
+            it was learned from.
 
         Raises:
             DataError: a row has none of the inputs, or a cell cannot be read.
@@ -127,32 +134,43 @@ class Model:
             contexts = [None if of is None else prepared.contexts[of][row] for row in here]
             states = [self.about["preprocessing"]["tasks"][task] for task in told["tasks"]]
             for task, values in zip(told["tasks"], decoder.decode(self.output(head, said, rows), states, contexts)):
+                able = self._answerable(task, prepared)
                 for row, value in zip(here, values):
-                    answers[row][task] = value
+                    answers[row][task] = value if able[row] else None
         return answers
 
     def output(self, head: str, said: Mapping[str, np.ndarray], rows: np.ndarray) -> Any:
         """What a head says of these rows: a text's ids come out of a loop, a sound perhaps of a network."""
         told = self.about["outputs"][head]
         if "writes" in told:
-            writer = self._writers.setdefault(head, Writer(self.path, head, self._providers))
+            if (writer := self._writers.get(head)) is None:
+                writer = self._writers[head] = Writer(self.path, head, session=self._other(told["writes"]["step"]))
             return writer({name: said[name][rows] for name in told["writes"]["read"].values()})
         if "says" not in told:
             return said[head][rows]
         output = {name: said[own][rows] for name, own in told["says"]["read"].items()}
         if (file := told["says"].get("voice")) is not None:
-            voice = self._voices.setdefault(file, self._open(file))
+            voice = self._other(file)
             pairs = zip(output["frames"], output["sizes"].tolist())
             output["wave"] = [voice.run(None, {"frames": row[None, :size]})[0][0] for row, size in pairs]
         return output
 
+    def _answerable(self, task: str, prepared: Prepared) -> np.ndarray:
+        """Which rows have an input that the task was learned from, `[rows]`."""
+        names = self.about["preprocessing"].get("learned_from", {}).get(task, self.about["present"])
+        return np.any([self._flag(prepared, name) for name in names], axis=0)
+
     def _flag(self, prepared: Prepared, name: str) -> np.ndarray:
         return prepared.present[:, self.about["present"].index(name)]
 
-    def _open(self, file: str) -> Any:
-        import onnxruntime
+    def _other(self, file: str) -> Any:
+        """A graph beside the network's, opened when it is first needed."""
+        if (session := self._opened.get(file)) is None:
+            session = self._opened[file] = self._open(file)
+        return session
 
-        return onnxruntime.InferenceSession(str(self.path.parent / file), providers=self._providers)
+    def _open(self, file: str) -> Any:
+        return opened(self.path.parent / file, self._providers, self._threads)
 
     def _item(self, name: str, cell: Any, row: int) -> tuple[Any, Context | None] | None:
         """One cell, prepared."""

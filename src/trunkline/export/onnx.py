@@ -50,6 +50,7 @@ class Exported:
         sounds: by head, how far what is said is from what PyTorch says.
         prepared: by input of the graph, the largest difference between cells prepared by `Model`, without PyTorch,
             and by trunkline; empty where an input is of a user's own kind.
+        tasks: by head, whose it is: equal tasks may have one together, that is named after the first.
     """
 
     path: Path
@@ -58,10 +59,17 @@ class Exported:
     texts: dict[str, tuple[int, int]]
     sounds: dict[str, Sounds] = field(default_factory=dict)
     prepared: dict[str, float] = field(default_factory=dict)
+    tasks: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def export_onnx(
-    predictor: Predictor, table: Table, path: str | Path, *, tasks: Sequence[str] | None = None, rows: int = 16
+    predictor: Predictor,
+    table: Table,
+    path: str | Path,
+    *,
+    numbers: Sequence[int] | None = None,
+    tasks: Sequence[str] | None = None,
+    rows: int = 16,
 ) -> Exported:
     """Write the network as ONNX and compare the two.
 
@@ -69,6 +77,7 @@ def export_onnx(
         predictor: trained.
         table: rows to trace and to check with; each input must be present in some of them.
         path: of the file to write.
+        numbers: which of the rows may be used, the first ones first; all by default.
         tasks: only these; all by default.
         rows: how many rows to check with.
 
@@ -82,8 +91,9 @@ def export_onnx(
     _check_encoders(predictor.preprocessing)
     path = Path(path)
     heads = _chosen_heads(predictor.preprocessing, tasks)
-    batches = RowBatches(predictor.preprocessing, table, with_targets=False)
-    batch = lengthened(example_batch(batches, range(len(table)), rows), batches)
+    numbers = range(len(table)) if numbers is None else numbers
+    batches = RowBatches(predictor.preprocessing, table, with_targets=False, rows=numbers)
+    batch = lengthened(example_batch(batches, numbers, rows), batches)
     dense = DenseNetwork(predictor.network, heads).eval()
     values = dense_values(batch)
     copied = {unit.name: dict(batch.sources[unit.name]) for unit in heads if unit.name in batch.sources}
@@ -108,7 +118,8 @@ def export_onnx(
             stale.unlink()
         files = [Path(file).replace(path.parent / file.name) for file in sorted(Path(folder).iterdir())]
     megabytes = sum(file.stat().st_size for file in files if file.suffix == path.suffix) / 1e6
-    return Exported(path, megabytes, found.differences, found.texts, found.sounds, found.prepared)
+    whose = {unit.name: tuple(unit.tasks) for unit in heads}
+    return Exported(path, megabytes, found.differences, found.texts, found.sounds, found.prepared, whose)
 
 
 def _stale(path: Path) -> list[Path]:

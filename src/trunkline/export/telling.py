@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trunkline.export.onnx import Exported
     from trunkline.export.quantizing import Quantized
 
+SHOWN = 4  # of tasks that have one head
+
 
 def tell(written: Exported) -> Iterator[str]:
     """Where it is, and how near the original."""
     yield f"{written.path}: {written.megabytes:.1f} MB"
-    for name, difference in written.differences.items():
+    for head, difference in written.differences.items():
+        name = _listed(written.tasks.get(head, (head,)))
         yield f"  {name}: differs from PyTorch by at most {difference:.1e}"
     for name, (same, texts) in written.texts.items():
         yield f"  {name}: {same} of {texts} texts are PyTorch's, token by token"
@@ -22,7 +25,20 @@ def tell(written: Exported) -> Iterator[str]:
                f"{said.mel:.1e}, samples by {said.wave:.1e}")  # fmt: skip
     if written.prepared:
         worst = max(written.prepared, key=lambda name: written.prepared[name])
-        yield f"  prepared without PyTorch: {worst} differs most, by {written.prepared[worst]:.1e}"
+        most = written.prepared[worst]
+        told = f"{worst} differs most, by {most:.1e}" if most > 0 else "no difference in any input"
+        yield f"  prepared without PyTorch: {told}"
+
+
+def _listed(tasks: Sequence[str]) -> str:
+    """Some of them by name.
+
+    Example:
+        >>> _listed(["a", "b"]), _listed([f"t{n}" for n in range(9)])
+        ('a, b', 't0, t1, t2, t3 and 5 more tasks')
+    """
+    rest = len(tasks) - SHOWN
+    return ", ".join(tasks) if rest < 2 else f"{', '.join(tasks[:SHOWN])} and {rest} more tasks"
 
 
 def tell_smaller(smaller: Quantized) -> Iterator[str]:

@@ -25,6 +25,8 @@ class Writer:
         model: the ONNX file; its JSON and the files of the steps lie beside it.
         task: name of a task that writes texts.
         providers: of ONNX Runtime, on which the step runs.
+        threads: on which ONNX Runtime works; by default as many as it thinks good.
+        session: of the step, where it is open already: tasks that share a decoder share the step.
 
     Raises:
         ValueError: it is none.
@@ -38,17 +40,22 @@ class Writer:
         Writer("model.onnx", "german")(said)  # ids of each row, without the end
     """
 
-    def __init__(self, model: str | Path, task: str, providers: Sequence[str] = ("CPUExecutionProvider",)) -> None:
-        import onnxruntime
-
+    def __init__(
+        self,
+        model: str | Path,
+        task: str,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        *,
+        threads: int | None = None,
+        session: Any = None,
+    ) -> None:
         model = Path(model)
         outputs = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))["outputs"]
         if "writes" not in outputs.get(task, {}):
             raise ValueError(f"{task!r} is no task that writes texts; there are "
                              f"{[name for name, told in outputs.items() if 'writes' in told]}")  # fmt: skip
         self.task, self.how = task, outputs[task]["writes"]
-        file = model.parent / self.how["step"]
-        session = onnxruntime.InferenceSession(str(file), providers=list(providers))
+        session = session or opened(model.parent / self.how["step"], providers, threads)
         wanted = {node.name for node in session.get_inputs()}
         self._run: Session = lambda given: session.run(None, {k: v for k, v in given.items() if k in wanted})
 
@@ -57,6 +64,16 @@ class Writer:
         read = {name: said[output] for name, output in self.how["read"].items()}
         texts = (beams if self.how["beams"] > 1 else greedy)(self._run, read, self.how)
         return [until(row, self.how["end"]) for row in texts.tolist()]
+
+
+def opened(file: Path, providers: Sequence[str], threads: int | None) -> Any:
+    """A session of ONNX Runtime; `threads`: see `Writer`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(file), options, providers=list(providers))
 
 
 def until(ids: list[int], end: int) -> list[int]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trunkline.arrays.scaling import standardised
 from trunkline.types import State
 
 KNOTS = 64  # pieces a column has at most
@@ -122,7 +123,7 @@ def thinned(values: Sequence[float], room: int) -> list[float]:
 
 
 def _standardised(values: Sequence[float], state: State) -> list[float]:
-    return sorted({float(np.float32((value - state["mean"]) / state["std"])) for value in values})
+    return sorted(set(standardised(values, state).tolist()))
 
 
 def _padded(rows: Sequence[Sequence[float]]) -> Tensor:

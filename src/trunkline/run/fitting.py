@@ -233,7 +233,8 @@ def _write(run: Run, plan: Plan, believed: Mapping[str, Any]) -> dict[str, dict[
     for name, split in (("validation", plan.splits.validation), ("test", plan.splits.test)):
         if split is not None:
             out = run.folder / "predictions" / f"{name}.jsonl"
-            predictions[name] = predict_split(run.predictor, plan.source(split), split.rows, out)
+            is_joint = plan.config.data is not None and bool(plan.config.data.tables)
+            predictions[name] = predict_split(run.predictor, plan.source(split), split.rows, out, is_joint=is_joint)
     write_json(run.folder / "report" / "calibration.json", plain_json(believed))
     write_json(run.folder / STATES, plan.network.preprocessing.states)  # with what was settled after training
     write_digests(run.folder)

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from trunkline.data import PIECE, write_rows
+from trunkline.data import PIECE, WHOSE, write_rows
 from trunkline.files import bare_name
 from trunkline.predictor import Prediction, Predictor
 from trunkline.schema import RowBatches
@@ -20,23 +20,29 @@ from trunkline.sounds import Sound
 LOOKED_AT = 20_000  # rows of a split whose predictions are kept for the report, evenly spaced
 
 
-def predict_split(predictor: Predictor, source: RowBatches, rows: np.ndarray, out: Path) -> dict[int, Prediction]:
+def predict_split(
+    predictor: Predictor, source: RowBatches, rows: np.ndarray, out: Path, *, is_joint: bool = False
+) -> dict[int, Prediction]:
     """Predict rows and write all their predictions, piece by piece. Returns those that are looked at, by place.
+
+    Of several tables each row is asked for the tasks of its own: a description is not read aloud because digits are.
 
     Args:
         predictor: trained.
         source: of the rows.
         rows: the row numbers.
         out: a `.jsonl` file.
+        is_joint: the rows are of several tables.
     """
     kept: dict[int, Prediction] = {}
     cut: Counter[str] = Counter()
     places = np.arange(len(rows)) if len(rows) <= LOOKED_AT else np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int)
     wanted = set(places.tolist())
+    asked = tasks_of_tables(source) if is_joint else {}
 
     def said() -> Iterator[Prediction]:
         for start in range(0, len(rows), PIECE):
-            answers, left_out = predictor.answers(source, rows[start : start + PIECE].tolist())
+            answers, left_out = _answers(predictor, source, rows[start : start + PIECE], asked)
             cut.update(left_out)
             for place, answer in enumerate(answers, start=start):
                 if place in wanted:
@@ -46,6 +52,34 @@ def predict_split(predictor: Predictor, source: RowBatches, rows: np.ndarray, ou
     write_predictions(out, said())
     predictor.warn_cut(cut, len(rows), stacklevel=3)
     return kept
+
+
+def tasks_of_tables(source: RowBatches) -> dict[str, frozenset[str]]:
+    """By table, the tasks that any of its rows is labelled for."""
+    whose = np.asarray(source.table.column(WHOSE), dtype=object)
+    names = np.array(source.preprocessing.tasks, dtype=object)
+    return {
+        name: frozenset(names[source.labelled[whose == name].any(0)].tolist()) for name in dict.fromkeys(whose.tolist())
+    }
+
+
+def _answers(
+    predictor: Predictor, source: RowBatches, rows: np.ndarray, asked: Mapping[str, frozenset[str]]
+) -> tuple[list[Prediction], Counter[str]]:
+    """What is said of rows, those of each table asked for its tasks."""
+    if not asked:
+        answers, cut = predictor.answers(source, rows.tolist())
+        return answers, Counter(cut)
+    whose = np.asarray(source.table.column(WHOSE), dtype=object)[rows]
+    said: list[Prediction] = [{}] * len(rows)
+    left_out: Counter[str] = Counter()
+    for name, tasks in asked.items():
+        here = np.flatnonzero(whose == name)
+        answers, cut = predictor.answers(source, rows[here].tolist(), tasks)
+        left_out.update(cut)
+        for place, answer in zip(here.tolist(), answers):
+            said[place] = answer
+    return said, left_out
 
 
 def write_predictions(out: Path, predictions: Iterable[Mapping[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.config import Config, DataConfig, load_config
-from trunkline.data import Split
+from trunkline.data import Split, Splits
 from trunkline.errors import RunError
 from trunkline.export import Exported, Quantized, check_precision, export_onnx, quantize
 from trunkline.loading import ROWS, load, read_metrics
@@ -75,17 +75,35 @@ def export(
     """
     check_precision(precision)
     predictor, data = _open(run, trust_code)
-    split = _own_rows(run, trust_code) if rows is None else None
-    table = read_more(data, rows) if split is None else split.table
-    written = export_onnx(predictor, table, out or Path(run) / "model.onnx", tasks=tasks)
+    if rows is None:
+        splits = _own_splits(run, trust_code)
+        split = _judging(run, splits)
+        others = [part.rows for part in (splits.validation, splits.train) if part and part.table is split.table]
+        numbers = list(dict.fromkeys(np.concatenate([split.rows, *others]).tolist()))  # some inputs may be rare
+    else:
+        look = predictable if precision is None else usable
+        split = look(predictor.preprocessing.schema, read_more(data, rows), _on_bad_row(data))
+        numbers = split.rows.tolist()
+    written = export_onnx(predictor, split.table, out or Path(run) / "model.onnx", numbers=numbers, tasks=tasks)
     if precision is None:
         return written, None
-    judged = np.arange(len(table)) if split is None else split.rows
-    return written, quantize(predictor, written.path, table, judged.tolist())
+    return written, quantize(predictor, written.path, split.table, split.rows.tolist())
 
 
 def _own_rows(run: str | Path | Predictor, trust_code: bool) -> Split:
     """The rows a run is judged by: its test split, or its validation split without one."""
+    return _judging(run, _own_splits(run, trust_code))
+
+
+def _judging(run: str | Path | Predictor, splits: Splits) -> Split:
+    split = splits.test or splits.validation
+    if split is None:
+        raise RunError(f"{run} has neither test nor validation rows: give a table")
+    return split
+
+
+def _own_splits(run: str | Path | Predictor, trust_code: bool) -> Splits:
+    """A run's rows, without those that cannot be used."""
     if isinstance(run, Predictor):
         raise RunError("a predictor has no rows of its own: give a table")
     config = load_config(Path(run) / "config.yaml", columns=None, trust_code=trust_code)
@@ -93,13 +111,8 @@ def _own_rows(run: str | Path | Predictor, trust_code: bool) -> Split:
         raise RunError(f"{run} was trained on rows given in Python: give a table")
     _check_unchanged(Path(run), config)
     if (whole := Path(run) / ROWS).is_file():
-        splits = read_usable(load_config(whole, columns=None, trust_code=trust_code))
-    else:
-        splits, _ = screen(as_schema(config), read_splits(config), config.data.on_bad_row)
-    split = splits.test or splits.validation
-    if split is None:
-        raise RunError(f"{run} has neither test nor validation rows: give a table")
-    return split
+        return read_usable(load_config(whole, columns=None, trust_code=trust_code))
+    return screen(as_schema(config), read_splits(config), config.data.on_bad_row)[0]
 
 
 def predict(run: str | Path | Predictor, rows: Any, out: str | Path | None = None, *, trust_code: bool = False) -> Any:

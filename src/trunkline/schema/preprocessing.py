@@ -14,6 +14,7 @@ from trunkline.cells import tell_odd_names
 from trunkline.data import Table
 from trunkline.errors import DataError
 from trunkline.schema.columns import InputColumn, Schema, TaskColumn
+from trunkline.schema.learned import LEARNED_FROM, learned_from
 from trunkline.tasks import Task
 from trunkline.types import State
 
@@ -71,7 +72,8 @@ class Preprocessing:
 
     Args:
         schema: what is bound to what.
-        states: `{"inputs": {name: state}, "tasks": {name: state}}`, plain JSON.
+        states: `{"inputs": {name: state}, "tasks": {name: state}}`, plain JSON; beside them `learned_from`, see
+            `trunkline.schema.learned`.
     """
 
     def __init__(self, schema: Schema, states: State) -> None:
@@ -123,6 +125,9 @@ class Preprocessing:
             if column.share is not None:
                 states["inputs"][name] = states["inputs"][column.share]
         _warn_odd_names(schema, table, states["tasks"])
+        told = learned_from(schema, table, np.asarray(rows, dtype=np.int64), new)
+        if found := {**(known or {}).get(LEARNED_FROM, {}), **told}:
+            states[LEARNED_FROM] = found
         return cls(schema, states)
 
     def before_settling(self) -> Preprocessing:
@@ -131,6 +136,17 @@ class Preprocessing:
             name: self.schema.tasks[name].task.before_settling(state) for name, state in self.states["tasks"].items()
         }
         return Preprocessing(self.schema, {**self.states, "tasks": tasks})
+
+    def answerable(self, present: np.ndarray) -> dict[str, np.ndarray]:
+        """By task that was learned from some of the inputs only, which rows have one of these, `[B]` bool.
+
+        Args:
+            present: which row has which input, `[B, inputs]`.
+        """
+        told = self.states.get(LEARNED_FROM, {})
+        places = {name: place for place, name in enumerate(self.inputs)}
+        columns = {task: [places[name] for name in names] for task, names in told.items()}
+        return {task: np.asarray(present[:, own].any(1)) for task, own in columns.items()}
 
     def places(self, tasks: Sequence[str]) -> list[int]:
         """Where these stand in `tasks`."""

@@ -10,6 +10,7 @@ from trunkline.errors import brief
 from trunkline.modalities import Text
 from trunkline.modalities.text import EMPTY
 from trunkline.schema.columns import Schema
+from trunkline.schema.learned import LEARNED_FROM, faulty
 
 NUMBERS = ("mean", "std", "prior", "average", "weights", "knots", "common", "temperature", "threshold", "least_logit")
 POSITIVE = ("std", "temperature")
@@ -39,6 +40,8 @@ def faulty_states(schema: Schema, states: Any) -> Iterator[str]:
             elif type(column).__module__.startswith("trunkline."):
                 first = EMPTY + 1 + column.buckets if isinstance(column, Text) else 1
                 yield from (f"{where}: {fault}" for fault in _faults(state, first))
+    if isinstance(states, dict) and LEARNED_FROM in states:
+        yield from faulty(schema, states[LEARNED_FROM])
 
 
 def _faults(state: dict[str, Any], first: int) -> Iterator[str]:

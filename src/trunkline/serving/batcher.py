@@ -55,6 +55,7 @@ class Batcher:
         self.waiting, self.megabytes, self.batches = 0, 0.0, 0
         self._queue: asyncio.Queue[Request] = asyncio.Queue()
         self._held: Request | None = None  # did not fit into the batch before
+        self._is_alone = True  # the batch before was one request, and nobody came while it was answered
         self._running: asyncio.Task[None] | None = None
         self._worker = ThreadPoolExecutor(1, "trunkline")
 
@@ -112,13 +113,18 @@ class Batcher:
                     request.answer.set_result(outcome)
             for request in together:
                 self._count(request, -1)
+            self._is_alone = len(together) == 1 and self._held is None and self._queue.empty()
 
     async def _gathered(self) -> list[Request]:
-        """The next request, and those that come soon after it and fit into the batch."""
+        """The next request, those that wait already, and those that come soon after, as far as they fit into the batch.
+
+        Who asks alone is not kept waiting: others are waited for only where the batch before had several requests, or
+        somebody came while it was answered.
+        """
         first = await self._queue.get() if self._held is None else self._held
         together, rows, self._held = [first], len(first.rows), None
         loop = asyncio.get_running_loop()
-        until = loop.time() + self.limits.batch_seconds
+        until = loop.time() + (0.0 if self._is_alone else self.limits.batch_seconds)
         while rows < self.limits.batch_rows:
             try:
                 async with asyncio.timeout_at(until):

@@ -22,7 +22,7 @@ class Limits:
         waiting_megabytes: the same of what was sent.
         seconds: until a request has come, and from then on until its answer; later ones are given up with 504.
         batch_rows: that go through the network together, where no single request has more.
-        batch_seconds: that a request waits for others to come along.
+        batch_seconds: that a request waits for others to come along, where others are about.
     """
 
     megabytes: float = 32.0
