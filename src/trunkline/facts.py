@@ -69,6 +69,8 @@ def _kind(
 ) -> tuple[Kind, float]:
     """What settings go by, and the share of what is drawn that is so; of several tables a quarter is enough.
 
+    Of a trained run that tasks are added to, by these: only they are learned.
+
     Args:
         preprocessing: of them.
         labelled: `[rows, tasks]`.

@@ -76,7 +76,7 @@ class Predictor:
             rows: a table, its path, or dicts. Any input may be absent in any row, but not all; target columns are
                 not needed and not looked at.
             numbers: predict only these rows of the table.
-            tasks: only these (and what one head says with them); all by default.
+            tasks: only these; all by default.
 
         Where rows have more of a text or a sound than the network reads, a warning tells how many.
 
@@ -299,6 +299,6 @@ class Predictor:
             decoded = column.task.decode(said.output, self.preprocessing.task_states(unit), contexts)
             for task, values in zip(unit.tasks, decoded):
                 for row, value in zip(rows, values):
-                    if task not in able or able[task][row]:
+                    if task in wanted and (task not in able or able[task][row]):
                         predictions[row][task] = value
         return predictions

@@ -66,16 +66,26 @@ def test_a_run_from_two_tables(folder: Path) -> None:
 
 
 def test_held_out_rows_are_asked_for_the_tasks_of_their_table(folder: Path) -> None:
-    """What nobody labels there is not said; what is, is what a prediction of all tasks says, row by row."""
-    run = fit(config(folder), out=folder / "run", show_progress=False)
+    """What nobody labels there is not said; what is, is what a prediction of all tasks says, row by row.
+
+    `stars` and `short` are numbers, and so one stack of heads, of two tables.
+    """
+    mail = read_table(folder / "mail.jsonl")
+    write_rows(folder / "mail.jsonl", [{**mail.row(i), "short": i % 7} for i in range(len(mail))])
+    path = config(folder)
+    path.write_text(path.read_text().replace("stars: number", "stars: number, short: number"))
+    run = fit(path, out=folder / "run", show_progress=False)
     told = [json.loads(line) for line in (folder / "run" / "predictions" / "test.jsonl").read_text().splitlines()]
     plan = make_plan(run.config, read_splits(run.config))
     test = plan.splits.test
     assert test is not None and len(told) == len(test)
     whole = run.predictor.predict(test.table, test.rows.tolist())
-    own = {"shop": {"kind", "stars"}, "mail": {"kind", "long"}}
+    own = {"shop": {"kind", "stars"}, "mail": {"kind", "long", "short"}}
     whose = [test.table.column("table")[row] for row in test.rows]
     assert set(whose) == set(own)
+    assert set(run.predictor.predict(test.table, test.rows.tolist(), tasks=["stars"])[0]) == set(whole[0])
+    alone = run.predictor.predict(test.table, test.rows.tolist(), tasks=["stars"])
+    assert all([task for task, value in said.items() if value is not None] == ["stars"] for said in alone)
     for table, said, every in zip(whose, told, whole):
         assert {task for task, value in said.items() if value is not None} == own[table]
         for task in own[table]:

@@ -14,8 +14,8 @@ from trunkline.export import Model
 from trunkline.loading import write_digests
 from trunkline.modalities import Number as NumberInput
 from trunkline.modalities import Text
-from trunkline.run import export
-from trunkline.schema import InputColumn, Schema, TaskColumn
+from trunkline.run import evaluate, export
+from trunkline.schema import InputColumn, Preprocessing, Schema, TaskColumn
 from trunkline.schema.learned import LEARNED_FROM, learned_from
 from trunkline.tasks import Binary, Category, Tags
 
@@ -79,6 +79,39 @@ def test_an_exported_network_says_the_same(run: Path) -> None:
     ours, theirs = load(run).predict(rows), Model(run / "model.onnx").predict(rows)
     for one, other in zip(ours, theirs):
         assert {task for task, said in one.items() if said is None} == {t for t, said in other.items() if said is None}
+        for task in ("fast", "kind"):
+            if one[task] is not None:
+                assert other[task]["value"] == one[task]["value"]
+
+
+def test_labels_beside_nothing_it_was_learned_from_are_not_scored(run: Path, tmp_path: Path) -> None:
+    """Else a score would be of answers that nobody gets."""
+    rows = [{"length": i, "fast": i % 2, "kind": "a"} for i in range(6)] + [
+        {"note": "red", "kind": "ab"[i % 2]} for i in range(4)
+    ]
+    write_rows(tmp_path / "more.csv", rows)
+    with pytest.warns(UserWarning, match=r"more.csv: 6 labels of 'kind' lie in rows without .* \('note', 'year'\)"):
+        told = evaluate(run, tmp_path / "more.csv")
+    write_rows(tmp_path / "fewer.csv", [{**row, "kind": row["kind"] if "note" in row else None} for row in rows])
+    assert told["scores"] == evaluate(run, tmp_path / "fewer.csv")["scores"]
+    assert "all_right" not in told  # no row has an answer to both
+
+
+def test_what_a_trained_network_was_learned_from_stays(tmp_path: Path) -> None:
+    write_rows(
+        tmp_path / "old.csv", [{"a": 1, "b": None, "y": 0}, {"a": 2, "b": None, "y": 1}, {"a": 1, "b": 2, "y": None}]
+    )
+    columns = {name: InputColumn(NumberInput(), name) for name in "ab"}
+    old = Preprocessing.fit(
+        Schema(columns, {"y": TaskColumn(Binary(), "y")}), read_table(tmp_path / "old.csv"), range(3)
+    )
+    assert old.states[LEARNED_FROM] == {"y": ["a"]}
+    both = Schema(columns, {"y": TaskColumn(Binary(), "y"), "z": TaskColumn(Binary(), "z")})
+    rows = [{"a": None, "b": 1, "y": 0, "z": 0}, {"a": None, "b": 2, "y": 1, "z": 1}]
+    assert Preprocessing.fit(both, read_table(rows), range(2), old.states).states[LEARNED_FROM] == {
+        "y": ["a"],
+        "z": ["b"],
+    }
 
 
 @pytest.mark.parametrize("told", [["note"], {"fast": ["sail"]}, {"slow": ["note"]}, {"fast": []}, {"fast": "note"}])

@@ -163,9 +163,8 @@ def _from_forms(calls: Sequence[Read], layer: nn.Linear, blank: Tensor) -> Tenso
         forms = blank.new_zeros(len(blank), (stop - start) * layer.in_features)
         sums = blank.new_zeros(len(blank), stop - start)
         for call in calls:
-            columns = torch.cat([delta[:, start:stop] for delta in call.deltas], 1).to(
-                blank.dtype
-            )  # [N, readers · outs]
+            own = [delta[:, start:stop] for delta in call.deltas]
+            columns = torch.cat(own, 1).to(blank.dtype)  # [N, readers · outs]
             readers = index_like(call.readers, blank)
             forms.index_add_(0, readers, (columns.T @ call.inputs).view(len(readers), -1))
             sums.index_add_(0, readers, columns.sum(0).view(len(readers), -1))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -105,7 +106,7 @@ class Views:
         return own.finest() if column.task.reads == "grid" else own.coarsest()
 
 
-def _joined(parts: Sequence[Any], places: Any) -> Any:
+def _joined(parts: Sequence[Any], places: np.ndarray | None) -> Any:
     """The rows of all lots, in the order that is asked for."""
     if isinstance(parts[0], Tokens):
         view = Tokens.below(parts)

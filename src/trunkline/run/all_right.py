@@ -17,7 +17,7 @@ def all_right(predictor: Predictor, source: Table | RowBatches, rows: Sequence[i
     """Of the rows that are labelled for every task whose answers can be exactly right, how many are so in all of them.
 
     A label that training never saw is never said, so its row is wrong, but where `unknown` may be said of it. Tasks:
-    category, binary, labels, tags.
+    category, binary, labels, tags. Rows without an answer (see `Predictor.predict`) do not count.
 
     Args:
         predictor: trained.
@@ -36,17 +36,22 @@ def all_right(predictor: Predictor, source: Table | RowBatches, rows: Sequence[i
     labelled = numbers[label_flags(schema, table, tasks)[numbers].all(1)].tolist()
     if not labelled:
         return None
-    is_right = np.ones(len(labelled), dtype=bool)
+    is_right, counts = np.ones(len(labelled), dtype=bool), np.ones(len(labelled), dtype=bool)
     for start in range(0, len(labelled), PIECE):
         part = labelled[start : start + PIECE]
         said, _ = predictor.answers(source, part, tasks)
         for task in tasks:
             column = schema.tasks[task]
-            true = [value for _, value in column.values(table, part)]
+            pairs = list(
+                zip((row[task] for row in said), (value for _, value in column.values(table, part)), strict=True)
+            )
+            counts[start : start + PIECE] &= [own is not None for own, _ in pairs]  # None: nothing to go by there
             is_right[start : start + PIECE] &= [
-                column.task.is_right(row[task], label) for row, label in zip(said, true, strict=True)
+                own is not None and column.task.is_right(own, true) for own, true in pairs
             ]
-    return {"tasks": tasks, "rows": len(labelled), "share": float(is_right.mean())}
+    if not counts.any():
+        return None
+    return {"tasks": tasks, "rows": int(counts.sum()), "share": float(is_right[counts].mean())}
 
 
 def exact_tasks(schema: Schema) -> list[str]:

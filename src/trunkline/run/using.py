@@ -126,7 +126,8 @@ def predict(run: str | Path | Predictor, rows: Any, out: str | Path | None = Non
         trust_code: import classes of your own that the run's config names.
 
     Returns:
-        One dict a row, by task; `None` where the input a task is bound to is absent. Where the run's config skips bad
+        One dict a row, by task; `None` where the input a task is bound to is absent, or all that it was
+        learned from. Where the run's config skips bad
         rows, a cell that cannot be read is absent, and a row with no input has `None` for every task.
 
     Raises:

@@ -18,6 +18,7 @@ from trunkline.errors import DataError
 from trunkline.machine import memory
 from trunkline.schema.dropping import drop_inputs
 from trunkline.schema.keeping import Kept
+from trunkline.schema.learned import LEARNED_FROM, leave_unanswerable
 from trunkline.schema.mixing import mixed
 from trunkline.schema.mosaics import Mosaic, Mosaics, keep_only
 from trunkline.schema.preprocessing import EncoderUnit, HeadUnit, Preprocessing, label_flags
@@ -81,6 +82,8 @@ class RowBatches(Dataset[Batch]):
                             + "; a row needs at least one")  # fmt: skip
         tasks = preprocessing.tasks if with_targets else ()
         self.labelled = label_flags(schema, table, tasks)
+        able = preprocessing.answerable(self.present)
+        leave_unanswerable(self.labelled, tasks, able, preprocessing.states.get(LEARNED_FROM, {}), table.source, drawn)
         self._of = {j: preprocessing.inputs.index(of) for j, t in enumerate(tasks) if (of := schema.tasks[t].of)}
         self._pool = None if pool is None else np.asarray(pool)
         self._mosaics = self._make_mosaics()

@@ -6,7 +6,8 @@ by. What it would say of them is what is likely anyway, told as if it had been s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,36 @@ def learned_from(schema: Schema, table: Table, rows: np.ndarray, tasks: Sequence
         for task, found in zip(tasks, seen)
         if found.any() and not found.all()
     }
+
+
+def leave_unanswerable(
+    labelled: np.ndarray,
+    tasks: Sequence[str],
+    able: Mapping[str, np.ndarray],
+    told: Mapping[str, Sequence[str]],
+    source: str,
+    rows: np.ndarray,
+) -> None:
+    """Take away labels beside no input that their task was learned from: it says nothing there, and is not scored.
+
+    Args:
+        labelled: `[rows of the table, tasks]`, which is changed.
+        tasks: names.
+        able: by task that was learned from some inputs only, which rows have one of them.
+        told: the names of these inputs.
+        source: of the table, for the warning.
+        rows: that are of interest.
+    """
+    for place, task in enumerate(tasks):
+        if task not in able:
+            continue
+        if lost := int((labelled[rows, place] & ~able[task][rows]).sum()):
+            warnings.warn(
+                f"{source}: {lost} labels of {task!r} lie in rows without any input that it was learned from "
+                f"({', '.join(map(repr, told[task]))}); it says nothing there and is not scored",
+                stacklevel=4,
+            )
+        labelled[:, place] &= able[task]
 
 
 def faulty(schema: Schema, told: Any) -> Iterator[str]:

@@ -22,7 +22,7 @@ def mixed(batch: Batch, name: str, modality: Modality, rng: np.random.Generator)
         rng: where the draws come from.
     """
     part = batch.inputs.get(name)
-    if part is None:  # a step is the same in all processes: mixed, with nobody
+    if part is None:  # mixed with nobody: heads are asked as often as where others of a divided network mix
         return replace(batch, mix=Mix(1.0, {}, torch.zeros_like(batch.labelled.values)))
     share = float(rng.beta(modality.mixup, modality.mixup))
     rows = np.arange(batch.size) if part.rows is None else part.rows.numpy()

@@ -121,7 +121,7 @@ def refuse(
 
 def _rows_at_fault(network: Network, rows: Rows, parts: Sequence[Batch], fabric: Fabric) -> str:
     """Which rows of the step have such a loss, each by itself; in one sentence, or nothing."""
-    numbers = [row for part in parts for row in part.rows][:LOOKED]
+    numbers = list(dict.fromkeys(row for part in parts for row in part.rows))[:LOOKED]
     as_many = max(from_all_processes(len(numbers)))  # where weights are divided, all look at as many
     looked = [*numbers, *numbers[:1] * (as_many - len(numbers))]
     watch, network.watch = network.watch, None
