@@ -194,7 +194,7 @@ def batch_lines(batch: Batch, preprocessing: Preprocessing) -> list[str]:
     lines = []
     for title, parts, names in (("input", batch.inputs, members), ("target", batch.targets, tasks)):
         for name, part in parts.items():
-            flags = part.flags if title == "input" else part.values["flags"]  # those of a block are of single cells
+            flags = part.flags if title == "input" else part.values.get("flags")  # those of a block are of single cells
             rows = (batch.size if part.rows is None else len(part.rows)) if flags is None else int(flags.any(1).sum())
             shapes = ", ".join(f"{key} {list(value.shape)}" for key, value in part.values.items())
             lines.append(f"{title} {_listed(names[name])}: {rows} of {batch.size} rows; {shapes}")

@@ -13,6 +13,7 @@ from trunkline.balancers import Equal
 from trunkline.data import Draw, read_table
 from trunkline.engine import Engine
 from trunkline.model import Network
+from trunkline.model.lots import Lot
 from trunkline.model.penalties import paid, row_weights
 from trunkline.schema import Preprocessing, RowBatches
 from trunkline.trunks import DSelectK
@@ -82,5 +83,5 @@ def test_mixed_rows_pay_for_both_and_of_late_fusion_who_speaks() -> None:
     assert row_weights(batch, "a", speaking).tolist() == [1.0, 0.25, 0.0, 0.0, 0.25, 0.75]
     module = DSelectK(entropy=1.0, gating="static").build(["a"], 4)
     taps = module.share(Tokens.of_rows(torch.randn(6, 4)))
-    found = paid(module, {"a": taps}, batch, speaking)
+    found = paid(module, {"a": (Lot(taps),)}, batch, speaking)
     torch.testing.assert_close(found, module.penalty("a", taps)[:1])

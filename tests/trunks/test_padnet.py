@@ -113,15 +113,15 @@ def test_first_answers_are_made_of_the_features_alone() -> None:
     model, states, batch = network(1.0)
     torch.manual_seed(0)
     built = model.build(states).eval()
-    taps = built.share(batch)
-    with_both = built.losses(batch, taps)[0].detach()
+    (lot,) = shared = built.share(batch)
+    with_both = built.losses(batch, shared)[0].detach()
     expected = torch.zeros_like(with_both)
     for (unit, head), first in zip(built.units(), built.first_heads):
         part, place = batch.targets[unit.name], states.tasks.index(unit.name)
         rows = part.rows if part.rows is not None else torch.arange(batch.size)
-        own = taps[place].values[rows, 0].unsqueeze(0)
+        own = lot.taps[place].values[rows, 0].unsqueeze(0)
         expected[place] = first.loss(first.train_output(own, part.values), part.values)[0]  # type: ignore[operator]
-        last = head.train_output(built.view(unit, taps, part.rows, {}), part.values)
+        last = head.train_output(built.view(unit, shared, part, {}), part.values)
         expected[place] += head.loss(last, part.values)[0].squeeze()
     torch.testing.assert_close(with_both, expected)
     copies = {task: taps for task in states.tasks}

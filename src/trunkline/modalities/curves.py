@@ -123,7 +123,7 @@ def thinned(values: Sequence[float], room: int) -> list[float]:
 
 
 def _standardised(values: Sequence[float], state: State) -> list[float]:
-    return sorted(set(standardised(values, state).tolist()))
+    return sorted(set(standardised(values, state).tolist())) if values else []  # a column without values has no scale
 
 
 def _padded(rows: Sequence[Sequence[float]]) -> Tensor:
