@@ -124,7 +124,7 @@ def test_first_answers_are_made_of_the_features_alone() -> None:
         last = head.train_output(built.view(unit, shared, part, {}), part.values)
         expected[place] += head.loss(last, part.values)[0].squeeze()
     torch.testing.assert_close(with_both, expected)
-    copies = {task: taps for task in states.tasks}
+    copies = dict.fromkeys(states.tasks, shared)
     torch.testing.assert_close(built.losses(batch, copies)[0], with_both)
 
 
