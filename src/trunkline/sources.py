@@ -78,6 +78,30 @@ def read_usable(config: Config) -> Splits:
     return screen(as_schema(config), splits, "skip")[0] if config.data.on_bad_row == "skip" else splits
 
 
+def read_part(config: Config, whole: Config) -> Splits:
+    """The rows of a whole as they will be used by a part of it, which may have fewer tasks and inputs.
+
+    Rows that have none of its inputs are left out.
+    """
+    splits = read_usable(whole)
+    if config.inputs.keys() == whole.inputs.keys():
+        return splits
+    schema = as_schema(config)
+    held = [
+        None if part is None else with_inputs(schema, part, config.inputs) for part in (splits.validation, splits.test)
+    ]
+    validation, test = (part if part is not None and len(part) else None for part in held)
+    return replace(splits, train=with_inputs(schema, splits.train, config.inputs), validation=validation, test=test)
+
+
+def with_inputs(schema: Schema, part: Split, inputs: Iterable[str]) -> Split:
+    """The rows that have one of these inputs."""
+    present = np.zeros(len(part.table), dtype=bool)
+    for column in {schema.inputs[name].column for name in inputs} & set(part.table.columns):
+        present |= part.table.present(column)
+    return Split(part.table, part.rows[present[part.rows]])
+
+
 def as_schema(config: Config) -> Schema:
     """What a config binds to which column."""
     return Schema(

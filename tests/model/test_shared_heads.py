@@ -177,7 +177,7 @@ def test_a_config_takes_over_type_and_options(said: dict[str, Any]) -> None:
 
 def test_a_twin_has_a_head_of_its_own() -> None:
     config = config_of({"french": {"type": "text", "share": "german"}, "german": {"type": "text", "layers": 3}})
-    twin = alone(config, "french")
+    twin = alone(config, "french", config.inputs)
     assert twin.tasks["french"].share is None and twin.tasks["french"].options == {"layers": 3}
     assert (
         load_config(

@@ -130,8 +130,8 @@ def test_a_twin_has_the_rows_of_the_whole(tmp_path: Path) -> None:
     used = rows(config, config)
     assert sum(map(len, used)) == 145
     for task in config.tasks:
-        assert rows(alone(config, task), config) == used
-    assert rows(alone(config, "kind"), None) != rows(config, None)
+        assert rows(alone(config, task, config.inputs), config) == used
+    assert rows(alone(config, "kind", config.inputs), None) != rows(config, None)
 
 
 @pytest.mark.filterwarnings("ignore:.*cannot be used are left out")
@@ -195,6 +195,20 @@ def test_labels_and_costs(compared: Path, result: dict[str, Any]) -> None:
     runs = [result["alone"]["runs"][task][0] for task in result["tasks"]]
     assert alone["parameters"] == sum(metrics(compared, run)["parameters"] for run in runs) > together["parameters"]
     assert together["predict_ms_a_row"] > 0
+
+
+def test_a_comparison_of_an_earlier_version_is_gone_on_with(compared: Path, tmp_path: Path) -> None:
+    """What it was asked for did not say an option that is new since; another value of one is another config."""
+    shutil.copytree(compared, tmp_path, dirs_exist_ok=True)
+    out, config = tmp_path / "out", compared / "config.yaml"
+    asked = (out / "asked.yaml").read_text()
+    assert "  shard: false\n" in asked
+    (out / "asked.yaml").write_text(asked.replace("  shard: false\n", ""))
+    said: list[str] = []
+    compare(config, seeds=2, out=out, say=said.append)
+    assert "6 of them finished before" in said[0]
+    with pytest.raises(RunError, match="holds a comparison of another config"):
+        compare(config, seeds=2, out=out, overrides=["training.clip=0.5"])
 
 
 def test_each_model_differs_from_the_config_in_one_thing(compared: Path, result: dict[str, Any]) -> None:

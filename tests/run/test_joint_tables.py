@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trunkline import ConfigError, DataError, fit, predict
+from trunkline import ConfigError, DataError, evaluate, fit, predict
 from trunkline.config import load_config, to_yaml
-from trunkline.data import read_table, write_rows
+from trunkline.data import Split, Splits, read_table, write_rows
 from trunkline.plan import draw_weights, make_plan
+from trunkline.run import compare
+from trunkline.run.many import alone, inputs_of_twins
 from trunkline.run.wiring import rows_of, settings_of
 from trunkline.sources import columns_of, read_splits
 from trunkline.training.loaders import make_sampler
@@ -269,3 +271,46 @@ def test_each_table_is_scored_on_its_own_rows(folder: Path) -> None:
         own = [table.row(row) for row in splits.test.rows.tolist() if table.cell(row, "table") == name]
         scores = run.predictor.evaluate(read_table(own))[0]["kind"]
         assert found[name]["kind"] == pytest.approx(scores)
+
+
+def test_a_twin_has_the_inputs_that_rows_with_its_label_have(folder: Path) -> None:
+    """Nobody who trains one task alone gives it encoders of what never comes with it."""
+    mail = read_table(folder / "mail.jsonl")
+    write_rows(folder / "mail.jsonl", [{**mail.row(i), "note": None, "body": mail.row(i)["note"]} for i in range(24)])
+    path = config(folder)
+    path.write_text(path.read_text().replace("{note: text}", "{note: text, body: {type: text, share: note}}"))
+    found = compare(path, seeds=2, out=folder / "all", overrides=["training.steps=2", "training.validations=1"])
+    runs = found.result["alone"]["runs"]
+    inputs = {
+        task: load_config(found.folder / run / "config.yaml", columns=None).inputs for task, (run, _) in runs.items()
+    }
+    assert {task: list(own) for task, own in inputs.items()} == {
+        "kind": ["note", "body"], "long": ["body"], "stars": ["note"]
+    }  # fmt: skip
+    assert inputs["kind"]["body"].share == "note" and inputs["long"]["body"].share is None
+    costs = found.result["costs"]
+    assert costs["alone"]["bytes"] == sum(
+        (found.folder / run / "model.safetensors").stat().st_size for run, _ in runs.values()
+    )
+    assert costs["alone"]["predict_ms_a_row"] > 0
+    for run in runs["long"]:
+        scores = json.loads((found.folder / run / "metrics.json").read_text())["test"]
+        assert scores["long"]["accuracy"] is not None and evaluate(found.folder / run)["scores"] == scores
+
+
+def test_inputs_that_shared_an_encoder_that_is_gone_share_one_among_them() -> None:
+    texts = {"a": {"type": "text", "layers": 0}, "b": {"share": "a"}, "c": {"share": "a"}, "d": "text"}
+    whole = load_config({"inputs": texts, "tasks": {"t": "binary", "u": "binary"}}, columns=[*"abcdtu"])
+    twin = alone(whole, "t", ["b", "c", "d"])
+    assert {name: one.share for name, one in twin.inputs.items()} == {"b": None, "c": "b", "d": None}
+    assert twin.inputs["c"].options == twin.inputs["b"].options == {"layers": 0}
+
+
+def test_a_twin_has_every_input_where_some_split_would_have_no_row() -> None:
+    rows = [{"a": 1.0, "t": 0, "u": None} if i % 2 else {"b": 2.0, "t": None, "u": 1} for i in range(8)]
+    table = read_table([*rows, {"b": 2.0, "t": 1, "u": 1}])
+    inputs = {name: {"type": "number"} for name in "ab"}
+    whole = load_config({"inputs": inputs, "tasks": {"t": "binary", "u": "binary"}}, columns=table)
+    train, last = Split(table, np.arange(8)), Split(table, np.array([8]))
+    assert inputs_of_twins(whole, Splits(train)) == {"t": ["a"], "u": ["b"]}
+    assert inputs_of_twins(whole, Splits(train, test=last)) == {"t": ["a", "b"], "u": ["b"]}

@@ -18,11 +18,11 @@ from trunkline.plan import make_plan
 from trunkline.run.budget import fix_steps
 from trunkline.run.fitting import Metrics
 from trunkline.run.holding import LOCK, locked
-from trunkline.run.many import Job, alone, running
+from trunkline.run.many import Job, alone, inputs_of_twins, running
 from trunkline.run.reporting import report
 from trunkline.run.tuning import TUNED, check_tools, forget_others, score_of, search, told, weighed
 from trunkline.run.verdicts import Contest, result_of
-from trunkline.sources import columns_of, fingerprints, read_splits
+from trunkline.sources import columns_of, fingerprints, read_splits, read_usable
 from trunkline.training import checkpoints
 from trunkline.trunks import CATALOG as TRUNKS
 
@@ -178,7 +178,8 @@ def _settled(config: Config, folder: Path, trust_code: bool) -> Config:
     """Everything that is left open, chosen once for all runs and kept in the folder, with what was asked for."""
     asked = folder / "asked.yaml"
     if asked.is_file():
-        if asked.read_text(encoding="utf-8") != to_yaml(replace(config, mute=())):
+        before = load_config(asked, columns=None, trust_code=trust_code)  # options that are new since are as they were
+        if to_yaml(replace(before, mute=())) != to_yaml(replace(config, mute=())):
             raise RunError(f"{folder} holds a comparison of another config; give a new folder with --out")
     elif folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
         raise RunError(f"{folder} is not empty and holds no comparison; give a new folder with --out")
@@ -201,6 +202,7 @@ def _jobs(contest: Contest, folder: Path, *, is_open: bool) -> dict[str, Job]:
     (`is_open`).
     """
     shown = {contest.together(name, contest.seeds[0]) for name in contest.models}
+    inputs = inputs_of_twins(contest.config, read_usable(contest.config))
     jobs = {}
     for seed in contest.seeds:
         for name, model in contest.models.items():
@@ -210,7 +212,7 @@ def _jobs(contest: Contest, folder: Path, *, is_open: bool) -> dict[str, Job]:
         own = replace(config, training=replace(config.training, batch_size=None)) if is_open else config
         for task in config.tasks:
             run = contest.alone(task, seed)
-            jobs[run] = Job(alone(own, task), folder / run, whole=config)
+            jobs[run] = Job(alone(own, task, inputs[task]), folder / run, whole=config)
     return jobs
 
 

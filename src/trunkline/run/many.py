@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from trunkline.config import Config, to_yaml
+from trunkline.config import Config, InputConfig, to_yaml
 from trunkline.data import Splits
 from trunkline.errors import TrunklineError
 from trunkline.files import replacing
@@ -26,7 +26,8 @@ from trunkline.plan import make_plan
 from trunkline.run.fitting import Metrics, train_plan
 from trunkline.run.holding import held_folder
 from trunkline.run.resuming import go_on
-from trunkline.sources import read_splits, read_usable
+from trunkline.schema import learned_from
+from trunkline.sources import as_schema, read_part, read_splits, with_inputs
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,54 @@ def _end_after(parent: Any) -> None:
     os._exit(1)  # at once: the main thread is in the middle of something
 
 
-def alone(config: Config, task: str) -> Config:
-    """The config of a single-task twin: the same rows, inputs, network, seed and steps; the other tasks are gone,
-    and so is the head that it shared with one of them: it has one of its own, of the same options.
+def alone(config: Config, task: str, inputs: Collection[str]) -> Config:
+    """The config of a single-task twin: the same rows, network, seed and steps; the other tasks are gone, and so is the
+    head that it shared with one of them: it has one of its own, of the same options. So are inputs that nobody who
+    trains this task alone would have.
+
+    Args:
+        config: of the whole.
+        task: the twin's.
+        inputs: the twin's; see `inputs_of_twins`.
     """
     own = replace(config.tasks[task], share=None)
     training = replace(config.training, affinity=None)
-    return replace(config, tasks={task: own}, balancer=None, training=training)  # one task: nothing to balance or help
+    balancer = None  # one task: nothing to balance or help
+    kept = _without_lost_encoders({name: one for name, one in config.inputs.items() if name in inputs})
+    return replace(config, inputs=kept, tasks={task: own}, balancer=balancer, training=training)
+
+
+def _without_lost_encoders(inputs: Mapping[str, InputConfig]) -> dict[str, InputConfig]:
+    """Of inputs whose common encoder went with an input that is gone, the first has it now."""
+    heirs: dict[str, str] = {}
+    kept = {}
+    for name, config in inputs.items():
+        if config.share is not None and config.share not in inputs:
+            heir = heirs.setdefault(config.share, name)
+            config = replace(config, share=None if heir == name else heir)
+        kept[name] = config
+    return kept
+
+
+def inputs_of_twins(config: Config, splits: Splits) -> dict[str, list[str]]:
+    """By task, the inputs that any training row with its label has.
+
+    All of them where some split has no row with one of these: nothing could be said of its rows.
+    """
+    schema, train = as_schema(config), splits.train
+    found = learned_from(schema, train.table, train.rows, list(config.tasks))
+    parts = [part for part in (splits.train, splits.validation, splits.test) if part is not None]
+    return {
+        task: own
+        if (own := found.get(task)) and all(len(with_inputs(schema, part, own)) for part in parts)
+        else list(config.inputs)
+        for task in config.tasks
+    }
 
 
 def rows_of(job: Job) -> Splits:
     """The rows that a run learns from, chooses by and is judged by."""
-    return read_splits(job.config) if job.whole is None else read_usable(job.whole)
+    return read_splits(job.config) if job.whole is None else read_part(job.config, job.whole)
 
 
 def _wants_gpu(job: Job) -> bool:

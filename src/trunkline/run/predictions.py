@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from trunkline.data import PIECE, WHOSE, write_rows
+from trunkline.data import PIECE, WHOSE, Table, write_rows
 from trunkline.files import bare_name
 from trunkline.predictor import Prediction, Predictor
 from trunkline.schema import RowBatches
@@ -38,11 +38,11 @@ def predict_split(
     cut: Counter[str] = Counter()
     places = np.arange(len(rows)) if len(rows) <= LOOKED_AT else np.linspace(0, len(rows) - 1, LOOKED_AT).astype(int)
     wanted = set(places.tolist())
-    asked = tasks_of_tables(source) if is_joint else {}
+    asked = tasks_of_tables(source.table, source.preprocessing.tasks, source.labelled) if is_joint else {}
 
     def said() -> Iterator[Prediction]:
         for start in range(0, len(rows), PIECE):
-            answers, left_out = _answers(predictor, source, rows[start : start + PIECE], asked)
+            answers, left_out = answers_of(predictor, source, rows[start : start + PIECE], asked)
             cut.update(left_out)
             for place, answer in enumerate(answers, start=start):
                 if place in wanted:
@@ -54,19 +54,26 @@ def predict_split(
     return kept
 
 
-def tasks_of_tables(source: RowBatches) -> dict[str, frozenset[str]]:
-    """By table, the tasks that any of its rows is labelled for."""
-    whose = np.asarray(source.table.column(WHOSE), dtype=object)
-    names = np.array(source.preprocessing.tasks, dtype=object)
-    return {
-        name: frozenset(names[source.labelled[whose == name].any(0)].tolist()) for name in dict.fromkeys(whose.tolist())
-    }
+def tasks_of_tables(table: Table, tasks: Sequence[str], labelled: np.ndarray) -> dict[str, frozenset[str]]:
+    """By table, the tasks that any of its rows is labelled for.
+
+    Args:
+        table: of several.
+        tasks: names.
+        labelled: `[rows, tasks]`.
+    """
+    whose, names = np.asarray(table.column(WHOSE), dtype=object), np.array(tasks, dtype=object)
+    return {name: frozenset(names[labelled[whose == name].any(0)].tolist()) for name in dict.fromkeys(whose.tolist())}
 
 
-def _answers(
+def answers_of(
     predictor: Predictor, source: RowBatches, rows: np.ndarray, asked: Mapping[str, frozenset[str]]
 ) -> tuple[list[Prediction], Counter[str]]:
-    """What is said of rows, those of each table asked for its tasks."""
+    """What is said of rows, those of each table asked for its tasks; without `asked` all for all.
+
+    Returns:
+        One dict a row; and by input, how many of them were not read to their end.
+    """
     if not asked:
         answers, cut = predictor.answers(source, rows.tolist())
         return answers, Counter(cut)

@@ -11,7 +11,7 @@ from pathlib import Path
 from trunkline.config import Config
 from trunkline.plan import make_plan
 from trunkline.run.fitting import Metrics
-from trunkline.run.many import Job, alone, running
+from trunkline.run.many import Job, alone, inputs_of_twins, running
 from trunkline.sources import read_splits
 
 
@@ -29,8 +29,10 @@ def single_task_twins(config: Config, steps: int, folder: Path) -> Iterator[dict
         By task, the metrics to come.
     """
     config = replace(config, training=replace(config.training, steps=steps))
-    settled = make_plan(config, read_splits(config)).config
+    splits = read_splits(config)
+    settled = make_plan(config, splits).config
     twin = replace(config, inputs=settled.inputs, fusion=settled.fusion, trunk=settled.trunk, width=settled.width)
-    jobs = {t: Job(alone(twin, t), folder / f"twin-{n}", whole=config) for n, t in enumerate(config.tasks)}
+    inputs = inputs_of_twins(twin, splits)
+    jobs = {t: Job(alone(twin, t, inputs[t]), folder / f"twin-{n}", whole=config) for n, t in enumerate(config.tasks)}
     with running(jobs) as twins:
         yield twins

@@ -18,7 +18,7 @@ from trunkline.run.all_right import all_right
 from trunkline.run.coco import write_coco
 from trunkline.run.predictions import write_predictions
 from trunkline.run.slices import sliced
-from trunkline.sources import as_schema, fingerprints, predictable, read_more, read_splits, read_usable, screen, usable
+from trunkline.sources import as_schema, fingerprints, predictable, read_more, read_part, read_splits, screen, usable
 
 
 def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool = False) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _own_splits(run: str | Path | Predictor, trust_code: bool) -> Splits:
         raise RunError(f"{run} was trained on rows given in Python: give a table")
     _check_unchanged(Path(run), config)
     if (whole := Path(run) / ROWS).is_file():
-        return read_usable(load_config(whole, columns=None, trust_code=trust_code))
+        return read_part(config, load_config(whole, columns=None, trust_code=trust_code))
     return screen(as_schema(config), read_splits(config), config.data.on_bad_row)[0]
 
 

@@ -6,19 +6,24 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trunkline.analysis import NOT_RATIOS, compare_scores, mean_ranks, mean_std, metrics_of
 from trunkline.config import Config, load_config
-from trunkline.data import Split
+from trunkline.data import WHOSE, Split
 from trunkline.loading import as_model, load
 from trunkline.run.fitting import Metrics
-from trunkline.schema import label_flags
-from trunkline.sources import read_splits
+from trunkline.run.predictions import answers_of, tasks_of_tables
+from trunkline.schema import RowBatches, evenly_spaced, label_flags
+from trunkline.sources import read_splits, read_usable, with_inputs
 
 VERSION = 1  # of comparison.json
 CONFIDENCE = 0.95
+WEIGHTS = "model.safetensors"  # of a run
 ALONE = "alone, each task"  # among the models that are ranked
 TIMED_ROWS, TIMED_PASSES = 256, 3
 
@@ -56,8 +61,10 @@ def result_of(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, *,
         trust_code: import classes of your own that the runs' configs name.
     """
     tasks, seeds = list(contest.config.tasks), list(contest.seeds)
-    judged = "test" if all(found["test"] for found in metrics.values()) else "validation"
-    twins = [{task: metrics[contest.alone(task, seed)][judged][task] or {} for task in tasks} for seed in seeds]
+    whole = [contest.together(name, seed) for name in contest.models for seed in seeds]
+    judged = "test" if all(metrics[run]["test"] for run in whole) else "validation"
+    alone = [{task: metrics[contest.alone(task, seed)][judged] or {} for task in tasks} for seed in seeds]
+    twins = [{task: found.get(task) or {} for task, found in of_seed.items()} for of_seed in alone]
     lower = {task: c.component.lower_is_better for task, c in contest.config.tasks.items()}
     models = {}
     for name in contest.models:
@@ -129,33 +136,46 @@ def _about_tasks(contest: Contest, folder: Path, trust_code: bool) -> dict[str, 
 
 
 def _costs(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, trust_code: bool) -> dict[str, Any]:
-    """Parameters, seconds of training and milliseconds a predicted row: of one model, and of all twins together."""
+    """Parameters, bytes of weights, seconds of training, milliseconds a predicted row: of a model, and of all twins."""
     seeds = contest.seeds
-    splits = read_splits(contest.config)
-    rows = splits.test or splits.validation or splits.train
+    splits = read_usable(contest.config)
+    part = splits.test or splits.validation or splits.train
+    rows = Split(part.table, np.array(evenly_spaced(part.rows.tolist(), TIMED_ROWS), dtype=np.int64))
     members = {name: [contest.together(name, seed) for seed in seeds] for name in contest.models}
-    costs = {}
-    for name, runs in members.items():
-        costs[name] = _cost([[metrics[run]] for run in runs], [folder / runs[0]], rows, trust_code)
+    is_joint = contest.config.data is not None and bool(contest.config.data.tables)
+
+    def cost(runs: Sequence[Sequence[Metrics]], folders: Sequence[Path]) -> dict[str, Any]:
+        timed = partial(_milliseconds, rows=rows, is_joint=is_joint, trust_code=trust_code)
+        return {
+            "parameters": sum(found["parameters"] for found in runs[0]),
+            "bytes": sum((folder / WEIGHTS).stat().st_size for folder in folders),
+            "training_seconds": sum(found["training_seconds"] for one in runs for found in one) / len(runs),
+            "predict_ms_a_row": sum(map(timed, folders)),
+        }
+
+    costs = {name: cost([[metrics[run]] for run in runs], [folder / runs[0]]) for name, runs in members.items()}
     twins = [[contest.alone(task, seed) for task in contest.config.tasks] for seed in seeds]
     found = [[metrics[run] for run in runs] for runs in twins]
-    return {**costs, "alone": _cost(found, [folder / run for run in twins[0]], rows, trust_code)}
+    return {**costs, "alone": cost(found, [folder / run for run in twins[0]])}
 
 
-def _cost(runs: Sequence[Sequence[Metrics]], folders: Sequence[Path], rows: Split, trust_code: bool) -> dict[str, Any]:
-    return {
-        "parameters": sum(found["parameters"] for found in runs[0]),
-        "training_seconds": sum(found["training_seconds"] for one in runs for found in one) / len(runs),
-        "predict_ms_a_row": sum(_milliseconds(folder, rows, trust_code) for folder in folders),
-    }
+def _milliseconds(run: Path, rows: Split, *, is_joint: bool, trust_code: bool) -> float:
+    """The quickest of a few passes over rows that it is judged by, from cells to decoded values, over their number.
 
-
-def _milliseconds(run: Path, rows: Split, trust_code: bool) -> float:
-    """The quickest of a few passes over the first rows that it is judged by, from cells to decoded values."""
-    predictor, numbers = load(run, trust_code=trust_code), rows.rows[:TIMED_ROWS].tolist()
+    Of several tables, each row is asked for the tasks of its own, and is nothing to a network that has none of them.
+    """
+    predictor = load(run, trust_code=trust_code)
+    preprocessing, table = predictor.preprocessing, rows.table
+    own = with_inputs(preprocessing.schema, rows, preprocessing.inputs).rows
+    asked: dict[str, frozenset[str]] = {}
+    if is_joint:
+        tasks = preprocessing.tasks
+        asked = tasks_of_tables(table, tasks, label_flags(preprocessing.schema, table, tasks))
+        own = np.array([row for row in own.tolist() if asked[table.column(WHOSE)[row]]], dtype=np.int64)
     seconds = []
     for _ in range(TIMED_PASSES):
         start = time.perf_counter()
-        predictor.predict(rows.table, numbers)
+        source = RowBatches(preprocessing, table, with_targets=False, rows=own)
+        answers_of(predictor, source, own, asked)
         seconds.append(time.perf_counter() - start)
-    return 1000 * min(seconds) / max(len(numbers), 1)
+    return 1000 * min(seconds) / max(len(rows), 1)

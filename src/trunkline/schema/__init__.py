@@ -5,6 +5,7 @@ from trunkline.schema.columns import InputColumn, Schema, TaskColumn, can_read, 
 from trunkline.schema.dropping import drop_inputs
 from trunkline.schema.fault import Fault, tell_faults
 from trunkline.schema.faults import bad_cells, find_faults
+from trunkline.schema.learned import learned_from
 from trunkline.schema.mosaics import kept_shares
 from trunkline.schema.preprocessing import (
     EncoderUnit,
@@ -37,6 +38,7 @@ __all__ = [
     "had_by",
     "kept_shares",
     "label_flags",
+    "learned_from",
     "rows_with",
     "sampled",
     "tell_faults",
