@@ -95,6 +95,14 @@ def comparison_table(name: str, result: Mapping[str, Any]) -> Table:
     return table
 
 
+def _cost(cost: Mapping[str, Any]) -> str:
+    size = f" ({cost['bytes'] / 1e6:.1f} MB)" if "bytes" in cost else ""  # comparisons of before do not say
+    return (
+        f"{cost['parameters']:,} parameters{size}, {cost['training_seconds']:.0f} s to train, "
+        f"{cost['predict_ms_a_row']:.2f} ms a row"
+    )
+
+
 def comparison_lines(result: Mapping[str, Any]) -> list[str]:
     """What no column of a table says: Δm, costs, and how much it can be believed."""
     lines = []
@@ -105,14 +113,8 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
                              f"{_between(said, '+.2f')}: {said['verdict']}")  # fmt: skip
     if len(result["models"]) > 1 and "mean_rank" in result["alone"]:
         lines.append(f"Mean rank over tasks (1 is best): {_ranked(result)}")
-    alone = result["costs"]["alone"]
-    for name in result["models"]:
-        cost = result["costs"][name]
-        lines.append(
-            f"{name}: {cost['parameters']:,} parameters, {cost['training_seconds']:.0f} s to train, "
-            f"{cost['predict_ms_a_row']:.2f} ms a row; all twins together: {alone['parameters']:,}, "
-            f"{alone['training_seconds']:.0f} s, {alone['predict_ms_a_row']:.2f} ms"
-        )
+    costs = result["costs"]
+    lines += [f"{n}: {_cost(costs[n])}; all twins together: {_cost(costs['alone'])}" for n in result["models"]]
     if tuned := result.get("tuned"):
         weights = ", ".join(f"{task} {weight:.3g}" for task, weight in tuned["weights"].items())
         lines.append(f"tuned: weights {weights}; the best of {len(tuned['trials'])} on the validation rows, "
