@@ -8,11 +8,17 @@ Shape legend: `C` channels, `H, W` pixels of a picture, `h, w` of what a head sa
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+BETWEEN = "\n"  # words; those of a text have no white space
+OBJECTS = 300  # bytes of what Python holds a text's words and spans by
 
 
 @dataclass(frozen=True)
@@ -140,18 +146,59 @@ class MosaicContext:
     places: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True)
 class WordsContext:
     """The words of a text and the tokens each became: `spans[i] = (start, stop)`, equal where a word was cut off.
 
     Of the last word that has tokens only the first `cut` characters were read; `None`: all. `is_cut`: the text goes on
     behind what was read.
+
+    Every text of a table may have one, so words and spans are held as one text and one array, a seventh of the memory,
+    and taken apart where they are asked for.
     """
 
-    words: tuple[str, ...]
-    spans: tuple[tuple[int, int], ...]
-    cut: int | None = None
-    is_cut: bool = False
+    __slots__ = ("_spans", "_words", "cut", "is_cut")
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        spans: Sequence[tuple[int, int]],
+        cut: int | None = None,
+        is_cut: bool = False,
+    ) -> None:
+        joined = BETWEEN.join(words)
+        self._words: str | tuple[str, ...] = joined if joined.count(BETWEEN) == len(words) - 1 else tuple(words)
+        self._spans = np.array(spans, dtype=np.int32).reshape(-1, 2)
+        self.cut = cut
+        self.is_cut = is_cut
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Without what is between them."""
+        return tuple(self._words.split(BETWEEN)) if isinstance(self._words, str) else self._words
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """One for each word."""
+        return tuple((start, stop) for start, stop in self._spans.tolist())
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes."""
+        words = len(self._words) if isinstance(self._words, str) else sum(64 + len(word) for word in self._words)
+        return OBJECTS + words + self._spans.nbytes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WordsContext) and self._all == other._all
+
+    def __hash__(self) -> int:
+        return hash(self._all)
+
+    def __repr__(self) -> str:
+        return f"WordsContext{self._all}"
+
+    @property
+    def _all(self) -> tuple[Any, ...]:
+        return self.words, self.spans, self.cut, self.is_cut
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,8 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     assert config.training.input_dropout is not None and config.balancer is not None
     for source in batches.values():
         source.input_dropout = config.training.input_dropout
+    if _is_within_an_epoch(config, int(labelled.any(1).sum())) and on_bad_row == "error":  # else each is read twice
+        train.pass_by(splits.train.rows)
     level = cast(Level, config.balancer.level)  # resolved; one that does not exist is refused by the engine
     if warning := warn_unseen(level, facts.overlap, facts.counts, facts.tasks):
         warnings.warn(warning, stacklevel=2)
@@ -128,6 +130,13 @@ def make_plan(config: Config, splits: Splits) -> Plan:
         every=config.balancer.every,
     )
     return Plan(config, reasons, splits, skipped, batches, network, engine)
+
+
+def _is_within_an_epoch(config: Config, rows: int) -> bool:
+    """Whether no row is drawn twice."""
+    steps, batch_size = config.training.steps, config.training.batch_size
+    is_whole = config.data is None or config.data.is_drawn_whole
+    return is_whole and steps is not None and batch_size is not None and steps * batch_size <= rows
 
 
 def _sources(preprocessing: Preprocessing, splits: Splits, *, is_lenient: bool) -> dict[int, RowBatches]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from trunkline import DataError, InputColumn, TaskColumn
+from trunkline.config import load_config
 from trunkline.contexts import WordsContext
-from trunkline.data import Draw, read_table, table
+from trunkline.data import Draw, Split, Splits, read_table, table
 from trunkline.modalities import Category, Number
+from trunkline.plan import make_plan
 from trunkline.schema import Preprocessing, RowBatches, Schema, find_faults, stored
 from trunkline.schema.keeping import Kept
 from trunkline.tasks import Category as CategoryTask
@@ -102,6 +107,32 @@ def test_faults_of_all_pieces_are_found(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_is_kept_of_a_text_is_counted_with_its_words() -> None:
     words = tuple(f"word{n}" for n in range(50))
     context = WordsContext(words, tuple((n, n + 1) for n in range(50)))
-    kept = Kept(50 * (64 + 5))
-    kept.get("one", lambda: (torch.zeros(2), context))
-    assert kept.values == {}, "its words alone take more than there is room for"
+    kept = Kept(sum(map(len, words)) + 50 * 2 * 4)
+    kept.get(("plain", "text", 0), lambda: (torch.zeros(2), context))
+    assert kept.values == {}, "its words and spans alone take more than there is room for"
+
+
+@pytest.mark.parametrize("words", [(), ("",), ("a",), ("a", "", "b c"), ("a\nb", "c"), ("\n",)])
+def test_a_context_has_the_words_and_spans_that_it_was_made_of(words: tuple[str, ...]) -> None:
+    spans = tuple((n, n + 2) for n in range(len(words)))
+    for context in (made := WordsContext(words, spans, 3, True), pickle.loads(pickle.dumps(made))):
+        assert (context.words, context.spans, context.cut, context.is_cut) == (words, spans, 3, True)
+        assert context == made and hash(context) == hash(made) and context != WordsContext(words, spans, 3)
+
+
+def test_of_rows_that_are_drawn_once_nothing_is_kept() -> None:
+    rows = [{"said": f"good {n}", "y": n % 2} for n in range(8)]
+    config = {"inputs": {"said": "text"}, "tasks": {"y": "binary"}, "training": {"batch_size": 2, "steps": 2}}
+
+    def kept(**training: Any) -> set[int]:
+        """Rows of which something is kept after a look at each, as it is drawn."""
+        table = read_table(rows)
+        asked = load_config({**config, "training": {**config["training"], **training}}, columns=table)
+        plan = make_plan(asked, Splits(Split(table, np.arange(6)), Split(table, np.array([6, 7]))))
+        source = plan.source(plan.splits.train)
+        for draw in (Draw((0, 1, 2, 3, 4, 5), 7), Draw((6, 7), None)):
+            source[draw]
+        return {row for _, _, row in source._kept.values}
+
+    assert kept(steps=3) == {6, 7}, "held-out rows come again with every validation"
+    assert kept(steps=4) == set(range(8)), "some training rows come twice"

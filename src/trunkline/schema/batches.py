@@ -96,6 +96,11 @@ class RowBatches(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.table)
 
+    def pass_by(self, rows: np.ndarray) -> None:
+        """These rows are drawn once at most: what is made of them is not kept."""
+        self._kept.passing = np.zeros(len(self.table), dtype=bool)
+        self._kept.passing[rows] = True
+
     def __getitem__(self, draw: Draw) -> Batch:
         """The batch of a draw."""
         rows = np.asarray(draw.rows, dtype=np.int64)
@@ -309,7 +314,7 @@ class RowBatches(Dataset[Batch]):
         column, state = self.preprocessing.schema.inputs[name], self.preprocessing.input_state(name)
         cell = self.table.cell(row, column.column)
         return self._kept.get(
-            (name, row),
+            ("shrunk", name, row),
             lambda: column.modality.shrink(read_cell(column.modality, self.table, column.column, row, cell), state),
         )
 

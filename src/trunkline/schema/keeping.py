@@ -6,24 +6,31 @@ from collections.abc import Callable
 from dataclasses import is_dataclass
 from typing import Any
 
+import numpy as np
+
 
 class Kept:
     """Values that are kept while there is room; what comes later is made anew each time.
 
     Args:
         room: in bytes.
+
+    Attributes:
+        passing: `[rows of the table]`: of which nothing is kept.
     """
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self.values: dict[Any, Any] = {}
+        self.values: dict[tuple[str, str, int], Any] = {}
+        self.passing: np.ndarray | None = None
 
-    def get(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What is kept under a key, or what `make` gives."""
+    def get(self, key: tuple[str, str, int], make: Callable[[], Any]) -> Any:
+        """What is kept under a key (what for, of which column, of which row), or what `make` gives."""
         if key in self.values:
             return self.values[key]
         value = make()
-        if (size := _size(value)) <= self.room:
+        is_passing = self.passing is not None and bool(self.passing[key[2]])
+        if not is_passing and (size := _size(value)) <= self.room:
             self.room -= size
             self.values[key] = value
         return value
