@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+DEMO := $(VENV)/.demo
 # The library's own CPU work is small; two OpenMP threads on a busy machine are slower than one.
 ENV := OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
 .PHONY: demo test fuzz lint docs test-slow bench bench-step bench-solvers clean
 
-demo: $(STAMP)
+demo: $(DEMO)
 	$(ENV) $(BIN)/trunkline demo
 
 test: $(STAMP)
@@ -43,11 +44,20 @@ bench-step: $(STAMP)
 bench-solvers: $(STAMP)
 	$(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks solvers
 
-$(STAMP): pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "trunkline needs Python 3.11 or newer"'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV)
+
+# PyTorch is most of it. What the demo needs, and all that the tests need, is fetched once.
+$(DEMO): pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV) for the demo: PyTorch and its friends, some minutes"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]'
+	@touch $(DEMO)
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV) for the tests: PyTorch and its friends, some minutes"
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
-	touch $(STAMP)
+	@touch $(DEMO) $(STAMP)
 
 clean:
 	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache

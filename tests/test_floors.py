@@ -27,7 +27,9 @@ FLOORS = [
     ["sources", "facts"],
     ["plan"],
     ["run"],
-    ["demos", "tables"],
+    ["demos"],
+    ["listing"],
+    ["tables", "terminal"],
     ["cli"],
     ["__main__"],
 ]

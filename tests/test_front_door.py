@@ -78,7 +78,7 @@ def test_the_command_line_stays_small() -> None:
         "export": ["--out", "--precision", "--rows", "--tasks", "--trust-code"],
         "serve": ["--host", "--port", "--trust-code"],
         "list": [],
-        "demo": ["--keep", "--out"],
+        "demo": ["--keep", "--only-data", "--out"],
     }
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from trunkline.errors import TrunklineError, counted
+from trunkline.terminal import interruptible, out, say, say_validation, say_warning
 
 app = typer.Typer(
     name="trunkline",
@@ -25,8 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# Names of columns may hold brackets, which are no markup. Of processes that train together, the first speaks.
-out = Console(markup=False, quiet=os.environ.get("LOCAL_RANK", "0") != "0")
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML config.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
@@ -39,43 +35,30 @@ TrustCode = Annotated[bool, typer.Option("--trust-code", help="Import classes of
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"trunkline {metadata.version('trunkline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What can be said before any command."""
+
+
 def main() -> None:
     """Entry point: known errors and warnings are said in plain words, without a trace."""
-    warnings.showwarning = _say_warning
+    warnings.showwarning = say_warning
     try:
         app()
     except TrunklineError as error:
         Console(stderr=True).print(type(error).__name__, style="bold red")
         print(error, file=sys.stderr)
         sys.exit(1)
-
-
-def _say_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Trunkline's own in plain words; where another package's come from is what one wants to know of them."""
-    is_own = issubclass(category, UserWarning) and Path(filename).is_relative_to(Path(__file__).parent)
-    text = str(message) if is_own else warnings.formatwarning(message, category, filename, lineno, line).rstrip()
-    Console(stderr=True).print("Warning", style="bold yellow")
-    print(text, file=sys.stderr)
-
-
-@contextmanager
-def _interruptible(folder: Path | None, resume: bool) -> Iterator[None]:
-    """A run in here may be stopped, and says how to go on."""
-    if resume and folder is None:
-        raise typer.BadParameter("--resume goes with --out, the folder of the run to go on with")
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        if stop.args and not out.quiet:
-            print(f"Training {stop}", file=sys.stderr)
-        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -90,14 +73,17 @@ def fit(
     from trunkline.run import fit, noticed
     from trunkline.tables import all_right_line, scores_table
 
-    with _interruptible(folder, resume):
-        run = fit(config, overrides=overrides or [], out=folder, resume=resume, trust_code=trust_code)
+    with interruptible(folder, resume):
+        run = fit(
+            config, overrides=overrides or [], out=folder, resume=resume, trust_code=trust_code,
+            on_validation=None if sys.stderr.isatty() or out.quiet else say_validation,
+        )  # fmt: skip
     judged = "test" if run.metrics["test"] else "validation"
     out.print(scores_table(f"{judged} rows", run.metrics[judged] or {}, run.metrics["majority"] or {}))
     if whole := run.metrics.get("all_right"):
-        _say(all_right_line(whole))
+        say(all_right_line(whole))
     if checks := noticed(run.folder):
-        _say(f"To look at (in the report): {'; '.join(checks)}")
+        say(f"To look at (in the report): {'; '.join(checks)}")
     out.print(
         f"{run.metrics['steps']} steps in {run.metrics['training_seconds']:.0f} s, "
         f"best at step {run.metrics['best_step']}. Run folder: {run.folder}\nReport: {run.folder / 'report.html'}",
@@ -152,7 +138,7 @@ def check(
     looks = f"and {settings.validations} validations: about {report.minutes:.1f} minutes"
     out.print(f"{settings.steps} steps of {report.pace.step * 1e3:.0f} ms here, {looks}")
     if page is not None:
-        _say(f"Preview: {preview(report.plan, page, title=config.stem)}")
+        say(f"Preview: {preview(report.plan, page, title=config.stem)}")
 
 
 @app.command()
@@ -173,7 +159,7 @@ def compare(
     others = {"balancers": balancers.split(",") if balancers else [], "trunks": trunks.split(",") if trunks else []}
     try:
         found = compare(
-            config, seeds=seeds, tune=tune, overrides=overrides or [], out=folder, trust_code=trust_code, say=_say,
+            config, seeds=seeds, tune=tune, overrides=overrides or [], out=folder, trust_code=trust_code, say=say,
             **others,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -182,8 +168,8 @@ def compare(
     for name in found.result["models"]:
         out.print(comparison_table(name, found.result))
     for line in comparison_lines(found.result):
-        _say(line)
-    _say(f"Folder: {found.folder}")
+        say(line)
+    say(f"Folder: {found.folder}")
 
 
 @app.command()
@@ -198,11 +184,11 @@ def affinity(
     from trunkline.run import affinity
     from trunkline.tables import affinity_table, groupings_table
 
-    with _interruptible(folder, resume):
+    with interruptible(folder, resume):
         found = affinity(config, overrides=overrides or [], out=folder, resume=resume, trust_code=trust_code)
     out.print(affinity_table(found.found))
     out.print(groupings_table(found.found))
-    _say(f"Run folder: {found.run.folder}\nReport: {found.run.folder / 'report.html'}")
+    say(f"Run folder: {found.run.folder}\nReport: {found.run.folder / 'report.html'}")
 
 
 @app.command()
@@ -222,7 +208,7 @@ def evaluate(
     else:
         out.print(scores_table("scores", found["scores"], found["majority"]))
         if whole := found.get("all_right"):
-            _say(all_right_line(whole))
+            say(all_right_line(whole))
 
 
 @app.command()
@@ -286,32 +272,26 @@ def serve(
     """Answer over HTTP with a trained run, and show a page to try it."""
     from trunkline.run import serve
 
-    serve(folder, host=host, port=port, trust_code=trust_code, say=_say)
+    serve(folder, host=host, port=port, trust_code=trust_code, say=say)
 
 
 @app.command(name="list")
 def list_(
-    room: Annotated[str | None, typer.Argument(help="modalities, tasks, fusion, trunks, balancers or demos.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A section (inputs, tasks, training, …) or a type (image, tasks.number, mmoe).")
+    ] = None,
 ) -> None:
-    """What there is to choose from."""
-    from trunkline import balancers, demos, fusion, modalities, tasks, trunks
-    from trunkline.errors import ConfigError, suggest
+    """What there is to choose from; of one type, or of `data` and `training`, all options."""
+    from trunkline.listing import options_of, sections
+    from trunkline.tables import options_table, types_table
 
-    rooms: dict[str, dict[str, Any]] = {
-        "modalities": modalities.CATALOG,
-        "tasks": tasks.CATALOG,
-        "fusion": fusion.CATALOG,
-        "trunks": trunks.CATALOG,
-        "balancers": balancers.CATALOG,
-        "demos": demos.CATALOG,
-    }
-    if room is not None and room not in rooms:
-        raise ConfigError(f"{room!r} is not a room.{suggest(room, rooms)}")
-    for name in rooms if room is None else [room]:
-        table = Table(title=name, title_justify="left", show_header=False, box=None, padding=(0, 2))
-        for entry, component in rooms[name].items():
-            table.add_row(entry, (component.__doc__ or "").splitlines()[0])
-        out.print(table)
+    found = list(sections(name))
+    for section, types in found:
+        out.print(types_table(section, types))
+    if name is None:
+        say("Options of one: trunkline list image, trunkline list tasks.number, trunkline list training")
+    for title, about, options in () if found else options_of(name or ""):
+        out.print(options_table(title, about, options))
 
 
 @app.command()
@@ -319,26 +299,16 @@ def demo(
     name: Annotated[str, typer.Argument(help="digits or emoji.")] = "digits",
     keep: Annotated[Path | None, typer.Option("--keep", help="Leave the demo's table here, with its config.")] = None,
     folder: NewFolder = None,
+    only_data: Annotated[bool, typer.Option("--only-data", help="Make the table and its config, and stop.")] = False,
 ) -> None:
     """A multi-task, multi-modal run on data made offline, beside single-task twins."""
     from trunkline.demos import CATALOG
     from trunkline.demos.play import find, play
+    from trunkline.tables import demo_table
 
-    shown = play(find(CATALOG, name), keep=keep, folder=folder, say=_say)
-    table = Table(title=shown.title, title_justify="left")
-    for heading in ("task", "metric", "majority", "alone", "together", "together − alone"):
-        table.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
-    for row in shown.rows:
-        figures = (row.majority, row.alone, row.together)
-        difference = "–" if row.difference is None else f"{row.difference:+.3f}"
-        table.add_row(row.task, row.metric, *map(_number, figures), difference)
-    out.print(table)
-    _say(shown.closing)
-
-
-def _say(text: str) -> None:
-    out.print(text, highlight=False)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    if only_data:
+        say(f"Config: {find(CATALOG, name).cached(keep=keep)}")
+        return
+    shown = play(find(CATALOG, name), keep=keep, folder=folder, say=say)
+    out.print(demo_table(shown))
+    say(shown.closing)

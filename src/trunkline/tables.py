@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from trunkline.config import Config, setting
+from trunkline.demos.play import Shown
+from trunkline.listing import Option
 from trunkline.run.looking import Look
 from trunkline.schema import Preprocessing
 from trunkline.sounds import Sound
@@ -37,6 +40,7 @@ def all_right_line(whole: Mapping[str, Any]) -> str:
     return f"all right at once ({named}): {whole['share']:.3f} of {whole['rows']} rows"
 
 
+MANY, FEW = 1e4, 0.00995  # from which numbers are whole, and under which they have two digits
 SHOWN = 20  # rows whose answers are shown
 WIDE = 12  # tasks that have a column on a terminal; all are in the report
 
@@ -53,9 +57,18 @@ def _answers_table(number: int, answers: Mapping[str, Any]) -> Table:
     table = Table(title=f"row {number}", title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
     for task, said in answers.items():
         value = said["value"] if isinstance(said, dict) else said
-        sure = said.get("confidence") if isinstance(said, dict) else None
+        sure = _sure(said) if isinstance(said, dict) else None
         table.add_row(task, _answer(value), "" if sure is None else f"{sure:.0%}")
     return table
+
+
+def _sure(said: Mapping[str, Any]) -> float | None:
+    """The chance of what is said, where it is one of several."""
+    value = said["value"]
+    if "probability" in said:
+        return said["probability"] if value else 1 - said["probability"]
+    chances = said.get("probabilities", {})
+    return None if isinstance(value, list) else chances.get(value)
 
 
 def _answer(value: Any) -> str:
@@ -67,7 +80,41 @@ def _answer(value: Any) -> str:
         return f"{' × '.join(map(str, value.shape))} numbers"
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return " ".join(value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if MANY <= abs(value) < math.inf else f"{value:.4g}"
+
+
+def demo_table(shown: Shown) -> Table:
+    """Each task of a demo, together and alone."""
+    table = Table(title=shown.title, title_justify="left")
+    for heading in ("task", "metric", "majority", "alone", "together", "together − alone"):
+        table.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
+    for row in shown.rows:
+        difference = "–" if row.difference is None else f"{row.difference:+.3f}"
+        table.add_row(row.task, row.metric, *map(_number, (row.majority, row.alone, row.together)), difference)
+    return table
+
+
+def types_table(section: str, types: Sequence[tuple[str, str]]) -> Table:
+    """The types of a section of a config."""
+    table = Table(title=section, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    for row in types:
+        table.add_row(*row)
+    return table
+
+
+def options_table(title: str, about: str, options: Sequence[Option]) -> Table | str:
+    """All options of one type, or that it has none."""
+    heading = f"{title}: {about}"
+    if not options:
+        return f"{heading} It has no options."
+    table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    for column in ("option", "default", "what it does"):
+        table.add_column(column)
+    for option in options:
+        table.add_row(option.name, option.default, option.about)
+    return table
 
 
 def comparison_table(name: str, result: Mapping[str, Any]) -> Table:
@@ -219,7 +266,11 @@ def _with_spread(spread: Mapping[str, Any] | None, form: str = ".3f") -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    if value is None:
+        return "–"
+    if MANY <= abs(value) < math.inf:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) >= FEW or value == 0 else f"{value:.2g}"
 
 
 def look_table(source: str, look: Look) -> Table:

@@ -312,7 +312,7 @@ def test_code_is_not_imported_unless_trusted(load):
     faults = faults_of(load, inputs={"note": "antigravity_of_trunkline:Thing"})
     assert faults == [
         "inputs.note.type: 'antigravity_of_trunkline:Thing' would run code of that module, which is done only with "
-        "trust_code=True."
+        "`--trust-code` (in Python trust_code=True)."
     ]
 
 

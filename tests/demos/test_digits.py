@@ -169,6 +169,7 @@ def test_the_config_is_an_ordinary_one(folder):
 
 
 def test_the_cache_is_used_again_and_kept_where_asked(tmp_path, monkeypatch):
+    monkeypatch.delenv("TRUNKLINE_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config = digits.cached(rows=30)
     assert config.is_relative_to(tmp_path / "cache" / "trunkline")

@@ -162,7 +162,9 @@ class Reader:
             return None
         if not self.trust_code:
             self.problems.add(
-                where, f"{brief(name)} would run code of that module, which is done only with trust_code=True."
+                where,
+                f"{brief(name)} would run code of that module, which is done only with `--trust-code` "
+                "(in Python trust_code=True).",
             )
             return None
         return self._import(where, name, kind)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import itertools
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from trunkline.data import cache_folder
 from trunkline.demos.espeak import Utterance
 from trunkline.demos.holes import hide_labels
 from trunkline.demos.recording import write_sounds
@@ -33,11 +33,10 @@ def cached(name: str, write: Callable[..., Path], *, rows: int, seed: int, keep:
 
     Returns:
         The path of the config, in `keep` where that is given, else in the cache
-        (`$XDG_CACHE_HOME/trunkline` or `~/.cache/trunkline`).
+        (`$TRUNKLINE_CACHE`, `$XDG_CACHE_HOME/trunkline` or `~/.cache/trunkline`).
     """
     parameters = hashlib.sha256(f"rows={rows} seed={seed}".encode()).hexdigest()[:12]
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = caches / "trunkline" / f"{name}-{parameters}"
+    folder = cache_folder() / f"{name}-{parameters}"
     if not folder.is_dir():
         try:
             write(folder, rows=rows, seed=seed)

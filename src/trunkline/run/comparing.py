@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
@@ -234,11 +235,15 @@ def _run(jobs: Mapping[str, Job], config: Config, say: Say) -> dict[str, Metrics
             shutil.rmtree(job.folder, ignore_errors=True)
     if not missing:
         return metrics
+    start = time.perf_counter()
     with running(missing) as futures:
         names = {future: name for name, future in futures.items()}
-        for future in as_completed(names):
+        for done, future in enumerate(as_completed(names), 1):
             metrics[names[future]] = future.result()
-            say(f"{len(metrics)} of {len(jobs)}: {names[future]}, {metrics[names[future]]['seconds']:.0f} s")
+            left = len(missing) - done
+            more = (time.perf_counter() - start) / done * left / 60
+            say(f"{len(metrics)} of {len(jobs)}: {names[future]}, {metrics[names[future]]['seconds']:.0f} s"
+                + (f"; {left} more, about {more:.0f} minutes at this pace" if left else ""))  # fmt: skip
     return metrics
 
 

@@ -107,7 +107,7 @@ def fit(
         resume: go on with the run in `out` that was interrupted, bit for bit; where none has begun, begin it.
         trust_code: import classes of your own that a config names as `my_package.my_module:MyClass`.
         show_progress: a bar on the terminal; by default where there is one.
-        report: write the report, too; it takes some seconds.
+        report: write the report, too; it takes some seconds, or minutes where much is written or spoken.
         on_validation: told of each look at the validation rows (`step`, `steps`, `aggregate`, `scores`); something true
             ends the training there, and the run with the best weights so far. What it raises leaves an interrupted run.
         **training: with a model: what a config says under `training:`.
@@ -152,7 +152,7 @@ def train_plan(
         plan: what to train.
         folder: of the run.
         show_progress: a bar on the terminal; by default where there is one.
-        report: write the report, too; it takes some seconds.
+        report: write the report, too; it takes some seconds, or minutes where much is written or spoken.
         on_validation: see `fit`.
 
     Raises:

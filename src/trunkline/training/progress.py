@@ -10,7 +10,7 @@ from trunkline.training.processes import is_first_process
 
 
 class StepBar:
-    """Steps done of all steps, and the aggregate of the last validation.
+    """Steps done of all steps, and the score of the last validation, from guessing (0) to perfect (1).
 
     Args:
         steps: how many in all.
@@ -30,7 +30,7 @@ class StepBar:
     def say(self, aggregate: float | None) -> None:
         """What the last validation gave."""
         if aggregate is not None:
-            self.bar.set_postfix_str(f"aggregate {aggregate:.3f}", refresh=False)
+            self.bar.set_postfix_str(f"score {aggregate:.3f}", refresh=False)
 
     def close(self, steps: int) -> None:
         """The run has ended after so many steps."""
