@@ -59,7 +59,7 @@ def test_a_demo_shows_what_its_run_folders_say(tmp_path: Path) -> None:
         assert twin["steps"] == together["steps"] == 60
         assert row.alone is not None
         assert row.alone > 0.5
-    together, alone = shown.closing.splitlines()[0].split("; better alone: ")
+    together, alone = shown.closing.splitlines()[0].split("; higher alone: ")
     for row in shown.rows:
         assert (row.task in together) == ((row.difference or 0) > 0)
         assert (row.task in alone) == ((row.difference or 0) < 0)

@@ -104,7 +104,7 @@ def _closing(rows: list[TaskRow], run: Run, start: float) -> str:
     better = [row.task for row in rows if (row.difference or 0) > 0]
     worse = [row.task for row in rows if (row.difference or 0) < 0]
     return (
-        f"Higher together: {', '.join(better) or 'none'}; higher alone: {', '.join(worse) or 'none'}. "
-        "One seed, so nothing tells this from chance: trunkline compare trains several.\n"
+        f"Higher together: {', '.join(better) or 'none'}; higher alone: {', '.join(worse) or 'none'}.\n"
+        "One seed, so nothing tells this from chance; several: trunkline compare.\n"
         f"{time.perf_counter() - start:.0f} s in all. Run folder: {run.folder}"
     )
