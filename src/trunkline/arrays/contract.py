@@ -104,10 +104,10 @@ def made(description: Mapping[str, Any]) -> Any:
     return getattr(import_module(f"trunkline.arrays.{KINDS[kind]}"), kind)(**description["options"])
 
 
-def padded(items: Sequence[np.ndarray], value: Any = 0) -> np.ndarray:
-    """Arrays that differ in their first dimension → `[n, longest, …]`, with `value` behind them."""
+def padded(items: Sequence[np.ndarray], value: Any = 0, dtype: Any = None) -> np.ndarray:
+    """Arrays that differ in their first dimension → `[n, longest, …]`, of their type, with `value` behind them."""
     longest = max(map(len, items))
-    whole = np.full((len(items), longest, *items[0].shape[1:]), value, items[0].dtype)
+    whole = np.full((len(items), longest, *items[0].shape[1:]), value, dtype or items[0].dtype)
     for row, item in zip(whole, items):
         row[: len(item)] = item
     return whole

@@ -59,7 +59,7 @@ class TextCells(ArrayCells):
     def prepare(self, value: str, state: State) -> tuple[Item, WordsContext]:
         """Ids `[L]`, `1 <= L <= length`, n-grams `[L, N]` or `None`, and which tokens each word became.
 
-        An empty text has one token.
+        Of 32 bits: many are kept. An empty text has one token.
         """
         words = tuple(value.split())
         pieces: list[str] = []
@@ -73,15 +73,17 @@ class TextCells(ArrayCells):
             if start < self.length < len(pieces):
                 cut = sum(map(len, pieces[start : self.length]))
         pieces = pieces[: self.length]
-        ids = np.array([state["ids"].get(p) or bucket_id(p, self.buckets) for p in pieces] or [EMPTY], np.int64)
-        runs = np.array([ngram_ids(piece, self.ngrams) for piece in pieces or [""]]) if self.ngrams else None
+        ids = np.array([state["ids"].get(p) or bucket_id(p, self.buckets) for p in pieces] or [EMPTY], np.int32)
+        spelt = [ngram_ids(piece, self.ngrams) for piece in pieces or [""]] if self.ngrams else None
+        runs = None if spelt is None else np.array(spelt, np.int32)
         return (ids, runs), WordsContext(words, tuple(spans), cut, is_cut)
 
     def collate(self, items: Sequence[Item]) -> Arrays:
         """`{"ids": [n, L], "mask": [n, L] bool}`, padded to the longest; with n-grams also `{"ngrams": [n, L, N]}`."""
-        values = {"ids": padded([ids for ids, _ in items]), "mask": lengths_mask([len(ids) for ids, _ in items])}
+        known = [ids for ids, _ in items]
+        values = {"ids": padded(known, dtype=np.int64), "mask": lengths_mask([len(ids) for ids in known])}
         spelt = [runs for _, runs in items if runs is not None]
-        return {**values, "ngrams": padded(spelt)} if spelt else values
+        return {**values, "ngrams": padded(spelt, dtype=np.int64)} if spelt else values
 
     def pieces(self, word: str) -> list[str]:
         """What a word is read as."""
