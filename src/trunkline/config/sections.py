@@ -72,7 +72,7 @@ class Training:
         steps: optimiser steps.
         epochs: passes over the training rows, where `steps` does not say.
         minutes: the longest that training may take on this machine, where `steps` does not say; turned into steps
-            once, after a few timed ones. `off`: as long as it takes.
+            once, after a few timed ones. `off`: as long as it takes. `None`: 20 on a CPU, `off` on a GPU.
         batch_size: rows a step takes on each device.
         accumulate: parts in which the rows of a step go through the network, one after the other: less memory, the
             same step.
