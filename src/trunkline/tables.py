@@ -37,7 +37,7 @@ def all_right_line(whole: Mapping[str, Any]) -> str:
     """Rows in which all tasks whose answers are right or wrong are right."""
     tasks = whole["tasks"]
     named = ", ".join(tasks) if len(tasks) <= 4 else f"{', '.join(tasks[:3])} and {len(tasks) - 3} more"
-    return f"all right at once ({named}): {whole['share']:.3f} of {whole['rows']} rows"
+    return f"all right at once ({named}): {whole['share']:.3f} of the {whole['rows']} rows that have all these labels"
 
 
 MANY, FEW = 1e4, 0.00995  # from which numbers are whole, and under which they have two digits
