@@ -12,7 +12,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "trunkline"
 # Floors from the ground up. Rooms that share a line do not see each other; a line sees all lines below it.
 FLOORS = [
     ["errors", "contexts"],
-    ["types", "cells", "files", "machine", "showing"],
+    ["types", "cells", "files", "machine"],
+    ["showing"],
     ["arrays"],
     ["gramian", "positions", "pooling", "layers", "sounds"],
     ["pretrained"],

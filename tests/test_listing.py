@@ -50,7 +50,7 @@ def test_a_name_of_two_sections_shows_both_and_a_full_one_its_own() -> None:
     assert [full for full, _, _ in options_of("text")] == ["inputs.text", "tasks.text"]
     assert [full for full, _, _ in options_of("modalities.text")] == ["inputs.text"], "as Python calls it"
     assert "inputs.text" in said("text") and "tasks.text" in said("text")
-    assert "It has no options." in said("equal")
+    assert "It has no options of its own." in said("equal")
 
 
 def test_sections_by_either_name() -> None:
@@ -77,6 +77,11 @@ def test_a_demo_can_be_made_and_not_trained(tmp_path: Path, monkeypatch: pytest.
     assert result.exit_code == 0 and result.stdout.split() == ["Config:", str(tmp_path / "here" / "config.yaml")]
     assert (tmp_path / "here" / "rows.csv").is_file()
     assert [path.name[:7] for path in (tmp_path / "cache").iterdir()] == ["digits-"]
+
+
+def test_data_alone_has_no_run_folder(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["demo", "--only-data", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2 and "trains nothing" in result.output
 
 
 def test_the_version() -> None:

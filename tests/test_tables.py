@@ -24,7 +24,8 @@ def shown(*parts: Any) -> str:
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [(0.8349, "0.835"), (0.0, "0.000"), (0.00042, "0.00042"), (-0.00995, "-0.010"), (123456.7, "123,457"), (None, "–"),
+    [(0.8349, "0.835"), (0.0, "0.000"), (0.00042, "0.00042"), (-0.00995, "-0.010"), (123456.7, "123,457"),
+     (1e20, "1e+20"), (None, "–"),
      (float("inf"), "inf"), (float("nan"), "nan")],
 )  # fmt: skip
 def test_scores_keep_their_digits(value: float | None, told: str) -> None:
@@ -36,6 +37,8 @@ def test_answers_say_how_sure_they_are() -> None:
         "no": {"value": False, "probability": 0.2},
         "yes": {"value": True, "probability": 0.7},
         "kind": {"value": "a", "probabilities": {"a": 0.6, "b": 0.4}},
+        "level": {"value": 3, "probabilities": {"1": 0.1, "3": 0.5, "5": 0.4}, "expected": 3.4},
+        "new": {"value": "?", "probabilities": {"a": 0.6, "b": 0.4}},
         "names": {"value": ["a", "b"], "probabilities": {"a": 0.9, "b": 0.8}},
         "price": 12345.6,
         "small": 0.01234567,
@@ -44,7 +47,8 @@ def test_answers_say_how_sure_they_are() -> None:
     }
     lines = [line.split() for line in shown(*answers_shown([said])).splitlines()]
     assert lines[1:] == [
-        ["no", "False", "80%"], ["yes", "True", "70%"], ["kind", "a", "60%"], ["names", "a", "b"], ["price", "12,346"],
+        ["no", "False", "80%"], ["yes", "True", "70%"], ["kind", "a", "60%"], ["level", "3", "50%"],
+        ["new", "?"], ["names", "a", "b"], ["price", "12,346"],
         ["small", "0.01235"], ["far", "inf"], ["text", "a", "b"],
     ]  # fmt: skip
 

@@ -76,7 +76,7 @@ def fit(
     with interruptible(folder, resume):
         run = fit(
             config, overrides=overrides or [], out=folder, resume=resume, trust_code=trust_code,
-            on_validation=None if sys.stderr.isatty() or out.quiet else say_validation,
+            on_validation=None if sys.stderr.isatty() else say_validation,
         )  # fmt: skip
     judged = "test" if run.metrics["test"] else "validation"
     out.print(scores_table(f"{judged} rows", run.metrics[judged] or {}, run.metrics["majority"] or {}))
@@ -290,8 +290,10 @@ def list_(
         out.print(types_table(section, types))
     if name is None:
         say("Options of one: trunkline list image, trunkline list tasks.number, trunkline list training")
-    for title, about, options in () if found else options_of(name or ""):
-        out.print(options_table(title, about, options))
+    elif not found:
+        for title, about, options in options_of(name):
+            out.print(options_table(title, about, options))
+        say("None: chosen from the data, or nothing. What all inputs, tasks or balancers take: docs/config.md")
 
 
 @app.command()
@@ -307,6 +309,8 @@ def demo(
     from trunkline.tables import demo_table
 
     if only_data:
+        if folder is not None:
+            raise typer.BadParameter("--only-data trains nothing, so there is no run for --out")
         say(f"Config: {find(CATALOG, name).cached(keep=keep)}")
         return
     shown = play(find(CATALOG, name), keep=keep, folder=folder, say=say)

@@ -8,6 +8,7 @@ Shape legend: `C` channels, `H, W` pixels of a picture, `h, w` of what a head sa
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BETWEEN = "\n"  # words; those of a text have no white space
-OBJECTS = 300  # bytes of what Python holds a text's words and spans by
+OBJECTS = 250  # bytes of what Python holds a text's spans by
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,8 @@ class WordsContext:
     @property
     def nbytes(self) -> int:
         """What it takes."""
-        words = len(self._words) if isinstance(self._words, str) else sum(64 + len(word) for word in self._words)
-        return OBJECTS + words + self._spans.nbytes
+        words = [self._words] if isinstance(self._words, str) else self._words
+        return OBJECTS + sum(map(sys.getsizeof, words)) + self._spans.nbytes
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, WordsContext) and self._all == other._all

@@ -30,7 +30,8 @@ from trunkline.tasks import CATALOG as TASKS
 from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.types import State
 
-FILES = ("config.yaml", "preprocessing.json", "model.safetensors", "metrics.json")  # the last is written last
+WEIGHTS = "model.safetensors"
+FILES = ("config.yaml", "preprocessing.json", WEIGHTS, "metrics.json")  # the last is written last
 DIGESTS = "files.json"  # of those of them that predictions follow from
 ROWS = "rows.yaml"  # of a single-task twin: the config whose rows it takes
 

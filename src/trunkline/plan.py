@@ -66,6 +66,21 @@ class Plan:
         """The same with the labels that are learned from, and by which the best weights are chosen."""
         return self.source(split) if self.config.start is None else self.source(split).teaching(self.learning)
 
+    def keep_no_row_that_comes_once(self, processes: int) -> None:
+        """Where all steps are within an epoch, nothing is kept of the training rows that go by.
+
+        Args:
+            processes: that train together, each on rows of its own.
+        """
+        training, data, source = self.config.training, self.config.data, self.taught(self.splits.train)
+        is_whole = data is None or (data.is_drawn_whole and data.on_bad_row == "error")  # else each is read twice
+        rows = int(source.labelled[self.splits.train.rows].any(1).sum())
+        assert training.steps is not None and training.batch_size is not None
+        inputs = source.preprocessing.schema.inputs.values()
+        is_looked_at_again = self.network.blending is not None or any(c.modality.mosaic > 0 for c in inputs)
+        if is_whole and not is_looked_at_again and training.steps * training.batch_size * processes <= rows:
+            source.pass_by(self.splits.train.rows)
+
     @property
     def learning(self) -> tuple[str, ...]:
         """The tasks that learn: all, or those that are added to a trained run."""
@@ -107,8 +122,6 @@ def make_plan(config: Config, splits: Splits) -> Plan:
     assert config.training.input_dropout is not None and config.balancer is not None
     for source in batches.values():
         source.input_dropout = config.training.input_dropout
-    if _is_within_an_epoch(config, int(labelled.any(1).sum())) and on_bad_row == "error":  # else each is read twice
-        train.pass_by(splits.train.rows)
     level = cast(Level, config.balancer.level)  # resolved; one that does not exist is refused by the engine
     if warning := warn_unseen(level, facts.overlap, facts.counts, facts.tasks):
         warnings.warn(warning, stacklevel=2)
@@ -130,13 +143,6 @@ def make_plan(config: Config, splits: Splits) -> Plan:
         every=config.balancer.every,
     )
     return Plan(config, reasons, splits, skipped, batches, network, engine)
-
-
-def _is_within_an_epoch(config: Config, rows: int) -> bool:
-    """Whether no row is drawn twice."""
-    steps, batch_size = config.training.steps, config.training.batch_size
-    is_whole = config.data is None or config.data.is_drawn_whole
-    return is_whole and steps is not None and batch_size is not None and steps * batch_size <= rows
 
 
 def _sources(preprocessing: Preprocessing, splits: Splits, *, is_lenient: bool) -> dict[int, RowBatches]:

@@ -14,6 +14,8 @@ import PIL.ImageDraw
 import PIL.ImageFont
 import soundfile
 
+from trunkline.cells import as_name
+
 LETTERS = 600  # of a text
 SIDE = 144  # pixels of a picture's longer side
 WHOLE = 512  # the same of a picture that is shown as the network sees it
@@ -247,15 +249,20 @@ def _coloured(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels
 
 
+def certainty(said: Any) -> float | None:
+    """The chance of what was decoded, where it is one of several answers that have one."""
+    if not isinstance(said, dict):
+        return None
+    value, chances = said["value"], said.get("probabilities")
+    if "probability" in said:
+        return said["probability"] if value else 1 - said["probability"]
+    return None if chances is None or isinstance(value, list) else chances.get(as_name(value))
+
+
 def plain_answer(said: Any, true: Any, state: Mapping[str, Any]) -> Answer:
     """By what was decoded: the share that goes to the truth where there are probabilities, else the distance."""
     value = said["value"] if isinstance(said, dict) else said
-    chances = said.get("probabilities") if isinstance(said, dict) else None
-    confidence: float | None = None
-    if isinstance(said, dict) and "probability" in said:
-        confidence = said["probability"] if value else 1 - said["probability"]
-    elif isinstance(chances, dict) and not isinstance(value, list):
-        confidence = max(chances.values())
+    confidence = certainty(said)
     if isinstance(value, list):  # names, in any order
         value, true = sorted(value), None if true is None else sorted(true)
     shown = None if true is None else shown_text(true)

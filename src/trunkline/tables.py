@@ -14,6 +14,7 @@ from trunkline.demos.play import Shown
 from trunkline.listing import Option
 from trunkline.run.looking import Look
 from trunkline.schema import Preprocessing
+from trunkline.showing import certainty
 from trunkline.sounds import Sound
 from trunkline.types import Batch
 
@@ -40,7 +41,7 @@ def all_right_line(whole: Mapping[str, Any]) -> str:
     return f"all right at once ({named}): {whole['share']:.3f} of the {whole['rows']} rows that have all these labels"
 
 
-MANY, FEW = 1e4, 0.00995  # from which numbers are whole, and under which they have two digits
+MANY, TOO_MANY, FEW = 1e4, 1e15, 0.00995  # from which, and to which, numbers are whole; under which digits count
 SHOWN = 20  # rows whose answers are shown
 WIDE = 12  # tasks that have a column on a terminal; all are in the report
 
@@ -57,18 +58,9 @@ def _answers_table(number: int, answers: Mapping[str, Any]) -> Table:
     table = Table(title=f"row {number}", title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
     for task, said in answers.items():
         value = said["value"] if isinstance(said, dict) else said
-        sure = _sure(said) if isinstance(said, dict) else None
+        sure = certainty(said)
         table.add_row(task, _answer(value), "" if sure is None else f"{sure:.0%}")
     return table
-
-
-def _sure(said: Mapping[str, Any]) -> float | None:
-    """The chance of what is said, where it is one of several."""
-    value = said["value"]
-    if "probability" in said:
-        return said["probability"] if value else 1 - said["probability"]
-    chances = said.get("probabilities", {})
-    return None if isinstance(value, list) else chances.get(value)
 
 
 def _answer(value: Any) -> str:
@@ -82,7 +74,7 @@ def _answer(value: Any) -> str:
         return " ".join(value)
     if not isinstance(value, float):
         return str(value)
-    return f"{value:,.0f}" if MANY <= abs(value) < math.inf else f"{value:.4g}"
+    return f"{value:,.0f}" if MANY <= abs(value) < TOO_MANY else f"{value:.4g}"
 
 
 def demo_table(shown: Shown) -> Table:
@@ -108,7 +100,7 @@ def options_table(title: str, about: str, options: Sequence[Option]) -> Table | 
     """All options of one type, or that it has none."""
     heading = f"{title}: {about}"
     if not options:
-        return f"{heading} It has no options."
+        return f"{heading} It has no options of its own."
     table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     for column in ("option", "default", "what it does"):
         table.add_column(column)
@@ -268,9 +260,9 @@ def _with_spread(spread: Mapping[str, Any] | None, form: str = ".3f") -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return "–"
-    if MANY <= abs(value) < math.inf:
+    if MANY <= abs(value) < TOO_MANY:
         return f"{value:,.0f}"
-    return f"{value:.3f}" if abs(value) >= FEW or value == 0 else f"{value:.2g}"
+    return f"{value:.3g}" if 0 < abs(value) < FEW or TOO_MANY <= abs(value) < math.inf else f"{value:.3f}"
 
 
 def look_table(source: str, look: Look) -> Table:

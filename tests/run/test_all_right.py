@@ -74,7 +74,10 @@ def test_one_task_alone_has_its_own_score() -> None:
 
 def test_words_for_people() -> None:
     whole = {"tasks": list("abcde"), "rows": 40, "share": 0.8126}
-    assert all_right_line(whole) == "all right at once (a, b, c and 2 more): 0.813 of the 40 rows that have all these labels"
+    assert (
+        all_right_line(whole)
+        == "all right at once (a, b, c and 2 more): 0.813 of the 40 rows that have all these labels"
+    )
     assert "In 81.3% of 40 rows" in _all_right(whole)
     assert _all_right(None) == ""
 

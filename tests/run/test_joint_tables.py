@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trunkline import ConfigError, DataError, evaluate, fit, predict
+from trunkline import ConfigError, DataError, RunError, evaluate, fit, predict
 from trunkline.config import load_config, to_yaml
 from trunkline.data import Split, Splits, read_table, write_rows
 from trunkline.plan import draw_weights, make_plan
 from trunkline.run import compare
 from trunkline.run.many import alone, inputs_of_twins
+from trunkline.run.verdicts import questions
 from trunkline.run.wiring import rows_of, settings_of
-from trunkline.sources import columns_of, read_splits
+from trunkline.sources import columns_of, read_part, read_splits
 from trunkline.training.loaders import make_sampler
 
 CONFIG = """\
@@ -314,3 +315,74 @@ def test_a_twin_has_every_input_where_some_split_would_have_no_row() -> None:
     train, last = Split(table, np.arange(8)), Split(table, np.array([8]))
     assert inputs_of_twins(whole, Splits(train)) == {"t": ["a"], "u": ["b"]}
     assert inputs_of_twins(whole, Splits(train, test=last)) == {"t": ["a", "b"], "u": ["b"]}
+
+
+def two_texts(folder: Path, more: str = "") -> Path:
+    """Two tables with a text each, and nothing in common but one task."""
+    mail = read_table(folder / "mail.jsonl")
+    write_rows(folder / "mail.jsonl", [{**mail.row(i), "note": None, "body": mail.row(i)["note"]} for i in range(24)])
+    path = config(folder)
+    text = "{type: text, encoder: scratch}"
+    path.write_text(path.read_text().replace("{note: text}", f"{{note: {text}, body: {text}}}") + more)
+    return path
+
+
+def test_a_twin_with_one_encoder_brings_nothing_together(folder: Path) -> None:
+    """`training.align` is refused where there is one encoder."""
+    path = two_texts(folder)
+    path.write_text(path.read_text().replace("validations: 2", "validations: 1, align: 0.1"))
+    found = compare(path, seeds=1, out=folder / "all", overrides=["training.steps=1"])
+    aligned = {
+        task: load_config(found.folder / run / "config.yaml", columns=None).training.align
+        for task, (run,) in found.result["alone"]["runs"].items()
+    }
+    assert aligned == {"kind": 0.1, "long": 0.0, "stars": 0.0}
+
+
+def test_twins_of_an_earlier_version_are_not_mixed_with_those_of_now(folder: Path) -> None:
+    path, how = two_texts(folder), {"seeds": 1, "overrides": ["training.steps=1", "training.validations=1"]}
+    compare(path, out=folder / "all", **how)
+    twin = next(run for run in (folder / "all").glob("alone-*") if "body" not in (run / "config.yaml").read_text())
+    text = (twin / "config.yaml").read_text()
+    (twin / "config.yaml").write_text(text.replace("inputs:\n", "inputs:\n  body: text\n"))
+    with pytest.raises(RunError, match=rf"{twin.name} was begun by an earlier version, with the inputs body, note"):
+        compare(path, out=folder / "all", **how)
+
+
+def test_a_twin_has_the_inputs_of_all_seeds(tmp_path: Path) -> None:
+    """Of the rare pairing some seeds have no training row; still there is one network for all of them."""
+    rows = [{"a": "x y", "b": None, "t": i % 2, "u": None} for i in range(40)]
+    rows += [{"a": None, "b": "z w", "t": i % 2 if i == 0 else None, "u": i % 2} for i in range(40)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    text = {"type": "text", "encoder": "scratch"}
+    raw = {
+        "data": {"train": str(tmp_path / "rows.jsonl"), "validation": 0.3, "test": 0.3},
+        "inputs": {"a": text, "b": text}, "tasks": {"t": "binary", "u": "binary"}, "width": 8,
+        "training": {"batch_size": 8, "validations": 1},
+    }  # fmt: skip
+    by_seed = []
+    for seed in range(8):
+        config = load_config({**raw, "training": {**raw["training"], "seed": seed}}, columns=columns_of)
+        by_seed.append(inputs_of_twins(config, read_splits(config))["t"])
+    first = next(s for s in range(7) if by_seed[s] == ["a"] and by_seed[s + 1] == ["a", "b"])
+    found = compare(raw, seeds=2, out=tmp_path / "all", overrides=["training.steps=1", f"training.seed={first}"])
+    for run in found.result["alone"]["runs"]["t"]:
+        assert list(load_config(found.folder / run / "config.yaml", columns=None).inputs) == ["a", "b"]
+
+
+def test_what_a_network_is_asked_for_when_it_is_timed(folder: Path) -> None:
+    """Rows with its inputs, of tables with its tasks, as a table of their own: others are not prepared."""
+    path = two_texts(folder)
+    whole = load_config(path, columns=columns_of)
+    splits = read_splits(whole)
+    numbers = splits.train.rows[::3]
+    whose = [splits.train.table.column("table")[row] for row in numbers]
+    asked = {}
+    for name, one in {"whole": whole, "stars": alone(whole, "stars", ["note"])}.items():
+        plan = make_plan(one, read_splits(whole) if name == "whole" else read_part(one, whole))
+        rows = Split(splits.train.table, numbers)
+        asked[name] = questions(plan.network.preprocessing, rows, is_joint=True)
+    assert len(asked["whole"][0]) == len(numbers)
+    assert asked["whole"][1] == {"shop": {"kind", "stars"}, "mail": {"kind", "long"}}
+    assert set(asked["stars"][0].column("table")) == {"shop"}
+    assert len(asked["stars"][0]) == whose.count("shop") and asked["stars"][1] == {"shop": {"stars"}, "mail": set()}

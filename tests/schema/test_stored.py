@@ -122,17 +122,26 @@ def test_a_context_has_the_words_and_spans_that_it_was_made_of(words: tuple[str,
 
 def test_of_rows_that_are_drawn_once_nothing_is_kept() -> None:
     rows = [{"said": f"good {n}", "y": n % 2} for n in range(8)]
-    config = {"inputs": {"said": "text"}, "tasks": {"y": "binary"}, "training": {"batch_size": 2, "steps": 2}}
+    config = {"inputs": {"said": "text"}, "tasks": {"y": "binary"}}
 
-    def kept(**training: Any) -> set[int]:
+    def kept(steps: int, processes: int = 1, **more: Any) -> set[int]:
         """Rows of which something is kept after a look at each, as it is drawn."""
         table = read_table(rows)
-        asked = load_config({**config, "training": {**config["training"], **training}}, columns=table)
+        training = {"batch_size": 2, "steps": steps, "input_dropout": 0.0}
+        asked = load_config({**config, "training": training, **more}, columns=table)
         plan = make_plan(asked, Splits(Split(table, np.arange(6)), Split(table, np.array([6, 7]))))
+        plan.keep_no_row_that_comes_once(processes)
         source = plan.source(plan.splits.train)
         for draw in (Draw((0, 1, 2, 3, 4, 5), 7), Draw((6, 7), None)):
             source[draw]
         return {row for _, _, row in source._kept.values}
 
-    assert kept(steps=3) == {6, 7}, "held-out rows come again with every validation"
-    assert kept(steps=4) == set(range(8)), "some training rows come twice"
+    every = set(range(8))
+    assert kept(3) == {6, 7}, "held-out rows come again with every validation"
+    assert kept(4) == every, "some training rows come twice"
+    assert kept(3, processes=2) == every, "each process has half of the rows"
+    inputs = {"said": "text", "x": "number"}
+    late = {"fusion": {"type": "late", "blending": True}, "inputs": inputs}
+    for n, row in enumerate(rows):
+        row["x"] = n
+    assert kept(3, **late) == every, "blending looks at them again"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 
 from trunkline.balancers import CATALOG as BALANCERS
 from trunkline.config import BalancerConfig, ComponentConfig, Config, load_config, to_yaml
-from trunkline.errors import ConfigError, RunError, suggest
+from trunkline.errors import ConfigError, RunError, counted, suggest
 from trunkline.files import plain_json, replacing, write_json
 from trunkline.loading import FILES, read_metrics
+from trunkline.machine import cores
 from trunkline.plan import make_plan
 from trunkline.run.budget import fix_steps
 from trunkline.run.fitting import Metrics
@@ -89,13 +91,14 @@ def compare(
         models = _models(settled, config.balancer, balancers, trunks)
         is_open = config.training.batch_size is None
         contest = Contest(settled, models, tuple(range(first, first + seeds)))
-        metrics = _run(_jobs(contest, folder, is_open=is_open), settled, say)
+        inputs = _inputs_of_twins(contest)
+        metrics = _run(_jobs(contest, folder, inputs, is_open=is_open), settled, say)
         tuned = None
         if tune:
             run = contest.together(next(iter(models)), first)
             score_of(metrics[run], run)  # that nothing can be chosen by is said before more is trained
             contest, metrics, tuned = _tuned(
-                contest, folder, metrics, tune, say, is_open=is_open, trust_code=trust_code
+                contest, folder, inputs, metrics, tune, say, is_open=is_open, trust_code=trust_code
             )
         result = {**result_of(contest, metrics, folder, trust_code=trust_code), "tuned": tuned}
         write_json(folder / "comparison.json", plain_json(result))
@@ -128,6 +131,7 @@ def _models(
 def _tuned(
     contest: Contest,
     folder: Path,
+    inputs: Mapping[str, Collection[str]],
     metrics: Mapping[str, Metrics],
     number: int,
     say: Say,
@@ -146,7 +150,7 @@ def _tuned(
     found = told(search(contest.config, number, folder, train), tried)
     model = weighed(contest.config, found["weights"])
     more = replace(contest, models={**contest.models, TUNED: model})
-    jobs = _jobs(more, folder, is_open=is_open)
+    jobs = _jobs(more, folder, inputs, is_open=is_open)
     forget_others({name: job for name, job in jobs.items() if name not in metrics}, trust_code=trust_code)
     return more, _run(jobs, contest.config, say), found
 
@@ -196,14 +200,25 @@ def _settled(config: Config, folder: Path, trust_code: bool) -> Config:
     return replace(settled, mute=config.mute)
 
 
-def _jobs(contest: Contest, folder: Path, *, is_open: bool) -> dict[str, Job]:
+def _inputs_of_twins(contest: Contest) -> dict[str, set[str]]:
+    """By task, the inputs that come with its label in any seed's training rows: one network for all seeds."""
+    found: dict[str, set[str]] = {task: set() for task in contest.config.tasks}
+    for seed in contest.seeds:
+        config = _with_seed(contest.config, seed)
+        for task, names in inputs_of_twins(config, read_usable(config)).items():
+            found[task].update(names)
+        if all(own == config.inputs.keys() for own in found.values()):
+            break  # no other seed adds any
+    return found
+
+
+def _jobs(contest: Contest, folder: Path, inputs: Mapping[str, Collection[str]], *, is_open: bool) -> dict[str, Job]:
     """All runs by name, seed by seed.
 
     A twin has the rows of the whole, and the batch size that suits its own label rate where the config leaves it open
     (`is_open`).
     """
     shown = {contest.together(name, contest.seeds[0]) for name in contest.models}
-    inputs = inputs_of_twins(contest.config, read_usable(contest.config))
     jobs = {}
     for seed in contest.seeds:
         for name, model in contest.models.items():
@@ -228,6 +243,7 @@ def _run(jobs: Mapping[str, Job], config: Config, say: Say) -> dict[str, Metrics
     if changed := [name for name, found in metrics.items() if found["tables"] != tables]:
         raise RunError(f"{', '.join(changed)}: the tables changed since; give a new folder with --out")
     missing = {name: job for name, job in jobs.items() if name not in metrics}
+    _check_inputs(jobs)
     steps = config.training.steps
     say(f"{len(jobs)} runs of {steps} steps" + (f", {len(metrics)} of them finished before" if metrics else ""))
     for job in missing.values():
@@ -241,10 +257,26 @@ def _run(jobs: Mapping[str, Job], config: Config, say: Say) -> dict[str, Metrics
         for done, future in enumerate(as_completed(names), 1):
             metrics[names[future]] = future.result()
             left = len(missing) - done
-            more = (time.perf_counter() - start) / done * left / 60
+            minutes = (time.perf_counter() - start) / done * left / 60
+            is_known = left and done > cores()  # at first the others are nearly done, too
             say(f"{len(metrics)} of {len(jobs)}: {names[future]}, {metrics[names[future]]['seconds']:.0f} s"
-                + (f"; {left} more, about {more:.0f} minutes at this pace" if left else ""))  # fmt: skip
+                + (f"; {left} more in {counted(math.ceil(minutes), 'minute')}" if is_known else ""))  # fmt: skip
     return metrics
+
+
+def _check_inputs(jobs: Mapping[str, Job]) -> None:
+    """That runs which have begun have the inputs that they would have now.
+
+    Raises:
+        RunError: an earlier version gave a twin all inputs.
+    """
+    for name, job in jobs.items():
+        if (path := job.folder / "config.yaml").is_file():
+            had = load_config(path, columns=None, trust_code=True).inputs.keys()  # imported to make the job
+            if had != job.config.inputs.keys():
+                raise RunError(f"{name} was begun by an earlier version, with the inputs {', '.join(sorted(had))}; now "
+                               f"it has {', '.join(sorted(job.config.inputs))}, which come with its label. Give a new "
+                               "folder with --out")  # fmt: skip
 
 
 def _is_finished(folder: Path) -> bool:

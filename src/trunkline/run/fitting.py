@@ -40,6 +40,7 @@ from trunkline.training import (
     OnValidation,
     WriteError,
     check_tensorboard,
+    from_all_processes,
     from_first_process,
     give_back,
     is_first_process,
@@ -168,6 +169,7 @@ def train_plan(
         launch(settings_of(plan.config.training, plan.config.data))
         folder = from_first_process(folder)
         plan, _ = fix_steps(plan)
+        plan.keep_no_row_that_comes_once(len(from_all_processes(None)))
         if is_first_process():
             begin(plan, folder)
         fitted = _train(plan, folder, show_progress, on_validation)

@@ -91,10 +91,11 @@ def alone(config: Config, task: str, inputs: Collection[str]) -> Config:
         inputs: the twin's; see `inputs_of_twins`.
     """
     own = replace(config.tasks[task], share=None)
-    training = replace(config.training, affinity=None)
-    balancer = None  # one task: nothing to balance or help
     kept = _without_lost_encoders({name: one for name, one in config.inputs.items() if name in inputs})
-    return replace(config, inputs=kept, tasks={task: own}, balancer=balancer, training=training)
+    training = replace(config.training, affinity=None)  # one task: nothing to balance or help
+    if len({one.component.block or name for name, one in kept.items() if one.share is None}) < 2:
+        training = replace(training, align=0.0)  # one encoder: nothing to bring together
+    return replace(config, inputs=kept, tasks={task: own}, balancer=None, training=training)
 
 
 def _without_lost_encoders(inputs: Mapping[str, InputConfig]) -> dict[str, InputConfig]:

@@ -12,7 +12,7 @@ from trunkline.config import Config
 from trunkline.plan import make_plan
 from trunkline.run.fitting import Metrics
 from trunkline.run.many import Job, alone, inputs_of_twins, running
-from trunkline.sources import read_splits
+from trunkline.sources import read_splits, read_usable
 
 
 @contextmanager
@@ -29,10 +29,9 @@ def single_task_twins(config: Config, steps: int, folder: Path) -> Iterator[dict
         By task, the metrics to come.
     """
     config = replace(config, training=replace(config.training, steps=steps))
-    splits = read_splits(config)
-    settled = make_plan(config, splits).config
+    settled = make_plan(config, read_splits(config)).config
     twin = replace(config, inputs=settled.inputs, fusion=settled.fusion, trunk=settled.trunk, width=settled.width)
-    inputs = inputs_of_twins(twin, splits)
+    inputs = inputs_of_twins(twin, read_usable(twin))
     jobs = {t: Job(alone(twin, t, inputs[t]), folder / f"twin-{n}", whole=config) for n, t in enumerate(config.tasks)}
     with running(jobs) as twins:
         yield twins

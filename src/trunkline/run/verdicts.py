@@ -14,16 +14,15 @@ import numpy as np
 
 from trunkline.analysis import NOT_RATIOS, compare_scores, mean_ranks, mean_std, metrics_of
 from trunkline.config import Config, load_config
-from trunkline.data import WHOSE, Split
-from trunkline.loading import as_model, load
+from trunkline.data import WHOSE, Split, Table
+from trunkline.loading import WEIGHTS, as_model, load
 from trunkline.run.fitting import Metrics
 from trunkline.run.predictions import answers_of, tasks_of_tables
-from trunkline.schema import RowBatches, evenly_spaced, label_flags
+from trunkline.schema import Preprocessing, RowBatches, evenly_spaced, label_flags
 from trunkline.sources import read_splits, read_usable, with_inputs
 
 VERSION = 1  # of comparison.json
 CONFIDENCE = 0.95
-WEIGHTS = "model.safetensors"  # of a run
 ALONE = "alone, each task"  # among the models that are ranked
 TIMED_ROWS, TIMED_PASSES = 256, 3
 
@@ -165,17 +164,28 @@ def _milliseconds(run: Path, rows: Split, *, is_joint: bool, trust_code: bool) -
     Of several tables, each row is asked for the tasks of its own, and is nothing to a network that has none of them.
     """
     predictor = load(run, trust_code=trust_code)
-    preprocessing, table = predictor.preprocessing, rows.table
-    own = with_inputs(preprocessing.schema, rows, preprocessing.inputs).rows
-    asked: dict[str, frozenset[str]] = {}
-    if is_joint:
-        tasks = preprocessing.tasks
-        asked = tasks_of_tables(table, tasks, label_flags(preprocessing.schema, table, tasks))
-        own = np.array([row for row in own.tolist() if asked[table.column(WHOSE)[row]]], dtype=np.int64)
-    seconds = []
+    own, asked = questions(predictor.preprocessing, rows, is_joint=is_joint)
+    places, seconds = np.arange(len(own)), []
     for _ in range(TIMED_PASSES):
         start = time.perf_counter()
-        source = RowBatches(preprocessing, table, with_targets=False, rows=own)
-        answers_of(predictor, source, own, asked)
+        source = RowBatches(predictor.preprocessing, own, with_targets=False)  # of a table, all is prepared
+        answers_of(predictor, source, places, asked)
         seconds.append(time.perf_counter() - start)
     return 1000 * min(seconds) / max(len(rows), 1)
+
+
+def questions(preprocessing: Preprocessing, rows: Split, *, is_joint: bool) -> tuple[Table, dict[str, frozenset[str]]]:
+    """What a network is asked of some rows: those that it has an input of, as a table; and by their table, tasks.
+
+    Args:
+        preprocessing: the network's.
+        rows: of several tables those are left out of which it knows no task.
+        is_joint: they are of several tables.
+    """
+    table, own = rows.table, with_inputs(preprocessing.schema, rows, preprocessing.inputs).rows
+    asked: dict[str, frozenset[str]] = {}
+    if is_joint:
+        tasks, whose = preprocessing.tasks, table.column(WHOSE)
+        asked = tasks_of_tables(table, tasks, label_flags(preprocessing.schema, table, tasks))
+        own = np.array([row for row in own.tolist() if asked[whose[row]]], dtype=np.int64)
+    return table.cut(own), asked

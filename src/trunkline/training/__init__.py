@@ -5,7 +5,7 @@ from trunkline.training.checkpoint import LAST, WriteError, checkpoints
 from trunkline.training.log import check_tensorboard
 from trunkline.training.loop import launch, train
 from trunkline.training.memory import give_back
-from trunkline.training.processes import from_first_process, is_first_process, meeting
+from trunkline.training.processes import from_all_processes, from_first_process, is_first_process, meeting
 from trunkline.training.settings import Fitted, Joint, OnValidation, Rows, Settings, Validation
 from trunkline.training.timing import Pace, measure_pace
 
@@ -22,6 +22,7 @@ __all__ = [
     "check_blending",
     "check_tensorboard",
     "checkpoints",
+    "from_all_processes",
     "from_first_process",
     "give_back",
     "is_first_process",

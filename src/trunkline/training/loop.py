@@ -194,6 +194,7 @@ class _Loop:
         self.stepper.network.train()
         if self.blender is not None and self.done == 0:
             self.blender.look()
+        is_told = any_process(self.on_validation is not None)  # one process may listen where others do not
         with StopSignal() as stop:
             while self.done < self.schedule.last:
                 parts = next(batches)
@@ -205,7 +206,7 @@ class _Loop:
                 self._write_losses(parts)
                 if self._is_due() and not self._is_blind(parts):
                     bar.say(self._look())
-                    if self._is_seen_enough():
+                    if is_told and self._is_seen_enough():
                         break
                 if self._shall_stop(stop):
                     self._save()
@@ -231,10 +232,11 @@ class _Loop:
 
     def _is_seen_enough(self) -> bool:
         """Whether whoever is told of the looks wants no more steps; all processes end after the same one."""
-        if self.on_validation is None or self.judge is None:
+        if self.judge is None:
             return False
         seen = Validation(self.done, self.settings.steps, *self.keeper.history[-1][1:])
-        return any_process(is_first_process() and bool(self.on_validation(seen)))
+        tell = self.on_validation if is_first_process() else None
+        return any_process(tell is not None and bool(tell(seen)))
 
     def _look_ahead(self, parts: Sequence[Batch]) -> None:
         """What the step that comes will do, task by task; once the optimiser knows how large gradients are."""
