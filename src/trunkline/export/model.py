@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from trunkline.arrays.boxes import picture_parts
 from trunkline.arrays.contract import ArrayCells, Arrays, Cells, made
 from trunkline.arrays.subwords import NOWHERE, source_of
 from trunkline.arrays.table import pack
@@ -113,7 +114,7 @@ class Model:
             values = self._packed(items) if unit["is_block"] else self._collated(name, items[name])
             arrays |= {f"{name}.{key}": value for key, value in values.items()}
         self._warn_cut(contexts)
-        return Prepared({**arrays, **self._sources(contexts)}, present, contexts)
+        return Prepared({**arrays, **self._sources(contexts), **self.insides(contexts)}, present, contexts)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
         """What the graph says, by the names of its outputs."""
@@ -140,12 +141,15 @@ class Model:
         return answers
 
     def output(self, head: str, said: Mapping[str, np.ndarray], rows: np.ndarray) -> Any:
-        """What a head says of these rows: a text's ids come out of a loop, a sound perhaps of a network."""
+        """What a head says of these rows: a text's ids come out of a loop, a sound perhaps of a network; of boxes those
+        that are chosen."""
         told = self.about["outputs"][head]
         if "writes" in told:
             if (writer := self._writers.get(head)) is None:
                 writer = self._writers[head] = Writer(self.path, head, session=self._other(told["writes"]["step"]))
             return writer({name: said[name][rows] for name in told["writes"]["read"].values()})
+        if "chooses" in told:
+            return {name: said[own][rows] for name, own in told["chooses"].items()}
         if "says" not in told:
             return said[head][rows]
         output = {name: said[own][rows] for name, own in told["says"]["read"].items()}
@@ -229,6 +233,17 @@ class Model:
                     name = f"copied.{head}.{key}"
                     arrays[name] = _lengthened(value, self._shapes.get(name, []), NOWHERE)
         return arrays
+
+    def insides(self, contexts: Mapping[str, Sequence[Context | None]]) -> Arrays:
+        """Which part of what the network sees is picture, for heads of boxes whose graph must be told; by the names of
+        its inputs.
+
+        Args:
+            contexts: by input, what was done to each row's.
+        """
+        tasks = self.about["columns"]["tasks"]
+        heads = [head for head in self.about["outputs"] if f"inside.{head}" in self.about["inputs"]]
+        return {f"inside.{head}": picture_parts(contexts[tasks[head]["of"]]) for head in heads}
 
     def _warn_cut(self, contexts: Contexts) -> None:
         for name, own in contexts.items():

@@ -1,8 +1,9 @@
-"""An exported network with weights of 8 bits, and what that costs each task.
+"""An exported network with smaller weights, of 8 bits or as bfloat16 (`storing`), and what that costs each task.
 
-ONNX Runtime's dynamic quantization: matrices are stored as whole numbers from -128 to 127, times a factor for each of
-their columns, and multiplied as whole numbers by activations that are scaled on the way. Tables of embeddings have one
-factor for the whole table. Convolutions, recurrent layers and what is no matrix by a constant stay as they are.
+8 bits are ONNX Runtime's dynamic quantization: matrices are stored as whole numbers from -128 to 127, times a factor
+for each of their columns, and multiplied as whole numbers by activations that are scaled on the way. Tables of
+embeddings have one factor for the whole table. Convolutions, recurrent layers and what is no matrix by a constant stay
+as they are.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from trunkline.errors import ConfigError
 from trunkline.export.dense import dense_values, flatten
 from trunkline.export.example import lengthened
 from trunkline.export.model import Model
+from trunkline.export.storing import store_bf16
 from trunkline.files import write_json
 from trunkline.model.evaluation import Evaluation, TaskScores
 from trunkline.predictor import Predictor
@@ -30,24 +32,22 @@ from trunkline.schema import RowBatches
 from trunkline.types import Batch
 
 OPERATORS = ("MatMul", "Gemm", "Gather")  # matrix products, and tables of embeddings
-PRECISIONS = ("int8",)
-REFUSED = {
-    "fp16": "ONNX Runtime has few kernels of half precision for CPUs, and casts to 32 bits around the others",
-    "bf16": "ONNX Runtime has no kernels of bfloat16 for CPUs",
-}
+PRECISIONS = ("int8", "bf16")
+REFUSED = {"fp16": "ONNX Runtime has few kernels of half precision for CPUs, and casts to 32 bits around the others"}
 TOGETHER = 32  # rows
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """What 8 bits cost.
+    """What smaller weights cost.
 
     Attributes:
         path: of the graph.
-        megabytes: of it and its steps: before, and now.
+        megabytes: of it and its steps, and of its voices where they are written once more: before, and now.
         milliseconds: a row of those that were judged: before, and now.
         scores: of each task by metric, before, and now.
         rows: that both were judged by.
+        precision: of the weights.
     """
 
     path: Path
@@ -55,6 +55,7 @@ class Quantized:
     milliseconds: tuple[float, float]
     scores: tuple[TaskScores, TaskScores]
     rows: int
+    precision: str
 
 
 def check_precision(precision: str | None) -> None:
@@ -66,27 +67,30 @@ def check_precision(precision: str | None) -> None:
         raise ConfigError(f"precision: {precision!r}: {why}; give {', '.join(PRECISIONS)}, or leave it out")
 
 
-def quantize(predictor: Predictor, path: Path, table: Table, rows: Sequence[int]) -> Quantized:
-    """Write `NAME.int8.onnx` beside an exported graph, and judge both.
+def quantize(predictor: Predictor, path: Path, table: Table, rows: Sequence[int], precision: str = "int8") -> Quantized:
+    """Write `NAME.int8.onnx`, or `NAME.bf16.onnx`, beside an exported graph, and judge both.
 
     Args:
         predictor: the original.
         path: of the graph.
         table: with target columns.
         rows: held out, to judge by.
+        precision: of the weights, one of `PRECISIONS`.
     """
-    target = path.with_suffix(f".int8{path.suffix}")
+    target = path.with_suffix(f".{precision}{path.suffix}")
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    files = [path.name, *_others(about)]
+    write = _quantize_file if precision == "int8" else store_bf16
+    files = [path.name, *_others(about, with_voices=precision != "int8")]
     renamed = {file: target.stem + file.removeprefix(path.stem) for file in files}
     for file, new in renamed.items():
-        _quantize_file(path.parent / file, path.parent / new)
+        write(path.parent / file, path.parent / new)
     write_json(target.with_suffix(".json"), _with_names(about, renamed))
     numbers = np.asarray(rows, dtype=np.int64)
     batches = RowBatches(predictor.preprocessing, table, rows=numbers)
     before, after = (_judged(predictor, Model(file), batches, numbers.tolist()) for file in (path, target))
     size = [sum((path.parent / file).stat().st_size for file in its) / 1e6 for its in (files, renamed.values())]
-    return Quantized(target, (size[0], size[1]), (before[1], after[1]), (before[0], after[0]), len(numbers))
+    times, scores = (before[1], after[1]), (before[0], after[0])
+    return Quantized(target, (size[0], size[1]), times, scores, len(numbers), precision)
 
 
 def _quantize_file(source: Path, target: Path) -> None:
@@ -101,16 +105,19 @@ def _quantize_file(source: Path, target: Path) -> None:
         logging.disable(logging.NOTSET)
 
 
-def _others(about: dict[str, Any]) -> list[str]:
-    """Files of steps; vocoders are convolutions, and stay."""
-    return sorted({told["writes"]["step"] for told in about["outputs"].values() if "writes" in told})
+def _others(about: dict[str, Any], *, with_voices: bool) -> list[str]:
+    """Files of steps, and of vocoders, which are convolutions, where these become smaller, too."""
+    acts = (("writes", "step"), ("says", "voice")) if with_voices else (("writes", "step"),)
+    found = {told[act][key] for told in about["outputs"].values() for act, key in acts if act in told}
+    return sorted(file for file in found if file is not None)
 
 
 def _with_names(about: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
-    outputs = {}
-    for head, told in about["outputs"].items():
-        writes = told.get("writes")
-        outputs[head] = told if writes is None else {**told, "writes": {**writes, "step": renamed[writes["step"]]}}
+    outputs = {head: dict(told) for head, told in about["outputs"].items()}
+    for told in outputs.values():
+        for act, key in (("writes", "step"), ("says", "voice")):
+            if act in told:
+                told[act] = {**told[act], key: renamed.get(told[act][key], told[act][key])}
     return {**about, "outputs": outputs}
 
 
@@ -143,6 +150,7 @@ def _arrays(model: Model, batch: Batch) -> dict[str, np.ndarray]:
     """What the graph takes of a batch; of an encoder that has nothing in it, zeros."""
     given = {"present": batch.present.values, **flatten(dense_values(batch)), **flatten(batch.sources, "copied.")}
     arrays = {name: model.typed(name, value.numpy()) for name, value in given.items()}
+    arrays |= model.insides(batch.context)
     for name in (name for name in model.about["encoders"] if name not in batch.inputs):
         arrays |= {f"{name}.{key}": value for key, value in model.nothing(name, batch.size).items()}
     return arrays
@@ -150,7 +158,10 @@ def _arrays(model: Model, batch: Batch) -> dict[str, np.ndarray]:
 
 def _of(model: Model, head: str, said: dict[str, np.ndarray], rows: torch.Tensor | None, size: int) -> Any:
     """A head's output as metrics take it."""
-    output = model.output(head, said, np.arange(size) if rows is None else rows.numpy())
+    numbers = np.arange(size) if rows is None else rows.numpy()
+    if "chooses" in model.about["outputs"][head]:  # metrics choose for themselves
+        return torch.from_numpy(said[head][numbers])
+    output = model.output(head, said, numbers)
     if isinstance(output, dict):
         return {name: torch.from_numpy(value) for name, value in output.items() if name != "wave"}
     if isinstance(output, list):  # ids of texts, without the end
