@@ -7,6 +7,7 @@ sounds, subwords and molecules.
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.arrays.boxes import picture_parts
-from trunkline.arrays.contract import ArrayCells, Arrays, Cells, made
+from trunkline.arrays.contract import ArrayCells, Arrays, Cells, made, padded
 from trunkline.arrays.subwords import NOWHERE, source_of
 from trunkline.arrays.table import pack
 from trunkline.cells import as_file, plain_cell
@@ -199,7 +200,9 @@ class Model:
             return self.nothing(name, len(items))
         assert isinstance(kind, ArrayCells), "it is in no block"
         values = {}
-        for key, value in kind.collate([items[row] for row in rows]).items():
+        whole = [items[row] for row in rows]
+        is_heard = "hears" in self.about["encoders"][name]
+        for key, value in (self.hear(name, whole) if is_heard else kind.collate(whole)).items():
             longer = _lengthened(self.typed(f"{name}.{key}", value), self._shapes.get(f"{name}.{key}", []), 0)
             values[key] = np.zeros((len(items), *longer.shape[1:]), longer.dtype)
             values[key][rows] = longer
@@ -222,6 +225,22 @@ class Model:
                 sizes = [size if isinstance(size, int) else SHORTEST for size in self._shapes[node][1:]]
                 values[node.removeprefix(f"{name}.")] = np.zeros((rows, *sizes), told["dtype"])
         return values
+
+    def hear(self, name: str, waves: Sequence[np.ndarray]) -> Arrays:
+        """What a pretrained network says of sounds, each by itself: `{"features": [n, L, F], "count": [n]}`.
+
+        Args:
+            name: of the encoder.
+            waves: samples of each sound, `[S]`.
+        """
+        how, heard = self.about["encoders"][name]["hears"], []
+        for wave in waves:
+            longer = np.pad(wave, (0, max(0, how["least"] - len(wave))))
+            (features,) = self._other(how["file"]).run(None, {"wave": longer[None]})[0]
+            if how["stride"] is not None:  # it hears a window, of which the sound is the beginning
+                features = features[: min(how["places"], max(1, math.ceil(len(wave) / how["stride"])))]
+            heard.append(features)
+        return {"features": padded(heard), "count": np.array([len(one) for one in heard])}
 
     def _sources(self, contexts: Contexts) -> Arrays:
         """What tasks copy from."""

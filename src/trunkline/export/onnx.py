@@ -7,11 +7,7 @@ says what a step of writing reads (`steps.reading`); the step is a graph of its 
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,12 +23,13 @@ from trunkline.arrays.boxes import picture_parts
 from trunkline.data import Table
 from trunkline.errors import ConfigError
 from trunkline.export import steps
-from trunkline.export.choosing import translations
 from trunkline.export.dense import DenseNetwork, dense_values, flatten
 from trunkline.export.describing import described
+from trunkline.export.ears import check_ears, hearing, listeners, write_ears
 from trunkline.export.example import SHORTEST, example_batch, lengthened
 from trunkline.export.parity import FoundBoxes, Sounds, compare
-from trunkline.files import replacing, write_json
+from trunkline.export.tracing import trace
+from trunkline.files import write_json
 from trunkline.predictor import Predictor
 from trunkline.schema import HeadUnit, Preprocessing, RowBatches
 from trunkline.tasks.speech_head import SpeechHead
@@ -93,11 +90,14 @@ def export_onnx(
         raise ConfigError(f"{path}: the description of the graph goes there; call the graph .onnx")
     _check_installed()
     _check_encoders(predictor.preprocessing)
+    check_ears(predictor.network)
     path = Path(path)
     heads = _chosen_heads(predictor.preprocessing, tasks)
     numbers = range(len(table)) if numbers is None else numbers
     batches = RowBatches(predictor.preprocessing, table, with_targets=False, rows=numbers)
-    batch = lengthened(example_batch(batches, numbers, rows), batches)
+    hear = {name: encoder.heard for name, encoder in listeners(predictor.network).items()}
+    with torch.no_grad():
+        batch = lengthened(hearing(example_batch(batches, numbers, rows), hear), batches)
     dense = DenseNetwork(predictor.network, heads).eval()
     values = dense_values(batch)
     copied = {unit.name: dict(batch.sources[unit.name]) for unit in heads if unit.name in batch.sources}
@@ -116,12 +116,13 @@ def export_onnx(
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
         unfinished = Path(folder) / path.name
         sizes = _free_sizes(predictor.preprocessing, values, copied, insides)
-        _write(dense, given, sizes, [*inputs], names, unfinished)
+        trace(dense, given, sizes, [*inputs], names, unfinished)
         named = dict(zip(said, outputs))
         acts = _write_steps(predictor, heads, said, named, unfinished)
         acts |= _write_voices(predictor, heads, named, unfinished)
         acts |= {name: {"chooses": {key: own for key, own in named[name].items() if key}} for name in dense.choices}
-        write_json(unfinished.with_suffix(".json"), described(predictor.preprocessing, heads, inputs, acts))
+        ears = write_ears(predictor.network, unfinished)
+        write_json(unfinished.with_suffix(".json"), described(predictor.preprocessing, heads, inputs, acts, ears))
         found = compare(predictor, table, batch, heads, unfinished, inputs)
         for stale in _stale(path):
             stale.unlink()
@@ -133,7 +134,7 @@ def export_onnx(
 
 def _stale(path: Path) -> list[Path]:
     """What an export of this name, and its twins with smaller weights, have left: it is of another network now."""
-    own = re.compile(re.escape(path.stem) + r"(\.(int8|bf16))?\.(step|voice)[0-9]+\.onnx")
+    own = re.compile(re.escape(path.stem) + r"(\.(int8|bf16))?\.(step|voice|ear)[0-9]+\.onnx")
     twins = [f"{path.stem}.{kind}{end}" for kind in ("int8", "bf16") for end in (".json", path.suffix)]
     return [file for file in path.parent.iterdir() if own.fullmatch(file.name) or file.name in twins]
 
@@ -157,31 +158,6 @@ def _check_names(names: Sequence[str]) -> None:
                           "another name")  # fmt: skip
 
 
-def _write(
-    module: nn.Module,
-    given: dict[str, Any],
-    shapes: dict[str, Any],
-    input_names: list[str],
-    output_names: list[str],
-    path: Path,
-) -> None:
-    with replacing(path) as unfinished, warnings.catch_warnings(), _quietly(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (),
-            str(unfinished),
-            kwargs=given,  # positional, a last dict would be taken for these
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            input_names=input_names,
-            output_names=output_names,
-            dynamic_shapes=shapes,
-            custom_translation_table=translations(),
-        )
-
-
 def _write_steps(
     predictor: Predictor, heads: Sequence[HeadUnit], said: dict[str, Any], outputs: dict[str, Any], path: Path
 ) -> dict[str, dict[str, Any]]:
@@ -198,7 +174,7 @@ def _write_steps(
             names = steps.names(reading, layers)
             said_next = ["scores", *(f"next_{name}" for name in names if name.startswith("own_"))]
             given = steps.example(head, reading, layers)
-            _write(steps.Step(head).eval(), given, steps.shapes(reading, layers), names, said_next, path.parent / file)
+            trace(steps.Step(head).eval(), given, steps.shapes(reading, layers), names, said_next, path.parent / file)
         told[unit.name] = {"writes": steps.writes(head, layers, file, outputs[unit.name])}
     return told
 
@@ -216,7 +192,7 @@ def _write_voices(
             file = f"{path.stem}.voice{len(told)}.onnx"
             voice, frames = Voice(head).eval(), torch.zeros(1, SHORTEST, len(head.mean))
             shapes = {"frames": {1: Dim("frames", min=2, max=2**16)}}
-            _write(voice, {"frames": frames}, shapes, ["frames"], ["wave"], path.parent / file)
+            trace(voice, {"frames": frames}, shapes, ["frames"], ["wave"], path.parent / file)
         told[unit.name] = {"says": {"read": outputs[unit.name], "voice": file}}
     return told
 
@@ -272,17 +248,6 @@ def _chosen_heads(states: Preprocessing, tasks: Sequence[str] | None) -> list[He
         said = "\n".join(f"{task!r}: {reason}" for task, reason in refused.items())
         raise ConfigError(f"{said}\nexport the other tasks with tasks={others}")
     return [unit for unit in states.heads if any(task in wanted for task in unit.tasks)]
-
-
-@contextlib.contextmanager
-def _quietly() -> Any:
-    """The exporter prints its progress and logs the operators it does not know."""
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _check_installed() -> None:

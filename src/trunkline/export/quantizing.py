@@ -8,6 +8,7 @@ as they are.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import time
@@ -22,6 +23,7 @@ import torch
 from trunkline.data import Draw, Table
 from trunkline.errors import ConfigError
 from trunkline.export.dense import dense_values, flatten
+from trunkline.export.ears import hearing
 from trunkline.export.example import lengthened
 from trunkline.export.model import Model
 from trunkline.export.storing import store_bf16
@@ -109,7 +111,19 @@ def _others(about: dict[str, Any], *, with_voices: bool) -> list[str]:
     """Files of steps, and of vocoders, which are convolutions, where these become smaller, too."""
     acts = (("writes", "step"), ("says", "voice")) if with_voices else (("writes", "step"),)
     found = {told[act][key] for told in about["outputs"].values() for act, key in acts if act in told}
+    found |= {how["file"] for how in _ears(about).values()}
     return sorted(file for file in found if file is not None)
+
+
+def _ears(about: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """By encoder that hears by a graph of its own, how."""
+    return {name: told["hears"] for name, told in about["encoders"].items() if "hears" in told}
+
+
+def _heard(model: Model, name: str, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What an ear says of these samples."""
+    waves = [wave[:size] for wave, size in zip(values["wave"].numpy(), values["length"].tolist())]
+    return {key: torch.from_numpy(value) for key, value in model.hear(name, waves).items()}
 
 
 def _with_names(about: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
@@ -118,14 +132,21 @@ def _with_names(about: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any
         for act, key in (("writes", "step"), ("says", "voice")):
             if act in told:
                 told[act] = {**told[act], key: renamed.get(told[act][key], told[act][key])}
-    return {**about, "outputs": outputs}
+    encoders = {name: dict(told) for name, told in about["encoders"].items()}
+    for name, how in _ears(about).items():
+        encoders[name]["hears"] = {**how, "file": renamed[how["file"]]}
+    return {**about, "outputs": outputs, "encoders": encoders}
 
 
 def _judged(predictor: Predictor, model: Model, batches: RowBatches, rows: Sequence[int]) -> tuple[TaskScores, float]:
     """Scores on these rows, and milliseconds a row without reading it."""
     evaluation, seconds = Evaluation(predictor.preprocessing), 0.0
     for start in range(0, len(rows), TOGETHER):
-        batch = lengthened(batches[Draw(tuple(rows[start : start + TOGETHER]), None)], batches)
+        drawn = batches[Draw(tuple(rows[start : start + TOGETHER]), None)]
+        begun = time.perf_counter()
+        heard = hearing(drawn, {name: functools.partial(_heard, model, name) for name in _ears(model.about)})
+        seconds += time.perf_counter() - begun
+        batch = lengthened(heard, batches)
         inputs = _arrays(model, batch)
         if start == 0:
             _said(predictor, model, inputs, batch)  # the first run also allocates: it is not timed
