@@ -51,8 +51,10 @@ def _(boxes: Tensor, scores: Tensor) -> Tensor:
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """How `kept` is written in ONNX."""
+    import onnxscript
     from onnx import TensorProto
-    from onnxscript import opset18 as op
+
+    op: Any = onnxscript.opset18
 
     def written(boxes: Any, scores: Any) -> Any:
         places = op.NonMaxSuppression(

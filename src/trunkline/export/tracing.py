@@ -49,6 +49,22 @@ def trace(
             dynamic_shapes=shapes,
             custom_translation_table=translations(),
         )
+        _forget_whence(unfinished)
+
+
+def _forget_whence(path: Path) -> None:
+    """Leave of the exporter's notes at each node only whose layer it is: the others are long, and tell the paths of the
+    machine that it was written on.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    for noted in (model.graph, *model.graph.node):
+        layers = [(note.key, note.value) for note in noted.metadata_props if note.key == "namespace"]
+        del noted.metadata_props[:]
+        for key, value in layers:
+            noted.metadata_props.add(key=key, value=value)
+    onnx.save(model, path)
 
 
 @contextlib.contextmanager

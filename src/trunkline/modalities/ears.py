@@ -51,6 +51,9 @@ class MelEar(nn.Module):
         window: samples that it hears.
     """
 
+    filters: Tensor
+    waves: Tensor
+
     def __init__(self, model: nn.Module, extractor: dict[str, Any], window: int) -> None:
         super().__init__()
         from transformers.audio_utils import mel_filter_bank
