@@ -12,7 +12,7 @@ import torch
 
 from trunkline import MultiTaskModel, Predictor
 from trunkline.data import Table, read_table
-from trunkline.export import Exported, Model, export_onnx
+from trunkline.export import Exported, Model, export_onnx, quantize
 from trunkline.modalities import Text
 from trunkline.schema import Preprocessing, TaskColumn
 from trunkline.tasks import Speech
@@ -64,6 +64,21 @@ def test_a_vocoder_of_others_is_a_graph_of_its_own(speaker: Any) -> None:
     for ours, theirs in zip(predictor.predict(rows), Model(written.path).predict(rows), strict=True):
         assert ours["back"] == theirs["back"] and ours["said"].samples == theirs["said"].samples > 0
         np.testing.assert_allclose(ours["said"].wave, theirs["said"].wave, atol=1e-4)
+
+
+def test_a_vocoder_gets_smaller_with_its_network(speaker: Any) -> None:
+    predictor, written = speaker
+    table = spoken(written.path.parent)
+    smaller = quantize(predictor, written.path, table, range(ROWS), "bf16")
+    files = [smaller.path.with_name(f"model{kind}.voice0.onnx") for kind in ("", ".bf16")]
+    sizes = [file.stat().st_size for file in files]
+    assert sizes[1] < sizes[0] and smaller.megabytes[1] < smaller.megabytes[0]
+    model = Model(smaller.path)
+    assert model.about["outputs"]["said"]["says"]["voice"] == files[1].name
+    (said,) = model.predict([{"note": "ab"}])
+    assert said["said"].samples == len(said["said"].wave) > 0
+    int8 = quantize(predictor, written.path, table, range(ROWS))
+    assert Model(int8.path).about["outputs"]["said"]["says"]["voice"] == "model.voice0.onnx", "it stays as it is"
 
 
 def test_every_graph_is_opened_once(speaker: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,7 +249,7 @@ def export(
     to: Annotated[Path | None, typer.Option("--out", help="By default model.onnx in the run folder.")] = None,
     rows: Annotated[Path | None, typer.Option(help="Rows to check with; by default the run's own.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
-    precision: Annotated[str | None, typer.Option(help="int8: smaller weights besides, and what they cost.")] = None,
+    precision: Annotated[str | None, typer.Option(help="int8, bf16: smaller weights, too, and their cost.")] = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Write the whole network in ONNX, and compare it with the original."""

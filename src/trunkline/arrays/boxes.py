@@ -5,7 +5,7 @@ Shape legend: `P` points of all grids, `K` classes, `M` boxes as `[left, top, ri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -32,6 +32,8 @@ class SaidBoxes(NamedTuple):
 class BoxAnswers(Answers):
     """`[n, P, 4 + K]` → `{"box", "label", "score"}` of at most 100 boxes a picture, the surest first.
 
+    Of boxes that a graph has chosen already: `{"boxes": [n, M, 4], "classes": [n, M], "scores": [n, M], "count": [n]}`.
+
     Attributes:
         floor: boxes with a lower score are not said.
     """
@@ -39,26 +41,47 @@ class BoxAnswers(Answers):
     floor: float
 
     def decode(
-        self, output: np.ndarray, states: Sequence[State], contexts: Sequence[Context | None]
+        self,
+        output: np.ndarray | Mapping[str, np.ndarray],
+        states: Sequence[State],
+        contexts: Sequence[Context | None],
     ) -> list[list[list[dict[str, Any]]]]:
         """See the class."""
-        classes = states[0]["classes"]
-        return [[self._of_picture(row, classes, context) for row, context in zip(output, contexts)]]
+        frames = [as_grid(context) for context in contexts]
+        if isinstance(output, np.ndarray):
+            found = [say(row, self.floor, frame) for row, frame in zip(output, frames)]
+        else:
+            found = [in_original(row, frame) for row, frame in zip(chosen(output), frames)]
+        return [[_told(row, states[0]["classes"]) for row in found]]
 
-    def _of_picture(self, row: np.ndarray, classes: Sequence[str], context: Context | None) -> list[dict[str, Any]]:
-        assert isinstance(context, GridContext), "boxes are bound to a picture"
-        found = say(row, self.floor, context)
-        return [
-            {"box": box, "label": classes[name], "score": score}
-            for box, name, score in zip(found.boxes.tolist(), found.classes.tolist(), found.scores.tolist())
-        ]
+
+def _told(found: SaidBoxes, classes: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"box": box, "label": classes[name], "score": score}
+        for box, name, score in zip(found.boxes.tolist(), found.classes.tolist(), found.scores.tolist())
+    ]
+
+
+def as_grid(context: Context | None) -> GridContext:
+    """What was done to a picture that boxes are bound to."""
+    assert isinstance(context, GridContext), "boxes are bound to a picture"
+    return context
+
+
+def chosen(output: Mapping[str, np.ndarray]) -> Iterator[SaidBoxes]:
+    """Boxes of each picture that a graph has chosen, without the zeros behind them; see `BoxAnswers`."""
+    parts = (output["boxes"], output["classes"], output["scores"])
+    for boxes, classes, scores, count in zip(*parts, output["count"].tolist()):
+        yield SaidBoxes(boxes[:count], classes[:count], scores[:count])
 
 
 def say(output: np.ndarray, floor: float, context: GridContext) -> SaidBoxes:
-    """What a head says of one picture, `[P, 4 + K]`, in the picture's own pixels, cut at its edges; with as many digits
-    as files have.
-    """
-    found = pick(output, floor, picture_part(context))
+    """What a head says of one picture, `[P, 4 + K]`; see `pick` and `in_original`."""
+    return in_original(pick(output, floor, picture_part(context)), context)
+
+
+def in_original(found: SaidBoxes, context: GridContext) -> SaidBoxes:
+    """From what the encoder saw → in the picture's own pixels, cut at its edges; with as many digits as files have."""
     height, width = context.original
     places = as_original(found.boxes, context).clip(0, [width, height, width, height])
     return SaidBoxes(places.round(PLACES), found.classes, found.scores.astype(np.float64).round(DIGITS))
@@ -124,6 +147,13 @@ def picture_part(context: GridContext) -> np.ndarray:
     (height, width), (rows, columns) = context.original, context.size
     whole = as_seen(np.array([[0.0, 0, width, height]]), context)
     return whole[0].clip(0, [columns, rows, columns, rows])
+
+
+def picture_parts(contexts: Sequence[Context | None]) -> np.ndarray:
+    """`picture_part` of each row, `[n, 4]` float32; zeros where there is no picture."""
+    nothing = np.zeros(4)
+    parts = [nothing if context is None else picture_part(as_grid(context)) for context in contexts]
+    return np.array(parts, np.float32).reshape(-1, 4)
 
 
 def _moved(boxes: np.ndarray, matrix: np.ndarray, before: tuple[int, int], after: tuple[int, int]) -> np.ndarray:

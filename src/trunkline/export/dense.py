@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from trunkline.export.choosing import choices
 from trunkline.export.steps import reading
 from trunkline.model import Network
 from trunkline.schema import HeadUnit
@@ -26,12 +27,14 @@ class DenseNetwork(nn.Module):
         super().__init__()
         self.network = network
         self.heads = tuple(heads)
+        self.choices = choices(network.preprocessing, heads)
 
     def forward(
         self,
         present: Tensor,
         values: dict[str, dict[str, Tensor]],
         sources: dict[str, dict[str, Tensor]] | None = None,
+        insides: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor | dict[str, Tensor]]:
         """Everything about `B` rows.
 
@@ -39,9 +42,12 @@ class DenseNetwork(nn.Module):
             present: `[B, inputs]` bool.
             values: by encoder.
             sources: by head that copies, see `Batch.sources`; `None` where none does.
+            insides: by head that says boxes, the part of what the encoder saw that is picture, `[B, 4]`, where it
+                differs from row to row; `None` where it nowhere does.
 
         Returns:
-            By head, `[B, …]`; of one that writes texts what its steps need to know (see `steps.reading`).
+            By head, `[B, …]`; of one that writes texts what its steps need to know (see `steps.reading`); of one that
+            says boxes all it says, under no name, and what `choosing.choose` leaves of it.
         """
         names = self.network.preprocessing.inputs
         flags = Flags(names, present)
@@ -51,7 +57,10 @@ class DenseNetwork(nn.Module):
             if unit in self.heads and isinstance(head, TextHead):
                 outputs[unit.name] = reading(head, self.network.view(unit, shared, None, sources or {}))
             elif unit in self.heads:
-                outputs[unit.name] = self.network.output(unit, head, shared, None, flags, {})
+                said = self.network.output(unit, head, shared, None, flags, {})
+                choice = self.choices.get(unit.name)
+                told = (insides or {}).get(unit.name)
+                outputs[unit.name] = said if choice is None else {"": said, **choice.made(said, flags, told)}
         return outputs
 
 

@@ -12,7 +12,11 @@ from trunkline.schema import HeadUnit, Preprocessing
 
 
 def described(
-    states: Preprocessing, heads: Sequence[HeadUnit], inputs: Mapping[str, Tensor], acts: Mapping[str, dict[str, Any]]
+    states: Preprocessing,
+    heads: Sequence[HeadUnit],
+    inputs: Mapping[str, Tensor],
+    acts: Mapping[str, dict[str, Any]],
+    ears: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """The order of flags, the graph's inputs and outputs, how cells become arrays, and outputs answers.
 
@@ -20,7 +24,8 @@ def described(
         states: of all inputs and tasks.
         heads: that are in the graph.
         inputs: of the graph.
-        acts: by head, what is to be done with its output: `{"writes": …}`, `{"says": …}`.
+        acts: by head, what is to be done with its output: `{"writes": …}`, `{"says": …}`, `{"chooses": …}`.
+        ears: by encoder that hears by a graph of its own, `{"hears": …}`.
     """
     schema = states.schema
     kept = [task for unit in heads for task in unit.tasks]
@@ -35,6 +40,7 @@ def described(
                 "inputs": list(unit.inputs),
                 "is_block": unit.is_block,
                 "type": type(schema.inputs[unit.name].modality).__name__,
+                **ears.get(unit.name, {}),
             }
             for unit in states.encoders
         },

@@ -7,6 +7,7 @@ sounds, subwords and molecules.
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.arrays.contract import ArrayCells, Arrays, Cells, made
+from trunkline.arrays.boxes import picture_parts
+from trunkline.arrays.contract import ArrayCells, Arrays, Cells, made, padded
 from trunkline.arrays.subwords import NOWHERE, source_of
 from trunkline.arrays.table import pack
 from trunkline.cells import as_file, plain_cell
@@ -113,7 +115,7 @@ class Model:
             values = self._packed(items) if unit["is_block"] else self._collated(name, items[name])
             arrays |= {f"{name}.{key}": value for key, value in values.items()}
         self._warn_cut(contexts)
-        return Prepared({**arrays, **self._sources(contexts)}, present, contexts)
+        return Prepared({**arrays, **self._sources(contexts), **self.insides(contexts)}, present, contexts)
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
         """What the graph says, by the names of its outputs."""
@@ -140,12 +142,15 @@ class Model:
         return answers
 
     def output(self, head: str, said: Mapping[str, np.ndarray], rows: np.ndarray) -> Any:
-        """What a head says of these rows: a text's ids come out of a loop, a sound perhaps of a network."""
+        """What a head says of these rows: a text's ids come out of a loop, a sound perhaps of a network; of boxes those
+        that are chosen."""
         told = self.about["outputs"][head]
         if "writes" in told:
             if (writer := self._writers.get(head)) is None:
                 writer = self._writers[head] = Writer(self.path, head, session=self._other(told["writes"]["step"]))
             return writer({name: said[name][rows] for name in told["writes"]["read"].values()})
+        if "chooses" in told:
+            return {name: said[own][rows] for name, own in told["chooses"].items()}
         if "says" not in told:
             return said[head][rows]
         output = {name: said[own][rows] for name, own in told["says"]["read"].items()}
@@ -195,7 +200,9 @@ class Model:
             return self.nothing(name, len(items))
         assert isinstance(kind, ArrayCells), "it is in no block"
         values = {}
-        for key, value in kind.collate([items[row] for row in rows]).items():
+        whole = [items[row] for row in rows]
+        is_heard = "hears" in self.about["encoders"][name]
+        for key, value in (self.hear(name, whole) if is_heard else kind.collate(whole)).items():
             longer = _lengthened(self.typed(f"{name}.{key}", value), self._shapes.get(f"{name}.{key}", []), 0)
             values[key] = np.zeros((len(items), *longer.shape[1:]), longer.dtype)
             values[key][rows] = longer
@@ -219,6 +226,22 @@ class Model:
                 values[node.removeprefix(f"{name}.")] = np.zeros((rows, *sizes), told["dtype"])
         return values
 
+    def hear(self, name: str, waves: Sequence[np.ndarray]) -> Arrays:
+        """What a pretrained network says of sounds, each by itself: `{"features": [n, L, F], "count": [n]}`.
+
+        Args:
+            name: of the encoder.
+            waves: samples of each sound, `[S]`.
+        """
+        how, heard = self.about["encoders"][name]["hears"], []
+        for wave in waves:
+            longer = np.pad(wave, (0, max(0, how["least"] - len(wave))))
+            (features,) = self._other(how["file"]).run(None, {"wave": longer[None]})[0]
+            if how["stride"] is not None:  # it hears a window, of which the sound is the beginning
+                features = features[: min(how["places"], max(1, math.ceil(len(wave) / how["stride"])))]
+            heard.append(features)
+        return {"features": padded(heard), "count": np.array([len(one) for one in heard])}
+
     def _sources(self, contexts: Contexts) -> Arrays:
         """What tasks copy from."""
         arrays = {}
@@ -229,6 +252,17 @@ class Model:
                     name = f"copied.{head}.{key}"
                     arrays[name] = _lengthened(value, self._shapes.get(name, []), NOWHERE)
         return arrays
+
+    def insides(self, contexts: Mapping[str, Sequence[Context | None]]) -> Arrays:
+        """Which part of what the network sees is picture, for heads of boxes whose graph must be told; by the names of
+        its inputs.
+
+        Args:
+            contexts: by input, what was done to each row's.
+        """
+        tasks = self.about["columns"]["tasks"]
+        heads = [head for head in self.about["outputs"] if f"inside.{head}" in self.about["inputs"]]
+        return {f"inside.{head}": picture_parts(contexts[tasks[head]["of"]]) for head in heads}
 
     def _warn_cut(self, contexts: Contexts) -> None:
         for name, own in contexts.items():

@@ -7,11 +7,7 @@ says what a step of writing reads (`steps.reading`); the step is a graph of its 
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,14 +19,17 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from trunkline.arrays.boxes import picture_parts
 from trunkline.data import Table
 from trunkline.errors import ConfigError
 from trunkline.export import steps
 from trunkline.export.dense import DenseNetwork, dense_values, flatten
 from trunkline.export.describing import described
+from trunkline.export.ears import check_ears, hearing, listeners, write_ears
 from trunkline.export.example import SHORTEST, example_batch, lengthened
-from trunkline.export.parity import Sounds, compare
-from trunkline.files import replacing, write_json
+from trunkline.export.parity import FoundBoxes, Sounds, compare
+from trunkline.export.tracing import trace
+from trunkline.files import write_json
 from trunkline.predictor import Predictor
 from trunkline.schema import HeadUnit, Preprocessing, RowBatches
 from trunkline.tasks.speech_head import SpeechHead
@@ -48,6 +47,7 @@ class Exported:
             the gathered one, over the rows of the check; of heads that write texts it is in `texts`.
         texts: by head, how many texts have the same tokens as those of PyTorch, and of how many.
         sounds: by head, how far what is said is from what PyTorch says.
+        boxes: by head, how far those that the graph has chosen are from PyTorch's.
         prepared: by input of the graph, the largest difference between cells prepared by `Model`, without PyTorch,
             and by trunkline; empty where an input is of a user's own kind.
         tasks: by head, whose it is: equal tasks may have one together, that is named after the first.
@@ -60,6 +60,7 @@ class Exported:
     sounds: dict[str, Sounds] = field(default_factory=dict)
     prepared: dict[str, float] = field(default_factory=dict)
     tasks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    boxes: dict[str, FoundBoxes] = field(default_factory=dict)
 
 
 def export_onnx(
@@ -89,18 +90,24 @@ def export_onnx(
         raise ConfigError(f"{path}: the description of the graph goes there; call the graph .onnx")
     _check_installed()
     _check_encoders(predictor.preprocessing)
+    check_ears(predictor.network)
     path = Path(path)
     heads = _chosen_heads(predictor.preprocessing, tasks)
     numbers = range(len(table)) if numbers is None else numbers
     batches = RowBatches(predictor.preprocessing, table, with_targets=False, rows=numbers)
-    batch = lengthened(example_batch(batches, numbers, rows), batches)
+    hear = {name: encoder.heard for name, encoder in listeners(predictor.network).items()}
+    with torch.no_grad():
+        batch = lengthened(hearing(example_batch(batches, numbers, rows), hear), batches)
     dense = DenseNetwork(predictor.network, heads).eval()
     values = dense_values(batch)
     copied = {unit.name: dict(batch.sources[unit.name]) for unit in heads if unit.name in batch.sources}
-    given = {"present": batch.present.values, "values": values, "sources": copied}
+    parted = {name: one.of for name, one in dense.choices.items() if one.inside is None}
+    insides = {name: torch.from_numpy(picture_parts(batch.context[of])) for name, of in parted.items()}
+    given = {"present": batch.present.values, "values": values, "sources": copied, "insides": insides}
     with torch.no_grad():
         said = dense(**given)
     parts = [("present", batch.present.values), *flatten(values).items(), *flatten(copied, "copied.").items()]
+    parts += [(f"inside.{name}", value) for name, value in insides.items()]
     inputs = dict(parts)
     outputs = [_named(name, its) for name, its in said.items()]
     names = [name for told in outputs for name in told.values()]
@@ -108,30 +115,38 @@ def export_onnx(
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.") as folder:
         unfinished = Path(folder) / path.name
-        _write(dense, given, _free_sizes(predictor.preprocessing, values, copied), [*inputs], names, unfinished)
+        sizes = _free_sizes(predictor.preprocessing, values, copied, insides)
+        trace(dense, given, sizes, [*inputs], names, unfinished)
         named = dict(zip(said, outputs))
         acts = _write_steps(predictor, heads, said, named, unfinished)
         acts |= _write_voices(predictor, heads, named, unfinished)
-        write_json(unfinished.with_suffix(".json"), described(predictor.preprocessing, heads, inputs, acts))
+        acts |= {name: {"chooses": {key: own for key, own in named[name].items() if key}} for name in dense.choices}
+        ears = write_ears(predictor.network, unfinished)
+        write_json(unfinished.with_suffix(".json"), described(predictor.preprocessing, heads, inputs, acts, ears))
         found = compare(predictor, table, batch, heads, unfinished, inputs)
         for stale in _stale(path):
             stale.unlink()
         files = [Path(file).replace(path.parent / file.name) for file in sorted(Path(folder).iterdir())]
     megabytes = sum(file.stat().st_size for file in files if file.suffix == path.suffix) / 1e6
     whose = {unit.name: tuple(unit.tasks) for unit in heads}
-    return Exported(path, megabytes, found.differences, found.texts, found.sounds, found.prepared, whose)
+    return Exported(path, megabytes, found.differences, found.texts, found.sounds, found.prepared, whose, found.boxes)
 
 
 def _stale(path: Path) -> list[Path]:
-    """What an export of this name, and its smaller twin of 8 bits, have left: it is of another network now."""
-    own = re.compile(re.escape(path.stem) + r"(\.int8)?\.(step|voice)[0-9]+\.onnx")
-    twin = [path.stem + ".int8.json", f"{path.stem}.int8{path.suffix}"]
-    return [file for file in path.parent.iterdir() if own.fullmatch(file.name) or file.name in twin]
+    """What an export of this name, and its twins with smaller weights, have left: it is of another network now."""
+    own = re.compile(re.escape(path.stem) + r"(\.(int8|bf16))?\.(step|voice|ear)[0-9]+\.onnx")
+    twins = [f"{path.stem}.{kind}{end}" for kind in ("int8", "bf16") for end in (".json", path.suffix)]
+    return [file for file in path.parent.iterdir() if own.fullmatch(file.name) or file.name in twins]
 
 
 def _named(head: str, said: Any) -> dict[str, str]:
-    """The outputs of a head, by what they are of it: one by its own name, or what its steps, or a vocoder, read."""
-    return {"": head} if isinstance(said, Tensor) else {key: f"read.{head}.{key}" for key in said}
+    """The outputs of a head, by what they are of it: one by its own name, or what its steps, or a vocoder, read; of
+    boxes all by its name, and what is chosen of them."""
+    if isinstance(said, Tensor):
+        return {"": head}
+    if "" in said:
+        return {key: f"{head}.{key}" if key else head for key in said}
+    return {key: f"read.{head}.{key}" for key in said}
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -141,30 +156,6 @@ def _check_names(names: Sequence[str]) -> None:
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ConfigError(f"the exported graph would have {', '.join(map(repr, twice))} twice; give the input or task "
                           "another name")  # fmt: skip
-
-
-def _write(
-    module: nn.Module,
-    given: dict[str, Any],
-    shapes: dict[str, Any],
-    input_names: list[str],
-    output_names: list[str],
-    path: Path,
-) -> None:
-    with replacing(path) as unfinished, warnings.catch_warnings(), _quietly(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (),
-            str(unfinished),
-            kwargs=given,  # positional, a last dict would be taken for these
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            input_names=input_names,
-            output_names=output_names,
-            dynamic_shapes=shapes,
-        )
 
 
 def _write_steps(
@@ -183,7 +174,7 @@ def _write_steps(
             names = steps.names(reading, layers)
             said_next = ["scores", *(f"next_{name}" for name in names if name.startswith("own_"))]
             given = steps.example(head, reading, layers)
-            _write(steps.Step(head).eval(), given, steps.shapes(reading, layers), names, said_next, path.parent / file)
+            trace(steps.Step(head).eval(), given, steps.shapes(reading, layers), names, said_next, path.parent / file)
         told[unit.name] = {"writes": steps.writes(head, layers, file, outputs[unit.name])}
     return told
 
@@ -201,7 +192,7 @@ def _write_voices(
             file = f"{path.stem}.voice{len(told)}.onnx"
             voice, frames = Voice(head).eval(), torch.zeros(1, SHORTEST, len(head.mean))
             shapes = {"frames": {1: Dim("frames", min=2, max=2**16)}}
-            _write(voice, {"frames": frames}, shapes, ["frames"], ["wave"], path.parent / file)
+            trace(voice, {"frames": frames}, shapes, ["frames"], ["wave"], path.parent / file)
         told[unit.name] = {"says": {"read": outputs[unit.name], "voice": file}}
     return told
 
@@ -220,7 +211,10 @@ class Voice(nn.Module):
 
 
 def _free_sizes(
-    states: Preprocessing, values: dict[str, dict[str, Tensor]], sources: dict[str, dict[str, Tensor]]
+    states: Preprocessing,
+    values: dict[str, dict[str, Tensor]],
+    sources: dict[str, dict[str, Tensor]],
+    insides: dict[str, Tensor],
 ) -> dict[str, Any]:
     batch = Dim("rows", min=1, max=2**16)
     lengths = {name: Dim(f"source_{place}", min=2, max=2**16) for place, name in enumerate(sources)}
@@ -228,6 +222,7 @@ def _free_sizes(
         "present": {0: batch},
         "values": {name: {key: _free(states, name, key, batch) for key in its} for name, its in values.items()},
         "sources": {name: {key: {0: batch, 1: lengths[name]} for key in its} for name, its in sources.items()},
+        "insides": {name: {0: batch} for name in insides},
     }
 
 
@@ -253,17 +248,6 @@ def _chosen_heads(states: Preprocessing, tasks: Sequence[str] | None) -> list[He
         said = "\n".join(f"{task!r}: {reason}" for task, reason in refused.items())
         raise ConfigError(f"{said}\nexport the other tasks with tasks={others}")
     return [unit for unit in states.heads if any(task in wanted for task in unit.tasks)]
-
-
-@contextlib.contextmanager
-def _quietly() -> Any:
-    """The exporter prints its progress and logs the operators it does not know."""
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _check_installed() -> None:

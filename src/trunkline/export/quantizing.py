@@ -1,12 +1,14 @@
-"""An exported network with weights of 8 bits, and what that costs each task.
+"""An exported network with smaller weights, of 8 bits or as bfloat16 (`storing`), and what that costs each task.
 
-ONNX Runtime's dynamic quantization: matrices are stored as whole numbers from -128 to 127, times a factor for each of
-their columns, and multiplied as whole numbers by activations that are scaled on the way. Tables of embeddings have one
-factor for the whole table. Convolutions, recurrent layers and what is no matrix by a constant stay as they are.
+8 bits are ONNX Runtime's dynamic quantization: matrices are stored as whole numbers from -128 to 127, times a factor
+for each of their columns, and multiplied as whole numbers by activations that are scaled on the way. Tables of
+embeddings have one factor for the whole table. Convolutions, recurrent layers and what is no matrix by a constant stay
+as they are.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import time
@@ -21,8 +23,10 @@ import torch
 from trunkline.data import Draw, Table
 from trunkline.errors import ConfigError
 from trunkline.export.dense import dense_values, flatten
+from trunkline.export.ears import hearing
 from trunkline.export.example import lengthened
 from trunkline.export.model import Model
+from trunkline.export.storing import store_bf16
 from trunkline.files import write_json
 from trunkline.model.evaluation import Evaluation, TaskScores
 from trunkline.predictor import Predictor
@@ -30,24 +34,22 @@ from trunkline.schema import RowBatches
 from trunkline.types import Batch
 
 OPERATORS = ("MatMul", "Gemm", "Gather")  # matrix products, and tables of embeddings
-PRECISIONS = ("int8",)
-REFUSED = {
-    "fp16": "ONNX Runtime has few kernels of half precision for CPUs, and casts to 32 bits around the others",
-    "bf16": "ONNX Runtime has no kernels of bfloat16 for CPUs",
-}
+PRECISIONS = ("int8", "bf16")
+REFUSED = {"fp16": "ONNX Runtime has few kernels of half precision for CPUs, and casts to 32 bits around the others"}
 TOGETHER = 32  # rows
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """What 8 bits cost.
+    """What smaller weights cost.
 
     Attributes:
         path: of the graph.
-        megabytes: of it and its steps: before, and now.
+        megabytes: of it and its steps, and of its voices where they are written once more: before, and now.
         milliseconds: a row of those that were judged: before, and now.
         scores: of each task by metric, before, and now.
         rows: that both were judged by.
+        precision: of the weights.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class Quantized:
     milliseconds: tuple[float, float]
     scores: tuple[TaskScores, TaskScores]
     rows: int
+    precision: str
 
 
 def check_precision(precision: str | None) -> None:
@@ -66,27 +69,30 @@ def check_precision(precision: str | None) -> None:
         raise ConfigError(f"precision: {precision!r}: {why}; give {', '.join(PRECISIONS)}, or leave it out")
 
 
-def quantize(predictor: Predictor, path: Path, table: Table, rows: Sequence[int]) -> Quantized:
-    """Write `NAME.int8.onnx` beside an exported graph, and judge both.
+def quantize(predictor: Predictor, path: Path, table: Table, rows: Sequence[int], precision: str = "int8") -> Quantized:
+    """Write `NAME.int8.onnx`, or `NAME.bf16.onnx`, beside an exported graph, and judge both.
 
     Args:
         predictor: the original.
         path: of the graph.
         table: with target columns.
         rows: held out, to judge by.
+        precision: of the weights, one of `PRECISIONS`.
     """
-    target = path.with_suffix(f".int8{path.suffix}")
+    target = path.with_suffix(f".{precision}{path.suffix}")
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    files = [path.name, *_others(about)]
+    write = _quantize_file if precision == "int8" else store_bf16
+    files = [path.name, *_others(about, with_voices=precision != "int8")]
     renamed = {file: target.stem + file.removeprefix(path.stem) for file in files}
     for file, new in renamed.items():
-        _quantize_file(path.parent / file, path.parent / new)
+        write(path.parent / file, path.parent / new)
     write_json(target.with_suffix(".json"), _with_names(about, renamed))
     numbers = np.asarray(rows, dtype=np.int64)
     batches = RowBatches(predictor.preprocessing, table, rows=numbers)
     before, after = (_judged(predictor, Model(file), batches, numbers.tolist()) for file in (path, target))
     size = [sum((path.parent / file).stat().st_size for file in its) / 1e6 for its in (files, renamed.values())]
-    return Quantized(target, (size[0], size[1]), (before[1], after[1]), (before[0], after[0]), len(numbers))
+    times, scores = (before[1], after[1]), (before[0], after[0])
+    return Quantized(target, (size[0], size[1]), times, scores, len(numbers), precision)
 
 
 def _quantize_file(source: Path, target: Path) -> None:
@@ -101,24 +107,46 @@ def _quantize_file(source: Path, target: Path) -> None:
         logging.disable(logging.NOTSET)
 
 
-def _others(about: dict[str, Any]) -> list[str]:
-    """Files of steps; vocoders are convolutions, and stay."""
-    return sorted({told["writes"]["step"] for told in about["outputs"].values() if "writes" in told})
+def _others(about: dict[str, Any], *, with_voices: bool) -> list[str]:
+    """Files of steps, and of vocoders, which are convolutions, where these become smaller, too."""
+    acts = (("writes", "step"), ("says", "voice")) if with_voices else (("writes", "step"),)
+    found = {told[act][key] for told in about["outputs"].values() for act, key in acts if act in told}
+    found |= {how["file"] for how in _ears(about).values()}
+    return sorted(file for file in found if file is not None)
+
+
+def _ears(about: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """By encoder that hears by a graph of its own, how."""
+    return {name: told["hears"] for name, told in about["encoders"].items() if "hears" in told}
+
+
+def _heard(model: Model, name: str, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What an ear says of these samples."""
+    waves = [wave[:size] for wave, size in zip(values["wave"].numpy(), values["length"].tolist())]
+    return {key: torch.from_numpy(value) for key, value in model.hear(name, waves).items()}
 
 
 def _with_names(about: dict[str, Any], renamed: dict[str, str]) -> dict[str, Any]:
-    outputs = {}
-    for head, told in about["outputs"].items():
-        writes = told.get("writes")
-        outputs[head] = told if writes is None else {**told, "writes": {**writes, "step": renamed[writes["step"]]}}
-    return {**about, "outputs": outputs}
+    outputs = {head: dict(told) for head, told in about["outputs"].items()}
+    for told in outputs.values():
+        for act, key in (("writes", "step"), ("says", "voice")):
+            if act in told:
+                told[act] = {**told[act], key: renamed.get(told[act][key], told[act][key])}
+    encoders = {name: dict(told) for name, told in about["encoders"].items()}
+    for name, how in _ears(about).items():
+        encoders[name]["hears"] = {**how, "file": renamed[how["file"]]}
+    return {**about, "outputs": outputs, "encoders": encoders}
 
 
 def _judged(predictor: Predictor, model: Model, batches: RowBatches, rows: Sequence[int]) -> tuple[TaskScores, float]:
     """Scores on these rows, and milliseconds a row without reading it."""
     evaluation, seconds = Evaluation(predictor.preprocessing), 0.0
     for start in range(0, len(rows), TOGETHER):
-        batch = lengthened(batches[Draw(tuple(rows[start : start + TOGETHER]), None)], batches)
+        drawn = batches[Draw(tuple(rows[start : start + TOGETHER]), None)]
+        begun = time.perf_counter()
+        heard = hearing(drawn, {name: functools.partial(_heard, model, name) for name in _ears(model.about)})
+        seconds += time.perf_counter() - begun
+        batch = lengthened(heard, batches)
         inputs = _arrays(model, batch)
         if start == 0:
             _said(predictor, model, inputs, batch)  # the first run also allocates: it is not timed
@@ -143,6 +171,7 @@ def _arrays(model: Model, batch: Batch) -> dict[str, np.ndarray]:
     """What the graph takes of a batch; of an encoder that has nothing in it, zeros."""
     given = {"present": batch.present.values, **flatten(dense_values(batch)), **flatten(batch.sources, "copied.")}
     arrays = {name: model.typed(name, value.numpy()) for name, value in given.items()}
+    arrays |= model.insides(batch.context)
     for name in (name for name in model.about["encoders"] if name not in batch.inputs):
         arrays |= {f"{name}.{key}": value for key, value in model.nothing(name, batch.size).items()}
     return arrays
@@ -150,7 +179,10 @@ def _arrays(model: Model, batch: Batch) -> dict[str, np.ndarray]:
 
 def _of(model: Model, head: str, said: dict[str, np.ndarray], rows: torch.Tensor | None, size: int) -> Any:
     """A head's output as metrics take it."""
-    output = model.output(head, said, np.arange(size) if rows is None else rows.numpy())
+    numbers = np.arange(size) if rows is None else rows.numpy()
+    if "chooses" in model.about["outputs"][head]:  # metrics choose for themselves
+        return torch.from_numpy(said[head][numbers])
+    output = model.output(head, said, numbers)
     if isinstance(output, dict):
         return {name: torch.from_numpy(value) for name, value in output.items() if name != "wave"}
     if isinstance(output, list):  # ids of texts, without the end

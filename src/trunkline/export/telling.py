@@ -23,6 +23,9 @@ def tell(written: Exported) -> Iterator[str]:
     for name, said in written.sounds.items():
         yield (f"  {name}: {said.same} of {said.count} sounds are as long as PyTorch's; log-mel differs by at most "
                f"{said.mel:.1e}, samples by {said.wave:.1e}")  # fmt: skip
+    for name, found in written.boxes.items():
+        yield (f"  {name}: {found.same} of {found.count} boxes are PyTorch's, {found.more} are others; edges differ "
+               f"by at most {found.edge:.1e} of a pixel, scores by {found.score:.1e}")  # fmt: skip
     if written.prepared:
         worst = max(written.prepared, key=lambda name: written.prepared[name])
         most = written.prepared[worst]
@@ -42,10 +45,10 @@ def _listed(tasks: Sequence[str]) -> str:
 
 
 def tell_smaller(smaller: Quantized) -> Iterator[str]:
-    """Sizes, times and scores with weights of 8 bits, beside those of the full graph."""
+    """Sizes, times and scores with smaller weights, beside those of the full graph."""
     (large, small), (slow, fast) = smaller.megabytes, smaller.milliseconds
     yield (f"{smaller.path}: {small:.1f} MB (full: {large:.1f}), {fast:.2f} ms a row (full: {slow:.2f}); on "
-           f"{smaller.rows} held-out rows, full → int8:")  # fmt: skip
+           f"{smaller.rows} held-out rows, full → {smaller.precision}:")  # fmt: skip
     full, now = smaller.scores
     for task, scores in now.items():
         for metric, score in (scores or {}).items():

@@ -66,7 +66,7 @@ class Audio(Modality):
 
     axis = "time"
     cut_by = "max_seconds"
-    varying: ClassVar = {"mel": (1,)}
+    varying: ClassVar = {"mel": (1,), "features": (1,)}
     reads_files = True
     fit_sample = 512
 
@@ -154,12 +154,6 @@ class Audio(Modality):
     def pretrained(self) -> str | None:
         """The name of the pretrained network, if it is one."""
         return None if self.encoder == SCRATCH else self.encoder
-
-    @property
-    def refuses_export(self) -> str | None:
-        """A pretrained network's: what makes frames of a sound for it is not written in PyTorch."""
-        name = self.pretrained
-        return None if name is None else f"what {name!r} makes of a sound first is no part of a graph"
 
     @property
     def is_random(self) -> bool:

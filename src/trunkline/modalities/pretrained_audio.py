@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
+from trunkline.modalities.ears import MelEar, WaveEar
 from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, fit_weights, packaged
 from trunkline.modalities.pretrained_text import empty_model, fill_model, where
 from trunkline.pretrained import Tuning, from_hub, need
@@ -90,14 +91,38 @@ class PretrainedAudio(PretrainedEncoder):
                 rows[row] = features
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
-    def forward(self, values: dict[str, Tensor]) -> Tokens:
-        """`{"wave": [n, S], "length": [n]}` → tokens `[n, L, D]` in one `time` span; its stride counts samples."""
+    def heard(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the network says, as `forward` takes it in place of sounds: `{"features": [n, L, F], "count": [n]}`.
+
+        An exported network hears by a graph of its own, sound by sound, and its encoder reads this.
+        """
         features = self.features(values)
-        counts = torch.tensor(self.lengths(values)[1], device=features.device).unsqueeze(1)
-        mask = torch.arange(features.shape[1], device=features.device) < counts
+        return {"features": features, "count": torch.tensor(self.lengths(values)[1], device=features.device)}
+
+    def forward(self, values: dict[str, Tensor]) -> Tokens:
+        """`{"wave": [n, S], "length": [n]}`, or what was `heard` → tokens `[n, L, D]` in one `time` span; its stride
+        counts samples."""
+        heard = values if "features" in values else self.heard(values)
+        features = heard["features"]
+        mask = torch.arange(features.shape[1], device=features.device) < heard["count"].unsqueeze(1)
         tokens = self.project(features).masked_fill(~mask.unsqueeze(2), 0.0)
         span = Span("", 0, features.shape[1], "time", (features.shape[1],), (self._listener.stride,))
         return Tokens(tokens, mask, (span,))
+
+    @property
+    def ear(self) -> WaveEar | MelEar | None:
+        """The network with its feature extractor as one graph, of one sound; `None` where it has none."""
+        return self.network.ear() if isinstance(self.network, Listener) else None
+
+    @property
+    def hearing(self) -> dict[str, Any]:
+        """What must be known beside the ear: the `least` samples it takes, and of one that hears windows how many
+        `places` it has for tokens, and how many samples are in a `stride` from one to the next."""
+        listener = self._listener
+        assert isinstance(listener, Listener), "others have no ear"
+        if listener.strides:
+            return {"least": listener._least(), "places": None, "stride": None}
+        return {"least": 1, "places": listener.places, "stride": listener.stride}
 
     @property
     def _listener(self) -> Listener | Voice:
@@ -152,6 +177,13 @@ class Listener(nn.Module):
         if self.kind == SPECTROGRAM:  # two marks, then patches, all of one band after another
             states = states[:, 2:].unflatten(1, (-1, self.places)).mean(1)
         return states[:, :count]
+
+    def ear(self) -> WaveEar | MelEar | None:
+        """See `PretrainedAudio.ear`."""
+        if self.kind == SPECTROGRAM:
+            return None
+        options = json.loads(self.options)
+        return WaveEar(self.model, options) if self.strides else MelEar(self.model, options, self.window)
 
     def _least(self) -> int:
         """Samples that make one token."""

@@ -63,8 +63,8 @@ def export(
         out: of the file; by default `model.onnx` in the folder.
         rows: a table to trace and to compare with; by default the run's own.
         tasks: only these.
-        precision: `int8` writes the graph with such weights, too, and judges both by the rows that the run is judged
-            by, or by all of `rows`.
+        precision: `int8` or `bf16` writes the graph with such weights, too, and judges both by the rows that the run
+            is judged by, or by all of `rows`.
         trust_code: import classes of your own that the run's config names.
 
     Returns:
@@ -87,7 +87,7 @@ def export(
     written = export_onnx(predictor, split.table, out or Path(run) / "model.onnx", numbers=numbers, tasks=tasks)
     if precision is None:
         return written, None
-    return written, quantize(predictor, written.path, split.table, split.rows.tolist())
+    return written, quantize(predictor, written.path, split.table, split.rows.tolist(), precision)
 
 
 def _own_rows(run: str | Path | Predictor, trust_code: bool) -> Split:

@@ -171,6 +171,14 @@ class Boxes(Task):
         """What outputs say."""
         return BoxAnswers(self.floor)
 
+    @property
+    def output_form(self) -> str:
+        """Of all points."""
+        return (
+            "[rows, points, 4 + C]: left, top, right and bottom in pixels of the prepared picture, then each class's "
+            "score; what is left of them is in the outputs that `chooses` names"
+        )
+
     def decode(
         self, output: Tensor, states: Sequence[State], contexts: Sequence[Context | None]
     ) -> list[list[list[Said]]]:

@@ -1,0 +1,96 @@
+"""Pretrained networks of sounds are exported, each as a graph of its own; raw rows are answered without PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trunkline import ConfigError, MultiTaskModel, Predictor
+from trunkline.data import Table, read_table
+from trunkline.export import Model, export_onnx, quantize
+from trunkline.modalities import Audio, Number
+from trunkline.schema import Preprocessing
+from trunkline.tasks import Binary
+from trunkline.tasks import Number as NumberTask
+
+transformers = pytest.importorskip("transformers")
+torch.set_num_threads(1)
+
+RATE = 16000
+SIZE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+def wav2vec2() -> tuple[Any, Any]:
+    convolutions: dict[str, Any] = {"conv_dim": (8, 8), "conv_stride": (20, 16), "conv_kernel": (40, 20)}
+    config = transformers.Wav2Vec2Config(
+        **SIZE, **convolutions, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, feat_extract_norm="group"
+    )
+    return transformers.Wav2Vec2Model(config), transformers.Wav2Vec2FeatureExtractor()
+
+
+def whisper() -> tuple[Any, Any]:
+    config = transformers.WhisperConfig(
+        vocab_size=50, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=16,
+        decoder_attention_heads=2, decoder_ffn_dim=16, num_mel_bins=20, max_source_positions=100,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
+    return transformers.WhisperModel(config), transformers.WhisperFeatureExtractor(feature_size=20, chunk_length=2)
+
+
+def spectrogram() -> tuple[Any, Any]:
+    config = transformers.ASTConfig(**SIZE, max_length=200, num_mel_bins=32)
+    return transformers.ASTModel(config), transformers.ASTFeatureExtractor(max_length=200, num_mel_bins=32)
+
+
+def rows_of(*counts: int) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = [
+        {"sound": (0.1 * rng.standard_normal(count), RATE), "size": n, "long": n % 2, "seconds": count / RATE}
+        for n, count in enumerate(counts)
+    ]
+    return [*rows, {"sound": None, "size": 9, "long": 0, "seconds": 1.0}]
+
+
+def heard(make: Any, folder: Path, table: Table) -> Predictor:
+    torch.manual_seed(3)
+    for part in make():
+        part.save_pretrained(folder / "pretrained")
+    inputs = {"sound": Audio(encoder=f"transformers:{folder / 'pretrained'}"), "size": Number()}
+    model = MultiTaskModel(inputs, {"long": Binary(), "seconds": NumberTask()}, width=16)
+    network = model.build(Preprocessing.fit(model.schema(), table, range(len(table))))
+    network.load_pretrained()
+    for parameter in network.heads.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return Predictor(network)
+
+
+@pytest.mark.parametrize("make", [wav2vec2, whisper])
+def test_raw_sounds_are_answered(make: Any, tmp_path: Path) -> None:
+    """Sounds of other lengths than the traced ones: one shorter than a token, one longer than what is heard."""
+    table = read_table(rows_of(5000, 8000, 12000))
+    predictor = heard(make, tmp_path, table)
+    written = export_onnx(predictor, table, tmp_path / "model.onnx")
+    assert max(written.differences.values()) < 1e-4
+    assert written.prepared["sound.features"] < 1e-3 and written.prepared["sound.count"] == 0
+    assert written.path.with_name("model.ear0.onnx").is_file()
+    model, asked = Model(written.path), [{"sound": r["sound"], "size": r["size"]} for r in rows_of(100, 40000, 700)]
+    for one, other in zip(predictor.predict(asked), model.predict(asked), strict=True):
+        assert other["long"]["probability"] == pytest.approx(one["long"]["probability"], abs=1e-3)
+        assert other["seconds"] == pytest.approx(one["seconds"], abs=1e-3)
+    alone = model.predict([{"size": 1.0}])
+    assert alone[0]["seconds"] == pytest.approx(predictor.predict([{"size": 1.0}])[0]["seconds"], abs=1e-4)
+    smaller = quantize(predictor, written.path, table, range(4), "bf16")
+    assert Model(smaller.path).about["encoders"]["sound"]["hears"]["file"] == "model.bf16.ear0.onnx"
+    assert smaller.scores[0]["seconds"] != smaller.scores[1]["seconds"]
+
+
+def test_what_is_not_written_as_a_graph_says_so(tmp_path: Path) -> None:
+    table = read_table(rows_of(5000, 8000))
+    predictor = heard(spectrogram, tmp_path, table)
+    with pytest.raises(ConfigError, match=r"inputs\.sound: what its pretrained network makes of a sound first"):
+        export_onnx(predictor, table, tmp_path / "model.onnx")
