@@ -97,7 +97,7 @@ def configs_of(config: Config, only: Mapping[str, Sequence[str]]) -> dict[str, C
     """Of the one network, and of each task's alone."""
     found = {TOGETHER: config}
     for task in config.tasks:
-        one = alone(config, task)
+        one = alone(config, task, config.inputs)
         if task in only and one.data is not None:  # rows without these inputs are none of its
             kept = {name: one.inputs[name] for name in only[task]}
             one = replace(one, inputs=kept, data=replace(one.data, on_bad_row="skip"))

@@ -81,7 +81,7 @@ def configs_of(folder: Path) -> dict[str, Config]:
     (folder / "vision.yaml").write_text(json.dumps(CONFIG))  # JSON is YAML, too
     one = load_config(folder / "vision.yaml", columns=columns_of)
     settled = make_plan(one, read_splits(one)).config
-    return {"together": settled, **{task: alone(settled, task) for task in TASKS}}
+    return {"together": settled, **{task: alone(settled, task, settled.inputs) for task in TASKS}}
 
 
 # --- acts ---

@@ -127,7 +127,7 @@ def test_to_go_on_one_must_say_where(tmp_path: Path) -> None:
 
 def test_a_twin_has_no_other_task_to_look_at(tmp_path: Path) -> None:
     whole = load_config(config(tmp_path, affinity=5), columns=columns_of)
-    assert (whole.training.affinity, alone(whole, "once").training.affinity) == (5, None)
+    assert (whole.training.affinity, alone(whole, "once", whole.inputs).training.affinity) == (5, None)
 
 
 def test_a_run_that_asks_for_no_look_has_no_such_page(tmp_path: Path) -> None:
