@@ -13,6 +13,8 @@ from trunkline import ConfigError, MultiTaskModel, Predictor
 from trunkline.data import Table, read_table
 from trunkline.export import Model, export_onnx, quantize
 from trunkline.modalities import Audio, Number
+from trunkline.modalities.pretrained_audio import PretrainedAudio, Voice
+from trunkline.pretrained import Tuning
 from trunkline.schema import Preprocessing
 from trunkline.tasks import Binary
 from trunkline.tasks import Number as NumberTask
@@ -69,7 +71,7 @@ def heard(make: Any, folder: Path, table: Table) -> Predictor:
     return Predictor(network)
 
 
-@pytest.mark.parametrize("make", [wav2vec2, whisper])
+@pytest.mark.parametrize("make", [wav2vec2, whisper, spectrogram])
 def test_raw_sounds_are_answered(make: Any, tmp_path: Path) -> None:
     """Sounds of other lengths than the traced ones: one shorter than a token, one longer than what is heard."""
     table = read_table(rows_of(5000, 8000, 12000))
@@ -90,7 +92,11 @@ def test_raw_sounds_are_answered(make: Any, tmp_path: Path) -> None:
 
 
 def test_what_is_not_written_as_a_graph_says_so(tmp_path: Path) -> None:
+    """The LSTM of a package, whatever its weights."""
     table = read_table(rows_of(5000, 8000))
-    predictor = heard(spectrogram, tmp_path, table)
+    predictor = heard(wav2vec2, tmp_path, table)
+    network = predictor.network
+    place = [unit.name for unit in network.preprocessing.encoders].index("sound")
+    network.encoders[place] = PretrainedAudio(Voice(), 16, weights=lambda voice: None, tuning=Tuning(True, 0.1))
     with pytest.raises(ConfigError, match=r"inputs\.sound: what its pretrained network makes of a sound first"):
         export_onnx(predictor, table, tmp_path / "model.onnx")

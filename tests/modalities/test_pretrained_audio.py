@@ -88,6 +88,18 @@ def test_tokens_cover_the_sound_and_no_more(
     assert tokens.spans[0].axis == "time" and tokens.spans[0].stride[0] == pytest.approx(stride)
 
 
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_sound_of_a_few_samples_has_a_token(name: str, folders: dict[str, Path]) -> None:
+    """In training, too, where networks of others hide several tokens at once."""
+    modality = Audio(encoder=f"transformers:{folders[name]}", freeze=False)
+    values = [modality.read(cell) for cell in sounds(1, 100, 5000)]
+    state = modality.fit(values)
+    encoder, batch = modality.build(state, 8), modality.collate([modality.prepare(v, state, None)[0] for v in values])
+    for is_training in (True, False):
+        tokens = encoder.train(is_training)(batch)
+        assert tokens.mask.sum(1).tolist()[:2] == [1, 1] and bool(tokens.values.isfinite().all())
+
+
 def test_it_says_what_the_model_says(folders: dict[str, Path]) -> None:
     modality = Audio(encoder=f"transformers:{folders['wav2vec2']}")
     values = [modality.read(cell) for cell in sounds()]

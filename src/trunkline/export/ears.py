@@ -39,8 +39,7 @@ def check_ears(network: Network) -> None:
     for name, encoder in listeners(network).items():
         if encoder.ear is None:
             raise ConfigError(f"inputs.{name}: what its pretrained network makes of a sound first is not written as a "
-                              "graph, only that of networks like wav2vec2 and of Whisper; this network cannot be "
-                              "exported")  # fmt: skip
+                              "graph; this network cannot be exported")  # fmt: skip
 
 
 def hearing(batch: Batch, hear: Mapping[str, Hear]) -> Batch:

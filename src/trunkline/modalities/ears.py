@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 FLOOR = 1e-10  # least power of a band
 RANGE = 8.0  # powers of ten kept below a sound's loudest band
+KALDI_FLOOR = 1.192092955078125e-07
+FRAME, HOP, SPECTRUM = 400, 160, 512  # samples that spectrogram Transformers' extractor has for good
 
 
 class WaveEar(nn.Module):
@@ -65,7 +67,8 @@ class MelEar(nn.Module):
             self.bins, extractor["feature_size"], 0.0, 8000.0, extractor["sampling_rate"], "slaney", "slaney"
         )  # [N, M]
         self.register_buffer("filters", torch.from_numpy(filters).float().T.contiguous(), persistent=False)
-        self.register_buffer("waves", windowed_waves(self.size), persistent=False)
+        waves = windowed_waves(self.size, bins_of=self.size, periodic=True)
+        self.register_buffer("waves", waves.float()[:, None], persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
         """`[1, S]` → `[1, L, F]`, of the whole window."""
@@ -78,9 +81,54 @@ class MelEar(nn.Module):
         return self.model((mel + 4) / 4).last_hidden_state
 
 
-def windowed_waves(size: int) -> Tensor:
-    """Cosines and sines of each bin of a Fourier transform, under a Hann window, `[2 N, 1, size]` float32."""
+class FrameEar(nn.Module):
+    """A spectrogram Transformer on log-mel frames as Kaldi makes them: what is missing at the end is 0.
+
+    Gong et al., "AST: audio spectrogram transformer" (2021). That a frame has no mean, and each of its samples less of
+    the one before, is part of the convolution: both are linear.
+
+    Args:
+        model: of transformers.
+        extractor: the feature extractor's options.
+        places: tokens that its patches give, of each band of them.
+    """
+
+    filters: Tensor
+    waves: Tensor
+
+    def __init__(self, model: nn.Module, extractor: dict[str, Any], places: int) -> None:
+        super().__init__()
+        from transformers.audio_utils import mel_filter_bank
+
+        self.model, self.places, self.longest = model, places, extractor["max_length"]
+        is_normed: bool = extractor["do_normalize"]
+        self.mean: float = extractor["mean"] if is_normed else 0.0
+        self.scale: float = 2 * extractor["std"] if is_normed else 1.0
+        rate = extractor["sampling_rate"]
+        filters = mel_filter_bank(
+            1 + SPECTRUM // 2, extractor["num_mel_bins"], 20, rate // 2, rate, None, "kaldi", True
+        )  # [N, M]
+        self.register_buffer("filters", torch.from_numpy(filters).float().T.contiguous(), persistent=False)
+        least = torch.eye(FRAME, dtype=torch.float64)
+        steeper = least - 0.97 * torch.diag(least.new_ones(FRAME - 1), -1)
+        steeper[0, 0] = 0.03
+        waves = windowed_waves(FRAME, bins_of=SPECTRUM, periodic=False) @ steeper @ (least - 1 / FRAME)
+        self.register_buffer("waves", waves.float()[:, None], persistent=False)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """`[1, S]`, at least one frame → `[1, L, F]`, of the whole window."""
+        parts = F.conv1d(wave[:, None], self.waves, stride=HOP)  # [1, 2 N, T]
+        bins = self.filters.shape[1]
+        power = parts[:, :bins].square() + parts[:, bins:].square()
+        mel = (self.filters @ power).clamp(min=KALDI_FLOOR).log().transpose(1, 2)  # [1, T, M]
+        mel = torch.cat([mel, mel.new_zeros(1, self.longest, mel.shape[2])], 1)[:, : self.longest]
+        states = self.model((mel - self.mean) / self.scale).last_hidden_state
+        return states[:, 2:].unflatten(1, (-1, self.places)).mean(1)  # two marks, then one band after another
+
+
+def windowed_waves(size: int, *, bins_of: int, periodic: bool) -> Tensor:
+    """Cosines and sines of each bin of a Fourier transform of `bins_of` samples, under a Hann window, `[2 N, size]`
+    float64."""
     places = torch.arange(size, dtype=torch.float64)
-    angles = 2 * math.pi / size * torch.arange(1 + size // 2, dtype=torch.float64)[:, None] * places
-    hann = torch.hann_window(size, dtype=torch.float64)
-    return (torch.cat([angles.cos(), angles.sin()]) * hann).float()[:, None]
+    angles = 2 * math.pi / bins_of * torch.arange(1 + bins_of // 2, dtype=torch.float64)[:, None] * places
+    return torch.cat([angles.cos(), angles.sin()]) * torch.hann_window(size, periodic=periodic, dtype=torch.float64)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
-from trunkline.modalities.ears import MelEar, WaveEar
+from trunkline.modalities.ears import FRAME, FrameEar, MelEar, WaveEar
 from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, fit_weights, packaged
 from trunkline.modalities.pretrained_text import empty_model, fill_model, where
 from trunkline.pretrained import Tuning, from_hub, need
@@ -110,7 +110,7 @@ class PretrainedAudio(PretrainedEncoder):
         return Tokens(tokens, mask, (span,))
 
     @property
-    def ear(self) -> WaveEar | MelEar | None:
+    def ear(self) -> WaveEar | MelEar | FrameEar | None:
         """The network with its feature extractor as one graph, of one sound; `None` where it has none."""
         return self.network.ear() if isinstance(self.network, Listener) else None
 
@@ -122,7 +122,7 @@ class PretrainedAudio(PretrainedEncoder):
         assert isinstance(listener, Listener), "others have no ear"
         if listener.strides:
             return {"least": listener._least(), "places": None, "stride": None}
-        return {"least": 1, "places": listener.places, "stride": listener.stride}
+        return {"least": listener._least(), "places": listener.places, "stride": listener.stride}
 
     @property
     def _listener(self) -> Listener | Voice:
@@ -151,6 +151,7 @@ class Listener(nn.Module):
             self.places = (config.max_length - config.patch_size) // config.time_stride + 1
         self.strides = tuple(getattr(config, "conv_stride", ()))
         self.kernels = tuple(getattr(config, "conv_kernel", ()))
+        self.hidden_at_once: int = getattr(config, "mask_time_length", 0)  # tokens, in training
 
     @property
     def stride(self) -> float:
@@ -169,25 +170,28 @@ class Listener(nn.Module):
         """`[n, S]` → `[n, L, F]`."""
         count = self.tokens(waves.shape[1])
         least = self._least()
-        if self.strides and waves.shape[1] < least:  # too short for one token
+        if waves.shape[1] < least:  # too short for one token
             waves = nn.functional.pad(waves, (0, least - waves.shape[1]))
         said = _extractor(self.options)(list(waves.cpu().numpy()), sampling_rate=self.rate, return_tensors="pt")
         key = next(name for name in ("input_values", "input_features") if name in said)
-        states = self.model(said[key].to(waves.device)).last_hidden_state
+        options = {}
+        if self.training and 0 < count < self.hidden_at_once:  # too short for any to be hidden
+            options["mask_time_indices"] = torch.zeros(len(waves), count, dtype=torch.bool, device=waves.device)
+        states = self.model(said[key].to(waves.device), **options).last_hidden_state
         if self.kind == SPECTROGRAM:  # two marks, then patches, all of one band after another
             states = states[:, 2:].unflatten(1, (-1, self.places)).mean(1)
         return states[:, :count]
 
-    def ear(self) -> WaveEar | MelEar | None:
+    def ear(self) -> WaveEar | MelEar | FrameEar:
         """See `PretrainedAudio.ear`."""
-        if self.kind == SPECTROGRAM:
-            return None
         options = json.loads(self.options)
+        if self.kind == SPECTROGRAM:
+            return FrameEar(self.model, options, self.places)
         return WaveEar(self.model, options) if self.strides else MelEar(self.model, options, self.window)
 
     def _least(self) -> int:
-        """Samples that make one token."""
-        samples = 1
+        """Samples that make one token, or one frame."""
+        samples = FRAME if self.kind == SPECTROGRAM else 1
         for kernel, stride in zip(reversed(self.kernels), reversed(self.strides)):
             samples = (samples - 1) * stride + kernel
         return samples
