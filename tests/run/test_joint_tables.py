@@ -12,10 +12,13 @@ from trunkline import ConfigError, DataError, RunError, evaluate, fit, predict
 from trunkline.config import load_config, to_yaml
 from trunkline.data import Split, Splits, read_table, write_rows
 from trunkline.plan import draw_weights, make_plan
+from trunkline.predictor import Predictor
 from trunkline.run import compare
 from trunkline.run.many import alone, inputs_of_twins
+from trunkline.run.predictions import answers_of
 from trunkline.run.verdicts import questions
 from trunkline.run.wiring import rows_of, settings_of
+from trunkline.schema import RowBatches
 from trunkline.sources import columns_of, read_part, read_splits
 from trunkline.training.loaders import make_sampler
 
@@ -345,7 +348,7 @@ def test_twins_of_an_earlier_version_are_not_mixed_with_those_of_now(folder: Pat
     twin = next(run for run in (folder / "all").glob("alone-*") if "body" not in (run / "config.yaml").read_text())
     text = (twin / "config.yaml").read_text()
     (twin / "config.yaml").write_text(text.replace("inputs:\n", "inputs:\n  body: text\n"))
-    with pytest.raises(RunError, match=rf"{twin.name} was begun by an earlier version, with the inputs body, note"):
+    with pytest.raises(RunError, match=rf"{twin.name} began with the inputs body, note, by an earlier version"):
         compare(path, out=folder / "all", **how)
 
 
@@ -386,3 +389,12 @@ def test_what_a_network_is_asked_for_when_it_is_timed(folder: Path) -> None:
     assert asked["whole"][1] == {"shop": {"kind", "stars"}, "mail": {"kind", "long"}}
     assert set(asked["stars"][0].column("table")) == {"shop"}
     assert len(asked["stars"][0]) == whose.count("shop") and asked["stars"][1] == {"shop": {"stars"}, "mail": set()}
+    nobody = Split(splits.train.table, np.array([row for row in numbers if row not in asked_rows(splits, "shop")]))
+    own, tasks = questions(plan.network.preprocessing, nobody, is_joint=True)
+    source = RowBatches(plan.network.preprocessing, own, with_targets=False)
+    assert answers_of(Predictor(plan.network), source, np.arange(len(own)), tasks)[0] == [], "no row is timed, either"
+
+
+def asked_rows(splits: Splits, table: str) -> set[int]:
+    whose = splits.train.table.column("table")
+    return {int(row) for row in splits.train.rows if whose[row] == table}

@@ -257,10 +257,10 @@ def _run(jobs: Mapping[str, Job], config: Config, say: Say) -> dict[str, Metrics
         for done, future in enumerate(as_completed(names), 1):
             metrics[names[future]] = future.result()
             left = len(missing) - done
-            minutes = (time.perf_counter() - start) / done * left / 60
+            minutes = counted(math.ceil((time.perf_counter() - start) / done * left / 60), "minute")
             is_known = left and done > cores()  # at first the others are nearly done, too
             say(f"{len(metrics)} of {len(jobs)}: {names[future]}, {metrics[names[future]]['seconds']:.0f} s"
-                + (f"; {left} more in {counted(math.ceil(minutes), 'minute')}" if is_known else ""))  # fmt: skip
+                + (f"; {left} more in about {minutes}" if is_known else ""))  # fmt: skip
     return metrics
 
 
@@ -268,15 +268,15 @@ def _check_inputs(jobs: Mapping[str, Job]) -> None:
     """That runs which have begun have the inputs that they would have now.
 
     Raises:
-        RunError: an earlier version gave a twin all inputs.
+        RunError: an earlier version gave a twin all inputs, or seeds that were added give it more.
     """
     for name, job in jobs.items():
         if (path := job.folder / "config.yaml").is_file():
             had = load_config(path, columns=None, trust_code=True).inputs.keys()  # imported to make the job
             if had != job.config.inputs.keys():
-                raise RunError(f"{name} was begun by an earlier version, with the inputs {', '.join(sorted(had))}; now "
-                               f"it has {', '.join(sorted(job.config.inputs))}, which come with its label. Give a new "
-                               "folder with --out")  # fmt: skip
+                raise RunError(f"{name} began with the inputs {', '.join(sorted(had))}, by an earlier version or with "
+                               f"fewer seeds; now {', '.join(sorted(job.config.inputs))} come with its label. Give a "
+                               "new folder with --out")  # fmt: skip
 
 
 def _is_finished(folder: Path) -> bool:
