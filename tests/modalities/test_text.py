@@ -166,6 +166,17 @@ class TestEncoder:
         assert values["ids"].tolist() == [[5, 6, 7], [8, PADDING, PADDING]]
         assert values["mask"].tolist() == [[True, True, True], [True, False, False]]
 
+    def test_what_is_kept_small_is_counted_in_full(self):
+        """Ids are kept in 32 bits; pairs of them are hashed by products that need 64."""
+        text = Text(ngrams=64)
+        state, _ = build(text)
+        items = [text.prepare(row, state, None)[0] for row in TEXTS]
+        assert {part.dtype for item in items for part in item if part is not None} == {torch.int32}
+        values = text.collate(items)
+        assert {name: part.dtype for name, part in values.items() if part.dtype != torch.bool} == {
+            name: torch.int64 for name in ("ids", "ngrams")
+        }
+
     def test_layout(self):
         text = Text()
         state, encoder = build(text)

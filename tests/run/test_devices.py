@@ -148,6 +148,36 @@ def test_a_script_of_ones_own(folder: Path) -> None:
     }  # fmt: skip
 
 
+# One process alone listens, as where it alone has a terminal, and ends the run at its second look.
+LISTENER = """
+import os
+import trunkline
+
+config = {
+    "data": {"train": "train.jsonl", "validation": "validation.jsonl"},
+    "inputs": {"size": "number"}, "tasks": {"price": "number"}, "width": 8,
+    "training": {"steps": 12, "batch_size": 4, "threads": 1, "devices": 2, "accelerator": "cpu", "validations": 6},
+}
+seen = []
+
+def listen(look):
+    seen.append(look.step)
+    return len(seen) == 2
+
+own = listen if os.environ.get("LOCAL_RANK", "0") == "0" else None
+run = trunkline.fit(config, out="runs/listened", report=False, on_validation=own)
+with open(f"heard-{os.environ['LOCAL_RANK']}.json", "w") as file:
+    file.write(str([run.metrics["steps"], seen]))
+"""
+
+
+def test_one_process_alone_listens_to_validations(folder: Path) -> None:
+    (folder / "listen.py").write_text(LISTENER)
+    call(sys.executable, "listen.py", cwd=folder)
+    heard = [json.loads((folder / f"heard-{rank}.json").read_text()) for rank in (0, 1)]
+    assert heard == [[4, [2, 4]], [4, []]]
+
+
 # A few rows have an infinite loss of their price, so that now this process has one and now that.
 LOSSES = """
 import os, sys, warnings

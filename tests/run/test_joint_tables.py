@@ -395,6 +395,17 @@ def test_what_a_network_is_asked_for_when_it_is_timed(folder: Path) -> None:
     assert answers_of(Predictor(plan.network), source, np.arange(len(own)), tasks)[0] == [], "no row is timed, either"
 
 
+def test_rows_of_a_table_without_its_task_are_not_timed(folder: Path) -> None:
+    """They have an input that the network reads, and nothing that it is asked."""
+    whole = load_config(config(folder), columns=columns_of)
+    stars = make_plan(one := alone(whole, "stars", ["note"]), read_part(one, whole))
+    rows = read_splits(whole).train
+    assert 0 < len(asked_rows(Splits(rows, rows), "mail")) < len(rows.rows)
+    table, tasks = questions(stars.network.preprocessing, rows, is_joint=True)
+    assert set(table.column("table")) == {"shop"} and tasks["shop"] == {"stars"}
+    assert len(table) == len(asked_rows(Splits(rows, rows), "shop"))
+
+
 def asked_rows(splits: Splits, table: str) -> set[int]:
     whose = splits.train.table.column("table")
     return {int(row) for row in splits.train.rows if whose[row] == table}

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from trunkline import DataError, InputColumn, TaskColumn
 from trunkline.config import load_config
 from trunkline.contexts import WordsContext
 from trunkline.data import Draw, Split, Splits, read_table, table
 from trunkline.modalities import Category, Number
-from trunkline.plan import make_plan
+from trunkline.plan import Plan, make_plan
+from trunkline.run.fitting import train_plan
 from trunkline.schema import Preprocessing, RowBatches, Schema, find_faults, stored
 from trunkline.schema.keeping import Kept
 from trunkline.tasks import Category as CategoryTask
@@ -120,28 +122,59 @@ def test_a_context_has_the_words_and_spans_that_it_was_made_of(words: tuple[str,
         assert context == made and hash(context) == hash(made) and context != WordsContext(words, spans, 3)
 
 
+ONCE = [{"said": f"good {n}", "x": n, "y": n % 2} for n in range(8)]
+TEXTS = {"inputs": {"said": "text"}, "tasks": {"y": "binary"}}
+
+
+def once(rows: list[dict[str, Any]] = ONCE, *, steps: int = 3, **more: Any) -> Plan:
+    """What trains on six rows of eight, two a step."""
+    table = read_table(rows)
+    training = {"batch_size": 2, "steps": steps, "input_dropout": 0.0}
+    asked = load_config({**TEXTS, "training": training, **more}, columns=table)
+    return make_plan(asked, Splits(Split(table, np.arange(6)), Split(table, np.array([6, 7]))))
+
+
+def kept(plan: Plan, processes: int = 1) -> set[int]:
+    """Rows of which something is kept after a look at each, as it is drawn."""
+    plan.keep_no_row_that_comes_once(processes)
+    source = plan.source(plan.splits.train)
+    for draw in (Draw((0, 1, 2, 3, 4, 5), 7), Draw((6, 7), None)):
+        source[draw]
+    return {row for _, _, row in source._kept.values}
+
+
 def test_of_rows_that_are_drawn_once_nothing_is_kept() -> None:
-    rows = [{"said": f"good {n}", "y": n % 2} for n in range(8)]
-    config = {"inputs": {"said": "text"}, "tasks": {"y": "binary"}}
-
-    def kept(steps: int, processes: int = 1, **more: Any) -> set[int]:
-        """Rows of which something is kept after a look at each, as it is drawn."""
-        table = read_table(rows)
-        training = {"batch_size": 2, "steps": steps, "input_dropout": 0.0}
-        asked = load_config({**config, "training": training, **more}, columns=table)
-        plan = make_plan(asked, Splits(Split(table, np.arange(6)), Split(table, np.array([6, 7]))))
-        plan.keep_no_row_that_comes_once(processes)
-        source = plan.source(plan.splits.train)
-        for draw in (Draw((0, 1, 2, 3, 4, 5), 7), Draw((6, 7), None)):
-            source[draw]
-        return {row for _, _, row in source._kept.values}
-
     every = set(range(8))
-    assert kept(3) == {6, 7}, "held-out rows come again with every validation"
-    assert kept(4) == every, "some training rows come twice"
-    assert kept(3, processes=2) == every, "each process has half of the rows"
-    inputs = {"said": "text", "x": "number"}
-    late = {"fusion": {"type": "late", "blending": True}, "inputs": inputs}
-    for n, row in enumerate(rows):
-        row["x"] = n
-    assert kept(3, **late) == every, "blending looks at them again"
+    assert kept(once()) == {6, 7}, "held-out rows come again with every validation"
+    assert kept(once(steps=4)) == every, "some training rows come twice"
+    assert kept(once(), processes=2) == every, "each process has half of the rows"
+    late = {"fusion": {"type": "late", "blending": True}, "inputs": {"said": "text", "x": "number"}}
+    assert kept(once(**late)) == every, "blending looks at them again"
+
+
+@pytest.mark.filterwarnings("ignore:mosaic")
+def test_rows_that_other_rows_show_are_kept(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for n in range(8):
+        Image.fromarray(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(tmp_path / f"{n}.png")
+    rows = [{"picture": str(tmp_path / f"{n}.png"), "y": n % 2} for n in range(8)]
+    seen = {}
+    for mosaic in (0.0, 0.5):
+        plan = once(rows, inputs={"picture": {"type": "image", "size": 16, "mosaic": mosaic}})
+        plan.keep_no_row_that_comes_once(1)
+        seen[mosaic] = plan.source(plan.splits.train)._kept.passing
+    assert seen[0.0] is not None and seen[0.0].tolist() == [True] * 6 + [False] * 2
+    assert seen[0.5] is None, "a picture is put together from four rows' pictures"
+
+
+def test_rows_that_are_looked_through_for_faults_first_are_kept() -> None:
+    plan = once(data={"table": "rows.jsonl", "on_bad_row": "skip"})
+    assert kept(plan) == set(range(8)), "found whole, and read again in training"
+
+
+def test_a_run_keeps_no_row_that_comes_once(tmp_path: Path) -> None:
+    for steps, rows in ((3, {6, 7}), (4, set(range(8)))):
+        plan = once(steps=steps)
+        run = train_plan(plan, tmp_path / str(steps), show_progress=False, report=False)
+        assert run.metrics["steps"] == steps
+        assert {row for _, _, row in plan.source(plan.splits.train)._kept.values} == rows
