@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tiny_ears import RATE, spectrogram, wav2vec2, whisper
-from trunkline import ConfigError, MultiTaskModel, Predictor
+from trunkline import MultiTaskModel, Predictor
 from trunkline.data import Table, read_table
 from trunkline.export import Model, export_onnx, quantize
 from trunkline.modalities import Audio, Number
@@ -66,12 +66,22 @@ def test_raw_sounds_are_answered(make: Any, tmp_path: Path) -> None:
     assert smaller.scores[0]["seconds"] != smaller.scores[1]["seconds"]
 
 
-def test_what_is_not_written_as_a_graph_says_so(tmp_path: Path) -> None:
-    """The LSTM of a package, whatever its weights."""
-    table = read_table(rows_of(5000, 8000))
+def test_a_voice_is_heard_window_by_window(tmp_path: Path) -> None:
+    """The LSTM of a package, of other weights: windows are whole, cut short by the sound's end, or silent."""
+    table = read_table(rows_of(5000, 8000, 30000))
     predictor = heard(wav2vec2, tmp_path, table)
     network = predictor.network
+    torch.manual_seed(4)
     place = [unit.name for unit in network.preprocessing.encoders].index("sound")
-    network.encoders[place] = PretrainedAudio(Voice(), 16, weights=lambda voice: None, tuning=Tuning(True, 0.1))
-    with pytest.raises(ConfigError, match=r"inputs\.sound: what its pretrained network makes of a sound first"):
-        export_onnx(predictor, table, tmp_path / "model.onnx")
+    network.encoders[place] = PretrainedAudio(Voice(), 16, weights=lambda voice: None, tuning=Tuning(True, 0.1)).eval()
+    written = export_onnx(predictor, table, tmp_path / "model.onnx")
+    assert max(written.differences.values()) < 1e-4
+    assert written.prepared["sound.features"] < 1e-4 and written.prepared["sound.count"] == 0
+    model, rng = Model(written.path), np.random.default_rng(1)
+    for samples in (1, 159, 160, 12799, 25440, 25441, 25600, 38399, 38400, 60000):
+        wave = (0.1 * rng.standard_normal(samples)).astype(np.float32)
+        said = model.hear("sound", [wave])["features"]
+        sound = {"wave": torch.from_numpy(wave)[None], "length": torch.tensor([samples])}
+        ours = network.encoders[place].features(sound)
+        assert said.shape == tuple(ours.shape), samples
+        np.testing.assert_allclose(said, ours.detach().numpy(), atol=2e-5)

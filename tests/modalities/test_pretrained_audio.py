@@ -125,6 +125,10 @@ def test_the_voice_encoder_has_a_token_for_each_window() -> None:
     for seconds, count in ((0.3, 1), (1.0, 1), (1.7, 2), (4.0, 5)):
         samples = round(RATE * seconds)
         assert voice.tokens(samples) == count == voice(torch.randn(2, samples)).shape[1]
+    for samples in range(1, 80000, 53):
+        frames = 1 + samples // voice.hop
+        ends = range(voice.window, frames + voice.step, voice.step)  # the first that reaches the last frame is the last
+        assert voice.tokens(samples) == 1 + sum(end - voice.step < frames for end in ends[1:])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("resemblyzer") is None, reason="the package resemblyzer is not installed")

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from trunkline.errors import ConfigError
 from trunkline.export.tracing import trace
 from trunkline.modalities.pretrained_audio import PretrainedAudio
 from trunkline.model import Network
@@ -30,16 +29,6 @@ def listeners(network: Network) -> dict[str, PretrainedAudio]:
     """Encoders that are pretrained networks of sounds, by name."""
     units = zip(network.preprocessing.encoders, network.encoders)
     return {unit.name: encoder for unit, encoder in units if isinstance(encoder, PretrainedAudio)}
-
-
-def check_ears(network: Network) -> None:
-    """Raises:
-    ConfigError: an encoder hears by a feature extractor that is not written as a graph.
-    """
-    for name, encoder in listeners(network).items():
-        if encoder.ear is None:
-            raise ConfigError(f"inputs.{name}: what its pretrained network makes of a sound first is not written as a "
-                              "graph; this network cannot be exported")  # fmt: skip
 
 
 def hearing(batch: Batch, hear: Mapping[str, Hear]) -> Batch:
@@ -61,7 +50,6 @@ def write_ears(network: Network, path: Path) -> dict[str, dict[str, Any]]:
     told = {}
     for place, (name, encoder) in enumerate(listeners(network).items()):
         file, ear = f"{path.stem}.ear{place}.onnx", encoder.ear
-        assert ear is not None, "it was looked at before"
         shapes = {"wave": {1: Dim("samples", min=max(2, encoder.hearing["least"]), max=2**30)}}
         wave = torch.zeros(1, max(TRACED, 2 * encoder.hearing["least"]))
         trace(ear.eval(), {"wave": wave}, shapes, ["wave"], ["features"], path.parent / file)

@@ -237,9 +237,7 @@ class Model:
         for wave in waves:
             longer = np.pad(wave, (0, max(0, how["least"] - len(wave))))
             (features,) = self._other(how["file"]).run(None, {"wave": longer[None]})[0]
-            if how["stride"] is not None:  # it hears a window, of which the sound is the beginning
-                features = features[: min(how["places"], max(1, math.ceil(len(wave) / how["stride"])))]
-            heard.append(features)
+            heard.append(features if how["stride"] is None else features[: _tokens(len(wave), how)])
         return {"features": padded(heard), "count": np.array([len(one) for one in heard])}
 
     def _sources(self, contexts: Contexts) -> Arrays:
@@ -271,6 +269,13 @@ class Model:
                     f"inputs.{name}: {count} of {len(own)} rows have more than the network reads; the rest is not read",
                     stacklevel=4,
                 )
+
+
+def _tokens(samples: int, how: dict[str, Any]) -> int:
+    """How many tokens a sound has, of those that its graph says (`PretrainedAudio.hearing`)."""
+    strides = samples / how["stride"]
+    count = max(1, math.ceil(strides) if how["is_rest_heard"] else math.floor(strides))
+    return count if how["places"] is None else min(how["places"], count)
 
 
 def _lengthened(value: np.ndarray, shape: Sequence[Any], blank: Any) -> np.ndarray:

@@ -25,7 +25,7 @@ from trunkline.errors import ConfigError
 from trunkline.export import steps
 from trunkline.export.dense import DenseNetwork, dense_values, flatten
 from trunkline.export.describing import described
-from trunkline.export.ears import check_ears, hearing, listeners, write_ears
+from trunkline.export.ears import hearing, listeners, write_ears
 from trunkline.export.example import SHORTEST, example_batch, lengthened
 from trunkline.export.parity import FoundBoxes, Sounds, compare
 from trunkline.export.tracing import trace
@@ -90,7 +90,6 @@ def export_onnx(
         raise ConfigError(f"{path}: the description of the graph goes there; call the graph .onnx")
     _check_installed()
     _check_encoders(predictor.preprocessing)
-    check_ears(predictor.network)
     path = Path(path)
     heads = _chosen_heads(predictor.preprocessing, tasks)
     numbers = range(len(table)) if numbers is None else numbers

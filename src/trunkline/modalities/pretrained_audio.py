@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
-from trunkline.modalities.ears import FRAME, FrameEar, MelEar, WaveEar
+from trunkline.modalities.ears import FRAME, VOICE_LEVEL, FrameEar, MelEar, VoiceEar, WaveEar
 from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, fit_weights, packaged
 from trunkline.modalities.pretrained_text import empty_model, fill_model, where
 from trunkline.pretrained import Tuning, from_hub, need
 from trunkline.types import Span, State, Tokens
+
+Ear = WaveEar | MelEar | FrameEar | VoiceEar
 
 PACKAGES = {"resemblyzer": ("resemblyzer", "resemblyzer", "pretrained.pt")}
 WHISPER, SPECTROGRAM = "whisper", "audio-spectrogram-transformer"
@@ -110,19 +112,17 @@ class PretrainedAudio(PretrainedEncoder):
         return Tokens(tokens, mask, (span,))
 
     @property
-    def ear(self) -> WaveEar | MelEar | FrameEar | None:
-        """The network with its feature extractor as one graph, of one sound; `None` where it has none."""
-        return self.network.ear() if isinstance(self.network, Listener) else None
+    def ear(self) -> Ear:
+        """The network with its feature extractor as one graph, of one sound."""
+        return self._listener.ear()
 
     @property
     def hearing(self) -> dict[str, Any]:
-        """What must be known beside the ear: the `least` samples it takes, and of one that hears windows how many
-        `places` it has for tokens, and how many samples are in a `stride` from one to the next."""
-        listener = self._listener
-        assert isinstance(listener, Listener), "others have no ear"
-        if listener.strides:
-            return {"least": listener._least(), "places": None, "stride": None}
-        return {"least": listener._least(), "places": listener.places, "stride": listener.stride}
+        """What must be known beside the ear: the `least` samples it takes, and of one that says more than a sound has
+        tokens, how many samples are in a `stride` from one to the next, the most `places` there are, and whether what
+        is left of a sound has a token (`is_rest_heard`). A sound has one token at least.
+        """
+        return self._listener.hearing
 
     @property
     def _listener(self) -> Listener | Voice:
@@ -182,7 +182,14 @@ class Listener(nn.Module):
             states = states[:, 2:].unflatten(1, (-1, self.places)).mean(1)
         return states[:, :count]
 
-    def ear(self) -> WaveEar | MelEar | FrameEar:
+    @property
+    def hearing(self) -> dict[str, Any]:
+        """See `PretrainedAudio.hearing`."""
+        if self.strides:
+            return {"least": self._least(), "stride": None}
+        return {"least": self._least(), "stride": self.stride, "places": self.places, "is_rest_heard": True}
+
+    def ear(self) -> Ear:
         """See `PretrainedAudio.ear`."""
         options = json.loads(self.options)
         if self.kind == SPECTROGRAM:
@@ -216,9 +223,20 @@ class Voice(nn.Module):
         """Samples a token."""
         return float(self.step * self.hop)
 
+    @property
+    def hearing(self) -> dict[str, Any]:
+        """See `PretrainedAudio.hearing`."""
+        return {"least": 1, "stride": self.stride, "places": None, "is_rest_heard": False}
+
+    def ear(self) -> Ear:
+        """See `PretrainedAudio.ear`."""
+        return VoiceEar(
+            self.lstm, self.linear, torch.from_numpy(_slaney()), window=self.window, step=self.step, hop=self.hop
+        )
+
     def tokens(self, samples: int) -> int:
-        """How many a sound of so many samples gets."""
-        return 1 + max(0, math.ceil((1 + samples // self.hop - self.window) / self.step))
+        """How many a sound of so many samples gets: as many windows as it takes until one ends with its last frame."""
+        return max(1, samples // (self.step * self.hop))
 
     def forward(self, waves: Tensor) -> Tensor:
         """`[n, S]` → `[n, L, 256]`."""
@@ -230,7 +248,7 @@ class Voice(nn.Module):
     def mel(self, waves: Tensor) -> Tensor:
         """`[n, S]` → power in 40 bands `[n, T, 40]`; what is more silent than -30 dB of full scale is made as loud."""
         loudness = waves.square().mean(1, keepdim=True).clamp(min=1e-10).sqrt()
-        waves = waves * (10 ** (-30 / 20) / loudness).clamp(min=1.0)
+        waves = waves * (VOICE_LEVEL / loudness).clamp(min=1.0)
         waves = nn.functional.pad(waves, (200, 200))
         hann = torch.hann_window(400, device=waves.device)
         spectrum = torch.stft(waves, 400, self.hop, window=hann, center=False, return_complex=True)
