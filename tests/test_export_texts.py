@@ -18,7 +18,7 @@ from trunkline import ConfigError, MultiTaskModel, Predictor
 from trunkline.data import Draw, Table, read_table
 from trunkline.export import export_onnx
 from trunkline.export.dense import dense_values, flatten
-from trunkline.export.writer import Writer, allowed, log_softmax, until
+from trunkline.export.writer import Writer, allowed, drawn, log_softmax, until
 from trunkline.modalities import Number, Text
 from trunkline.schema import Preprocessing, RowBatches, TaskColumn
 from trunkline.tasks import Category
@@ -95,6 +95,9 @@ SEARCHES: list[dict[str, Any]] = [
     {"copy": True},
     {"copy": True, "beams": 4, "length_penalty": 0.6, "min_length": 2},
     {"beams": 3, "min_length": 4, "no_repeat": 2},
+    {"sample": True},
+    {"sample": True, "copy": True, "temperature": 0.7, "no_repeat": 2},
+    {"sample": True, "temperature": 1.5, "top_p": 0.6, "min_length": 2},
 ]
 
 
@@ -148,19 +151,33 @@ def test_tasks_that_share_a_decoder_share_its_file(tmp_path: Path) -> None:
     assert Writer(path, "back")(said) != Writer(path, "again")(said)
 
 
-def test_what_is_drawn_is_refused_and_other_tasks_are_no_writers(tmp_path: Path) -> None:
+def test_other_tasks_are_no_writers(tmp_path: Path) -> None:
     rows = table()
-    targets = {
-        "back": TaskColumn(TextTask(vocabulary=280, sample=True), "back", of="en"),
-        "kind": Category(),
-    }
-    predictor, path = trained(rows, targets), tmp_path / "model.onnx"
-    with pytest.raises(ConfigError, match=r"'back': its texts are drawn(.|\n)*tasks=\['kind'\]"):
-        export_onnx(predictor, rows, path)
-    assert list(tmp_path.iterdir()) == []
-    export_onnx(predictor, rows, path, tasks=["kind"])
+    predictor, path = trained(rows, {"kind": Category()}), tmp_path / "model.onnx"
+    export_onnx(predictor, rows, path)
     with pytest.raises(ValueError, match="'kind' is no task that writes texts"):
         Writer(path, "kind")
+
+
+def test_a_task_that_is_no_graph_says_so(tmp_path: Path) -> None:
+    class Slow(Category):
+        is_one_pass = False
+
+    rows = table()
+    predictor, path = trained(rows, {"back": TaskColumn(Slow(), "kind"), "kind": Category()}), tmp_path / "model.onnx"
+    with pytest.raises(ConfigError, match=r"'back': how long an answer is comes out on the way(.|\n)*tasks=\['kind'\]"):
+        export_onnx(predictor, rows, path)
+    assert list(tmp_path.iterdir()) == []
+    assert export_onnx(predictor, rows, path, tasks=["kind"]).differences.keys() == {"kind"}
+
+
+def test_the_likeliest_share_is_drawn_from() -> None:
+    """A token is drawn as often as the softmax of what `top_p` leaves says."""
+    scores = np.log(np.array([[0.1, 0.5, 0.15, 0.25]], np.float32))
+    for top_p, expected in ((1.0, [0.1, 0.5, 0.15, 0.25]), (0.7, [0, 2 / 3, 0, 1 / 3]), (1e-6, [0, 1, 0, 0])):
+        how = {"prompt": [2], "draws": {"temperature": 1.0, "top_p": top_p}}
+        tokens = [drawn(scores, np.array([length]), np.zeros((1, 0), np.int64), how).argmax() for length in range(3000)]
+        np.testing.assert_allclose(np.bincount(tokens, minlength=4) / 3000, expected, atol=0.03)
 
 
 def test_what_must_not_follow() -> None:

@@ -154,6 +154,7 @@ def writes(head: TextHead, layers: int, file: str, read: Mapping[str, str]) -> d
         "beams": search.beams,
         "length_penalty": search.length_penalty,
         "no_repeat": search.no_repeat,
+        "draws": {"temperature": search.temperature, "top_p": search.top_p} if search.sample else None,
     }
 
 

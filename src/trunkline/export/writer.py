@@ -1,4 +1,5 @@
-"""Texts from an exported network, with NumPy and ONNX Runtime alone: the loop around its step, greedy or with beams.
+"""Texts from an exported network, with NumPy and ONNX Runtime alone: the loop around its step, greedy, with
+beams, or drawing.
 
 Nothing here needs PyTorch, nor anything else of trunkline; the file may be copied to where it is to run.
 
@@ -8,6 +9,7 @@ Shape legend: `n` rows, `b` beams, `R = n · b` texts at once, `T` tokens writte
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,7 +111,7 @@ class Decoder:
 
 
 def greedy(run: Session, read: Mapping[str, np.ndarray], how: Mapping[str, Any]) -> np.ndarray:
-    """The likeliest token, one after the other.
+    """The likeliest token, one after the other, or one that is drawn.
 
     Args:
         run: the step, by the names of its inputs.
@@ -124,7 +126,10 @@ def greedy(run: Session, read: Mapping[str, np.ndarray], how: Mapping[str, Any])
     scores = _prompted(decoder, len(texts), how)
     is_open = np.ones(len(texts), bool)
     while True:
-        tokens = np.where(is_open, allowed(scores, texts, how).argmax(1), how["pad"])
+        scores = allowed(scores, texts, how)
+        if how["draws"] is not None:
+            scores = drawn(scores, read["mask"].sum(1), texts, how)
+        tokens = np.where(is_open, scores.argmax(1), how["pad"])
         texts = np.concatenate([texts, tokens[:, None]], 1)
         is_open &= tokens != how["end"]
         if not is_open.any() or texts.shape[1] == how["max_new"]:
@@ -181,6 +186,31 @@ def allowed(scores: np.ndarray, texts: np.ndarray, how: Mapping[str, Any]) -> np
             scores[
                 row, [text[i + size - 1] for i in range(written - size + 1) if text[i : i + size - 1] == last]
             ] = -np.inf
+    return scores
+
+
+def drawn(scores: np.ndarray, lengths: np.ndarray, texts: np.ndarray, how: Mapping[str, Any]) -> np.ndarray:
+    """Scores of each next token `[n, K]` with Gumbel noise, of which the largest is a draw from their softmax.
+
+    The noise is that of the network's own search, which follows from what a row wrote and how many tokens it reads.
+
+    Args:
+        scores: `[n, K]`.
+        lengths: tokens that each row reads, `[n]`.
+        texts: written so far, `[n, T]`.
+        how: see `greedy`.
+    """
+    scores = scores / np.float32(how["draws"]["temperature"])
+    if how["draws"]["top_p"] < 1:
+        order = np.argsort(scores, 1, kind="stable")
+        upwards = np.exp(log_softmax(np.take_along_axis(scores, order, 1))).cumsum(1)
+        is_rare = upwards <= 1 - how["draws"]["top_p"]
+        is_rare[:, -1] = False
+        scores[np.arange(len(scores))[:, None], order] += np.where(is_rare, -np.inf, np.float32(0))
+    for row, (length, text) in enumerate(zip(lengths.tolist(), texts.tolist(), strict=True)):
+        seed = zlib.crc32(repr((length, how["prompt"] + text)).encode())
+        bits = np.random.PCG64(seed).random_raw(scores.shape[1])
+        scores[row] -= np.log(-np.log(((bits >> np.uint64(12)) + 0.5) * 2.0**-52))
     return scores
 
 

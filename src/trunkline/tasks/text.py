@@ -80,8 +80,8 @@ class Text(Task):
         no_repeat: no run of so many tokens comes twice in a text; `None`: any may.
         min_length: tokens that a text has at least.
         sample: draw each token instead of looking for the likeliest text. A row's draws follow from the row: it has the
-            same text whatever rows are beside it, and however often it is asked for. Rows with as many tokens and the
-            same beginning draw alike.
+            same text whatever rows are beside it, however often it is asked for, and exported. Rows with as many tokens
+            and the same beginning draw alike.
         temperature: of the draws; below 1 nearer to the likeliest.
         top_p: draw among the likeliest tokens that have this probability together.
     """
@@ -157,8 +157,8 @@ class Text(Task):
 
     @property
     def refuses_export(self) -> str | None:
-        """Where texts are drawn: nobody else draws the same."""
-        return "its texts are drawn, and nobody else draws the same; leave `sample` out" if self.sample else None
+        """Nothing: a graph is a step, and the loop around it is NumPy (`trunkline.export.writer`)."""
+        return None
 
     def read(self, cell: Any) -> str:
         """The text without white space around it; a number is read as it is written.

@@ -123,12 +123,13 @@ class TextHead(Head):
     def predict_output(self, view: Tokens) -> Tensor:
         """Ids `[n, L]` found by the search; what stands behind an end does not count."""
         memory = self.memory(view)
+        given = self.read(memory, view.mask)
         with pointing(self.decoder, self.pointer, memory, view.source):
             ids = self.decoder.generate(
-                **self.read(memory, view.mask),
+                **given,
                 decoder_input_ids=self.prompt.expand(memory.shape[0], -1),
                 generation_config=self.generation,
-                logits_processor=self.search.processors(view.mask.sum(1), self.prompt.shape[1]),
+                logits_processor=self.search.processors(given["attention_mask"].sum(1), self.prompt.shape[1]),
                 synced_gpus=False,  # of a decoder whose weights are divided, all are there while it is used
             )
         return ids[:, self.prompt.shape[1] :]

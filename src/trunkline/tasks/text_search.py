@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,7 +81,7 @@ class Search:
         """What changes the logits of each step beside the options of `generation`.
 
         Args:
-            lengths: `[n]`, tokens of each row's view.
+            lengths: `[n]`, tokens that each row reads.
             begun: tokens that stand before each text.
         """
         transformers = needed("transformers")
@@ -110,9 +111,9 @@ class Behind:
 class Draw:
     """Gumbel noise on the logits: the largest is then a draw from their softmax.
 
-    The noise follows from a row's tokens so far and the length of its view, so a row's text is the same whatever rows
-    are beside it and however often it is asked for. Rows of one length with one beginning have their draws in common;
-    each by itself is a fair draw.
+    The noise follows from a row's tokens so far and how many it reads, so a row's text is the same whatever rows are
+    beside it, however often it is asked for, and from an exported network (`trunkline.export.writer`). Rows of one
+    length with one beginning have their draws in common; each by itself is a fair draw.
     """
 
     def __init__(self, lengths: Sequence[int]) -> None:
@@ -126,7 +127,6 @@ class Draw:
 
 
 def gumbel(seed: str, size: int) -> Tensor:
-    """`[size]` independent draws from the standard Gumbel distribution."""
-    generator = torch.Generator().manual_seed(zlib.crc32(seed.encode()))
-    draws = torch.empty(size, dtype=torch.float64).exponential_(generator=generator)
-    return -draws.log()
+    """`[size]` independent draws from the standard Gumbel distribution, float64."""
+    bits = np.random.PCG64(zlib.crc32(seed.encode())).random_raw(size)  # the same in every version of NumPy
+    return torch.from_numpy(-np.log(-np.log(((bits >> np.uint64(12)) + 0.5) * 2.0**-52)))
