@@ -7,6 +7,8 @@ DEMO := $(VENV)/.demo
 # The library's own CPU work is small; two OpenMP threads on a busy machine are slower than one.
 ENV := OMP_WAIT_POLICY=PASSIVE HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
+# Set-ups share an environment, whatever -j says.
+.NOTPARALLEL:
 .PHONY: demo test fuzz lint docs test-slow bench bench-step bench-solvers clean
 
 demo: $(DEMO)
