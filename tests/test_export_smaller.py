@@ -12,7 +12,7 @@ import torch
 from trunkline import ConfigError, MultiTaskModel, Predictor
 from trunkline.data import Table, read_table
 from trunkline.export import Model, check_precision, export_onnx, quantize, tell_smaller
-from trunkline.export.storing import as_bf16, store_bf16
+from trunkline.export.storing import CONSTANT, WEIGHT, as_bf16, store_bf16
 from trunkline.modalities import Number, Text
 from trunkline.schema import Preprocessing, TaskColumn
 from trunkline.tasks import Category
@@ -80,27 +80,57 @@ def test_it_is_smaller_and_judged_beside_the_full_one(made: Made, precision: str
 
 
 def test_a_sum_of_products_is_that_of_rounded_weights(tmp_path: Path) -> None:
-    """What runs is float32, with each weight the nearest bfloat16; what is small, or too large for it, stays."""
+    """What runs is float32, with each weight the nearest bfloat16; what is small, no weight, or too large for it, or no
+    number, stays."""
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     rng = np.random.default_rng(0)
     weights, few = rng.normal(size=(64, 8)).astype(np.float32), rng.normal(size=8).astype(np.float32)
+    weights[0, :2] = 1.00390625, 1.01171875  # between two of them: down to the even one, and up
     large = np.full((64, 8), np.finfo(np.float32).min)
+    nothing = np.where(np.eye(64, 8) > 0, np.nan, weights).astype(np.float32)
     made, floats = onnx.helper.make_node, onnx.TensorProto.FLOAT
     nodes = [made("MatMul", ["x", "weights"], ["y"]), made("Add", ["y", "few"], ["said"])]
+    nodes += [made("MatMul", ["x", name], [f"of {name}"]) for name in ("large", "nothing", "waves")]
+    nodes += [made("Add", [name, name], [f"of {name}"]) for name in ("learned", "held against")]
     shapes = {name: onnx.helper.make_tensor_value_info(name, floats, size) for name, size in
               (("x", ["n", 64]), ("said", ["n", 8]))}  # fmt: skip
-    stored = [onnx.numpy_helper.from_array(v, n) for n, v in (("weights", weights), ("few", few), ("large", large))]
+    values = {name: weights for name in ("weights", "waves", "learned", "held against")}
+    values |= {"few": few, "large": large, "nothing": nothing}
+    stored = [onnx.numpy_helper.from_array(value, name) for name, value in values.items()]
+    for tensor in stored:
+        tensor.doc_string = {"waves": CONSTANT, "learned": WEIGHT}.get(tensor.name, "")
     graph = onnx.helper.make_graph(nodes, "sum", [shapes["x"]], [shapes["said"]], stored)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, tmp_path / "full.onnx")
     store_bf16(tmp_path / "full.onnx", tmp_path / "half.onnx")
-    kinds = {tensor.name: tensor.data_type for tensor in onnx.load(tmp_path / "half.onnx").graph.initializer}
-    assert kinds == {"weights.bf16": onnx.TensorProto.BFLOAT16, "few": floats, "large": floats}
+    names = {tensor.name for tensor in onnx.load(tmp_path / "half.onnx").graph.initializer}
+    assert names == {"weights.bf16", "learned.bf16", "waves", "held against", "few", "large", "nothing"}
     nearest = torch.from_numpy(weights).bfloat16().float().numpy()
     np.testing.assert_array_equal((as_bf16(weights).astype(np.uint32) << 16).view(np.float32), nearest)
     x = rng.normal(size=(3, 64)).astype(np.float32)
     (said,) = onnxruntime.InferenceSession(tmp_path / "half.onnx").run(None, {"x": x})
     np.testing.assert_allclose(said, x @ nearest + few, rtol=1e-5, atol=1e-5)
+
+
+def test_numbers_are_held_against_what_they_were(tmp_path: Path) -> None:
+    """A common value's token is found by the value itself, which is no weight."""
+    rng = np.random.default_rng(0)
+    rows = [{name: int(rng.integers(0, 150)) for name in "abcdef"} | {"y": float(n)} for n in range(4000)]
+    table = read_table(rows)
+    model = MultiTaskModel({name: Number() for name in "abcdef"}, {"y": NumberTask()}, width=16)
+    torch.manual_seed(0)
+    network = model.build(Preprocessing.fit(model.schema(), table, range(4000)))
+    for name, parameter in network.named_parameters():
+        if name.endswith("value_weight") or (name.startswith("heads") and parameter.ndim > 1):
+            torch.nn.init.normal_(parameter, std=0.5)
+    assert all(network.get_buffer(f"encoders.0.curves.{name}").isfinite().all() for name in ("low", "span", "values"))
+    predictor = Predictor(network)
+    written = export_onnx(predictor, table, tmp_path / "model.onnx")
+    smaller = quantize(predictor, written.path, table, range(200), "bf16")
+    full, half = (Model(path) for path in (written.path, smaller.path))
+    arrays = full.prepare(rows[:200]).arrays
+    said = [model.run(arrays)["y"].ravel() for model in (full, half)]
+    assert np.corrcoef(*said)[0, 1] > 0.999 and said[0].std() > 0.1
 
 
 def test_what_does_not_work_is_refused() -> None:

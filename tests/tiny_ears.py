@@ -10,12 +10,18 @@ RATE = 16000
 SIZE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
 
-def wav2vec2() -> tuple[Any, Any]:
+def wav2vec2(**options: Any) -> tuple[Any, Any]:
     convolutions: dict[str, Any] = {"conv_dim": (8, 8), "conv_stride": (20, 16), "conv_kernel": (40, 20)}
     config = transformers.Wav2Vec2Config(
-        **SIZE, **convolutions, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, feat_extract_norm="group"
-    )
+        **SIZE, **convolutions, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, feat_extract_norm="group",
+        **options,
+    )  # fmt: skip
     return transformers.Wav2Vec2Model(config), transformers.Wav2Vec2FeatureExtractor()
+
+
+def unmasked() -> tuple[Any, Any]:
+    """One that hides nothing in training, and so has nothing to hide it by."""
+    return wav2vec2(mask_time_prob=0.0, mask_feature_prob=0.0)
 
 
 def whisper() -> tuple[Any, Any]:

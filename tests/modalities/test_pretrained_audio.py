@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers
 
-from tiny_ears import RATE, spectrogram, wav2vec2, whisper
+from tiny_ears import RATE, spectrogram, unmasked, wav2vec2, whisper
 from trunkline import testing
 from trunkline.errors import ConfigError
 from trunkline.loading import load
@@ -28,7 +28,7 @@ def sounds(*counts: int) -> list[Any]:
     return [(0.1 * rng.standard_normal(count), RATE) for count in counts or (5000, 8000, 8000, 12000)]
 
 
-MAKERS = {"wav2vec2": wav2vec2, "whisper": whisper, "spectrogram": spectrogram}
+MAKERS = {"wav2vec2": wav2vec2, "unmasked": unmasked, "whisper": whisper, "spectrogram": spectrogram}
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +108,13 @@ def test_a_run_needs_no_folder(folders: dict[str, Path], tmp_path: Path) -> None
 
 def test_what_cannot_work_says_why(tmp_path: Path, folders: dict[str, Path]) -> None:
     transformers.BertConfig().save_pretrained(tmp_path)
+    transformers.Wav2Vec2Config(add_adapter=True).save_pretrained(tmp_path / "adapted")
+    transformers.SEWConfig().save_pretrained(tmp_path / "sew")
     cells = [Audio().read(cell) for cell in sounds()]
     for options, message in [
         ({"encoder": f"transformers:{tmp_path}"}, "is of type bert; sounds are read by networks like wav2vec2"),
+        ({"encoder": f"transformers:{tmp_path / 'adapted'}"}, "has add_adapter: how many tokens"),
+        ({"encoder": f"transformers:{tmp_path / 'sew'}"}, "has squeeze_factor"),
         ({"encoder": f"transformers:{folders['whisper']}", "rate": 8000}, "hears 16000 samples a second, not 8000"),
         ({"encoder": "package:resembler"}, "Did you mean 'resemblyzer'"),
     ]:

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+WEIGHT, CONSTANT = "weight", "constant"  # what is noted at tensors
+READERS = ("Conv", "ConvTranspose", "Einsum", "GRU", "Gather", "Gemm", "LSTM", "MatMul")  # of weights, of other names
 FEW = 256  # numbers of a tensor: below, nothing is saved, and they are biases, scales and constants
 LARGEST = 3.3895314e38  # that bfloat16 has; what masks are filled with is larger
 
 
 def store_bf16(source: Path, target: Path) -> None:
-    """Write a graph of ONNX once more, with its large tensors of float32 as bfloat16, and a `Cast` behind each.
+    """Write a graph of ONNX once more, with its large weights of float32 as bfloat16, and a `Cast` behind each.
+
+    Weights are what was learned, under its name or, worked into something else, where products, convolutions and
+    look-ups read it. Values that others are held against, the waves of a spectrum and other constants stay as they are:
+    rounded, they are something else.
 
     ONNX Runtime works the casts out once, when it opens the file: what runs is float32, as fast and as large as before.
     """
@@ -20,8 +26,10 @@ def store_bf16(source: Path, target: Path) -> None:
     from onnx import TensorProto
 
     model, body = onnx.load(source), onnx.GraphProto()
+    read = {name for node in model.graph.node if node.op_type in READERS for name in node.input}
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < FEW:
+        is_weight = tensor.doc_string == WEIGHT or (tensor.name in read and tensor.doc_string != CONSTANT)
+        if not is_weight or tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < FEW:
             continue
         values = onnx.numpy_helper.to_array(tensor)
         if not (np.abs(values) <= LARGEST).all():

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from trunkline.export.choosing import translations
+from trunkline.export.storing import CONSTANT, WEIGHT
 from trunkline.files import replacing
 
 
@@ -49,12 +50,14 @@ def trace(
             dynamic_shapes=shapes,
             custom_translation_table=translations(),
         )
-        _forget_whence(unfinished)
+        notes = {name: CONSTANT for name, _ in module.named_buffers(remove_duplicate=False)}
+        notes |= {name: WEIGHT for name, _ in module.named_parameters(remove_duplicate=False)}
+        _clean(unfinished, notes)
 
 
-def _forget_whence(path: Path) -> None:
+def _clean(path: Path, notes: dict[str, str]) -> None:
     """Leave of the exporter's notes at each node only whose layer it is: the others are long, and tell the paths of the
-    machine that it was written on.
+    machine that it was written on. Note at tensors, by name, what they are: `storing` asks.
     """
     import onnx
 
@@ -64,6 +67,8 @@ def _forget_whence(path: Path) -> None:
         del noted.metadata_props[:]
         for key, value in layers:
             noted.metadata_props.add(key=key, value=value)
+    for tensor in model.graph.initializer:
+        tensor.doc_string = notes.get(tensor.name, "")
     onnx.save(model, path)
 
 

@@ -38,6 +38,7 @@ class WaveEar(nn.Module):
         """`[1, S]` → `[1, L, F]`."""
         if self.is_normed:
             wave = wave - wave.mean(1, keepdim=True)
+            wave = wave - wave.mean(1, keepdim=True)  # what is left of a large one, in 32 bits
             wave = wave / (wave.square().mean(1, keepdim=True) + 1e-7).sqrt()
         return self.model(wave).last_hidden_state
 
@@ -111,8 +112,7 @@ class FrameEar(nn.Module):
         )  # [N, M]
         self.register_buffer("filters", torch.from_numpy(filters).float().T.contiguous(), persistent=False)
         least = torch.eye(FRAME, dtype=torch.float64)
-        steeper = least - 0.97 * torch.diag(least.new_ones(FRAME - 1), -1)
-        steeper[0, 0] = 0.03
+        steeper = least - 0.97 * torch.diag(least.new_ones(FRAME - 1), -1)  # of the first sample a window hears nothing
         waves = windowed_waves(FRAME, bins_of=SPECTRUM, periodic=False) @ steeper @ (least - 1 / FRAME)
         self.register_buffer("waves", waves.float()[:, None], persistent=False)
 

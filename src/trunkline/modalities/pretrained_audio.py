@@ -43,6 +43,9 @@ def describe(encoder: str) -> State:
             f"encoder: {encoder!r} is of type {config.model_type}; sounds are read by networks like wav2vec2 (also "
             f"hubert, wavlm …), {WHISPER} and {SPECTROGRAM}"
         )
+    if unknown := [what for what in ("add_adapter", "squeeze_factor") if getattr(config, what, False)]:
+        raise ConfigError(f"encoder: {encoder!r} has {unknown[0]}: how many tokens a sound gets then is not known "
+                          "here; take a network like wav2vec2 without")  # fmt: skip
     extractor = from_hub(f"encoder: {encoder!r}", transformers.AutoFeatureExtractor.from_pretrained, source)
     return {
         "config": json.loads(config.to_json_string(use_diff=False)),
@@ -151,7 +154,8 @@ class Listener(nn.Module):
             self.places = (config.max_length - config.patch_size) // config.time_stride + 1
         self.strides = tuple(getattr(config, "conv_stride", ()))
         self.kernels = tuple(getattr(config, "conv_kernel", ()))
-        self.hidden_at_once: int = getattr(config, "mask_time_length", 0)  # tokens, in training
+        is_hidden = bool(self.strides) and getattr(config, "mask_time_prob", 0) > 0
+        self.hidden_at_once: int = config.mask_time_length if is_hidden else 0  # tokens, in training
 
     @property
     def stride(self) -> float:
