@@ -215,12 +215,20 @@ class TestGuesses:
 ROWS = [{"x": i / 7, "same": 1, "label": i % 2} for i in range(40)]
 
 
+@pytest.mark.parametrize(("rows", "line"), [(499, "  # test: 0.15"), (500, "  test: 0.15")])
+def test_a_small_table_spares_no_rows_for_a_test_and_says_so(tmp_path: Path, rows: int, line: str) -> None:
+    init(write(tmp_path, [{"x": i / 7, "label": i % 2} for i in range(rows)]), out=tmp_path / "c.yaml")
+    assert any(one.startswith(line) for one in (tmp_path / "c.yaml").read_text().splitlines())
+
+
 class TestRefusals:
     def test_nothing_is_written_over(self, tmp_path: Path) -> None:
         (tmp_path / "c.yaml").write_text("mine")
         with pytest.raises(ConfigError, match="is there already, and is not written over"):
             init(write(tmp_path, ROWS), out=tmp_path / "c.yaml")
         assert (tmp_path / "c.yaml").read_text() == "mine"
+        with pytest.raises(DataError, match=r"nowhere\.csv"):
+            init(tmp_path / "nowhere.csv", out=tmp_path / "c.yaml")
 
     def test_targets_that_cannot_be(self, tmp_path: Path) -> None:
         table = write(tmp_path, ROWS)

@@ -50,9 +50,9 @@ def init(source: str | Path, *, targets: Sequence[str] = (), out: str | Path = "
         ConfigError: `out` is there already, a target cannot be learned, or nothing is left to learn from.
     """
     path = Path(out)
-    if path.exists():
-        raise ConfigError(f"{path} is there already, and is not written over: remove it, or name another with --out")
     look = look_at(source, targets)
+    if path.exists():  # told last: what is wrong with the table would be met all the same
+        raise ConfigError(f"{path} is there already, and is not written over: remove it, or name another with --out")
     raw = _raw(look, path)
     bound = load_config({k: v for k, v in raw.items() if k != "data"}, columns=look.table)
     schema = Schema(
@@ -119,6 +119,9 @@ def _data(look: Look, raw: Mapping[str, Any], faults: Sequence[Fault]) -> dict[s
         data["split"] = look.split, f"says which rows train: {', '.join(look.columns[look.split].common)}"
     elif len(look.table) >= ENOUGH:
         data["test"] = TEST_SHARE, "of the rows: the report judges by rows that chose nothing"
+    else:
+        why = f"fewer than {ENOUGH} rows: none are held out but for validation, which chooses the weights as well"
+        data["# test"] = TEST_SHARE, why
     if look.encoding is not None:
         data["encoding"] = look.encoding, "the file is not UTF-8"
     if look.na:
