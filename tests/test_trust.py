@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 import re
+import sys
 import tarfile
 import warnings
 from pathlib import Path
@@ -22,9 +23,11 @@ import pytest
 import soundfile
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 from trunkline import evaluate, fit, load
 from trunkline.cells import parse_json
+from trunkline.cli import app
 from trunkline.data import read_table, write_rows
 from trunkline.errors import ConfigError, DataError, RunError
 from trunkline.loading import DIGESTS
@@ -473,3 +476,22 @@ def test_shards_and_arrow_files_that_were_damaged(tmp_path: Path) -> None:
 def test_a_long_cell_makes_a_short_error(reader: Any) -> None:
     for cell in ("x" * 20_000, {"x" * 20_000: 1}, ["x" * 20_000]):
         assert len(why(reader, cell)) < (25_000 if isinstance(cell, str) and reader.reads_files else 1_000)
+
+
+def test_trusted_code_lies_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of an installed script is first on the path, and not the one in which it is called."""
+    (tmp_path / "shouted.py").write_text(
+        "from trunkline.modalities import Category\n\nclass Shout(Category):\n    ran = True\n"
+    )
+    write_rows(tmp_path / "rows.jsonl", [{"who": "ab"[n % 2], "y": n % 2} for n in range(40)])
+    (tmp_path / "c.yaml").write_text(
+        "data: {train: rows.jsonl}\ninputs: {who: {type: 'shouted:Shout'}}\ntasks: {y: binary}\n"
+        "training: {steps: 2, batch_size: 4}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    refused = CliRunner().invoke(app, ["check", "c.yaml"])
+    assert refused.exit_code == 1 and "shouted" not in sys.modules
+    taken = CliRunner().invoke(app, ["check", "c.yaml", "--trust-code"])
+    assert taken.exit_code == 0, taken.output
+    assert sys.modules.pop("shouted").Shout.ran

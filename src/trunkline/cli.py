@@ -31,7 +31,19 @@ Overrides = Annotated[
 ]
 NewFolder = Annotated[Path | None, typer.Option("--out", help="The run folder; it must be new or empty.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in the folder.")]
-TrustCode = Annotated[bool, typer.Option("--trust-code", help="Import classes of your own that the config names.")]
+
+
+def _trust(is_given: bool) -> bool:
+    """Code of one's own mostly lies where one is, which a script that is installed does not look through."""
+    if is_given and "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    return is_given
+
+
+TrustCode = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Import classes of your own that the config names.", callback=_trust),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
