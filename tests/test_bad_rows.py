@@ -94,12 +94,24 @@ def test_all_faults_are_told_at_once(folder: Path) -> None:
 
 
 def test_at_most_twenty_are_told(tmp_path: Path) -> None:
-    write_rows(tmp_path / "rows.csv", [{"x": f"?{i}" if i < 50 else i, "y": i % 2} for i in range(100)])
-    (tmp_path / "c.yaml").write_text("data: {train: rows.csv}\ninputs: {x: number}\ntasks: {y: binary}\n")
+    columns = [f"x{n}" for n in range(10)]
+    rows = [{name: f"?{i}" if i < 5 else i for name in columns} | {"y": i % 2} for i in range(100)]
+    write_rows(tmp_path / "rows.csv", rows)
+    (tmp_path / "c.yaml").write_text("data: {train: rows.csv}\ninputs: {x*: number}\ntasks: {y: binary}\n")
     with pytest.raises(DataError) as caught:
         plan_of(tmp_path / "c.yaml")
     assert str(caught.value).split("\n")[-2] == "… and 30 more"
     assert len(str(caught.value).split("\n")) == 22
+
+
+def test_a_column_of_another_kind_is_told_once(tmp_path: Path) -> None:
+    cells = [{"x": f"word {i}" if i < 50 else i, "z": "?" if i == 3 else 1, "y": i % 2} for i in range(100)]
+    faults = find_faults(Schema({"x": Number(), "z": Number()}, {"y": NumberTask()}), read_table(cells))
+    assert tell_faults(faults).split("\n") == [
+        "rows, row 1, column 'x': 'word 0' is not a number; 49 more cells of this column are no better: is another "
+        "type meant?",
+        "rows, row 4, column 'z': '?' is not a number",
+    ]
 
 
 def test_equal_cells_are_told_once_with_what_makes_them_absent() -> None:

@@ -116,7 +116,8 @@ def test_a_run_is_not_judged_by_a_table_that_changed(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.csv", rows)
     (tmp_path / "c.yaml").write_text(CONFIG.replace("split: split", "validation: 0.2"))
     run = fit(tmp_path / "c.yaml", overrides=["training.steps=2", "width=8"], out=tmp_path / "run")
-    assert evaluate(run.folder)["scores"] == run.metrics["validation"]
+    found = evaluate(run.folder)
+    assert found["scores"] == run.metrics["validation"] and found["judged"] == "validation"
     write_rows(tmp_path / "rows.csv", [*rows, rows[0]])
     with pytest.raises(RunError, match=r"rows.csv changed since .* was trained: give a table"):
         evaluate(run.folder)

@@ -218,7 +218,8 @@ def evaluate(
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        out.print(scores_table("scores", found["scores"], found["majority"]))
+        title = f"{found['judged']} rows" if table is None else str(table)
+        out.print(scores_table(title, found["scores"], found["majority"]))
         if whole := found.get("all_right"):
             say(all_right_line(whole))
 
@@ -325,6 +326,7 @@ def demo(
             raise typer.BadParameter("--only-data trains nothing, so there is no run for --out")
         say(f"Config: {find(CATALOG, name).cached(keep=keep)}")
         return
-    shown = play(find(CATALOG, name), keep=keep, folder=folder, say=say)
+    told = None if sys.stderr.isatty() else say_validation
+    shown = play(find(CATALOG, name), keep=keep, folder=folder, say=say, on_validation=told)
     out.print(demo_table(shown))
     say(shown.closing)

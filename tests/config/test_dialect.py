@@ -99,6 +99,7 @@ def test_overrides_leave_the_config_as_it_was():
     ("text", "fault"),
     [
         ("lr", "lr: an override is written `key=value`, as in `training.epochs=5`."),
+        ("trunk=", "trunk: it is given no value; `null` stands for none."),
         ("width.x=1", "width.x: 'width' is 3, which has nothing below it."),
         ("a={", "a, line 1: "),
         ("tasks.kin=off", "tasks.kin: there is none to be left out. Did you mean 'kind'?"),

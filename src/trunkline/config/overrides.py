@@ -35,6 +35,9 @@ def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Prob
         if not (path and is_assignment):
             problems.add(text, "an override is written `key=value`, as in `training.epochs=5`.")
             continue
+        if not value.strip():
+            problems.add(one_line(path), "it is given no value; `null` stands for none.")
+            continue
         try:
             given = parse_yaml(value, one_line(path))
             if given == OFF and (entry := ENTRIES.fullmatch(path)) and _is_left_out(changed, *entry.groups()):

@@ -14,6 +14,7 @@ from typing import Any
 from trunkline.config import load_config
 from trunkline.errors import ConfigError, suggest
 from trunkline.run import Metrics, Run, fit, report, single_task_twins
+from trunkline.training import OnValidation
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def play(
     folder: Path | None = None,
     say: Callable[[str], None],
     overrides: Mapping[str, Any] | None = None,
+    on_validation: OnValidation | None = None,
 ) -> Shown:
     """Make the table (or find it in the cache), train the multi-task network and its single-task twins.
 
@@ -58,6 +60,7 @@ def play(
         folder: of the run; a temporary one if not given.
         say: told what happens.
         overrides: of the demo's config, for tests.
+        on_validation: told of each look at the validation rows, of the network of all tasks.
     """
     start = time.perf_counter()
     say((demo.__doc__ or "").splitlines()[0])
@@ -70,7 +73,9 @@ def play(
         raise ConfigError(f"{path}: a demo says `training.steps`, so that its twins can take as many")
     with single_task_twins(config, steps, folder.with_name(f"{folder.name}-twins")) as twins:
         say(f"Training {len(config.tasks)} tasks together, and each alone: {steps} steps a network")
-        run = fit(path, out=folder, overrides=[f"{k}={v}" for k, v in (overrides or {}).items()])
+        changed = [f"{k}={v}" for k, v in (overrides or {}).items()]
+        run = fit(path, out=folder, overrides=changed, on_validation=on_validation)
+        say("The network of all tasks is trained; waiting for those of one")
         rows = _compare(run, twins)
     report(run.folder)  # once more, now beside the twins
     return Shown(f"{len(run.predictor.preprocessing.tasks)} tasks, test rows", rows, _closing(rows, run, start), run)

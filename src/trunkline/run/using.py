@@ -30,9 +30,10 @@ def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool 
         trust_code: import classes of your own that the run's config names.
 
     Returns:
-        `{"scores": …, "majority": …}`, each by task; `None` for a task without labels. Of several tasks whose answers
-        are right or wrong also `{"all_right": {"tasks", "rows", "share"}}`: rows in which all of them are right. Where
-        the run has `data.slices` that the table has, too, `{"slices": …}` of them (see `run.slices`).
+        `{"judged", "scores", "majority"}`: by which rows (`test`, `validation`, or a `table` that was given), and
+        scores by task, the network's and those of guessing; `None` for a task without labels. Of several tasks whose
+        answers are right or wrong also `{"all_right": {"tasks", "rows", "share"}}`: rows in which all of them are
+        right. Where the run has `data.slices` that the table has, too, `{"slices": …}` of them (see `run.slices`).
 
     Raises:
         RunError: it is no finished run.
@@ -40,11 +41,16 @@ def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool 
     """
     predictor, data = _open(run, trust_code)
     schema = predictor.preprocessing.schema
-    split = _own_rows(run, trust_code) if rows is None else usable(schema, read_more(data, rows), _on_bad_row(data))
+    if rows is None:
+        splits = _own_splits(run, trust_code)
+        split, judged = _judging(run, splits), "validation" if splits.test is None else "test"
+    else:
+        split, judged = usable(schema, read_more(data, rows), _on_bad_row(data)), "table"
     slices = () if data is None else data.slices
     scores, majority, told = sliced(predictor, split.table, split.table, split.rows, slices, ())
     whole = all_right(predictor, split.table, split.rows.tolist())
-    return {"scores": scores, "majority": majority, **told, **({} if whole is None else {"all_right": whole})}
+    found = {"judged": judged, "scores": scores, "majority": majority, **told}
+    return found if whole is None else {**found, "all_right": whole}
 
 
 def export(
@@ -90,12 +96,8 @@ def export(
     return written, quantize(predictor, written.path, split.table, split.rows.tolist(), precision)
 
 
-def _own_rows(run: str | Path | Predictor, trust_code: bool) -> Split:
-    """The rows a run is judged by: its test split, or its validation split without one."""
-    return _judging(run, _own_splits(run, trust_code))
-
-
 def _judging(run: str | Path | Predictor, splits: Splits) -> Split:
+    """The rows a run is judged by: its test split, or its validation split without one."""
     split = splits.test or splits.validation
     if split is None:
         raise RunError(f"{run} has neither test nor validation rows: give a table")

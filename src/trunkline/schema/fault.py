@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,11 +70,24 @@ class Fault:
 
 
 def tell_faults(faults: Sequence[Fault], at_most: int = TOLD) -> str:
-    """One line for all rows with the same fault, and how many more faults there are."""
+    """One line for all rows with the same fault, and how many more faults there are.
+
+    A column with more than 20 different faults has one line: it is of another kind than its reader.
+    """
     alike: dict[Fault, list[int]] = {}
     for fault in faults:
         alike.setdefault(replace(fault, row=0), []).append(fault.row)
-    told = list(alike.items())[:at_most]
-    lines = [replace(fault, row=rows[0]).tell_all(rows) for fault, rows in told]
-    more = len(faults) - sum(len(rows) for _, rows in told)
+    kinds = Counter((fault.source, fault.column) for fault in alike)
+    told: dict[Any, list[tuple[Fault, list[int]]]] = {}  # by fault, or by column
+    for fault, rows in alike.items():
+        place = fault.source, fault.column
+        told.setdefault(fault if fault.column is None or kinds[place] <= TOLD else place, []).append((fault, rows))
+    lines, more = [], len(faults)
+    for group in list(told.values())[:at_most]:
+        fault, rows = group[0]
+        line, others = replace(fault, row=rows[0]).tell_all(rows), sum(len(own) for _, own in group[1:])
+        lines.append(
+            line + (f"; {others} more cells of this column are no better: is another type meant?" if others else "")
+        )
+        more -= len(rows) + others
     return "\n".join([*lines, f"… and {more} more"] if more else lines)
