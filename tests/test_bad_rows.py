@@ -176,6 +176,8 @@ def test_a_run_lists_them_and_predicts_every_row(folder: Path) -> None:
     assert len(said) == 60
     assert [i for i, row in enumerate(said) if row["price"] is None] == [EMPTY]
     assert said[EMPTY] == {"price": None, "kind": None, "hit": None}
+    with pytest.warns(UserWarning, match=r"^1 row has no input and gets no prediction:\nrows, row 2: none of the"):
+        predict(run.folder, [{"size": 1.0}, {"size": None}])
     table = read_table(folder / "rows.jsonl")
     without = [
         {n: c for n, c in table.row(i).items() if n != BAD[i][0]} if i in BAD else table.row(i) for i in (3, 5, 6)

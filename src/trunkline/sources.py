@@ -249,8 +249,8 @@ def predictable(schema: Schema, table: Table, on_bad_row: str) -> Split:
         cells, rows = sum(fault.column is not None for fault in faults), int((~present).sum())
         bad = f"{counted(cells, 'cell')} cannot be read and {'counts' if cells == 1 else 'count'} as absent"
         have = "has no input and gets" if rows == 1 else "have no input and get"
-        told = f"{bad}, {counted(rows, 'row')} {have} no prediction:\n{tell_faults(faults, TOLD)}"
-        warnings.warn(told, stacklevel=2)
+        told = [bad] * (cells > 0) + [f"{counted(rows, 'row')} {have} no prediction"] * (rows > 0)
+        warnings.warn(f"{', '.join(told)}:\n{tell_faults(faults, TOLD)}", stacklevel=2)
     return Split(emptied, np.flatnonzero(present))
 
 
