@@ -200,6 +200,9 @@ def test_predict_refuses_bad_cells_where_nothing_is_skipped(folder: Path) -> Non
     assert not (run.folder / "skipped.jsonl").exists()
     with pytest.raises(DataError, match=r"row 1, column 'size': 'x' is not a number\n.*row 2: none of the inputs"):
         predict(run.folder, [{"size": "x"}, {"shop": None}])
+    with pytest.warns(UserWarning, match=r"^1 row has no input and gets no prediction:"):
+        said = predict(run.folder, [{"size": 1.0}, {"shop": None}])
+    assert set(said[1].values()) == {None} and None not in said[0].values(), "a row without any input stops no other"
 
 
 def test_a_file_that_only_decoding_shows_as_torn_does_not_end_a_run(folder: Path, monkeypatch) -> None:

@@ -43,7 +43,7 @@ def test_options_are_those_of_the_signature() -> None:
 def test_defaults_are_as_a_config_has_them() -> None:
     ((_, _, options),) = options_of("image")
     told = {option.name: option.default for option in options}
-    assert told["flip"] == "false" and told["encoder_lr"] == "0.1" and told["size"] == "None"
+    assert told["flip"] == "false" and told["encoder_lr"] == "0.1" and told["size"] == "null"
 
 
 def test_a_name_of_two_sections_shows_both_and_a_full_one_its_own() -> None:

@@ -134,6 +134,7 @@ def check(
     trust_code: TrustCode = False,
 ) -> None:
     """Validate a config and its data; show the model, one batch, and how long training will take."""
+    from trunkline.report.words import seconds
     from trunkline.run import check, preview
     from trunkline.tables import batch_lines, choices_table, columns_table
 
@@ -147,8 +148,9 @@ def check(
     for line in batch_lines(report.batch, report.plan.network.preprocessing):
         out.print(f"  {line}", highlight=False)
     out.print(choices_table(report.plan.config, report.plan.reasons))
-    looks = f"and {settings.validations} validations: about {report.minutes:.1f} minutes"
-    out.print(f"{settings.steps} steps of {report.pace.step * 1e3:.0f} ms here, {looks}")
+    of_steps, of_looks = map(seconds, report.seconds)
+    steps = f"{settings.steps} steps of {report.pace.step * 1e3:.0f} ms here: {of_steps}"
+    out.print(f"{steps}; {settings.validations} validations: {of_looks}", highlight=False)
     if page is not None:
         say(f"Preview: {preview(report.plan, page, title=config.stem)}")
 
@@ -199,7 +201,12 @@ def affinity(
     with interruptible(folder, resume):
         found = affinity(config, overrides=overrides or [], out=folder, resume=resume, trust_code=trust_code)
     out.print(affinity_table(found.found))
-    out.print(groupings_table(found.found))
+    if any(one["is_clear"] for row in found.found["affinity"] for one in row):
+        out.print(groupings_table(found.found))
+    else:
+        say(
+            "Nothing can be told from 0, so there is nothing to group by: more steps, or more looks (training.affinity)"
+        )
     say(f"Run folder: {found.run.folder}\nReport: {found.run.folder / 'report.html'}")
 
 

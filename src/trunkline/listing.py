@@ -65,13 +65,15 @@ def options_of(name: str) -> Iterator[tuple[str, str, list[Option]]]:
 def _options(made: Any) -> Iterator[Option]:
     about = _arguments(inspect.getdoc(made) or "")
     for name, parameter in inspect.signature(made).parameters.items():
-        yield Option(name, _told(parameter.default), about.get(name, ""))
+        yield Option(name, _told(parameter.default), about.get(name, "").replace("`None`", "`null`"))
 
 
 def _told(default: Any) -> str:
     """As a config has it; nothing where it must be said or is no plain value."""
     if isinstance(default, bool):
         return str(default).lower()
+    if default is None:
+        return "null"
     return str(default) if default is None or isinstance(default, int | float | str) else ""
 
 

@@ -237,12 +237,17 @@ def usable(schema: Schema, table: Table, on_bad_row: str) -> Split:
 
 
 def predictable(schema: Schema, table: Table, on_bad_row: str) -> Split:
-    """The rows of a table that have an input; cells that cannot be read are absent, where that is allowed."""
+    """The rows of a table that have an input; cells that cannot be read are absent, where that is allowed.
+
+    Raises:
+        DataError: there are such cells, and it is not.
+    """
     schema.check_columns(table, is_training=False, with_targets=False)
     warn_absent(schema, table)
     faults = find_faults(schema, table, with_targets=False)
-    if on_bad_row == "error" and faults:
-        refuse_or_warn(faults, on_bad_row)
+    if on_bad_row == "error" and any(fault.column is not None for fault in faults):
+        raise DataError(f"{tell_faults(faults)}\nleft empty, such cells are absent; as they are, too, with "
+                        "`on_bad_row: skip` under `data:` in the run's config")  # fmt: skip
     emptied = table.without(bad_cells(faults))
     present = np.stack([emptied.present(column.column) for column in schema.inputs.values()], 1).any(1)
     if faults:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from trunkline.config import Config, setting
 from trunkline.demos.play import Shown
+from trunkline.errors import counted
 from trunkline.listing import Option
 from trunkline.run.looking import Look
 from trunkline.schema import Preprocessing
@@ -22,7 +23,7 @@ from trunkline.types import Batch
 def scores_table(title: str, scores: Mapping[str, Any], majority: Mapping[str, Any]) -> Table:
     """Every metric of every task, beside guessing."""
     table = Table(title=title, title_justify="left")
-    for heading in ("task", "metric", "model", "majority"):
+    for heading in ("task", "metric", "model", "guessing"):
         table.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
     for task, found in scores.items():
         if found is None:
@@ -80,7 +81,7 @@ def _answer(value: Any) -> str:
 def demo_table(shown: Shown) -> Table:
     """Each task of a demo, together and alone."""
     table = Table(title=shown.title, title_justify="left")
-    for heading in ("task", "metric", "majority", "alone", "together", "together − alone"):
+    for heading in ("task", "metric", "guessing", "alone", "together", "together − alone"):
         table.add_column(heading, justify="left" if heading in ("task", "metric") else "right")
     for row in shown.rows:
         difference = "–" if row.difference is None else f"{row.difference:+.3f}"
@@ -117,7 +118,7 @@ def comparison_table(name: str, result: Mapping[str, Any]) -> Table:
     model, sure = result["models"][name], len(result["seeds"]) > 1
     table = Table(title=f"together ({name}) against alone, {result['judged']} rows", title_justify="left",
                   box=SIMPLE_HEAD, padding=(0, 1))  # fmt: skip
-    for heading in ("task", "metric", "majority", "alone", "together", "difference", "interval", "together is")[
+    for heading in ("task", "metric", "guessing", "alone", "together", "difference", "interval", "together is")[
         : None if sure else -2
     ]:
         table.add_column(heading, justify="left" if heading in ("task", "metric", "together is") else "right")
@@ -178,7 +179,7 @@ def _ranked(result: Mapping[str, Any]) -> str:
 def affinity_table(found: Mapping[str, Any]) -> Table:
     """What a step on the task of the row does to the loss of that of the column, in per cent."""
     tasks = found["tasks"]
-    title = f"{found['looks']} looks: % off the losses by a step on one task (~: about 0)"
+    title = f"{counted(found['looks'], 'look')}: % off the losses by a step on one task (~: about 0)"
     table = Table(title=title, title_justify="left")
     table.add_column("a step on")
     for task in tasks[:WIDE]:

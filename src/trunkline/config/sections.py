@@ -13,7 +13,7 @@ from trunkline.data import Sampling
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the rows come from. Paths are absolute.
+    """Where the rows come from. In a config, paths are relative to it, and `table` is another name of `train`.
 
     Attributes:
         train: the table to learn from, or the one table of all splits; several follow each other. Empty where there are

@@ -67,13 +67,14 @@ class Evaluation(nn.Module):
                 metric.update(task.baseline(self.preprocessing.task_states(unit), part.values), part.values)
 
     def compute(self) -> TaskScores:
-        """Scores of every task, in the schema's order; `None` where nothing was labelled."""
+        """Scores of every task, in the schema's order, that which counts first; `None` where nothing was labelled."""
         found: TaskScores = {}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*before the ``update``.*")  # no data: it says None
             for unit, metric in zip(self.preprocessing.heads, self._each()):
                 found.update(zip(unit.tasks, metric.compute()))
-        return {task: found[task] for task in self.preprocessing.schema.tasks}
+        tasks = self.preprocessing.schema.tasks
+        return {task: _first(column.task.primary, found[task]) for task, column in tasks.items()}
 
     def reset(self) -> None:
         """Forget all updates."""
@@ -82,6 +83,10 @@ class Evaluation(nn.Module):
 
     def _each(self) -> Iterable[torchmetrics.Metric]:
         return cast(Iterable[torchmetrics.Metric], self.metrics)
+
+
+def _first(name: str, scores: dict[str, float | None] | None) -> dict[str, float | None] | None:
+    return scores and {name: scores[name], **scores}
 
 
 def outputs_of(network: Network, shared: Shared, batch: Batch) -> dict[str, Any]:

@@ -46,12 +46,12 @@ class Report:
     labels: dict[str, float]
 
     @property
-    def minutes(self) -> float:
-        """That training will take here."""
+    def seconds(self) -> tuple[float, float]:
+        """That the steps of training will take here, and its validations."""
         training = self.plan.config.training
         assert training.steps is not None and training.validations is not None and training.validation_rows is not None
         looked_at = training.validations * min(self.rows.get("validation", 0), training.validation_rows)
-        return (training.steps * self.pace.step + looked_at * self.pace.row) / 60
+        return training.steps * self.pace.step, looked_at * self.pace.row
 
 
 def check(source: str | Path, *, overrides: Iterable[str] = (), trust_code: bool = False) -> Report:

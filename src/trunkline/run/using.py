@@ -128,13 +128,13 @@ def predict(run: str | Path | Predictor, rows: Any, out: str | Path | None = Non
         trust_code: import classes of your own that the run's config names.
 
     Returns:
-        One dict a row, by task; `None` where the input a task is bound to is absent, or all that it was
-        learned from. Where the run's config skips bad
-        rows, a cell that cannot be read is absent, and a row with no input has `None` for every task.
+        One dict a row, in the order of the rows, by task; `None` where the input a task is bound to is absent, or all
+        that it was learned from: for every task of a row without any input. Where the run's config skips bad rows, a
+        cell that cannot be read is absent.
 
     Raises:
         RunError: it is no finished run.
-        DataError: the rows cannot be used.
+        DataError: a cell cannot be read.
     """
     predictor, data = _open(run, trust_code)
     table = read_more(data, rows)
