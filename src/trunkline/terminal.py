@@ -51,6 +51,8 @@ def interruptible(folder: Path | None, resume: bool) -> Iterator[None]:
     """A run in here may be stopped, and says how to go on."""
     if resume and folder is None:
         raise typer.BadParameter("--resume goes with --out, the folder of the run to go on with")
+    if resume and folder is not None and not folder.exists() and not out.quiet:
+        print(f"{folder}: there is no run to go on with; it begins.", file=sys.stderr)
     try:
         yield
     except KeyboardInterrupt as stop:

@@ -83,6 +83,17 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "report" / "affinity.json").read_text())["looks"] == 5
 
 
+def test_what_is_not_seen_often_enough_groups_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(json.dumps(config(tmp_path, steps=12)))
+    asked = ["affinity", str(path), "training.affinity=10", "--out", str(tmp_path / "run"), "--resume"]
+    said = CliRunner().invoke(app, asked)
+    assert said.exit_code == 0, said.output
+    assert "1 look:" in said.output and "nothing to group by" in said.output
+    assert "which tasks should share a network" not in said.output
+    assert "there is no run to go on with; it begins" in said.output.replace("\n", " ")
+
+
 def test_a_run_that_began_goes_on_as_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = config(tmp_path, steps=30)
     interrupt_at(monkeypatch, 12)
