@@ -70,7 +70,8 @@ def test_the_resolved_config_says_steps_and_why(world: Path, paced: Any) -> None
     plan = open_plan(world, minutes=1)
     wanted = plan.config.training.steps
     assert wanted is not None and plan.config.training.minutes == 1
-    fixed, pace = fix_steps(plan)
+    with pytest.warns(UserWarning, match=rf"^1 minutes allow 1\d\d steps here, where {wanted} are wanted: give"):
+        fixed, pace = fix_steps(plan)
     assert pace == SLOW
     training = fixed.config.training
     assert training.minutes is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 from trunkline.defaults import usual_ema
@@ -11,6 +12,7 @@ from trunkline.training import Pace, from_first_process, measure_pace
 
 LOOK = 0.15  # of the time, at most, goes to validation
 FEWEST_ROWS, FEWEST_LOOKS = 100, 4
+FEW = 0.5  # of the steps that are wanted: fewer are told at once, not in the config alone
 MARGIN = 0.95  # of the minutes; files must be written too
 
 
@@ -53,6 +55,9 @@ def fix_steps(plan: Plan) -> tuple[Plan, Pace | None]:
         there = 0 if validation is None else len(validation.labelled().rows)
         can = afford(pace, training.minutes * 60, wanted, per_epoch, validations, min(rows, there))
         reasons |= _told(plan, pace, can)
+        if can.steps < FEW * wanted:
+            warnings.warn(f"{training.minutes:g} minutes allow {can.steps} steps here, where {wanted} are wanted: "
+                          "give `training.minutes`, `off` for all of them", stacklevel=2)  # fmt: skip
         rows = can.rows if can.rows < min(rows, there) else rows
         training = replace(training, steps=can.steps, validations=can.validations, validation_rows=rows)
         if "training.ema" in reasons:  # chosen for the steps that were wanted
