@@ -105,13 +105,25 @@ def test_at_most_twenty_are_told(tmp_path: Path) -> None:
 
 
 def test_a_column_of_another_kind_is_told_once(tmp_path: Path) -> None:
-    cells = [{"x": f"word {i}" if i < 50 else i, "z": "?" if i == 3 else 1, "y": i % 2} for i in range(100)]
-    faults = find_faults(Schema({"x": Number(), "z": Number()}, {"y": NumberTask()}), read_table(cells))
-    assert tell_faults(faults).split("\n") == [
-        "rows, row 1, column 'x': 'word 0' is not a number; 49 more cells of this column are no better: is another "
-        "type meant?",
-        "rows, row 4, column 'z': '?' is not a number",
+    cells = [
+        {"x": "NA" if i > 94 else f"word {i}" if i < 50 else i, "z": "?" if i == 3 else 1, "y": i % 2}
+        for i in range(100)
     ]
+    faults = find_faults(Schema({"x": Number(), "z": Number()}, {"y": NumberTask()}), read_table(cells))
+    lines = [
+        "rows, row 1, column 'x': 'word 0' is not a number; and 49 other cells of the column are not, in rows 2, 3, 4, "
+        "5, …: if most are so, another `type` is meant",
+        "rows, row 4, column 'z': '?' is not a number",
+        """rows, 5 rows (96, 97, 98, 99, …), column 'x': 'NA' is not a number; `na: ["NA"]` makes them absent""",
+    ]
+    assert tell_faults(faults).split("\n") == lines
+    assert tell_faults(faults, 1).split("\n") == [lines[0], "… and 6 more"]
+
+
+def test_missing_files_are_told_one_by_one(tmp_path: Path) -> None:
+    table = read_table([{"photo": str(tmp_path / f"{i}.png")} for i in range(30)])
+    told = tell_faults(find_faults(Schema({"photo": ImageInput()}, {"y": NumberTask()}), table, with_targets=False))
+    assert told.count("there is no file") == 20 and told.endswith("… and 10 more")
 
 
 def test_equal_cells_are_told_once_with_what_makes_them_absent() -> None:

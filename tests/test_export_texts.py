@@ -174,7 +174,7 @@ def test_a_task_that_is_no_graph_says_so(tmp_path: Path) -> None:
 def test_the_likeliest_share_is_drawn_from() -> None:
     """A token is drawn as often as the softmax of what `top_p` leaves says."""
     scores = np.log(np.array([[0.1, 0.5, 0.15, 0.25]], np.float32))
-    for top_p, expected in ((1.0, [0.1, 0.5, 0.15, 0.25]), (0.7, [0, 2 / 3, 0, 1 / 3]), (1e-6, [0, 1, 0, 0])):
+    for top_p, expected in ((1.0, [0.1, 0.5, 0.15, 0.25]), (0.7, [0, 2 / 3, 0, 1 / 3]), (1e-9, [0, 1, 0, 0])):
         how = {"prompt": [2], "draws": {"temperature": 1.0, "top_p": top_p}}
         tokens = [drawn(scores, np.array([length]), np.zeros((1, 0), np.int64), how).argmax() for length in range(3000)]
         np.testing.assert_allclose(np.bincount(tokens, minlength=4) / 3000, expected, atol=0.03)
@@ -239,7 +239,15 @@ def test_what_an_export_before_has_left_goes(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(["model.json", "model.onnx", *others])
 
 
-@pytest.mark.parametrize("options", [{"language": "de_DE", "beams": 3, "no_repeat": 2}, {"freeze": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"language": "de_DE", "beams": 3, "no_repeat": 2},
+        {"language": "de_DE", "sample": True},
+        {"freeze": True},
+        {"freeze": True, "sample": True, "top_p": 0.9},
+    ],
+)
 def test_prompts_of_two_tokens_and_marks_of_frozen_decoders(options: dict[str, Any], tmp_path: Path) -> None:
     rows = table()
     task = TextTask(decoder=save_decoders(tmp_path)["mbart"], max_length=7, **options)

@@ -113,7 +113,10 @@ def test_the_resolved_config_gives_the_same_run(run: Path, tmp_path: Path) -> No
 def test_evaluate_says_what_fit_said(run: Path) -> None:
     found = json.loads(call("evaluate", run, "--json"))
     assert found["scores"] == json.loads((run / "metrics.json").read_text())["test"]
-    assert "macro_f1" in call("evaluate", run, run.parent / "rows.jsonl")
+    assert found["judged"] == "test" and call("evaluate", run).splitlines()[0].strip() == "test rows"
+    other = run.parent / "rows.jsonl"
+    assert json.loads(call("evaluate", run, other, "--json"))["judged"] == "table"
+    assert "macro_f1" in (said := call("evaluate", run, other)) and said.replace("\n", "").startswith(str(other))
 
 
 @pytest.mark.parametrize("missing", ["photo", "sound", "note", "size", "shop"])

@@ -34,9 +34,10 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with the interrupt
 
 
 def _trust(is_given: bool) -> bool:
-    """Code of one's own mostly lies where one is, which a script that is installed does not look through."""
-    if is_given and "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    """Own code mostly lies in the working directory, which an installed script does not search. It comes last: nothing
+    that lies there stands in for a library."""
+    if is_given and not sys.flags.safe_path and "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     return is_given
 
 

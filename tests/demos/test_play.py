@@ -46,8 +46,15 @@ def small_demo(folder: Path) -> types.ModuleType:
 
 def test_a_demo_shows_what_its_run_folders_say(tmp_path: Path) -> None:
     told: list[str] = []
-    shown = play(small_demo(tmp_path / "table"), folder=tmp_path / "run", say=told.append)
-    assert told[0] == "A small demo."
+    looks: list[int] = []
+    shown = play(
+        small_demo(tmp_path / "table"),
+        folder=tmp_path / "run",
+        say=told.append,
+        on_validation=lambda look: looks.append(look.step),
+    )
+    assert told[0] == "A small demo." and "waiting for those of one" in told[-1]
+    assert looks[-1] == 60 and len(looks) > 1
     assert [(row.task, row.metric) for row in shown.rows] == [("total", "r2"), ("is_big", "roc_auc")]
     together = json.loads((tmp_path / "run" / "metrics.json").read_text())
     for number, row in enumerate(shown.rows):

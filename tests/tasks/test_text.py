@@ -364,7 +364,7 @@ class TestSearchOptions:
             ({"min_length": -1}, "min_length=-1"),
             ({"max_length": 0}, "max_length=0: at least 1"),
             ({"sample": True, "beams": 2}, "one text is drawn; leave beams=2 out"),
-            ({"sample": True, "temperature": 0.0}, "temperature=0.0: greater than 0"),
+            ({"sample": True, "temperature": 0.0}, "temperature=0.0: from 1e-6 to 1e6"),
             ({"sample": True, "top_p": 1.5}, "top_p=1.5: greater than 0, at most 1"),
             ({"temperature": 0.5}, "are for drawing; give `sample: true`"),
         ],

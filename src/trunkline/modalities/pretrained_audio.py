@@ -43,7 +43,9 @@ def describe(encoder: str) -> State:
             f"encoder: {encoder!r} is of type {config.model_type}; sounds are read by networks like wav2vec2 (also "
             f"hubert, wavlm …), {WHISPER} and {SPECTROGRAM}"
         )
-    if unknown := [what for what in ("add_adapter", "squeeze_factor") if getattr(config, what, False)]:
+    if unknown := [
+        what for what in ("add_adapter", "squeeze_factor") if getattr(config, what, 0) > (what == "squeeze_factor")
+    ]:
         raise ConfigError(f"encoder: {encoder!r} has {unknown[0]}: how many tokens a sound gets then is not known "
                           "here; take a network like wav2vec2 without")  # fmt: skip
     extractor = from_hub(f"encoder: {encoder!r}", transformers.AutoFeatureExtractor.from_pretrained, source)
@@ -179,7 +181,7 @@ class Listener(nn.Module):
         said = _extractor(self.options)(list(waves.cpu().numpy()), sampling_rate=self.rate, return_tensors="pt")
         key = next(name for name in ("input_values", "input_features") if name in said)
         options = {}
-        if self.training and 0 < count < self.hidden_at_once:  # too short for any to be hidden
+        if self.training and count < self.hidden_at_once:  # too short for any to be hidden
             options["mask_time_indices"] = torch.zeros(len(waves), count, dtype=torch.bool, device=waves.device)
         states = self.model(said[key].to(waves.device), **options).last_hidden_state
         if self.kind == SPECTROGRAM:  # two marks, then patches, all of one band after another

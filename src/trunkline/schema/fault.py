@@ -72,22 +72,24 @@ class Fault:
 def tell_faults(faults: Sequence[Fault], at_most: int = TOLD) -> str:
     """One line for all rows with the same fault, and how many more faults there are.
 
-    A column with more than 20 different faults has one line: it is of another kind than its reader.
+    Of a column with more than 20 cells that are each wrong in their own way, one line: it may be of another kind.
     """
     alike: dict[Fault, list[int]] = {}
     for fault in faults:
         alike.setdefault(replace(fault, row=0), []).append(fault.row)
-    kinds = Counter((fault.source, fault.column) for fault in alike)
-    told: dict[Any, list[tuple[Fault, list[int]]]] = {}  # by fault, or by column
+    odd = Counter((f.source, f.column) for f, rows in alike.items() if f.text is not None and len(rows) == 1)
+    told: dict[Any, tuple[Fault, list[int]]] = {}  # by fault; of odd columns by place, all rows
     for fault, rows in alike.items():
         place = fault.source, fault.column
-        told.setdefault(fault if fault.column is None or kinds[place] <= TOLD else place, []).append((fault, rows))
+        is_odd = odd[place] > TOLD and fault.text is not None and len(rows) == 1
+        told.setdefault(place if is_odd else fault, (fault, []))[1].extend(rows)
     lines, more = [], len(faults)
-    for group in list(told.values())[:at_most]:
-        fault, rows = group[0]
-        line, others = replace(fault, row=rows[0]).tell_all(rows), sum(len(own) for _, own in group[1:])
-        lines.append(
-            line + (f"; {others} more cells of this column are no better: is another type meant?" if others else "")
-        )
-        more -= len(rows) + others
+    for key, (fault, rows) in list(told.items())[:at_most]:
+        if key == replace(fault, row=0):
+            lines.append(replace(fault, row=rows[0]).tell_all(rows))
+        else:
+            numbers = ", ".join(str(row - fault.before + 1) for row in rows[1 : NAMED + 1])
+            others = f"{len(rows) - 1} other cells of the column are not, in rows {numbers}, …"
+            lines.append(f"{replace(fault, row=rows[0]).tell()}; and {others}: if most are so, another `type` is meant")
+        more -= len(rows)
     return "\n".join([*lines, f"… and {more} more"] if more else lines)

@@ -88,6 +88,7 @@ class Text(Task):
 
     reads = "tokens"
     is_one_pass = False
+    refuses_export = None  # a step is a graph, and the loop around it is NumPy: `trunkline.export.writer`
     can_share = True
     is_written = True
     heeds_context = False
@@ -154,11 +155,6 @@ class Text(Task):
     def copies(self) -> bool:
         """Whether it was asked to."""
         return self.copy
-
-    @property
-    def refuses_export(self) -> str | None:
-        """Nothing: a graph is a step, and the loop around it is NumPy (`trunkline.export.writer`)."""
-        return None
 
     def read(self, cell: Any) -> str:
         """The text without white space around it; a number is read as it is written.

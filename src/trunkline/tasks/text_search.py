@@ -53,7 +53,7 @@ class Search:
                 self.no_repeat is not None and self.no_repeat < 1
             ),
             f"sample: one text is drawn; leave beams={self.beams} out": self.sample and self.beams > 1,
-            f"temperature={self.temperature}: greater than 0": not 0 < self.temperature < float("inf"),
+            f"temperature={self.temperature}: from 1e-6 to 1e6": not 1e-6 <= self.temperature <= 1e6,
             f"top_p={self.top_p}: greater than 0, at most 1": not 0 < self.top_p <= 1,
             "temperature and top_p are for drawing; give `sample: true`": (
                 not self.sample and (self.temperature, self.top_p) != (1, 1)
@@ -91,7 +91,7 @@ class Search:
         if self.sample:
             steps.append(transformers.TemperatureLogitsWarper(float(self.temperature)))
             if self.top_p < 1:
-                steps.append(transformers.TopPLogitsWarper(float(self.top_p)))
+                steps.append(Likeliest(self.top_p))
             steps.append(Draw(lengths.tolist()))
         return transformers.LogitsProcessorList(steps)
 
@@ -106,6 +106,24 @@ class Behind:
     def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
         """Ids `[n, L]` and logits `[n, K]` → logits."""
         return self.processor(ids[:, self.begun :], logits) if ids.shape[1] > self.begun else logits
+
+
+class Likeliest:
+    """Tokens that have a probability together, the likeliest first; of equal ones those with larger ids (`top_p`).
+
+    Holtzman et al., "The curious case of neural text degeneration" (2020), section 3.1. Sorted so that an exported
+    network keeps the same ones.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
+        """Logits `[n, K]` → logits, `-inf` for all others."""
+        upwards, order = logits.sort(dim=1, stable=True)
+        is_rare = upwards.softmax(1).cumsum(1) <= 1 - self.share
+        is_rare[:, -1] = False
+        return logits.masked_fill(torch.zeros_like(is_rare).scatter(1, order, is_rare), -torch.inf)
 
 
 class Draw:
@@ -128,5 +146,6 @@ class Draw:
 
 def gumbel(seed: str, size: int) -> Tensor:
     """`[size]` independent draws from the standard Gumbel distribution, float64."""
+    # as in `trunkline.export.writer.drawn`
     bits = np.random.PCG64(zlib.crc32(seed.encode())).random_raw(size)  # the same in every version of NumPy
     return torch.from_numpy(-np.log(-np.log(((bits >> np.uint64(12)) + 0.5) * 2.0**-52)))
