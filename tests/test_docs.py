@@ -219,7 +219,7 @@ def test_first_screen() -> None:
     assert "make demo" in top
     assert "make test" in top
     assert "together" in top
-    assert "majority" in top
+    assert "guessing" in top
     assert "DEMO" not in README
 
 
