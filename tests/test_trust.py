@@ -495,3 +495,4 @@ def test_trusted_code_lies_where_one_is(tmp_path: Path, monkeypatch: pytest.Monk
     taken = CliRunner().invoke(app, ["check", "c.yaml", "--trust-code"])
     assert taken.exit_code == 0, taken.output
     assert sys.modules.pop("shouted").Shout.ran
+    assert sys.path[-1] == str(tmp_path), "last: what lies there stands in for no library"

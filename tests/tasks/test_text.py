@@ -25,7 +25,7 @@ from trunkline.modalities.text import Text as TextInput
 from trunkline.tasks.text import Text
 from trunkline.tasks.text_head import IGNORED, Memory, TextHead
 from trunkline.tasks.text_overlap import ROUGE, longest_common, rouge
-from trunkline.tasks.text_search import Draw
+from trunkline.tasks.text_search import Draw, Likeliest
 from trunkline.tasks.vocabulary import BEGIN, END, PAD, encode, unwritten
 from trunkline.types import Span, Tokens
 
@@ -480,6 +480,16 @@ class TestDrawing:
         logits = torch.zeros(1, 50, dtype=torch.double)
         noise = [Draw([4])(torch.tensor([ids]), logits) for ids in ([BEGIN], [BEGIN, 7], [BEGIN, 7, 7], [BEGIN, 8])]
         assert all(torch.corrcoef(torch.cat(pair)).abs()[0, 1] < 0.5 for pair in itertools.combinations(noise, 2))
+
+    @pytest.mark.parametrize("share", [1e-9, 0.3, 0.7, 0.999])
+    def test_the_likeliest_are_those_of_transformers(self, share):
+        logits = 2 * torch.randn(20, 60, generator=torch.Generator().manual_seed(1))
+        expected = transformers.TopPLogitsWarper(share)(None, logits)
+        assert torch.equal(Likeliest(share)(torch.zeros(20, 1), logits), expected)
+
+    def test_of_equal_ones_those_with_larger_ids_stay(self):
+        equal = Likeliest(0.49)(torch.zeros(1, 1), torch.zeros(1, 40))
+        assert equal.isfinite().tolist() == [[False] * 20 + [True] * 20]
 
     def test_a_low_temperature_and_a_small_top_p_are_greedy(self):
         view, best = make_view(), build().predict_output(make_view()).tolist()
