@@ -74,7 +74,7 @@ def _told(default: Any) -> str:
         return str(default).lower()
     if default is None:
         return "null"
-    return str(default) if default is None or isinstance(default, int | float | str) else ""
+    return str(default) if isinstance(default, int | float | str) else ""
 
 
 def _first_line(made: Any) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from torch import nn
+from transformers.audio_utils import mel_filter_bank
 
 from tiny_ears import RATE, spectrogram, unmasked, wav2vec2, whisper
 from trunkline import testing
@@ -133,6 +135,22 @@ def test_the_voice_encoder_has_a_token_for_each_window() -> None:
         frames = 1 + samples // voice.hop
         ends = range(voice.window, frames + voice.step, voice.step)  # the first that reaches the last frame is the last
         assert voice.tokens(samples) == 1 + sum(end - voice.step < frames for end in ends[1:])
+
+
+@pytest.mark.parametrize("loud", [0.1, 0.001, 0.0])
+def test_the_voice_encoder_hears_one_window_after_the_other(loud: float) -> None:
+    """As its paper has it, in a loop, on frames by a Fourier transform."""
+    voice = Voice().eval()
+    filters = torch.from_numpy(mel_filter_bank(201, 40, 0, 8000, RATE, norm="slaney", mel_scale="slaney")).float()
+    for samples in (1, 160, 12799, 25440, 25441, 38400):
+        waves = loud * torch.randn(2, samples)
+        power = waves.square().mean(1, keepdim=True).clamp(min=1e-10)
+        louder = nn.functional.pad(waves * (10 ** (-30 / 20) / power.sqrt()).clamp(min=1), (200, 200))
+        spectrum = torch.stft(louder, 400, 160, window=torch.hann_window(400), center=False, return_complex=True)
+        mels = spectrum.abs().square().transpose(1, 2) @ filters
+        said = [voice.lstm(mels[:, 80 * n : 80 * n + 160])[1][0][-1] for n in range(voice.tokens(samples))]
+        expected = nn.functional.normalize(voice.linear(torch.stack(said, 1)).relu(), dim=2)
+        torch.testing.assert_close(voice(waves), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("resemblyzer") is None, reason="the package resemblyzer is not installed")

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 FLOOR = 1e-10  # least power of a band
 RANGE = 8.0  # powers of ten kept below a sound's loudest band
 KALDI_FLOOR = 1.192092955078125e-07
-VOICE_LEVEL = 10 ** (-30 / 20)  # of full scale, as loud as the speaker encoder's sounds are at least
 FRAME, HOP, SPECTRUM = 400, 160, 512  # samples that spectrogram Transformers' extractor has for good
 
 
@@ -64,9 +63,8 @@ class MelEar(nn.Module):
 
         self.model, self.window = model, window
         self.size, self.hop = extractor["n_fft"], extractor["hop_length"]
-        self.bins = 1 + self.size // 2
         filters = mel_filter_bank(
-            self.bins, extractor["feature_size"], 0.0, 8000.0, extractor["sampling_rate"], "slaney", "slaney"
+            1 + self.size // 2, extractor["feature_size"], 0.0, 8000.0, extractor["sampling_rate"], "slaney", "slaney"
         )  # [N, M]
         self.register_buffer("filters", torch.from_numpy(filters).float().T.contiguous(), persistent=False)
         waves = windowed_waves(self.size, bins_of=self.size, periodic=True)
@@ -75,10 +73,8 @@ class MelEar(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         """`[1, S]` → `[1, L, F]`, of the whole window."""
         wave = torch.cat([wave, wave.new_zeros(1, self.window)], 1)[:, : self.window]
-        wave = F.pad(wave[:, None], (self.size // 2, self.size // 2), mode="reflect")
-        parts = F.conv1d(wave, self.waves, stride=self.hop)[:, :, :-1]  # [1, 2 N, T]
-        power = parts[:, : self.bins].square() + parts[:, self.bins :].square()
-        mel = (self.filters @ power).clamp(min=FLOOR).log10()  # [1, M, T]
+        wave = F.pad(wave[:, None], (self.size // 2, self.size // 2), mode="reflect")[:, 0]
+        mel = banded(wave, self.waves, self.filters, self.hop)[:, :, :-1].clamp(min=FLOOR).log10()  # [1, M, T]
         mel = torch.maximum(mel, mel.amax((1, 2), keepdim=True) - RANGE)
         return self.model((mel + 4) / 4).last_hidden_state
 
@@ -118,54 +114,23 @@ class FrameEar(nn.Module):
 
     def forward(self, wave: Tensor) -> Tensor:
         """`[1, S]`, at least one frame → `[1, L, F]`, of the whole window."""
-        parts = F.conv1d(wave[:, None], self.waves, stride=HOP)  # [1, 2 N, T]
-        bins = self.filters.shape[1]
-        power = parts[:, :bins].square() + parts[:, bins:].square()
-        mel = (self.filters @ power).clamp(min=KALDI_FLOOR).log().transpose(1, 2)  # [1, T, M]
+        mel = banded(wave, self.waves, self.filters, HOP).clamp(min=KALDI_FLOOR).log().transpose(1, 2)  # [1, T, M]
         mel = torch.cat([mel, mel.new_zeros(1, self.longest, mel.shape[2])], 1)[:, : self.longest]
         states = self.model((mel - self.mean) / self.scale).last_hidden_state
         return states[:, 2:].unflatten(1, (-1, self.places)).mean(1)  # two marks, then one band after another
 
 
-class VoiceEar(nn.Module):
-    """Resemblyzer's speaker encoder (`Voice`), all windows at once: silence behind the last one comes after the frame
-    whose state is taken.
+def banded(wave: Tensor, waves: Tensor, filters: Tensor, hop: int) -> Tensor:
+    """Samples `[n, S]` → power in bands `[n, M, T]`: a spectrum that is a convolution.
 
     Args:
-        lstm: over frames.
-        linear: of its last state.
-        filters: of its bands, `[N, M]`.
-        window: frames that are heard together.
-        step: frames from one window to the next.
+        wave: as long as its frames need it.
+        waves: `windowed_waves [2 N, 1, size]`.
+        filters: of the bands, `[M, N]`.
         hop: samples from one frame to the next.
     """
-
-    filters: Tensor
-    waves: Tensor
-
-    def __init__(self, lstm: nn.LSTM, linear: nn.Linear, filters: Tensor, *, window: int, step: int, hop: int) -> None:
-        super().__init__()
-        self.lstm, self.linear = lstm, linear
-        self.window, self.step, self.hop = window, step, hop
-        self.size = 2 * (len(filters) - 1)
-        self.register_buffer("filters", filters.float().T.contiguous(), persistent=False)
-        waves = windowed_waves(self.size, bins_of=self.size, periodic=True)
-        self.register_buffer("waves", waves.float()[:, None], persistent=False)
-
-    def forward(self, wave: Tensor) -> Tensor:
-        """`[1, S]` → `[1, L, F]`, of windows that begin within the sound: of those behind the last, another's state."""
-        loudness = wave.square().mean(1, keepdim=True).clamp(min=1e-10).sqrt()
-        wave = wave * (VOICE_LEVEL / loudness).clamp(min=1.0)
-        wave = F.pad(wave, (self.size // 2, self.size // 2))
-        parts = F.conv1d(wave[:, None], self.waves, stride=self.hop)  # [1, 2 N, T]
-        bins = self.filters.shape[1]
-        mel = self.filters @ (parts[:, :bins].square() + parts[:, bins:].square())  # [1, M, T]
-        windows = F.pad(mel, (0, self.window))[0].unfold(1, self.window, self.step).permute(1, 2, 0)  # [L, window, M]
-        starts = self.step * torch.arange(windows.shape[0], device=wave.device)
-        last = (mel.shape[2] - starts).clamp(1, self.window) - 1
-        states, _ = self.lstm(windows)
-        said = states[torch.arange(windows.shape[0], device=wave.device), last]
-        return F.normalize(self.linear(said).relu(), dim=1)[None]
+    parts, bins = F.conv1d(wave[:, None], waves, stride=hop), filters.shape[1]
+    return filters @ (parts[:, :bins].square() + parts[:, bins:].square())
 
 
 def windowed_waves(size: int, *, bins_of: int, periodic: bool) -> Tensor:

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from trunkline.errors import ConfigError
-from trunkline.modalities.ears import FRAME, VOICE_LEVEL, FrameEar, MelEar, VoiceEar, WaveEar
+from trunkline.modalities.ears import FRAME, FrameEar, MelEar, WaveEar, banded, windowed_waves
 from trunkline.modalities.pretrained import Lengths, PretrainedEncoder, fit_weights, packaged
 from trunkline.modalities.pretrained_text import empty_model, fill_model, where
 from trunkline.pretrained import Tuning, from_hub, need
 from trunkline.types import Span, State, Tokens
 
-Ear = WaveEar | MelEar | FrameEar | VoiceEar
-
+LEVEL = 10 ** (-30 / 20)  # of full scale, as loud as the speaker encoder's sounds are at least
 PACKAGES = {"resemblyzer": ("resemblyzer", "resemblyzer", "pretrained.pt")}
 WHISPER, SPECTROGRAM = "whisper", "audio-spectrogram-transformer"
 
@@ -117,7 +116,7 @@ class PretrainedAudio(PretrainedEncoder):
         return Tokens(tokens, mask, (span,))
 
     @property
-    def ear(self) -> Ear:
+    def ear(self) -> nn.Module:
         """The network with its feature extractor as one graph, of one sound."""
         return self._listener.ear()
 
@@ -195,7 +194,7 @@ class Listener(nn.Module):
             return {"least": self._least(), "stride": None}
         return {"least": self._least(), "stride": self.stride, "places": self.places, "is_rest_heard": True}
 
-    def ear(self) -> Ear:
+    def ear(self) -> nn.Module:
         """See `PretrainedAudio.ear`."""
         options = json.loads(self.options)
         if self.kind == SPECTROGRAM:
@@ -218,11 +217,19 @@ class Voice(nn.Module):
     """
 
     features, rate, hop, window, step = 256, 16000, 160, 160, 80
+    waves: Tensor
+    filters: Tensor
 
     def __init__(self) -> None:
+        from transformers.audio_utils import mel_filter_bank
+
         super().__init__()
         self.lstm = nn.LSTM(40, 256, 3, batch_first=True)
         self.linear = nn.Linear(256, 256)
+        filters = mel_filter_bank(201, 40, 0, 8000, self.rate, norm="slaney", mel_scale="slaney")  # [N, M]
+        self.register_buffer("filters", torch.from_numpy(filters).float().T.contiguous(), persistent=False)
+        waves = windowed_waves(400, bins_of=400, periodic=True)
+        self.register_buffer("waves", waves.float()[:, None], persistent=False)
 
     @property
     def stride(self) -> float:
@@ -234,11 +241,9 @@ class Voice(nn.Module):
         """See `PretrainedAudio.hearing`."""
         return {"least": 1, "stride": self.stride, "places": None, "is_rest_heard": False}
 
-    def ear(self) -> Ear:
+    def ear(self) -> nn.Module:
         """See `PretrainedAudio.ear`."""
-        return VoiceEar(
-            self.lstm, self.linear, torch.from_numpy(_slaney()), window=self.window, step=self.step, hop=self.hop
-        )
+        return VoiceEar(self)
 
     def tokens(self, samples: int) -> int:
         """How many a sound of so many samples gets: as many windows as it takes until one ends with its last frame."""
@@ -246,20 +251,38 @@ class Voice(nn.Module):
 
     def forward(self, waves: Tensor) -> Tensor:
         """`[n, S]` → `[n, L, 256]`."""
-        mels = self.mel(waves)
-        starts = range(0, self.step * self.tokens(waves.shape[1]), self.step)
-        said = [self.lstm(mels[:, start : start + self.window])[1][0][-1] for start in starts]
-        return nn.functional.normalize(self.linear(torch.stack(said, 1)).relu(), dim=2)
+        return self.windows(self.mel(waves), self.tokens(waves.shape[1]))
+
+    def windows(self, mel: Tensor, count: int | None = None) -> Tensor:
+        """Power in bands `[n, 40, T]` → what is said at the end of each window, `[n, L, 256]`.
+
+        All at once: silence behind the last frame comes after the state that is taken. So many windows, or all that
+        begin within the sound, and of those that begin behind it another's.
+        """
+        cut = nn.functional.pad(mel, (0, self.window)).unfold(2, self.window, self.step)[:, :, :count]  # [n, 40, L, w]
+        states, _ = self.lstm(cut.permute(0, 2, 3, 1).flatten(0, 1))
+        starts = torch.arange(cut.shape[2], device=mel.device)
+        last = (mel.shape[2] - self.step * starts).clamp(1, self.window) - 1
+        said = states.unflatten(0, (-1, cut.shape[2]))[:, starts, last]
+        return nn.functional.normalize(self.linear(said).relu(), dim=2)
 
     def mel(self, waves: Tensor) -> Tensor:
-        """`[n, S]` → power in 40 bands `[n, T, 40]`; what is more silent than -30 dB of full scale is made as loud."""
+        """`[n, S]` → power in 40 bands `[n, 40, T]`; what is more silent than -30 dB of full scale is made as loud."""
         loudness = waves.square().mean(1, keepdim=True).clamp(min=1e-10).sqrt()
-        waves = waves * (VOICE_LEVEL / loudness).clamp(min=1.0)
-        waves = nn.functional.pad(waves, (200, 200))
-        hann = torch.hann_window(400, device=waves.device)
-        spectrum = torch.stft(waves, 400, self.hop, window=hann, center=False, return_complex=True)
-        filters = torch.from_numpy(_slaney()).to(waves)
-        return spectrum.abs().square().transpose(1, 2) @ filters
+        waves = waves * (LEVEL / loudness).clamp(min=1.0)
+        return banded(nn.functional.pad(waves, (200, 200)), self.waves, self.filters, self.hop)
+
+
+class VoiceEar(nn.Module):
+    """All windows of a sound: how many count, `Voice.hearing` says."""
+
+    def __init__(self, voice: Voice) -> None:
+        super().__init__()
+        self.voice = voice
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """`[1, S]` → `[1, L, 256]`."""
+        return self.voice.windows(self.voice.mel(wave))
 
 
 @functools.cache
@@ -267,13 +290,6 @@ def _extractor(options: str) -> Any:
     """A feature extractor of transformers from its options as JSON."""
     plain = json.loads(options)
     return getattr(need("transformers", "text", "encoder: 'transformers:'"), plain["feature_extractor_type"])(**plain)
-
-
-@functools.cache
-def _slaney() -> Any:
-    from transformers.audio_utils import mel_filter_bank
-
-    return mel_filter_bank(201, 40, 0, 8000, 16000, norm="slaney", mel_scale="slaney")
 
 
 def _load(network: nn.Module, *, encoder: str) -> None:
