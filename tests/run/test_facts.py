@@ -17,7 +17,9 @@ from trunkline.plan import make_plan
 from trunkline.report import make_page
 from trunkline.run.facts import Subject
 from trunkline.run.facts.absence import absence_facts
+from trunkline.run.facts.held import _kept_rows, intervals
 from trunkline.run.facts.quality import describe, unseen_in
+from trunkline.run.facts.subject import for_each_task
 from trunkline.sources import columns_of, read_splits
 from trunkline.tasks import Category, Labels, Number, Ordinal
 
@@ -129,6 +131,53 @@ def test_each_input_alone_beside_all_that_its_rows_have(tmp_path: Path) -> None:
     assert told["y"]["tasks"]["sum"]["low"] > 0, "half of a sum is not the sum"
     page = make_page([run.folder])
     assert "All inputs, or the best one" in page and "all together better" in page
+
+
+def test_rare_tasks_have_their_share_of_the_rows_that_are_looked_at() -> None:
+    labelled = np.zeros((1000, 3), dtype=bool)
+    labelled[::2, 0], labelled[500:530, 1], labelled[501:999:2, 2] = True, True, True
+    rows = np.arange(1000) * 7
+    some = for_each_task(rows, labelled, 90)
+    assert len(some) == len(set(some)) == 90 and (np.diff(some) > 0).all() and set(some) <= set(rows)
+    assert (labelled[some // 7].sum(0) >= 30).all()
+    assert np.ptp(some[labelled[some // 7, 0]]) > 6000  # evenly spaced
+    wide = for_each_task(rows, labelled, 300)  # all there are of the rare one, of the others alike
+    counts = labelled[wide // 7].sum(0)
+    assert counts[1] == 30 and abs(counts[0] - counts[2]) <= 30
+    assert for_each_task(rows, labelled, 1000) is rows
+    assert len(for_each_task(rows, labelled, 2)) == 2
+    assert for_each_task(rows, np.zeros((1000, 0), dtype=bool), 4).tolist() == [0, 7 * 333, 7 * 666, 7 * 999]
+
+
+def test_tables_without_a_common_input(tmp_path: Path) -> None:
+    """Nothing is compared with itself, and a small table beside a large one is looked at, too."""
+    rng = np.random.default_rng(0)
+    split = ("train", "val", "test")
+    large = [{"x": float(x), "y": bool(x > 0), "split": split[i % 3]} for i, x in enumerate(rng.normal(size=2400))]
+    small = [{"z": float(z), "k": "ab"[int(z > 0)], "split": split[i % 3]} for i, z in enumerate(rng.normal(size=60))]
+    tags = [{"note": "a b c", "t": ["A", "B", "B"], "split": split[i % 3]} for i in range(60)]
+    tables = {}
+    for name, rows in (("large", large), ("small", small), ("tags", tags)):
+        write_rows(tmp_path / f"{name}.jsonl", rows)
+        tables[name] = {"train": str(tmp_path / f"{name}.jsonl"), "split": "split"}
+    config: dict[str, Any] = {
+        "data": {"tables": tables, "sampling": "equal"},
+        "inputs": {"x": "number", "z": "number", "note": {"type": "text", "encoder": "scratch"}},
+        "tasks": {"y": "binary", "k": "category", "t": {"type": "tags", "of": "note"}},
+        "width": 8,
+        "training": {"steps": 60, "threads": 1, "lr": 0.02},
+    }
+    run = fit(config, out=tmp_path / "run")
+    loaded = load_config(config, columns=columns_of)
+    subject = Subject(run.folder, make_plan(loaded, read_splits(loaded)), load(run.folder), run.metrics, {})
+    told = absence_facts(subject)
+    assert told["alone"] == []
+    assert "All inputs, or the best one" not in make_page([run.folder])
+    assert (subject.batches.labelled[subject.some_rows(100)].sum(0) >= 20).all()
+    assert None not in told["subsets"][0]["scores"].values()
+    kept = _kept_rows(subject)
+    assert subject.batches.labelled[kept].sum(0).tolist() == [800, 20, 20]
+    assert set(intervals(subject)) == {"y", "k", "t"}
 
 
 def test_of_large_splits_some_rows_are_looked_at_and_all_written(

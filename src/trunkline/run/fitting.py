@@ -271,7 +271,7 @@ def _metrics(plan: Plan, predictor: Predictor, fitted: Fitted, seconds: float) -
         "steps": fitted.steps,
         "best_step": fitted.best_step,
         "parameters": sum(p.numel() for p in plan.network.parameters()),
-        "seconds": round(seconds, 2),
+        "seconds": round(fitted.before + seconds, 2),
         "training_seconds": round(fitted.seconds, 2),
         "signatures": _signatures(plan.config),
         "seed": plan.config.training.seed,

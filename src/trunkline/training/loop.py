@@ -181,8 +181,8 @@ class _Loop:
         self.keeper = Keeper(plain, folder / BEST, stepper.sharding)
         self.ahead = None if settings.affinity is None else (LookAhead(stepper), settings.affinity)
         self.done = 0
-        seconds = self._go_on() if checkpoints(folder) and not is_alone() else 0.0
-        self.log = Log(folder, done=self.done, seconds=seconds, with_tensorboard=settings.tensorboard)
+        self.before = self._go_on() if checkpoints(folder) and not is_alone() else 0.0
+        self.log = Log(folder, done=self.done, seconds=self.before, with_tensorboard=settings.tensorboard)
 
     def run(self, show_progress: bool | None) -> None:
         """All steps that are left."""
@@ -223,7 +223,7 @@ class _Loop:
             self.stepper.sharding.give_back()
         self.keeper.put_back()
         best, _, scores = self.keeper.best or (self.done, None, None)
-        return Fitted(self.done, best, scores, self.log.seconds, self.keeper.history)
+        return Fitted(self.done, best, scores, self.log.seconds, self.before, self.keeper.history)
 
     def _shall_stop(self, stop: StopSignal) -> bool:
         """All processes stop after the same step; several ask each other now and then only."""

@@ -131,7 +131,8 @@ class Fitted:
         steps: optimiser steps taken.
         best_step: after which the kept weights stood.
         scores: on the validation rows, with the kept weights; `None` without validation rows.
-        seconds: wall time of the loop.
+        seconds: wall time of the loop, that before an interruption included.
+        before: what of it lies before the last interruption.
         history: `(step, aggregate, scores)` of each validation.
     """
 
@@ -139,6 +140,7 @@ class Fitted:
     best_step: int
     scores: TaskScores | None
     seconds: float
+    before: float = 0.0
     history: list[tuple[int, float | None, TaskScores]] = field(default_factory=list)
 
     @property

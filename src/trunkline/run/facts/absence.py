@@ -70,12 +70,12 @@ def _groups(subject: Subject) -> dict[str, tuple[str, ...]]:
 
 def _affordable(subject: Subject, times: int) -> list[int]:
     """As many held-out rows as can be judged so many times."""
-    few = sampled(subject.split.rows, LEAST_ROWS).tolist()
+    few = subject.some_rows(LEAST_ROWS).tolist()
     start = time.perf_counter()
     _judge(subject, subject.preprocessing.inputs, few)
     seconds_a_row = (time.perf_counter() - start) / len(few)
     wanted = int(SECONDS / (times * max(seconds_a_row, 1e-9)))
-    return sampled(subject.split.rows, min(ROWS, max(LEAST_ROWS, wanted))).tolist()
+    return subject.some_rows(min(ROWS, max(LEAST_ROWS, wanted))).tolist()
 
 
 def _judge(subject: Subject, kept: Sequence[str], rows: Sequence[int]) -> tuple[dict, dict, int]:

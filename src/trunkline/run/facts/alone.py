@@ -22,23 +22,27 @@ SECONDS = 20.0  # for all intervals; what comes later has none
 def alone_facts(subject: Subject, groups: Mapping[str, Sequence[str]], rows: Sequence[int]) -> list[dict[str, Any]]:
     """By group of inputs and task: its score alone, that of everything the same rows have, and their difference.
 
-    Tasks that answer about the whole row. Schema: list of `{input, tasks {task: {rows, alone, together, low, high}}}`:
-    `rows` labelled; `low` and `high` the ends of an interval of `together − alone` over resampled rows, such that all
-    intervals of a task together miss in 5 % of cases; `null` of few rows, or where time ran out.
+    Tasks that answer about the whole row, of whose labelled rows some have other inputs, too. Schema: list of
+    `{input, tasks {task: {rows, alone, together, low, high}}}`: `rows` labelled; `low` and `high` the ends of an
+    interval of `together − alone` over resampled rows, such that all intervals of a task together miss in 5 % of
+    cases; `null` of few rows, or where time ran out.
     """
     found = []
     until = time.perf_counter() + SECONDS
-    every = set(subject.preprocessing.inputs)
+    batches, every = subject.batches, set(subject.preprocessing.inputs)
     for group, inputs in groups.items():
-        alone = subject.batches.hiding(every - set(inputs))
-        some = [row for row in rows if alone.present[row].any()]
-        if some:
-            ours, theirs = _recorded(subject, subject.batches, some), _recorded(subject, alone, some)
-            tasks: dict[str, Any] = {}
+        alone = batches.hiding(every - set(inputs))
+        some = np.array([row for row in rows if alone.present[row].any()], dtype=np.int64)
+        wider = some[(batches.present[some] != alone.present[some]).any(1)]
+        tasks = [task for task, is_told in zip(subject.preprocessing.tasks, batches.labelled[wider].any(0)) if is_told]
+        if tasks:
+            ours, theirs = (_recorded(subject, each, some.tolist()) for each in (batches, alone))
+            told: dict[str, Any] = {}
             for unit, together, single in zip(subject.preprocessing.heads, ours, theirs, strict=True):
                 miss = 0.05 / len(groups) if time.perf_counter() < until else None
-                tasks |= _compared(subject, unit, together, single, miss)
-            found.append({"input": group, "tasks": tasks})
+                own = [task for task in unit.tasks if task in tasks and task in subject.focus]
+                told |= _compared(subject, unit, own, together, single, miss)
+            found.append({"input": group, "tasks": told})
     return found
 
 
@@ -49,11 +53,10 @@ def _recorded(subject: Subject, batches: RowBatches, rows: Sequence[int]) -> lis
 
 
 def _compared(
-    subject: Subject, unit: HeadUnit, together: Outputs, single: Outputs, miss: float | None
+    subject: Subject, unit: HeadUnit, tasks: Sequence[str], together: Outputs, single: Outputs, miss: float | None
 ) -> dict[str, Any]:
-    """Of the tasks of one head, both on the same labelled rows."""
+    """Of these tasks of one head, both on the same labelled rows."""
     kind = subject.preprocessing.schema.tasks[unit.name].task
-    tasks = [task for task in unit.tasks if task in subject.focus]
     if not tasks or not together.parts or kind.reads != "row" or not kind.is_one_pass:
         return {}
     columns = [unit.tasks.index(task) for task in tasks]

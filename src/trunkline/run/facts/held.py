@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from trunkline.analysis import bootstrap
 from trunkline.analysis.intervals import Scored
 from trunkline.model.evaluation import Evaluation, meeting_others, rows_of
-from trunkline.run.facts.subject import Subject, sampled
+from trunkline.run.facts.subject import Subject
 from trunkline.schema import HeadUnit, Preprocessing
 from trunkline.tasks import Task
 from trunkline.tasks.contract import Scores
 from trunkline.types import State
 
-ROWS, DENSE_ROWS = 10_000, 600  # rows whose outputs are kept: of row tasks alone, and with pixels or words among them
+ROWS, DENSE_ROWS = 10_000, 600  # rows whose outputs are kept: without, and with labels that are pixels or words
 BLOCKS = 40  # of rows that are resampled together, for tasks whose outputs are no table
 Pair = tuple[Sequence[State], Sequence[State]]
 
@@ -48,8 +48,7 @@ def recording(preprocessing: Preprocessing) -> Evaluation:
 def intervals(subject: Subject) -> dict[str, dict[str, float]]:
     """By task `{low, high, better}` of its primary metric (see `Interval`); a task without one has no key."""
     states = subject.preprocessing
-    is_dense = any(states.schema.tasks[unit.name].task.reads != "row" for unit in states.heads)
-    rows = sampled(subject.split.rows, DENSE_ROWS if is_dense else ROWS).tolist()
+    rows = _kept_rows(subject).tolist()
     ours, theirs = recording(states), recording(states.before_settling())
     subject.predictor.count(subject.batches, rows, ours, theirs)
     found: dict[str, dict[str, float]] = {}
@@ -59,6 +58,14 @@ def intervals(subject: Subject) -> dict[str, dict[str, float]]:
         if tasks and said.parts and states.schema.tasks[unit.name].task.is_one_pass:  # generation is slow to score
             found |= _of_unit(subject, unit, tasks, said, guessed)
     return found
+
+
+def _kept_rows(subject: Subject) -> np.ndarray:
+    states, rows = subject.preprocessing, subject.split.rows
+    dense = [task for task in states.tasks if states.schema.tasks[task].task.reads != "row"]
+    is_dense = subject.batches.labelled[rows][:, states.places(dense)].any(1)
+    some = subject.some_rows(DENSE_ROWS, rows[is_dense]), subject.some_rows(ROWS, rows[~is_dense])
+    return np.sort(np.concatenate(some))
 
 
 def _of_unit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,6 +54,11 @@ class Subject:
         """Where those rows come from."""
         return self.plan.source(self.split)
 
+    def some_rows(self, wanted: int, of: np.ndarray | None = None) -> np.ndarray:
+        """At most this many of the split's rows, or of these; see `for_each_task`."""
+        rows = self.split.rows if of is None else of
+        return for_each_task(rows, self.batches.labelled[rows][:, self.preprocessing.places(self.focus)], wanted)
+
     @property
     def preprocessing(self) -> Preprocessing:
         """The fitted states."""
@@ -99,6 +105,30 @@ class Subject:
 def sampled(rows: np.ndarray, wanted: int) -> np.ndarray:
     """At most this many of the rows, evenly spaced."""
     return rows if len(rows) <= wanted else rows[np.linspace(0, len(rows) - 1, wanted).astype(int)]
+
+
+def for_each_task(rows: np.ndarray, labelled: np.ndarray, wanted: int) -> np.ndarray:
+    """At most this many of the rows, in order; of rare tasks as many labelled ones as of others, as far as they go.
+
+    Args:
+        rows: to choose from.
+        labelled: `[len(rows), tasks]`, which of them have a label.
+        wanted: number of rows.
+    """
+    if len(rows) <= wanted:
+        return rows
+
+    def taken(each: int) -> np.ndarray:
+        found = np.zeros(len(rows), dtype=bool)
+        for column in labelled.T[np.argsort(labelled.sum(0), kind="stable")]:
+            left = max(0, each - int((found & column).sum()))
+            found[sampled(np.flatnonzero(column & ~found), left)] = True
+        return found
+
+    each = bisect_right(range(1, wanted + 1), wanted, key=lambda each: int(taken(each).sum()))
+    found = taken(each)
+    found[sampled(np.flatnonzero(~found), wanted - int(found.sum()))] = True
+    return rows[found]
 
 
 def table_name(columns: Sequence[str]) -> str:
