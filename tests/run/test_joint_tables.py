@@ -292,6 +292,8 @@ def test_a_twin_has_the_inputs_that_rows_with_its_label_have(folder: Path) -> No
         "kind": ["note", "body"], "long": ["body"], "stars": ["note"]
     }  # fmt: skip
     assert inputs["kind"]["body"].share == "note" and inputs["long"]["body"].share is None
+    a_step = {task: about["labels_a_step_together"] for task, about in found.result["tasks"].items()}
+    assert a_step == pytest.approx({"kind": 8, "long": 4, "stars": 4})  # both tables are drawn equally often
     costs = found.result["costs"]
     assert costs["alone"]["bytes"] == sum(
         (found.folder / run / "model.safetensors").stat().st_size for run, _ in runs.values()

@@ -16,6 +16,7 @@ from trunkline.analysis import NOT_RATIOS, compare_scores, mean_ranks, mean_std,
 from trunkline.config import Config, load_config
 from trunkline.data import WHOSE, Split, Table
 from trunkline.loading import WEIGHTS, as_model, load
+from trunkline.plan import draw_weights
 from trunkline.run.fitting import Metrics
 from trunkline.run.predictions import answers_of, tasks_of_tables
 from trunkline.schema import Preprocessing, RowBatches, evenly_spaced, label_flags
@@ -117,7 +118,8 @@ def _about_tasks(contest: Contest, folder: Path, trust_code: bool) -> dict[str, 
     train = read_splits(config).train
     flags = label_flags(as_model(config).schema(), train.table, list(config.tasks))[train.rows]
     labels = dict(zip(config.tasks, flags.sum(0).tolist()))
-    useful = int(flags.any(1).sum())
+    drawn = draw_weights(config.data, train, flags.any(1))
+    shares = dict(zip(config.tasks, (drawn @ flags / drawn.sum()).tolist()))
     batch = config.training.batch_size or 0
     about = {}
     for name, task in config.tasks.items():
@@ -128,7 +130,7 @@ def _about_tasks(contest: Contest, folder: Path, trust_code: bool) -> dict[str, 
             "primary": task.make().primary,
             "lower_is_better": sorted(task.component.lower_is_better),
             "labels": labels[name],
-            "labels_a_step_together": batch * labels[name] / useful,
+            "labels_a_step_together": batch * shares[name],
             "labels_a_step_alone": min(twin, labels[name]),
         }
     return about
