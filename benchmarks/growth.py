@@ -6,7 +6,7 @@
 Trains the first so many tasks of the list together, each network in a process of its own on one thread, with as many
 rows of each table a step as the network of all tasks has: its batches are a share of that one's. Prints a table and
 draws `docs/growth.svg`; runs that are there already are not trained again. With a comparison of the same config, the
-twins' cost and scores stand beside.
+twins' cost and scores stand beside: of each twin the seed that was quickest, since others are at work on these cores.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ svg { --s0: #3f6fd8; --s1: #d9822b; --s2: #21966a; --s3: #b14fa6; --ink: #23272e
 .tick { fill: var(--quiet); font-size: 10px; } .line { stroke-width: 1.5; stroke-linejoin: round; } .rule { stroke: var(--rule); }
 """  # noqa: E501
 LINES = 4  # whose scores are drawn
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A network for one task: its score, seconds a step, and size."""
+
+    score: float
+    pace: float
+    parameters: int
+
+
 Panel = tuple[str, dict[str, list[tuple[float, float]]]]  # title, and by line its points
 
 
@@ -68,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             own = ["--tasks", said.tasks, "--one", ",".join(order[:count]), "--out", str(folder)]
             subprocess.run([*command, *own], check=True)
         found.append(json.loads((folder / "growth.json").read_text()))
-    twins = json.loads(said.compare.read_text()) if said.compare else None
+    twins = read_twins(said.compare) if said.compare else None
     tell(found, named, twins)
     FILE.write_text(draw(panels(found, named, twins)))
 
@@ -96,46 +108,67 @@ def train(source: Path, overrides: list[str], tasks: list[str], folder: Path) ->
         "seconds": run.metrics["training_seconds"],
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "scores": {name: scores[primary[name]] for name, scores in run.metrics["test"].items()},
+        "guessing": {name: scores[primary[name]] for name, scores in run.metrics["majority"].items()},
+        "best": {name: column.task.best for name, column in source_of.preprocessing.schema.tasks.items()},
     }
     (folder / "growth.json").write_text(json.dumps(facts, indent=1))
 
 
-def tell(found: Sequence[dict[str, Any]], named: Sequence[str], twins: dict[str, Any] | None) -> None:
+def read_twins(comparison: Path) -> dict[str, Twin]:
+    """By task."""
+    told = json.loads(comparison.read_text())
+    found = {}
+    for task, runs in told["alone"]["runs"].items():
+        metrics = [json.loads((comparison.parent / run / "metrics.json").read_text()) for run in runs]
+        quickest = min(metrics, key=lambda one: one["training_seconds"] / one["steps"])
+        score = told["alone"]["scores"][task][told["tasks"][task]["primary"]]["mean"]
+        pace = quickest["training_seconds"] / quickest["steps"]
+        found[task] = Twin(float(score), pace, int(quickest["parameters"]))
+    return found
+
+
+def tell(found: Sequence[dict[str, Any]], named: Sequence[str], twins: dict[str, Twin] | None) -> None:
     """A Markdown table: a line a network."""
     shown = [name for name in named if any(name in each["tasks"] for each in found)]
-    print("| tasks | rows a step | s a step | peak, MB | parameters |", " | ".join(shown), "|")
-    print("|---" * (5 + len(shown)) + "|")
+    apart = twins is not None
+    print("| tasks | rows a step | s a step |" + " apart |" * apart + " peak, MB | parameters |" + " apart |" * apart,
+          " | ".join(shown), "|")  # fmt: skip
+    print("|---" * (5 + 2 * apart + len(shown)) + "|")
     for each in found:
         scores = [f"{each['scores'][name]:.3f}" if name in each["scores"] else "" for name in shown]
-        pace = each["seconds"] / each["steps"]
-        print(f"| {len(each['tasks'])} | {each['batch']} | {pace:.2f} | {each['peak_mb']:.0f} "
-              f"| {each['parameters'] / 1e6:.1f} M |", " | ".join(scores), "|")  # fmt: skip
+        pace, size = f"{each['seconds'] / each['steps']:.2f}", f"{each['parameters'] / 1e6:.1f} M"
+        if twins is not None:
+            pace += f" | {sum(twins[task].pace for task in each['tasks']):.2f}"
+            size += f" | {sum(twins[task].parameters for task in each['tasks']) / 1e6:.1f} M"
+        print(f"| {len(each['tasks'])} | {each['batch']} | {pace} | {each['peak_mb']:.0f} | {size} |",
+              " | ".join(scores), "|")  # fmt: skip
     if twins is not None:
-        alone = [f"{_twin(twins, name):.3f}" for name in shown]
-        print("| each alone | | | | |", " | ".join(alone), "|")
+        print("| each alone | | | | | | |", " | ".join(f"{twins[name].score:.3f}" for name in shown), "|")
 
 
-def _twin(twins: dict[str, Any], name: str) -> float:
-    return float(twins["alone"]["scores"][name][twins["tasks"][name]["primary"]]["mean"])
-
-
-def panels(found: Sequence[dict[str, Any]], named: Sequence[str], twins: dict[str, Any] | None) -> list[Panel]:
-    """Cost and scores over the number of tasks."""
+def panels(found: Sequence[dict[str, Any]], named: Sequence[str], twins: dict[str, Twin] | None) -> list[Panel]:
+    """Cost and scores over the number of tasks; scores as the way from guessing to perfect, alone at 1."""
     count = [float(len(each["tasks"])) for each in found]
     steps = {"one network": [each["seconds"] / each["steps"] for each in found]}
     size = {"one network": [each["parameters"] / 1e6 for each in found]}
     if twins is not None:
-        alone = twins["costs"]["alone"]
-        steps["networks apart, all together"] = [alone["training_seconds"] / twins["steps"]] * len(count)
-        size["networks apart, all together"] = [alone["parameters"] / 1e6] * len(count)
+        steps["a network a task"] = [sum(twins[task].pace for task in each["tasks"]) for each in found]
+        size["a network a task"] = [sum(twins[task].parameters for task in each["tasks"]) / 1e6 for each in found]
+
+    def way(each: dict[str, Any], name: str) -> float:
+        guessing, best = each["guessing"][name], each["best"][name]
+        whole = best if twins is None else twins[name].score
+        return float((each["scores"][name] - guessing) / (whole - guessing))
+
     scores = {
-        name: [(float(len(each["tasks"])), each["scores"][name]) for each in found if name in each["scores"]]
+        name: [(float(len(each["tasks"])), way(each, name)) for each in found if name in each["scores"]]
         for name in named[:LINES]
     }
     over = {key: list(zip(count, values)) for key, values in steps.items()}
     of = {key: list(zip(count, values)) for key, values in size.items()}
     memory = {"one network": list(zip(count, [each["peak_mb"] / 1024 for each in found]))}
-    return [("seconds a step", over), ("parameters, M", of), ("memory, GB", memory), ("score", scores)]
+    reached = "from guessing (0) to " + ("perfect (1)" if twins is None else "its twin's score (1)")
+    return [("seconds a step", over), ("parameters, M", of), ("memory, GB", memory), (reached, scores)]
 
 
 def draw(shown: Sequence[Panel]) -> str:
