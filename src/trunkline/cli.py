@@ -314,7 +314,7 @@ def list_(
     elif not found:
         for title, about, options in options_of(name):
             out.print(options_table(title, about, options))
-        say("None: chosen from the data, or nothing. What all inputs, tasks or balancers take: docs/config.md")
+        say("null: chosen from the data, or nothing. What all inputs, tasks or balancers take: docs/config.md")
 
 
 @app.command()
