@@ -24,7 +24,7 @@ from typing import Any
 from markupsafe import Markup
 
 from trunkline import fit
-from trunkline.config import load_config
+from trunkline.config import load_config, to_yaml
 from trunkline.plan import draw_weights, make_plan
 from trunkline.report.figures.svg import element, path, scale, short, ticks
 from trunkline.sources import columns_of, read_splits
@@ -97,8 +97,11 @@ def train(source: Path, overrides: list[str], tasks: list[str], folder: Path) ->
     assert size is not None
     batch = max(1, round(size * float(drawn[here].sum() / drawn.sum())))
     others = [f"tasks.{name}=off" for name in whole.tasks if name not in tasks]
-    own = [*overrides, *others, f"training.batch_size={batch}", "training.threads=1", "training.patience=1000"]
-    run = fit(source, overrides=own, out=folder, report=False)
+    own = [*others, f"training.batch_size={batch}", "training.threads=1", "training.patience=1000"]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    settled = folder.with_suffix(".yaml")  # every column of a pattern by its name
+    settled.write_text(to_yaml(whole), encoding="utf-8")
+    run = fit(settled, overrides=own, out=folder, report=False)
     primary = {name: column.task.primary for name, column in source_of.preprocessing.schema.tasks.items()}
     facts = {
         "tasks": tasks,
