@@ -68,6 +68,17 @@ def test_plain_values(text, value):
         ({"inputs": [2019, 2020]}, "inputs.2019=off", {"inputs": {"2020": None}}),
         ({"inputs": ["a"]}, "inputs.a.lower=off", {"inputs": {"a": {"lower": "off"}}}),
         ({"tasks": {"a": {"x": 1}}}, "tasks.a.x=off", {"tasks": {"a": {"x": "off"}}}),
+        ({"tasks": {"y*": "binary"}}, "tasks.y2=off", {"tasks": {"y*": "binary", "y2": "off"}}),
+        (
+            {"tasks": {"y*": {"x": 1}, "y2": "z"}},
+            "tasks.y2.x=off",
+            {"tasks": {"y*": {"x": 1}, "y2": {"type": "z", "x": "off"}}},
+        ),
+        (
+            {"tasks": {"a": {"columns": "all_other"}}},
+            "tasks.y=off",
+            {"tasks": {"a": {"columns": "all_other"}, "y": "off"}},
+        ),
         ({"training": {}}, "training.clip=off", {"training": {"clip": "off"}}),
     ],
 )

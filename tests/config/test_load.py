@@ -267,9 +267,26 @@ def test_groups(load):
     assert list(config.tasks) == ["kind", "SR-1", "SR-2"]
 
 
+def test_a_column_that_is_off_is_in_no_pattern_and_no_group(load):
+    """Neither is the answer of a task that was left out an input by that."""
+    assert list(load(tasks={"kind": "category", "SR-*": "labels", "SR-1": "off"}).tasks) == ["kind", "SR-2"]
+    config = load(inputs={"*": "text"}, tasks={"kind": "category", "SR-2": "labels", "SR-1": "off"}, data=DATA)
+    assert list(config.tasks) == ["kind", "SR-2"]
+    assert list(config.inputs) == ["photo", "note", "cells", "a.b", "what?"]
+    listed = {"type": "labels", "columns": ["SR-1", "SR-2"]}
+    assert list(load(tasks={"kind": "category", "listed": listed, "SR-2": "off"}).tasks) == ["kind", "SR-1"]
+    others = load(inputs={"note": "text"}, tasks={"kind": "category", "all": {"type": "labels", "columns": "all_other"},
+                                                  "SR-2": "off"}, data=DATA)  # fmt: skip
+    assert "SR-1" in others.tasks and "SR-2" not in others.tasks
+    assert list(load(tasks={"kind": "category", "SR-1": "off"}, columns=None).tasks) == ["kind"]
+
+
 @pytest.mark.parametrize(
     ("tasks", "fault"),
     [
+        ({"SR-*": "category", "SR-7": "off"}, "tasks.SR-7: there is no column to be left out. Did you mean"),
+        ({"SR-1": "off"}, "tasks: all that it names is off, and one is needed at least."),
+        ({"SR-*": "category", "SR-1": "off", "SR-2": "off"}, "tasks.SR-*: no column is left that this stands for."),
         ({"XY-*": "category"}, "tasks.XY-*: no column is left that this stands for."),
         (
             {"g": {"type": "category", "columns": ["kin"]}},

@@ -144,7 +144,10 @@ def _with_entries(
     table = given if isinstance(given, Table) else None
     if given is None:
         _refuse_groups(entries, problems)
-        written = {s: {name: entry.config for name, entry in by_name.items()} for s, by_name in entries.items()}
+        written = {
+            section: {name: entry.config for name, entry in by_name.items() if not entry.is_off}
+            for section, by_name in entries.items()
+        }
     else:
         columns = given.columns if isinstance(given, Table) else given
         named = {} if rest.data is None else {"split": rest.data.split, "group": rest.data.group}

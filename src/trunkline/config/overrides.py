@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from trunkline.config.dialect import parse_yaml
 from trunkline.config.problems import Problems
+from trunkline.config.reader import OFF
 from trunkline.errors import ConfigError, brief, one_line, suggest
 
-OFF = "off"
 ENTRIES = re.compile(r"(inputs|tasks)\.(.+)")
 TABLES = re.compile(r"data\.(tables\..+\.)?(train|table|validation|test)|start")
 
@@ -22,8 +23,8 @@ def override(config: Mapping[str, Any], overrides: Iterable[str], problems: Prob
 
     A key is a dotted path. Where a name has dots itself, the longest key that is there already is taken. The value is
     YAML. Below a short form (`trunk: mmoe`) options can be set (`trunk.experts=8`). `tasks.NAME=off` and
-    `inputs.NAME=off` leave one out. Tables are looked for from the working directory on, as all that a command line
-    names, not from the config's folder.
+    `inputs.NAME=off` leave one out, also one column of those that a pattern or a group stands for. Tables are looked
+    for from the working directory on, as all that a command line names, not from the config's folder.
 
     Example:
         >>> override({"tasks": {"a.b": "binary", "c": None}}, ["tasks.a.b.weight=2", "tasks.c=off"], Problems())
@@ -62,9 +63,18 @@ def _is_left_out(config: dict[str, Any], section: str, name: str) -> bool:
     if name in entries:
         config[section] = {other: entry for other, entry in entries.items() if other != name}
         return True
+    stands_for_more = any(fnmatchcase(name, other) or _has_columns(entry) for other, entry in entries.items())
+    is_option = any(name[: dot.start()] in entries for dot in re.finditer(r"\.", name))
+    if stands_for_more and not is_option:
+        config[section] = {**entries, name: OFF}  # of what a pattern or a group stands for
+        return True
     if "." not in name:
         raise ConfigError(f"{section}.{one_line(name)}: there is none to be left out.{suggest(name, entries)}")
     return False  # one of its options is off
+
+
+def _has_columns(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and "columns" in entry
 
 
 def _from_here(given: Any, path: str) -> Any:

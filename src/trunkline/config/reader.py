@@ -21,6 +21,7 @@ from trunkline.tasks import Task
 from trunkline.trunks import Trunk
 
 ALL_OTHER = "all_other"
+OFF = "off"
 
 _COLUMNS = {"column": str, "columns": list[str] | Literal["all_other"]}
 _BALANCER_KEYS = {"level": Level | None, "every": int}
@@ -45,11 +46,13 @@ class Entry:
         config: an `InputConfig` or `TaskConfig`: what every column of the entry gets.
         names_column: `column:` is given; else the config's column is the key.
         columns: those listed, or `all_other`; `None` where the key is a name or a pattern.
+        is_off: the column is in no pattern and no group, and is nothing itself.
     """
 
     config: Any
     names_column: bool
     columns: list[str] | str | None
+    is_off: bool = False
 
 
 class Reader:
@@ -111,15 +114,20 @@ class Reader:
             return {}
         entries = {}
         for name, section in raw.items():
-            read = self._read_entry(f"{where}.{name}", section, kind, own)
             if not name:
                 self.problems.add(where, "a name must not be empty.")
+            if section == OFF:
+                entries[name] = Entry(cls(type=AUTO, component=None, column=name), False, None, is_off=True)
+                continue
+            read = self._read_entry(f"{where}.{name}", section, kind, own)
             columns, names_column = read.pop("columns", None), "column" in read
             if names_column and columns is not None:
                 self.problems.add(
                     f"{where}.{name}", "`column` is for one column, `columns` for several. Give one of them."
                 )
             entries[name] = Entry(cls(**{"column": name, **read}), names_column, columns)
+        if all(entry.is_off for entry in entries.values()):
+            self.problems.add(where, "all that it names is off, and one is needed at least.")
         return entries
 
     def _read_entry(self, where: str, raw: Any, kind: Kind, own: Mapping[str, Any]) -> dict[str, Any]:

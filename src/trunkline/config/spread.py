@@ -21,7 +21,8 @@ def spread(
 ) -> dict[str, dict[str, Any]]:
     """`inputs` and `tasks` with every pattern and group written out, in order.
 
-    A pattern takes no column that is named elsewhere, and `all_other` none that anything else takes.
+    A pattern takes no column that is named elsewhere, and `all_other` none that anything else takes. A column that is
+    `off` is left out of all of them.
 
     Args:
         sections: entries by section.
@@ -30,8 +31,13 @@ def spread(
         problems: where faults are noted.
     """
     taken = {*reserved, *_named(sections, columns)}
+    off = {section: {name for name, entry in entries.items() if entry.is_off} for section, entries in sections.items()}
+    for section, names in off.items():
+        for name in sorted(names - set(columns)):
+            problems.add(f"{section}.{name}", f"there is no column to be left out.{suggest(name, columns)}")
+    sections = {s: {name: e for name, e in entries.items() if not e.is_off} for s, entries in sections.items()}
     found = {
-        (section, name): _matches(name, entry, columns, taken)
+        (section, name): [column for column in _matches(name, entry, columns, taken) if column not in off[section]]
         for section, entries in sections.items()
         for name, entry in entries.items()
         if entry.columns != ALL_OTHER
