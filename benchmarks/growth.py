@@ -97,6 +97,7 @@ def train(source: Path, overrides: list[str], tasks: list[str], folder: Path) ->
     assert size is not None
     batch = max(1, round(size * float(drawn[here].sum() / drawn.sum())))
     others = [f"tasks.{name}=off" for name in whole.tasks if name not in tasks]
+    others += [f"tasks.{n}.share=null" for n in tasks if whole.tasks[n].share not in (None, *tasks)]
     own = [*others, f"training.batch_size={batch}", "training.threads=1", "training.patience=1000"]
     folder.parent.mkdir(parents=True, exist_ok=True)
     settled = folder.with_suffix(".yaml")  # every column of a pattern by its name
