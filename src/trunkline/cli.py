@@ -164,6 +164,7 @@ def compare(
     balancers: Annotated[str | None, typer.Option(help="Others to compare, separated by commas.")] = None,
     trunks: Annotated[str | None, typer.Option(help="Other trunks to compare, separated by commas.")] = None,
     tune: Annotated[int, typer.Option(help="Runs to search fixed weights of the tasks by.")] = 0,
+    same_labels: Annotated[bool, typer.Option("--same-labels", help="Alone as many a step as together.")] = False,
     folder: Annotated[Path | None, typer.Option("--out", help="Of all runs; one begun before is gone on with.")] = None,
     trust_code: TrustCode = False,
 ) -> None:
@@ -174,8 +175,8 @@ def compare(
     others = {"balancers": balancers.split(",") if balancers else [], "trunks": trunks.split(",") if trunks else []}
     try:
         found = compare(
-            config, seeds=seeds, tune=tune, overrides=overrides or [], out=folder, trust_code=trust_code, say=say,
-            **others,
+            config, seeds=seeds, tune=tune, same_labels=same_labels, overrides=overrides or [], out=folder,
+            trust_code=trust_code, say=say, **others,
         )  # fmt: skip
     except KeyboardInterrupt:
         print("Interrupted. To go on: the same again.", file=sys.stderr)

@@ -162,10 +162,14 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
     seeds = len(result["seeds"])
     told = "; of 20 such intervals one misses by chance" if seeds > 1 else ": nothing can be said of chance"
     lines.append(f"{seeds} seed{'s' * (seeds > 1)} ({result['confidence']:.0%} intervals over seeds{told}), "
-                 f"{result['steps']} steps a network")  # fmt: skip
+                 f"{result['steps']} steps a network{_with_labels(result)}")  # fmt: skip
     if result["judged"] == "validation":
         lines.append("There is no test split: weights were chosen by the same validation rows.")
     return lines
+
+
+def _with_labels(result: Mapping[str, Any]) -> str:
+    return ", as many labels of a task in a step alone as together" if result.get("same_labels") else ""
 
 
 def _ranked(result: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from trunkline.config import load_config, to_yaml
 from trunkline.data import Split, Splits, read_table, write_rows
 from trunkline.plan import draw_weights, make_plan
 from trunkline.predictor import Predictor
+from trunkline.report import make_page
 from trunkline.run import compare
 from trunkline.run.many import alone, inputs_of_twins
 from trunkline.run.predictions import answers_of
@@ -20,6 +22,7 @@ from trunkline.run.verdicts import questions
 from trunkline.run.wiring import rows_of, settings_of
 from trunkline.schema import RowBatches
 from trunkline.sources import columns_of, read_part, read_splits
+from trunkline.tables import comparison_lines
 from trunkline.training.loaders import make_sampler
 
 CONFIG = """\
@@ -302,6 +305,38 @@ def test_a_twin_has_the_inputs_that_rows_with_its_label_have(folder: Path) -> No
     for run in runs["long"]:
         scores = json.loads((found.folder / run / "metrics.json").read_text())["test"]
         assert scores["long"]["accuracy"] is not None and evaluate(found.folder / run)["scores"] == scores
+
+
+def test_twins_with_as_many_labels_a_step(folder: Path) -> None:
+    """Each takes what the whole has of its task on average; the whole is not trained again for them."""
+    write_rows(folder / "mail.jsonl", [{"note": "red green", "long": i % 2} for i in range(24)])
+    path = config(folder, "{shop: 3, mail: 1}")
+    how: dict[str, Any] = {
+        "seeds": 1,
+        "out": folder / "all",
+        "overrides": ["training.steps=1", "training.validations=1"],
+    }
+    plain = compare(path, **how)
+    weights = plain.folder / "equal-seed-0" / "model.safetensors"
+    trained = weights.stat().st_mtime_ns
+    found = compare(path, same_labels=True, **how)
+    assert not plain.result["same_labels"] and found.result["same_labels"]
+    sizes: dict[str, list[int | None]] = {}
+    for result in (plain.result, found.result):
+        for task, (run,) in result["alone"]["runs"].items():
+            own = load_config(found.folder / run / "config.yaml", columns=None)
+            sizes.setdefault(task, []).append(own.training.batch_size)
+    assert sizes == {"kind": [8, 6], "long": [8, 2], "stars": [8, 6]}
+    about = found.result["tasks"]
+    assert {task: one["labels_a_step_alone"] for task, one in about.items()} == {"kind": 6, "long": 2, "stars": 6}
+    assert {task: one["labels_a_step_together"] for task, one in about.items()} == pytest.approx(
+        {"kind": 6, "long": 2, "stars": 6}
+    )
+    assert weights.stat().st_mtime_ns == trained
+    assert comparison_lines(found.result)[-1].endswith("as many labels of a task in a step alone as together")
+    assert "alone with as many labels a step as together" in make_page([found.folder])
+    again = compare(path, **how)  # those of the other kind are there still
+    assert again.result["alone"] == plain.result["alone"]
 
 
 def test_inputs_that_shared_an_encoder_that_is_gone_share_one_among_them() -> None:

@@ -40,6 +40,7 @@ def comparison(folder: Path) -> dict[str, Any] | None:
         "judged": result["judged"],
         "seeds": result["seeds"],
         "steps": result["steps"],
+        "same_labels": result.get("same_labels", False),
         "models": list(result["models"]),
         "rows": [_row(result, task, told) for task, told in result["tasks"].items()],
         "delta_m": [_delta_m(model["delta_m"]["per_task"]) for model in result["models"].values()],

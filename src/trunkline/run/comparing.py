@@ -24,7 +24,7 @@ from trunkline.run.holding import LOCK, locked
 from trunkline.run.many import Job, alone, inputs_of_twins, running
 from trunkline.run.reporting import report
 from trunkline.run.tuning import TUNED, check_tools, forget_others, score_of, search, told, weighed
-from trunkline.run.verdicts import Contest, result_of
+from trunkline.run.verdicts import Contest, labels_a_step, result_of
 from trunkline.sources import columns_of, fingerprints, read_splits, read_usable
 from trunkline.training import checkpoints
 from trunkline.trunks import CATALOG as TRUNKS
@@ -52,6 +52,7 @@ def compare(
     balancers: Sequence[str] = (),
     trunks: Sequence[str] = (),
     tune: int = 0,
+    same_labels: bool = False,
     overrides: Iterable[str] = (),
     out: str | Path | None = None,
     trust_code: bool = False,
@@ -71,6 +72,8 @@ def compare(
         trunks: names of others, each with its balancer.
         tune: runs to search fixed weights of the tasks by, with the first seed; the best, by the validation rows, are
             one model more.
+        same_labels: twins' batches hold as many labels as those of the whole do, whatever would suit them. Twins of
+            either kind may lie in one folder; what is told is of the kind that was asked for last.
         overrides: `key=value`.
         out: the folder; by default under `runs/`.
         trust_code: import classes of your own that the config names.
@@ -90,7 +93,7 @@ def compare(
         first = settled.training.seed
         models = _models(settled, config.balancer, balancers, trunks)
         is_open = config.training.batch_size is None
-        contest = Contest(settled, models, tuple(range(first, first + seeds)))
+        contest = Contest(settled, models, tuple(range(first, first + seeds)), same_labels)
         inputs = _inputs_of_twins(contest)
         metrics = _run(_jobs(contest, folder, inputs, is_open=is_open), settled, say)
         tuned = None
@@ -216,18 +219,21 @@ def _jobs(contest: Contest, folder: Path, inputs: Mapping[str, Collection[str]],
     """All runs by name, seed by seed.
 
     A twin has the rows of the whole, and the batch size that suits its own label rate where the config leaves it open
-    (`is_open`).
+    (`is_open`); or as many labels a step as the whole.
     """
     shown = {contest.together(name, contest.seeds[0]) for name in contest.models}
+    sizes = dict.fromkeys(contest.config.tasks, None if is_open else contest.config.training.batch_size)
+    if contest.same_labels:
+        sizes = {task: max(1, round(labels)) for task, labels in labels_a_step(contest.config)[1].items()}
     jobs = {}
     for seed in contest.seeds:
         for name, model in contest.models.items():
             run = contest.together(name, seed)
             jobs[run] = Job(_with_seed(model, seed), folder / run, report=run in shown)
         config = _with_seed(contest.config, seed)
-        own = replace(config, training=replace(config.training, batch_size=None)) if is_open else config
-        for task in config.tasks:
+        for task, size in sizes.items():
             run = contest.alone(task, seed)
+            own = replace(config, training=replace(config.training, batch_size=size))
             jobs[run] = Job(alone(own, task, inputs[task]), folder / run, whole=config)
     return jobs
 

@@ -36,11 +36,13 @@ class Contest:
         config: settled; of every run, but for what makes it that run.
         models: the configs of the multi-task models, by name; the config itself first.
         seeds: of each.
+        same_labels: the twins' batches hold as many labels as those of the whole do, and not as many as suit them.
     """
 
     config: Config
     models: Mapping[str, Config]
     seeds: Sequence[int]
+    same_labels: bool = False
 
     def together(self, model: str, seed: int) -> str:
         """The name of a multi-task run, and of its folder."""
@@ -48,7 +50,8 @@ class Contest:
 
     def alone(self, task: str, seed: int) -> str:
         """The name of a twin's run; tasks may have any name, so they are numbered."""
-        return f"alone-{list(self.config.tasks).index(task)}-seed-{seed}"
+        kind = "same-labels" if self.same_labels else "alone"
+        return f"{kind}-{list(self.config.tasks).index(task)}-seed-{seed}"
 
 
 def result_of(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, *, trust_code: bool) -> dict[str, Any]:
@@ -82,6 +85,7 @@ def result_of(contest: Contest, metrics: Mapping[str, Metrics], folder: Path, *,
         "judged": judged,
         "seeds": seeds,
         "steps": contest.config.training.steps,
+        "same_labels": contest.same_labels,
         "confidence": CONFIDENCE,
         "not_in_delta_m": list(NOT_RATIOS),
         "tasks": _about_tasks(contest, folder, trust_code),
@@ -112,15 +116,23 @@ def _spread(values: Sequence[float | None]) -> dict[str, Any]:
     return {"values": list(values), "mean": mean, "std": std}
 
 
+def labels_a_step(config: Config) -> tuple[dict[str, int], dict[str, float]]:
+    """By task, how many training rows have its label, and how many of a step's rows have it on average.
+
+    Args:
+        config: of the whole, settled.
+    """
+    train = read_splits(config).train
+    flags = label_flags(as_model(config).schema(), train.table, list(config.tasks))[train.rows]
+    drawn = draw_weights(config.data, train, flags.any(1))
+    a_step = (config.training.batch_size or 0) * (drawn @ flags) / drawn.sum()
+    return dict(zip(config.tasks, flags.sum(0).tolist())), dict(zip(config.tasks, a_step.tolist()))
+
+
 def _about_tasks(contest: Contest, folder: Path, trust_code: bool) -> dict[str, Any]:
     """What each task is, and how many labels it saw."""
     config, seed = contest.config, contest.seeds[0]
-    train = read_splits(config).train
-    flags = label_flags(as_model(config).schema(), train.table, list(config.tasks))[train.rows]
-    labels = dict(zip(config.tasks, flags.sum(0).tolist()))
-    drawn = draw_weights(config.data, train, flags.any(1))
-    shares = dict(zip(config.tasks, (drawn @ flags / drawn.sum()).tolist()))
-    batch = config.training.batch_size or 0
+    labels, together = labels_a_step(config)
     about = {}
     for name, task in config.tasks.items():
         path = folder / contest.alone(name, seed) / "config.yaml"
@@ -130,7 +142,7 @@ def _about_tasks(contest: Contest, folder: Path, trust_code: bool) -> dict[str, 
             "primary": task.make().primary,
             "lower_is_better": sorted(task.component.lower_is_better),
             "labels": labels[name],
-            "labels_a_step_together": batch * shares[name],
+            "labels_a_step_together": together[name],
             "labels_a_step_alone": min(twin, labels[name]),
         }
     return about
