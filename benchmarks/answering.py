@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.shard_memory import MB, resident
+from benchmarks.shard_memory import MB, forget_peak, peak, resident
 from trunkline.config import load_config
 from trunkline.data import Split
 from trunkline.loading import load
@@ -65,7 +64,7 @@ def hold(folder: Path, runs: list[str], wanted: int) -> dict[str, float]:
     part = splits.test or splits.validation or splits.train
     rows = Split(part.table, np.array(evenly_spaced(part.rows.tolist(), wanted), dtype=np.int64))
     is_joint = config.data is not None and bool(config.data.tables)
-    before, start = resident(), time.perf_counter()
+    before, start = forget_peak(), time.perf_counter()
     predictors = [load(folder / run) for run in runs]
     loaded, seconds = resident() - before, time.perf_counter() - start
     asked = [questions(one.preprocessing, rows, is_joint=is_joint) for one in predictors]
@@ -76,8 +75,7 @@ def hold(folder: Path, runs: list[str], wanted: int) -> dict[str, float]:
             source = RowBatches(predictor.preprocessing, table, with_targets=False)
             answers_of(predictor, source, np.arange(len(table)), tasks)
         times.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    return {"loaded": loaded, "peak": peak, "seconds": seconds, "ms": 1000 * min(times) / len(rows)}
+    return {"loaded": loaded, "peak": peak() - before, "seconds": seconds, "ms": 1000 * min(times) / len(rows)}
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@
 Trains the first so many tasks of the list together, each network in a process of its own on one thread, with as many
 rows of each table a step as the network of all tasks has: its batches are a share of that one's. Prints a table and
 draws `docs/growth.svg`; runs that are there already are not trained again. With a comparison of the same config, the
-twins' cost and scores stand beside: of each twin the seed that was quickest, since others are at work on these cores.
+twins' mean scores stand beside, and what each cost: in the quickest seed, since others are at work on these cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from benchmarks.shard_memory import peak
 from trunkline import fit
 from trunkline.config import load_config, to_yaml
 from trunkline.plan import draw_weights, make_plan
@@ -40,6 +40,7 @@ svg { --s0: #3f6fd8; --s1: #d9822b; --s2: #21966a; --s3: #b14fa6; --ink: #23272e
 .tick { fill: var(--quiet); font-size: 10px; } .line { stroke-width: 1.5; stroke-linejoin: round; } .rule { stroke: var(--rule); }
 """  # noqa: E501
 LINES = 4  # whose scores are drawn
+LEAST = 0.02  # of the way from guessing to perfect, that a twin must have come to be a measure of others
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def train(source: Path, overrides: list[str], tasks: list[str], folder: Path) ->
         "parameters": run.metrics["parameters"],
         "steps": run.metrics["steps"],
         "seconds": run.metrics["training_seconds"],
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak() / 2**20,
         "scores": {name: scores[primary[name]] for name, scores in run.metrics["test"].items()},
         "guessing": {name: scores[primary[name]] for name, scores in run.metrics["majority"].items()},
         "best": {name: column.task.best for name, column in source_of.preprocessing.schema.tasks.items()},
@@ -159,15 +160,16 @@ def panels(found: Sequence[dict[str, Any]], named: Sequence[str], twins: dict[st
         steps["a network a task"] = [sum(twins[task].pace for task in each["tasks"]) for each in found]
         size["a network a task"] = [sum(twins[task].parameters for task in each["tasks"]) / 1e6 for each in found]
 
-    def way(each: dict[str, Any], name: str) -> float:
-        guessing, best = each["guessing"][name], each["best"][name]
+    def way(each: dict[str, Any], name: str) -> list[tuple[float, float]]:
+        """A point; none where there is no score, or the twin itself is hardly above guessing."""
+        guessing, best, score = each["guessing"].get(name), each["best"][name], each["scores"].get(name)
         whole = best if twins is None else twins[name].score
-        return float((each["scores"][name] - guessing) / (whole - guessing))
+        if score is None or guessing is None or abs(whole - guessing) < LEAST * abs(best - guessing):
+            return []
+        return [(float(len(each["tasks"])), (score - guessing) / (whole - guessing))]
 
-    scores = {
-        name: [(float(len(each["tasks"])), way(each, name)) for each in found if name in each["scores"]]
-        for name in named[:LINES]
-    }
+    drawn = {name: [point for each in found if name in each["scores"] for point in way(each, name)] for name in named}
+    scores = {name: points for name, points in list(drawn.items())[:LINES] if points}
     over = {key: list(zip(count, values)) for key, values in steps.items()}
     of = {key: list(zip(count, values)) for key, values in size.items()}
     memory = {"one network": list(zip(count, [each["peak_mb"] / 1024 for each in found]))}

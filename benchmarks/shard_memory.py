@@ -2,8 +2,9 @@
 
 `python -m benchmarks.shard_memory`: real processes (gloo, CPU), started by `torchrun`, a few steps of a network whose
 trunk is a Transformer of fifty million weights. After each step a process counts the bytes that it has of the weights,
-their gradients and AdamW's moments; told is the process that has most. `peak` is the largest resident memory of a
-process up to its last step, less what it had before the run: building the network, activations and messages included.
+their gradients and AdamW's moments; told is the most that any process has of each. `peak` is the largest resident
+memory of a process up to its last step, less what it had before the run: building the network, activations and messages
+included.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -79,13 +79,12 @@ def train(run: Path, devices: int, is_sharded: bool) -> None:
     from trunkline.training.stepper import Stepper
 
     most = dict.fromkeys((*KINDS, "peak"), 0)
-    before = resident()
+    before = forget_peak()
     step = Stepper.step
 
     def stepped(stepper: Stepper, *args: Any, **kwargs: Any) -> None:
         step(stepper, *args, **kwargs)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-        for kind, size in {**kept(stepper), "peak": peak}.items():
+        for kind, size in {**kept(stepper), "peak": peak() - before}.items():
             most[kind] = max(most[kind], size)
 
     Stepper.step = stepped  # type: ignore[method-assign, assignment]
@@ -113,8 +112,23 @@ def size_of(tensors: Iterable[Tensor]) -> int:
 
 def resident() -> int:
     """Of this process, bytes, now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
+    return _status("VmRSS")
+
+
+def peak() -> int:
+    """The most that this process has had since `forget_peak`, or since it began, bytes."""
+    return _status("VmHWM")
+
+
+def forget_peak() -> int:
+    """Count the peak anew; what is resident now, bytes. Linux."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident()
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from trunkline.run.facts import Subject
 from trunkline.run.facts.absence import absence_facts
 from trunkline.run.facts.held import _kept_rows, intervals
 from trunkline.run.facts.quality import describe, unseen_in
-from trunkline.run.facts.subject import for_each_task
+from trunkline.run.facts.subject import apart, sampled, shared_out
 from trunkline.sources import columns_of, read_splits
 from trunkline.tasks import Category, Labels, Number, Ordinal
 
@@ -133,51 +133,107 @@ def test_each_input_alone_beside_all_that_its_rows_have(tmp_path: Path) -> None:
     assert "All inputs, or the best one" in page and "all together better" in page
 
 
-def test_rare_tasks_have_their_share_of_the_rows_that_are_looked_at() -> None:
-    labelled = np.zeros((1000, 3), dtype=bool)
-    labelled[::2, 0], labelled[500:530, 1], labelled[501:999:2, 2] = True, True, True
-    rows = np.arange(1000) * 7
-    some = for_each_task(rows, labelled, 90)
-    assert len(some) == len(set(some)) == 90 and (np.diff(some) > 0).all() and set(some) <= set(rows)
-    assert (labelled[some // 7].sum(0) >= 30).all()
-    assert np.ptp(some[labelled[some // 7, 0]]) > 6000  # evenly spaced
-    wide = for_each_task(rows, labelled, 300)  # all there are of the rare one, of the others alike
-    counts = labelled[wide // 7].sum(0)
-    assert counts[1] == 30 and abs(counts[0] - counts[2]) <= 30
-    assert for_each_task(rows, labelled, 1000) is rows
-    assert len(for_each_task(rows, labelled, 2)) == 2
-    assert for_each_task(rows, np.zeros((1000, 0), dtype=bool), 4).tolist() == [0, 7 * 333, 7 * 666, 7 * 999]
+def test_tasks_that_meet_in_a_row_are_one_group() -> None:
+    labelled = np.zeros((10, 6), dtype=bool)
+    labelled[0:4, 0] = labelled[3:5, 3] = labelled[4:6, 1] = True  # 0 meets 3, which meets 1
+    labelled[6:8, 2] = labelled[7:9, 5] = True
+    found = [(tasks.tolist(), rows.tolist()) for tasks, rows in apart(labelled)]
+    assert found == [([0, 1, 3], [0, 1, 2, 3, 4, 5]), ([2, 5], [6, 7, 8])]  # task 4 and row 9 have nothing
 
 
-def test_tables_without_a_common_input(tmp_path: Path) -> None:
-    """Nothing is compared with itself, and a small table beside a large one is looked at, too."""
-    rng = np.random.default_rng(0)
-    split = ("train", "val", "test")
-    large = [{"x": float(x), "y": bool(x > 0), "split": split[i % 3]} for i, x in enumerate(rng.normal(size=2400))]
-    small = [{"z": float(z), "k": "ab"[int(z > 0)], "split": split[i % 3]} for i, z in enumerate(rng.normal(size=60))]
-    tags = [{"note": "a b c", "t": ["A", "B", "B"], "split": split[i % 3]} for i in range(60)]
-    tables = {}
-    for name, rows in (("large", large), ("small", small), ("tags", tags)):
-        write_rows(tmp_path / f"{name}.jsonl", rows)
-        tables[name] = {"train": str(tmp_path / f"{name}.jsonl"), "split": "split"}
-    config: dict[str, Any] = {
-        "data": {"tables": tables, "sampling": "equal"},
-        "inputs": {"x": "number", "z": "number", "note": {"type": "text", "encoder": "scratch"}},
-        "tasks": {"y": "binary", "k": "category", "t": {"type": "tags", "of": "note"}},
-        "width": 8,
-        "training": {"steps": 60, "threads": 1, "lr": 0.02},
-    }
-    run = fit(config, out=tmp_path / "run")
+def test_rows_are_shared_out_evenly() -> None:
+    """As many of each group as of any other, the rest of what a small one lacks to the others; evenly spaced."""
+    large, small, middle = np.arange(0, 3000, 3), np.arange(1, 31, 3), np.arange(2, 302, 3)
+    some = shared_out([large, small, middle], 210)
+    assert (np.diff(some) > 0).all()
+    assert [int(np.isin(some, group).sum()) for group in (large, small, middle)] == [100, 10, 100]
+    assert some[np.isin(some, large)].tolist() == sampled(large, 100).tolist()
+    assert len(shared_out([large, small, middle], 5000)) == 1110
+    assert shared_out([], 5).tolist() == []
+    assert len(shared_out([large, small], 1)) == 1
+
+
+def learned(folder: Path, tables: dict[str, list[dict[str, Any]]], inputs: Any, tasks: Any) -> Subject:
+    """A small run of these tables, ready to be looked at."""
+    for name, rows in tables.items():
+        write_rows(folder / f"{name}.jsonl", rows)
+    named = {name: {"train": str(folder / f"{name}.jsonl"), "split": "split"} for name in tables}
+    data: dict[str, Any] = {"tables": named, "sampling": "equal"} if len(tables) > 1 else next(iter(named.values()))
+    config: dict[str, Any] = {"data": data, "inputs": inputs, "tasks": tasks, "width": 8}
+    config["training"] = {"steps": 60, "threads": 1, "lr": 0.02}
+    run = fit(config, out=folder / "run")
     loaded = load_config(config, columns=columns_of)
-    subject = Subject(run.folder, make_plan(loaded, read_splits(loaded)), load(run.folder), run.metrics, {})
+    return Subject(run.folder, make_plan(loaded, read_splits(loaded)), load(run.folder), run.metrics, {})
+
+
+SPLIT = ("train", "val", "test")
+
+
+def test_tables_without_a_common_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compared with itself, and a small table beside a large one is looked at as often."""
+    rng = np.random.default_rng(0)
+    large = [{"x": float(x), "y": bool(x > 0), "split": SPLIT[i % 3]} for i, x in enumerate(rng.normal(size=900))]
+    small = [{"z": float(z), "k": "ab"[int(z > 0)], "split": SPLIT[i % 3]} for i, z in enumerate(rng.normal(size=60))]
+    tags = [{"note": "a b c", "t": ["A", "B", "B"], "split": SPLIT[i % 3]} for i in range(120)]
+    inputs = {"x": "number", "z": "number", "note": {"type": "text", "encoder": "scratch"}}
+    tasks = {"y": "binary", "k": "category", "t": {"type": "tags", "of": "note"}}
+    subject = learned(tmp_path, {"large": large, "small": small, "tags": tags}, inputs, tasks)
+    looked_at: list[list[int]] = []
+    evaluate = subject.predictor.evaluate
+
+    def seen(source: Any, rows: Any) -> Any:
+        looked_at.append(subject.batches.labelled[rows].sum(0).tolist())
+        return evaluate(source, rows)
+
+    monkeypatch.setattr(subject.predictor, "evaluate", seen)
+    monkeypatch.setattr("trunkline.run.facts.absence.ROWS", 60)
+    monkeypatch.setattr("trunkline.run.facts.absence.LEAST_ROWS", 60)
     told = absence_facts(subject)
     assert told["alone"] == []
-    assert "All inputs, or the best one" not in make_page([run.folder])
-    assert (subject.batches.labelled[subject.some_rows(100)].sum(0) >= 20).all()
+    assert told["rows"] == 60 and looked_at[0] == looked_at[1] == [20, 20, 20]
     assert None not in told["subsets"][0]["scores"].values()
-    kept = _kept_rows(subject)
-    assert subject.batches.labelled[kept].sum(0).tolist() == [800, 20, 20]
+    assert "All inputs, or the best one" not in make_page([subject.folder])
+    monkeypatch.setattr("trunkline.run.facts.held.DENSE_ROWS", 30)
+    monkeypatch.setattr("trunkline.run.facts.held.ROWS", 120)
+    assert subject.batches.labelled[_kept_rows(subject)].sum(0).tolist() == [100, 20, 30]
     assert set(intervals(subject)) == {"y", "k", "t"}
+
+
+def test_a_rare_label_does_not_choose_the_rows_that_others_are_judged_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it stands the common task is harder; each sample of rows has as much of that as there is."""
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = []
+    for i in range(1800):
+        x, rare = float(rng.normal()), i % 30 < 3
+        y = bool(rng.random() < 0.5) if rare else x > 0
+        rows.append({"x": x, "y": y, "r": ["A", "B"] if rare else None, "note": "a b", "split": SPLIT[i % 3]})
+    inputs = {"x": "number", "note": {"type": "text", "encoder": "scratch"}}
+    subject = learned(tmp_path, {"all": rows}, inputs, {"y": "binary", "r": {"type": "tags", "of": "note"}})
+    common, share = subject.preprocessing.places(["y", "r"]), 0.1
+    monkeypatch.setattr("trunkline.run.facts.held.DENSE_ROWS", 100)
+    for some in (subject.some_rows(100), _kept_rows(subject)):
+        labelled = subject.batches.labelled[some][:, common]
+        assert len(some) == 100 and labelled[:, 0].all()
+        assert abs(labelled[:, 1].mean() - share) < 0.05
+    found = intervals(subject)["y"]
+    assert found["low"] < subject.metrics["test"]["y"]["roc_auc"] < found["high"]
+
+
+def test_only_tasks_whose_rows_have_more_are_compared(tmp_path: Path) -> None:
+    """`k` comes with `x` alone, `y` with both inputs."""
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = []
+    for i in range(360):
+        x, z = rng.normal(size=2).tolist()
+        both = {"x": x, "z": z, "y": x + z > 0, "k": None}
+        rows.append(
+            {**(both if i % 2 else {"x": x, "z": None, "y": None, "k": "ab"[int(x > 0)]}), "split": SPLIT[i % 3]}
+        )
+    subject = learned(tmp_path, {"all": rows}, {"x": "number", "z": "number"}, {"y": "binary", "k": "category"})
+    told = {one["input"]: list(one["tasks"]) for one in absence_facts(subject)["alone"]}
+    assert told == {"x": ["y"], "z": ["y"]}
 
 
 def test_of_large_splits_some_rows_are_looked_at_and_all_written(

@@ -131,7 +131,8 @@ class Fitted:
         steps: optimiser steps taken.
         best_step: after which the kept weights stood.
         scores: on the validation rows, with the kept weights; `None` without validation rows.
-        seconds: wall time of the loop, that before an interruption included.
+        seconds: wall time of the loop; of a run that was interrupted that of all parts, up to the checkpoints that were
+            gone on from.
         before: what of it lies before the last interruption.
         history: `(step, aggregate, scores)` of each validation.
     """

@@ -11,7 +11,7 @@ from trunkline.data import Split
 from trunkline.model import TaskScores
 from trunkline.model.evaluation import gain
 from trunkline.run.facts.alone import alone_facts
-from trunkline.run.facts.subject import Subject, sampled, table_name
+from trunkline.run.facts.subject import Subject, table_name
 
 ROWS, LEAST_ROWS, SECONDS = 1_000, 100, 15.0  # rows that are judged, fewer where that would take longer
 GROUPS = 12  # encoders that are left out one by one
@@ -118,7 +118,7 @@ def _without(subject: Subject, gone: Sequence[str]) -> list[str]:
 
 def _mean_gain(subject: Subject, kept: Sequence[str], split: Split) -> float:
     hidden = subject.plan.source(split).hiding(set(subject.preprocessing.inputs) - set(kept))
-    some = [row for row in sampled(split.rows, SCREEN_ROWS).tolist() if hidden.present[row].any()]
+    some = [row for row in subject.some_rows(SCREEN_ROWS, split).tolist() if hidden.present[row].any()]
     scores, majority = subject.predictor.evaluate(hidden, some)
     gains = [gain(task, scores, majority, subject.preprocessing) for task in scores]
     known = [g for g in gains if g is not None]

@@ -34,16 +34,23 @@ def alone_facts(subject: Subject, groups: Mapping[str, Sequence[str]], rows: Seq
         alone = batches.hiding(every - set(inputs))
         some = np.array([row for row in rows if alone.present[row].any()], dtype=np.int64)
         wider = some[(batches.present[some] != alone.present[some]).any(1)]
-        tasks = [task for task, is_told in zip(subject.preprocessing.tasks, batches.labelled[wider].any(0)) if is_told]
+        wide = batches.labelled[wider].any(0)
+        told = zip(subject.focus, wide[subject.preprocessing.places(subject.focus)])
+        tasks = [task for task, is_wide in told if is_wide and _is_told(subject, task)]
         if tasks:
             ours, theirs = (_recorded(subject, each, some.tolist()) for each in (batches, alone))
-            told: dict[str, Any] = {}
+            compared: dict[str, Any] = {}
             for unit, together, single in zip(subject.preprocessing.heads, ours, theirs, strict=True):
                 miss = 0.05 / len(groups) if time.perf_counter() < until else None
-                own = [task for task in unit.tasks if task in tasks and task in subject.focus]
-                told |= _compared(subject, unit, own, together, single, miss)
-            found.append({"input": group, "tasks": told})
+                own = [task for task in unit.tasks if task in tasks]
+                compared |= _compared(subject, unit, own, together, single, miss)
+            found.append({"input": group, "tasks": compared})
     return found
+
+
+def _is_told(subject: Subject, task: str) -> bool:
+    kind = subject.preprocessing.schema.tasks[task].task
+    return kind.reads == "row" and kind.is_one_pass
 
 
 def _recorded(subject: Subject, batches: RowBatches, rows: Sequence[int]) -> list[Outputs]:
@@ -57,7 +64,7 @@ def _compared(
 ) -> dict[str, Any]:
     """Of these tasks of one head, both on the same labelled rows."""
     kind = subject.preprocessing.schema.tasks[unit.name].task
-    if not tasks or not together.parts or kind.reads != "row" or not kind.is_one_pass:
+    if not tasks or not together.parts:
         return {}
     columns = [unit.tasks.index(task) for task in tasks]
     states = [subject.preprocessing.task_states(unit)[column] for column in columns]

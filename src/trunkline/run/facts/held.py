@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trunkline.analysis import bootstrap
 from trunkline.analysis.intervals import Scored
 from trunkline.model.evaluation import Evaluation, meeting_others, rows_of
-from trunkline.run.facts.subject import Subject
+from trunkline.run.facts.subject import Subject, apart, shared_out
 from trunkline.schema import HeadUnit, Preprocessing
 from trunkline.tasks import Task
 from trunkline.tasks.contract import Scores
@@ -61,11 +61,15 @@ def intervals(subject: Subject) -> dict[str, dict[str, float]]:
 
 
 def _kept_rows(subject: Subject) -> np.ndarray:
+    """Few where outputs are large: of a task that is dense, and of all that meet it in some row."""
     states, rows = subject.preprocessing, subject.split.rows
-    dense = [task for task in states.tasks if states.schema.tasks[task].task.reads != "row"]
-    is_dense = subject.batches.labelled[rows][:, states.places(dense)].any(1)
-    some = subject.some_rows(DENSE_ROWS, rows[is_dense]), subject.some_rows(ROWS, rows[~is_dense])
-    return np.sort(np.concatenate(some))
+    dense = {task for task in states.tasks if states.schema.tasks[task].task.reads != "row"}
+    tasks = list(dict.fromkeys([*subject.focus, *dense]))
+    groups = apart(subject.batches.labelled[:, states.places(tasks)][rows])
+    is_dense = [any(tasks[place] in dense for place in own) for own, _ in groups]
+    large = [own for (_, own), is_large in zip(groups, is_dense) if is_large]
+    small = [own for (_, own), is_large in zip(groups, is_dense) if not is_large]
+    return rows[np.sort(np.concatenate([shared_out(large, DENSE_ROWS), shared_out(small, ROWS)]))]
 
 
 def _of_unit(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,10 +53,15 @@ class Subject:
         """Where those rows come from."""
         return self.plan.source(self.split)
 
-    def some_rows(self, wanted: int, of: np.ndarray | None = None) -> np.ndarray:
-        """At most this many of the split's rows, or of these; see `for_each_task`."""
-        rows = self.split.rows if of is None else of
-        return for_each_task(rows, self.batches.labelled[rows][:, self.preprocessing.places(self.focus)], wanted)
+    def some_rows(self, wanted: int, split: Split | None = None) -> np.ndarray:
+        """At most this many rows of a split, by default of that which is judged: see `shared_out`."""
+        split = split or self.split
+        if len(split.rows) <= wanted:
+            return split.rows
+        labelled = self.plan.source(split).labelled[:, self.preprocessing.places(self.focus)][split.rows]
+        some = shared_out([rows for _, rows in apart(labelled)], wanted)
+        others = sampled(np.flatnonzero(~labelled.any(1)), wanted - len(some))
+        return split.rows[np.sort(np.concatenate([some, others]))]
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -107,28 +111,30 @@ def sampled(rows: np.ndarray, wanted: int) -> np.ndarray:
     return rows if len(rows) <= wanted else rows[np.linspace(0, len(rows) - 1, wanted).astype(int)]
 
 
-def for_each_task(rows: np.ndarray, labelled: np.ndarray, wanted: int) -> np.ndarray:
-    """At most this many of the rows, in order; of rare tasks as many labelled ones as of others, as far as they go.
+def apart(labelled: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Groups of tasks that meet in no row, as those of tables with nothing in common: their places, and their rows.
+
+    Rows may be drawn more often of one group than of another, and still say of each task what all would: within a
+    group all are drawn alike. Rows of a rare task that is labelled beside a common one must not be: the common task
+    would be judged by rows that are mostly the rare one's.
 
     Args:
-        rows: to choose from.
-        labelled: `[len(rows), tasks]`, which of them have a label.
-        wanted: number of rows.
+        labelled: `[rows, tasks]`.
     """
-    if len(rows) <= wanted:
-        return rows
+    group = np.arange(labelled.shape[1])
+    for task, meets in enumerate(labelled.T.astype(np.float32) @ labelled > 0):
+        group[np.isin(group, group[meets])] = group[task]
+    tasks = [np.flatnonzero(group == one) for one in dict.fromkeys(group.tolist())]
+    return [(own, rows) for own in tasks if len(rows := np.flatnonzero(labelled[:, own].any(1)))]
 
-    def taken(each: int) -> np.ndarray:
-        found = np.zeros(len(rows), dtype=bool)
-        for column in labelled.T[np.argsort(labelled.sum(0), kind="stable")]:
-            left = max(0, each - int((found & column).sum()))
-            found[sampled(np.flatnonzero(column & ~found), left)] = True
-        return found
 
-    each = bisect_right(range(1, wanted + 1), wanted, key=lambda each: int(taken(each).sum()))
-    found = taken(each)
-    found[sampled(np.flatnonzero(~found), wanted - int(found.sum()))] = True
-    return rows[found]
+def shared_out(groups: Sequence[np.ndarray], wanted: int) -> np.ndarray:
+    """So many of the rows of all groups, in order: as many of each as of any other, as far as they go."""
+    found, left = [np.zeros(0, dtype=np.int64)], wanted
+    for number, rows in enumerate(sorted(groups, key=len)):
+        found.append(sampled(rows, left // (len(groups) - number)))
+        left -= len(found[-1])
+    return np.sort(np.concatenate(found))
 
 
 def table_name(columns: Sequence[str]) -> str:
