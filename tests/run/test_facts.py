@@ -139,6 +139,10 @@ def test_tasks_that_meet_in_a_row_are_one_group() -> None:
     labelled[6:8, 2] = labelled[7:9, 5] = True
     found = [(tasks.tolist(), rows.tolist()) for tasks, rows in apart(labelled)]
     assert found == [([0, 1, 3], [0, 1, 2, 3, 4, 5]), ([2, 5], [6, 7, 8])]  # task 4 and row 9 have nothing
+    chain = np.zeros((4, 5), dtype=bool)
+    for row, pair in enumerate([(0, 4), (4, 1), (1, 3), (3, 2)]):
+        chain[row, list(pair)] = True
+    assert [tasks.tolist() for tasks, _ in apart(chain)] == [[0, 1, 2, 3, 4]]
 
 
 def test_rows_are_shared_out_evenly() -> None:
