@@ -71,7 +71,7 @@ def test_the_command_line_stays_small() -> None:
         "init": ["--out", "--target"],
         "check": ["--preview", "--trust-code"],
         "affinity": ["--out", "--resume", "--trust-code"],
-        "compare": ["--balancers", "--out", "--seeds", "--trunks", "--trust-code", "--tune"],
+        "compare": ["--balancers", "--out", "--same-labels", "--seeds", "--trunks", "--trust-code", "--tune"],
         "evaluate": ["--json", "--trust-code"],
         "predict": ["--out", "--trust-code"],
         "report": ["--out"],
