@@ -1,7 +1,7 @@
 """What each process of a run keeps: whole copies of the network (DDP), or a network divided (`training.shard`).
 
 `python -m benchmarks.shard_memory`: real processes (gloo, CPU), started by `torchrun`, a few steps of a network whose
-trunk is a Transformer of fifty million weights. After each step a process counts the bytes that it has of the weights,
+trunk is a Transformer of 45 million weights. After each step a process counts the bytes that it has of the weights,
 their gradients and AdamW's moments; told is the most that any process has of each. `peak` is the largest resident
 memory of a process up to its last step, less what it had before the run: building the network, activations and messages
 included.
