@@ -7,6 +7,8 @@ import pytest
 from trunkline.config import Catalogs, Training, as_plain, load_config, to_yaml
 from trunkline.config.annotations import as_annotated
 from trunkline.config.options import signature_of
+from trunkline.config.problems import Problems
+from trunkline.config.starting import FILES, joined
 from trunkline.data import read_table
 from trunkline.errors import ConfigError, DataError
 
@@ -279,6 +281,17 @@ def test_a_column_that_is_off_is_in_no_pattern_and_no_group(load):
                                                   "SR-2": "off"}, data=DATA)  # fmt: skip
     assert "SR-1" in others.tasks and "SR-2" not in others.tasks
     assert list(load(tasks={"kind": "category", "SR-1": "off"}, columns=None).tasks) == ["kind"]
+
+
+def test_a_column_of_a_pattern_is_left_out_of_what_is_added_to_a_run(tmp_path):
+    for name in FILES:
+        (tmp_path / name).write_text("{inputs: {note: text}, tasks: {kind: category}}")
+    problems = Problems()
+    whole = joined({"tasks": {"SR-*": "labels", "SR-1": "off"}}, tmp_path, problems)
+    assert problems.lines == []
+    assert whole["tasks"] == {"kind": "category", "SR-*": {"type": "labels", "added": 1}, "SR-1": "off"}
+    joined({"tasks": {"SR-1": "off"}}, tmp_path, problems)
+    assert "names none that is new" in problems.lines[0]
 
 
 @pytest.mark.parametrize(

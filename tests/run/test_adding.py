@@ -128,7 +128,7 @@ def test_it_is_exported_whole(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     from trunkline.run import export
 
-    written = export(run.folder, tmp_path / "model.onnx")
+    written, _ = export(run.folder, tmp_path / "model.onnx")
     assert set(written.differences) >= {*OLD, *NEW}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from trunkline.config.dialect import parse_yaml
 from trunkline.config.problems import Problems
+from trunkline.config.reader import OFF
 from trunkline.errors import ConfigError
 
 WHOLE = ("fusion", "trunk", "width")  # sections that are one thing
@@ -54,8 +55,8 @@ def joined(raw: Mapping[str, Any], run: Path, problems: Problems) -> dict[str, A
             for old in trained[section]:
                 if old == name or (section == "inputs" and fnmatchcase(old, name)):
                     _check_same(f"{section}.{name}", given[name], trained[section][old], old, problems)
-    new = {name: _long(one) for name, one in tasks.items() if name not in trained["tasks"]}
-    if not new:
+    new = {name: one for name, one in tasks.items() if name not in trained["tasks"]}
+    if all(one == OFF for one in new.values()):
         also = " All that it names are there already." if tasks else ""
         problems.add("tasks", f"names none that is new: {run} has {_listed(trained['tasks'])}.{also}")
     for key in WHOLE:
@@ -68,8 +69,16 @@ def joined(raw: Mapping[str, Any], run: Path, problems: Problems) -> dict[str, A
         **{key: trained[key] for key in WHOLE if key in trained},
         "balancer": "equal",
         "inputs": trained["inputs"],
-        "tasks": {**trained["tasks"], **{name: {**one, "added": added} for name, one in new.items()}},
+        "tasks": {
+            **trained["tasks"],
+            **{n: one if one == OFF else {**_long(one), "added": added} for n, one in new.items()},
+        },
     }
+
+
+def _added(given: Any, added: int) -> Any:
+    """A new task, marked; a column that is in no pattern stays what it is."""
+    return given if given == OFF else {**_long(given), "added": added}
 
 
 def _check_rest(raw: Mapping[str, Any], problems: Problems) -> None:
