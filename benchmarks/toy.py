@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from balancers import toy
-from balancers.toy_rows import KNOWN, STEPS, Row
+from balancers.toy_rows import ROWS, STEPS, Row
 from trunkline.report.figures.svg import Scale, element, path, scale
 
 SHOWN = ("LS", "UW", "log-sum", "FAMO", "STCH's equation", "UPGrad", "MGDA", "Nash-MTL")
@@ -36,7 +36,7 @@ svg { --s0: #3f6fd8; --s1: #d9822b; --s2: #21966a; --s3: #b14fa6; --s4: #c9483f;
 def main(names: Sequence[str]) -> None:
     """Run, print and draw."""
     torch.set_num_threads(1)
-    rows = [row for row in KNOWN if row.name in (names or SHOWN)]
+    rows = [row for row in ROWS if row.name in (names or SHOWN)]
     paths = {}
     print("| | x1 at the end, by start | thousand steps to the front | with clip 1 |\n|---|---|---|---|")
     for row in rows:
