@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.config import Config, DataConfig
+from trunkline.config import Config, DataConfig, TaskConfig
 from trunkline.data import Split, Splits, Table, files_of, join_splits, make_splits, named_table, read_table
 from trunkline.defaults import Reasons, validation_share
 from trunkline.errors import DataError, counted, nearest
@@ -49,18 +49,27 @@ def read_splits(config: Config) -> Splits:
     """The tables that `data:` names, split as it says."""
     data = config.data
     assert data is not None
-    if data.tables:
-        return join_splits({name: _read_splits(config, one) for name, one in data.tables.items()}, _naming(data))
-    return _read_splits(config, data)
+    if not data.tables:
+        return _read_splits(config, data, [data])
+    alike: dict[tuple[Path, ...], list[DataConfig]] = {}
+    for one in data.tables.values():
+        alike.setdefault(_files(one), []).append(one)
+    parts = {name: _read_splits(config, one, alike[_files(one)]) for name, one in data.tables.items()}
+    return join_splits(parts, _naming(data))
 
 
-def _read_splits(config: Config, data: DataConfig) -> Splits:
+def _files(data: DataConfig) -> tuple[Path, ...]:
+    return tuple(path.resolve() for path in data.trained)
+
+
+def _read_splits(config: Config, data: DataConfig, alike: Sequence[DataConfig]) -> Splits:
+    """Of one table. `alike` are those of the same file: it is divided as all of them ask for, and so for each alike."""
     held = [
         given if given is None or isinstance(given, float) else read_more(data, given)
         for given in (data.validation, data.test)
     ]
     # What has been given another name is no column of its old name any more.
-    names = {**{old: None for old in data.columns.values() if old is not None}, **data.columns}
+    names = [{**{old: None for old in o.columns.values() if old is not None}, **o.columns} for o in alike]
     return split_rows(config, read_more(data, data.train), held[0], held[1], data, names)
 
 
@@ -121,7 +130,7 @@ def split_rows(
     validation: Any,
     test: Any,
     data: DataConfig | None = None,
-    names: Mapping[str, str | None] | None = None,
+    names: Sequence[Mapping[str, str | None]] = ({},),
 ) -> Splits:
     """Splits of a table; the share of validation rows is `validation_share` where nothing else is said.
 
@@ -134,13 +143,15 @@ def split_rows(
         validation: another table, a share, or `None`.
         test: likewise.
         data: how this table is read; by default the config's section.
-        names: `{name: column}` where the table's column goes by another name.
+        names: `{name: column}` where the table's column goes by another name; several, where it is several tables.
     """
     data = config.data if data is None else data
-    columns = {task.column: (names or {}).get(task.column, task.column) for task in config.tasks.values()}
+    tasks = list(config.tasks.values())
+    columns = [(task, column) for own in names for task in tasks if (column := own.get(task.column, task.column))]
+    columns = [(task, column) for task, column in columns if column in table.columns]
     split = None if data is None else data.split
-    if split is None and validation is None and test is None:
-        split = table.split
+    if split is None and test is None and (validation is None or isinstance(validation, float)):
+        split = table.split  # a share for validation is one of its training rows
     shares = [held for held in (validation, test) if isinstance(held, float)]
     keep = _one_of_each_class(config, table, columns) if shares or validation is None else ()
     return make_splits(
@@ -149,7 +160,7 @@ def split_rows(
         test=test,
         split=split,
         default=validation_share(len(table)),
-        stratify=[column for column in columns.values() if column is not None and column in table.columns],
+        stratify=list(dict.fromkeys(column for _, column in columns)),
         keep=keep,
         group=None if data is None else data.group,
         seed=config.training.seed,
@@ -186,8 +197,7 @@ def trained_from(config: Config) -> dict[str, str]:
 
 
 def _paths_of(data: DataConfig) -> list[Path]:
-    train = data.train if isinstance(data.train, tuple) else (data.train,)
-    return [*train, *(held for held in (data.validation, data.test) if isinstance(held, Path))]
+    return [*data.trained, *(held for held in (data.validation, data.test) if isinstance(held, Path))]
 
 
 def screen(schema: Schema, splits: Splits, on_bad_row: str) -> tuple[Splits, list[Fault]]:
@@ -294,17 +304,16 @@ def without(part: Split, faults: Sequence[Fault], emptied: Mapping[int, Table]) 
     return Split(emptied[id(part.table)], rows) if len(rows) else None
 
 
-def _one_of_each_class(config: Config, table: Table, columns: Mapping[str, str | None]) -> list[int]:
-    """One row, drawn by the seed, of each class that a task's labels name; of columns by the name that tasks know."""
+def _one_of_each_class(config: Config, table: Table, columns: Sequence[tuple[TaskConfig, str]]) -> list[int]:
+    """One row, drawn by the seed, of each class that a task's labels name; of tasks and the columns that they read."""
     order = np.random.default_rng(config.training.seed).permutation(len(table)).tolist()
-    keep: dict[tuple[str, str], int] = {}
-    for name, task in config.tasks.items():
-        column = columns[task.column]
-        if column is not None and column in table.columns and task.component.names is not Task.names:
+    keep: dict[tuple[str, str, str], int] = {}
+    for task, column in columns:
+        if task.component.names is not Task.names:
             kind = task.make()
             for row, value in TaskColumn(kind, column).readable(table, order):
                 for label in kind.names(value):
-                    keep.setdefault((name, label), row)
+                    keep.setdefault((task.column, column, label), row)
     return sorted(set(keep.values()))
 
 

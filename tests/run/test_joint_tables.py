@@ -446,3 +446,50 @@ def test_rows_of_a_table_without_its_task_are_not_timed(folder: Path) -> None:
 def asked_rows(splits: Splits, table: str) -> set[int]:
     whose = splits.train.table.column("table")
     return {int(row) for row in splits.train.rows if whose[row] == table}
+
+
+TWICE = """\
+data:
+  tables:
+    long: {train: shop.csv, columns: {note: words, stars: null}SHARES}
+    short: {train: ./shop.csv, columns: {note: line, kind: null}OTHER}
+inputs: {note: text}
+tasks: {kind: category, stars: number, rare: category}
+"""
+
+
+@pytest.mark.parametrize("shares", ["", ", validation: 0.2, test: 0.3", ", validation: 0.2, group: maker"])
+def test_no_table_trains_on_what_another_one_of_the_same_file_holds_out(folder: Path, shares: str) -> None:
+    rows = [
+        {"words": f"w{i}", "line": f"l{i}", "kind": "ab"[i % 2], "stars": i % 5, "rare": "xy"[i == 7], "maker": i // 4}
+        for i in range(80)
+    ]
+    write_rows(folder / "shop.csv", rows)
+    (folder / "twice.yaml").write_text(TWICE.replace("SHARES", shares).replace("OTHER", shares))
+    splits = read_splits(load_config(folder / "twice.yaml", columns=columns_of))
+    whose = splits.train.table.column("table")
+    for part in (splits.train, splits.validation, splits.test):
+        assert (part is None) == ("test" not in shares and part is splits.test)
+        if part is not None:
+            notes = [splits.train.table.column("note")[row] for row in part.rows]
+            long, short = ({n[1:] for n, row in zip(notes, part.rows) if whose[row] == w} for w in ("long", "short"))
+            assert long == short and len(long) > 10
+            assert ("7" in long) == (part is splits.train), "the one row of a class stays"
+
+
+@pytest.mark.parametrize(
+    ("shares", "other", "message"),
+    [
+        (", validation: 0.2", ", validation: 0.1", "'long' reads, divided otherwise.*the same validation"),
+        (", split: part", "", "the same split"),
+        (', na: ["?"], test: 0.1', "", "the same test and na"),
+        ("", ", train: [shop.csv, more.csv]", "reads some of the files of 'long'"),
+        ("", ", train: more.csv, validation: shop.csv", "tables.long: trains on a file that another table holds out"),
+    ],
+)
+def test_tables_of_one_file_are_divided_alike(folder: Path, shares: str, other: str, message: str) -> None:
+    text = TWICE.replace("SHARES", shares).replace("OTHER", other)
+    text = text.replace("train: ./shop.csv, ", "" if "train" in other else "train: ./shop.csv, ")
+    (folder / "twice.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(folder / "twice.yaml", columns=lambda data: read_table(folder / "shop.csv"))

@@ -13,9 +13,9 @@ from PIL import Image
 
 from trunkline import MultiTaskModel, fit, modalities, tasks
 from trunkline.config import load_config
-from trunkline.data import write_rows
+from trunkline.data import Split, write_rows
 from trunkline.run import evaluate, init, predict
-from trunkline.sources import columns_of
+from trunkline.sources import columns_of, read_splits
 
 SMALL = ["training.steps=2", "training.batch_size=8", "width=8"]
 
@@ -42,6 +42,46 @@ def test_a_folder_of_classes_and_splits(tmp_path: Path) -> None:
         fit(run.folder / "config.yaml", out=tmp_path / "again", show_progress=False).metrics["test"]
         == run.metrics["test"]
     )
+
+
+def names_of(part: Split | None) -> set[str]:
+    return set() if part is None else {str(part.table.column("image")[row]) for row in part.rows.tolist()}
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["folder", "hugging face"])
+@pytest.mark.parametrize("share", [None, 0.25])
+def test_test_rows_of_a_source_stay_apart_when_its_config_is_read_again(
+    tmp_path: Path, share: float | None, saved: bool
+) -> None:
+    if saved:
+        rows = {"image": [picture(i) for i in range(40)], "label": ["cd"[i % 2] for i in range(40)]}
+        whole = datasets.Dataset.from_dict(rows)
+        parts = {"train": whole.select(range(28)), "test": whole.select(range(28, 40))}
+        datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "pets"))
+    else:
+        for i in range(40):
+            path = tmp_path / "pets" / ("train" if i < 28 else "test") / "cd"[i % 2] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture(i).save(path)
+    (tmp_path / "c.yaml").write_text(
+        f"data: {{train: pets{'' if share is None else f', validation: {share}'}}}\n"
+        "inputs: {image: {type: image, size: 8}}\ntasks: {label: category}\n"
+    )
+    run = fit(tmp_path / "c.yaml", overrides=[*SMALL, "training.threads=1"], out=tmp_path / "run", show_progress=False)
+    first, again = (
+        read_splits(load_config(path, columns=columns_of)) for path in (tmp_path / "c.yaml", run.folder / "config.yaml")
+    )
+    for one in (first, again):
+        assert [len(part) if part else 0 for part in (one.train, one.validation, one.test)] == (
+            [22, 6, 12] if share is None else [21, 7, 12]
+        )
+    for name in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(first, name).rows, getattr(again, name).rows)
+    if not saved:
+        assert names_of(first.test).isdisjoint(names_of(first.train) | names_of(first.validation))
+        assert all("test" in name for name in names_of(first.test))
+    judged = evaluate(run.folder)
+    assert judged["judged"] == "test" and judged["scores"] == run.metrics["test"]
 
 
 def test_several_tables(tmp_path: Path) -> None:

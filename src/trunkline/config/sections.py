@@ -59,6 +59,11 @@ class DataConfig:
     licence: str | None = None
 
     @property
+    def trained(self) -> tuple[Path, ...]:
+        """The files of `train`."""
+        return self.train if isinstance(self.train, tuple) else (self.train,)
+
+    @property
     def is_drawn_whole(self) -> bool:
         """Whether each row comes once an epoch, whichever table it is from; else tables are drawn by their shares."""
         return not self.tables or (self.batches == "mixed" and self.sampling in ("proportional", 1.0))

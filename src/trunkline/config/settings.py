@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from trunkline.report import CHECKS
 _AS_WRITTEN = (
     "split", "na", "separator", "group", "on_bad_row", "encoding", "delimiter", "slices", "description", "licence",
 )  # fmt: skip
+_DIVIDES = ("validation", "test", "split", "group", "na", "encoding", "delimiter")  # what a table's split depends on
 _AT_LEAST_1 = (
     "steps", "batch_size", "devices", "threads", "accumulate", "affinity", "patience", "validations", "validation_rows",
     "shuffle", "nodes",
@@ -93,6 +95,7 @@ def _read_tables(raw: Mapping[str, Any], folder: Path, problems: Problems) -> Da
             tables[str(name)] = replace(table, columns=dict(one.columns))
     if len(section.tables) < 2:
         problems.add("data.tables", "names two tables or more; of one, write what is below it in `data:`.")
+    _check_files(tables, problems)
     sampling, names = section.sampling, list(section.tables)
     if isinstance(sampling, Mapping) and (
         set(sampling) != set(names) or not all(0 < w < math.inf for w in sampling.values())
@@ -110,6 +113,26 @@ def _read_tables(raw: Mapping[str, Any], folder: Path, problems: Problems) -> Da
         description=section.description,
         licence=section.licence,
     )
+
+
+def _check_files(tables: Mapping[str, DataConfig], problems: Problems) -> None:
+    """What one table holds out, no other may train on: tables of the same files are to be divided alike."""
+    files = {name: [path.resolve() for path in one.trained] for name, one in tables.items()}
+    for (first, one), (second, other) in itertools.combinations(tables.items(), 2):
+        where, differ = f"data.tables.{second}", [n for n in _DIVIDES if getattr(one, n) != getattr(other, n)]
+        if files[first] == files[second] and differ:
+            problems.add(
+                where,
+                f"reads what {first!r} reads, divided otherwise: rows that one holds out the other would train on. "
+                f"Give both the same {' and '.join(differ)}.",
+            )
+        elif files[first] != files[second] and set(files[first]) & set(files[second]):
+            problems.add(where, f"reads some of the files of {first!r}, so that they are not divided alike. "
+                         "Give both the same files, or each its own.")  # fmt: skip
+        for name, held in ((second, one), (first, other)):
+            paths = (path.resolve() for path in (held.validation, held.test) if isinstance(path, Path))
+            if any(path in files[name] for path in paths):
+                problems.add(f"data.tables.{name}", "trains on a file that another table holds out.")
 
 
 def _read_table(where: str, section: _DataSection, folder: Path, problems: Problems) -> DataConfig | None:
