@@ -45,19 +45,26 @@ class MapAnswers(Answers):
 
     def _of_picture(self, row: np.ndarray, state: State, context: Context | None) -> np.ndarray:
         assert isinstance(context, GridContext), "a map is bound to a picture"
-        values = restored(row, context).astype(np.float64)
-        if state["learn"] == "directions":
-            values = values / np.maximum(np.sqrt(np.square(values).sum(0)), LEAST)
-            values[0] *= -1 if context.flipped else 1  # mirrored back, where it was
-        else:
-            values = np.stack([in_units(one, channel) for one, channel in zip(values, state["channels"])])
-        return (values[0] if len(values) == 1 else np.moveaxis(values, 0, -1)).astype(np.float32)
+
+        def in_its_units(part: np.ndarray) -> np.ndarray:
+            values = part.astype(np.float64)
+            if state["learn"] == "directions":
+                values = values / np.maximum(np.sqrt(np.square(values).sum(0)), LEAST)
+                values[0] *= -1 if context.flipped else 1  # mirrored back, where it was
+            else:
+                values = np.stack([in_units(one, channel) for one, channel in zip(values, state["channels"])])
+            return values.astype(np.float32)
+
+        values = restored(row, context, in_its_units)
+        return values[0] if len(values) == 1 else np.moveaxis(values, 0, -1)
 
 
 def restored_indices(logits: np.ndarray, context: Context | None, indices: np.ndarray) -> np.ndarray:
     """`logits [K, h, w]` → the most likely class's index for each pixel of the original picture."""
     assert isinstance(context, GridContext), "a mask is bound to a picture"
-    whole = restored(logits, context)
-    is_cut = np.isnan(whole[0])
-    mask = np.where(is_cut, VOID, indices[np.where(is_cut, 0, whole).argmax(0)])
-    return mask.astype(np.uint8 if mask.max() <= VOID else np.uint16)
+
+    def likeliest(part: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(part[0]), VOID, indices[part.argmax(0)]).astype(np.uint16)
+
+    mask = restored(logits, context, likeliest)
+    return mask.astype(np.uint8) if mask.max() <= VOID else mask

@@ -5,7 +5,7 @@ Shape legend: `n` rows, `C` colour channels (1 or 3), `H, W` pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from trunkline.contexts import GridContext
 
 Aspect = Literal["stretch", "letterbox"]
 Window = tuple[int, int, int, int]
+PART = 2**18  # numbers of pixels that are held at a time where a picture is restored: 1 MB
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # how bright red, green and blue are: ITU-R BT.601
 
 
@@ -117,27 +118,39 @@ def cut_out(picture: np.ndarray, context: GridContext, fill: np.ndarray) -> np.n
     return whole
 
 
-def restored(grid: np.ndarray, context: GridContext) -> np.ndarray:
-    """From what a head says, `[C, h, w]`, back to the original picture, `[C, *original]` float32, as
-    `GridContext.restore` does it.
+def restored(
+    grid: np.ndarray, context: GridContext, as_said: Callable[[np.ndarray], np.ndarray] = lambda part: part
+) -> np.ndarray:
+    """From what a head says, `[C, h, w]`, back to the original picture, `[…, *original]`, as `GridContext.restore` does
+    it, part by part: of `C` numbers a pixel no more than `PART` are held at a time.
 
-    What the window left out is NaN; what it held beyond the picture is cut off.
+    Args:
+        grid: numbers of each cell.
+        context: what was done to the picture.
+        as_said: numbers of some pixels `[C, r, c]` → what is said of them, `[…, r, c]`; the numbers
+            themselves by default. What the window left out is NaN; what it held beyond the picture is cut off.
     """
-    grid = grid[:, :, ::-1] if context.flipped else grid
+    grid = (grid[:, :, ::-1] if context.flipped else grid).astype(np.float32)
     (top, left, height, width), (rows, columns) = context.crop, context.original
-    inside = interpolated(interpolated(grid.astype(np.float32), height, 1), width, 2)
-    inside = inside[:, max(0, -top) : rows - top, max(0, -left) : columns - left]
-    if inside.shape[1:] == context.original:
-        return inside
-    out = np.full((len(grid), *context.original), np.nan, np.float32)
-    top, left = max(0, top), max(0, left)
-    out[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
+    nothing = as_said(np.full((len(grid), 1, 1), np.nan, np.float32))
+    out = np.empty((*nothing.shape[:-2], rows, columns), nothing.dtype)
+    out[...] = nothing
+    first, last = max(0, left), min(columns, left + width)
+    wide = min(last - first, max(1, PART // len(grid)))
+    high = max(1, PART // (len(grid) * wide))
+    for row in range(max(0, top), min(rows, top + height), high):
+        below = min(row + high, rows, top + height)
+        strip = interpolated(grid, height, 1, (row - top, below - top))
+        for column in range(first, last, wide):
+            right = min(column + wide, last)
+            part = as_said(interpolated(strip, width, 2, (column - left, right - left)))
+            out[..., row:below, column:right] = part
     return out
 
 
-def interpolated(values: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Linearly between the middles of cells, along one axis."""
-    places = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(values.shape[axis] / size)
+def interpolated(values: np.ndarray, size: int, axis: int, part: tuple[int, int]) -> np.ndarray:
+    """Linearly between the middles of cells, along one axis: of `size` places those from `part[0]` to `part[1]`."""
+    places = (np.arange(*part).astype(np.float32) + np.float32(0.5)) * np.float32(values.shape[axis] / size)
     places = np.maximum(places - np.float32(0.5), 0)
     low = places.astype(np.int64)
     high = np.minimum(low + 1, values.shape[axis] - 1)
