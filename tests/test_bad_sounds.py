@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import warnings
 from collections.abc import Callable
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from trunkline.arrays import sounds
 from trunkline.data import write_rows
 from trunkline.errors import DataError
 from trunkline.modalities import Audio
 from trunkline.run import fit, predict
+from trunkline.sounds import read_sound
 from trunkline.tasks import Speech
 
 RATE = 8000
@@ -56,6 +59,12 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no samples": (lambda path: soundfile.write(path, np.zeros(0), RATE), "the sound is empty: it has no samples"),
     "text": (lambda path: path.write_text("no sound"), "cannot be read as a sound"),
     "no rate": (lambda path: (wav(path), header(path, 24, 0)), "cannot be read as a sound"),
+    "a rate of one": (lambda path: soundfile.write(path, noise(), 1), "1 is not a sample rate; sounds have 10 to"),
+    "an endless rate": (lambda path: soundfile.write(path, noise(), 2**31 - 1), "2147483647 is not a sample rate"),
+    "a sample too few": (
+        lambda path: soundfile.write(path, noise(9), 10_000_000),
+        "of 9 samples.*none is left",
+    ),
     "another format": (lambda path: (wav(path), header(path, 0, 7)), "cannot be read as a sound"),
     "truncated FLAC": (cut_flac, "cannot be read as a sound"),
     "NaN": (
@@ -83,9 +92,19 @@ def test_broken_ones_say_why(kind: str, tmp_path: Path) -> None:
     for reader in (Audio(), Speech(RATE)):
         with pytest.raises(DataError, match=message):
             reader.read(str(tmp_path / "a.wav"))
-    if kind in ("empty file", "no samples", "text", "no rate", "another format"):
+    if kind in ("empty file", "no samples", "text", "no rate", "a rate of one", "an endless rate", "another format"):
         with pytest.raises(DataError, match=message):
             Audio().check(str(tmp_path / "a.wav"))
+
+
+def test_one_that_would_grow_beyond_all_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is how long it is at the rate that is wanted."""
+    soundfile.write(tmp_path / "a.wav", noise(4000), 10, subtype="PCM_U8")
+    monkeypatch.setattr(sounds, "LONGEST", 100_000)
+    assert len(read_sound(tmp_path / "a.wav", 200, math.inf).wave) == 80_000
+    assert len(read_sound(tmp_path / "a.wav", 2000, 30.0).wave) == 60_000
+    with pytest.raises(DataError, match="400 seconds of sound are too many for 2000 samples a second"):
+        read_sound(tmp_path / "a.wav", 2000, math.inf)
 
 
 @pytest.mark.parametrize("kind", ODD)

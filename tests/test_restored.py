@@ -85,8 +85,8 @@ def test_maps_are_those_of_the_whole_picture(context: GridContext, channels: lis
 
 
 def test_a_large_picture_takes_the_room_of_its_mask() -> None:
-    """Three bytes a pixel, whatever the number of classes; at once, 40 classes would take 640 MB and more."""
-    context = GridContext((1000, 2000), (0, 0, 1000, 2000), (16, 16))
+    """Three bytes a pixel, whatever the number of classes; at once, 40 classes would take 160 MB and more."""
+    context = GridContext((500, 1000), (0, 0, 500, 1000), (16, 16))
     logits = np.random.default_rng(0).standard_normal((40, 16, 16)).astype(np.float32)
     tracemalloc.start()
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -26,14 +28,16 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from trunkline import RunError, fit
+from trunkline import DataError, RunError, fit
 from trunkline.data import Table, write_rows
+from trunkline.modalities import Audio, Image
 from trunkline.model import MultiTaskModel
 from trunkline.predictor import Predictor
 from trunkline.run import serve
 from trunkline.schema import Preprocessing
 from trunkline.serving import Limits, make_app
 from trunkline.serving.answers import as_json
+from trunkline.serving.cells import Reader
 from worlds import inputs, schema, tasks, world
 
 FILES = ("photo", "sound")
@@ -245,6 +249,102 @@ def test_what_would_take_long_is_refused_before_it_is_read(client: TestClient) -
     assert len(out.getvalue()) < 700_000
     answer = client.post("/predict", json={"rows": [{"sound": base64.b64encode(out.getvalue()).decode()}]})
     assert answer.status_code == 422 and "56 million samples" in answer.json()["error"]
+
+
+def test_what_would_grow_is_counted_as_it_will_be(client: TestClient, predictor: Predictor) -> None:
+    """A thin picture that is laid into a large frame, and a sound whose header says that it is slow."""
+    preprocessing, out = predictor.preprocessing, io.BytesIO()
+    Picture.new("1", (20_000, 1)).save(out, "PNG")
+    row = {"photo": base64.b64encode(out.getvalue()).decode()}
+    photo, sound = (preprocessing.schema.inputs[name].modality for name in FILES)
+    assert isinstance(photo, Image) and isinstance(sound, Audio)
+    reader = Reader(preprocessing, Limits())
+    reader.row(row, "row 1")
+    assert reader.pixels == 20_000
+    letterbox = Reader(preprocessing, Limits())
+    letterbox.kinds["photo"] = Image(aspect="letterbox")
+    with pytest.raises(DataError, match="row 1, 'photo': with it the request has 400 million pixels"):
+        letterbox.row(row, "row 1")
+    for seconds, samples in ((math.inf, 400 * sound.cells.rate), (30.0, 30 * sound.cells.rate)):
+        reader = Reader(preprocessing, Limits())
+        reader.kinds["sound"] = Audio(sound.cells.rate, max_seconds=seconds)
+        reader.row({"sound": slow_sound(10)}, "row 1")
+        assert reader.samples == max(4_000, samples)
+
+
+def slow_sound(rate: int) -> str:
+    out = io.BytesIO()
+    soundfile.write(out, np.full(4_000, 0.1), rate, format="WAV", subtype="PCM_U8")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+@pytest.mark.parametrize("rate", [1, 9, 10_000_001, 2**31 - 1])
+def test_a_sound_that_no_recorder_makes_is_refused(client: TestClient, rate: int) -> None:
+    answer = client.post("/predict", json={"rows": [{"sound": slow_sound(rate)}]})
+    assert answer.status_code == 422 and f"{rate} is not a sample rate" in answer.json()["error"]
+
+
+class Caller:
+    """Sends a request in pieces, as ASGI knows them."""
+
+    def __init__(self, app: Any) -> None:
+        self.pieces: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.status, self.headers = 0, dict[bytes, bytes]()
+        sent = [(b"content-type", b"application/json"), (b"host", b"x")]
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": sent, "query_string": b""}
+        self.task = asyncio.ensure_future(app(scope, self.pieces.get, self.answered))
+
+    async def answered(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], dict(message["headers"])
+
+    async def send(self, body: bytes, *, more: bool = True) -> None:
+        """A piece, and time for it to arrive."""
+        self.pieces.put_nowait({"type": "http.request", "body": body, "more_body": more})
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("end", ["answered", "refused", "gone", "too long", "too late"])
+def test_what_is_being_sent_is_bounded_for_all_together(predictor: Predictor, end: str) -> None:
+    """However a request ends, there is room for the next one."""
+    app = make_app(
+        predictor, limits=Limits(megabytes=1.0, waiting_megabytes=1.5, seconds=1.0 if end == "too late" else 60)
+    )
+    good, blank = b'{"rows": [{"note": "red"}]}', b" " * 900_000
+
+    async def ask() -> None:
+        first, second = Caller(app), Caller(app)
+        await first.send(blank)
+        await second.send(blank)
+        assert (first.status, second.status) == (0, 503) and second.headers[b"retry-after"] == b"1"
+        match end:
+            case "answered":
+                await first.send(good, more=False)
+            case "refused":
+                await first.send(b"{", more=False)
+            case "gone":
+                first.pieces.put_nowait({"type": "http.disconnect"})
+            case "too long":
+                await first.send(blank)
+        await asyncio.wait_for(first.task, 60)
+        ends = {"answered": 200, "refused": 400, "gone": 499, "too long": 413, "too late": 504}
+        assert first.status == ends[end]
+        for _ in range(3):
+            last = Caller(app)
+            await last.send(blank)
+            await last.send(good, more=False)
+            await asyncio.wait_for(last.task, 60)
+            assert last.status == 200
+
+    asyncio.run(ask())
+
+
+def test_a_large_request_is_answered_though_less_may_wait(predictor: Predictor) -> None:
+    with TestClient(make_app(predictor, limits=Limits(megabytes=1.0, waiting_megabytes=0.1))) as client:
+        body = b'{"rows": [{"note": "red"}]}' + b" " * 900_000
+        answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 200
 
 
 def test_odd_bytes_and_endless_digits_are_the_callers(client: TestClient) -> None:

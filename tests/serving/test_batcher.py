@@ -12,7 +12,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from trunkline import DataError
-from trunkline.serving.batcher import Batcher, BusyError, Row
+from trunkline.serving.batcher import Batcher, BusyError, Load, Row
 from trunkline.serving.limits import Limits
 
 
@@ -140,13 +140,39 @@ def test_bytes_that_wait_are_bounded_too() -> None:
     async def ask() -> list[Any]:
         batcher = Batcher(Slow(0.1), Limits(waiting_megabytes=1.0))
         sizes = (900_000, 200_000, 50_000)
-        asked = (batcher.ask([{"x": i}], ["a"], size) for i, size in enumerate(sizes))
+        asked = (batcher.ask([{"x": i}], ["a"], Load(size)) for i, size in enumerate(sizes))
         found = await asyncio.gather(*asked, return_exceptions=True)
         await batcher.stop()
         return found
 
     found = asyncio.run(ask())
     assert [isinstance(said, BusyError) for said in found] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "loads", "batches"),
+    [
+        (["a"], [Load(pixels=9), Load(pixels=9), Load(pixels=9), Load(pixels=99), Load()], [2, 1, 1, 1]),
+        (["a"], [Load(samples=9), Load(samples=9), Load(samples=9), Load(samples=99)], [2, 1, 1]),
+        (["a", "mask"], [Load(pixels=9), Load(pixels=9), Load(pixels=9)], [2, 1]),
+        (["mask", "map"], [Load(pixels=9), Load(pixels=9), Load(), Load()], [1, 3]),  # 36 pixels would be answered
+    ],
+)
+def test_a_batch_has_no_more_pixels_and_samples_than_a_request_may(
+    tasks: list[str], loads: list[Load], batches: list[int]
+) -> None:
+    slow = Slow()
+
+    async def ask() -> list[Any]:
+        batcher = Batcher(slow, Limits(batch_seconds=0.1, megapixels=20e-6, megasamples=20e-6), ["mask", "map"])
+        found = await asyncio.gather(*(batcher.ask([{"x": i}], tasks, load) for i, load in enumerate(loads)))
+        await batcher.stop()
+        return found
+
+    assert [said["mask" if "mask" in tasks else "a"] for (said,) in asyncio.run(ask())] == [
+        2 * i for i in range(len(loads))
+    ]
+    assert [rows for rows, _ in slow.asked] == batches
 
 
 def test_it_answers_in_a_loop_after_another() -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import soundfile
 
 RATE = 16000  # samples a second, at most, where nothing else is said
-FASTEST = 10_000_000  # samples a second that anything has
+SLOWEST, FASTEST = 10, 10_000_000  # samples a second that anything has
+LONGEST = 2**30  # samples of a sound at the rate that is wanted: 18 hours at 16 000 a second, 4 GB
 BLOCK = 2**20  # samples read at a time
 EMPTY = "the sound is empty: it has no samples"
 
@@ -44,7 +45,7 @@ def read_sound(cell: Any, rate: int, max_seconds: float) -> Sound:
         max_seconds: what comes later is not read; infinity for all.
 
     Raises:
-        DataError: the file or the samples are no sound, or are damaged.
+        DataError: the file or the samples are no sound, or are damaged, or there is no room for it at that rate.
     """
     if isinstance(cell, (str, Path, io.BytesIO)):
         wave, own_rate, samples = read_file(cell, max_seconds)
@@ -56,9 +57,14 @@ def read_sound(cell: Any, rate: int, max_seconds: float) -> Sound:
         raise DataError(EMPTY)
     if not np.isfinite(wave).all():
         raise DataError("the sound has samples that are NaN or infinite")
+    if len(wave) / own_rate * rate > LONGEST:
+        raise DataError(f"{len(wave) / own_rate:.0f} seconds of sound are too many for {rate} samples a second")
     import soxr
 
-    return Sound(soxr.resample(wave.mean(1), own_rate, rate), own_rate, samples)
+    resampled = soxr.resample(wave.mean(1), own_rate, rate)
+    if len(resampled) == 0:
+        raise DataError(f"the sound is too short: of {len(wave)} samples, {own_rate} a second, none is left at {rate}")
+    return Sound(resampled, own_rate, samples)
 
 
 def is_cut(sound: Sound, max_seconds: float) -> bool:
@@ -101,6 +107,7 @@ def read_file(path: str | Path | io.BytesIO, max_seconds: float) -> tuple[np.nda
         raise DataError(f"there is no file {path}")
     try:
         with soundfile.SoundFile(path) as file:
+            _check_rate(file.samplerate)
             most = math.inf if max_seconds == math.inf else math.ceil(max_seconds * file.samplerate)
             return _read_blocks(file, most), file.samplerate, file.frames
     except soundfile.SoundFileError as error:
@@ -133,8 +140,12 @@ def read_samples(samples: Any, rate: Any, max_seconds: float) -> tuple[np.ndarra
             f"samples of {wave.dtype}, shape {list(wave.shape)}; "
             "give floats in [-1, 1], or an array of int16 or int32, [samples] or [samples, channels]"
         )
-    if not isinstance(rate, (int, float, np.integer, np.floating)) or not 1 <= rate <= FASTEST:
-        raise DataError(f"{rate!r} is not a sample rate; give samples a second")
+    _check_rate(rate)
     scale = np.float32(-np.iinfo(wave.dtype).min if wave.dtype.kind == "i" else 1)
     most = None if max_seconds == math.inf else math.ceil(max_seconds * rate)
     return wave[:most].astype(np.float32) / scale, int(rate), len(wave)
+
+
+def _check_rate(rate: Any) -> None:
+    if not isinstance(rate, (int, float, np.integer, np.floating)) or not SLOWEST <= rate <= FASTEST:
+        raise DataError(f"{rate!r} is not a sample rate; sounds have {SLOWEST} to {FASTEST} samples a second")

@@ -28,12 +28,13 @@ from trunkline.data import read_table
 from trunkline.errors import DataError
 from trunkline.predictor import Predictor
 from trunkline.serving.answers import as_json
-from trunkline.serving.batcher import Batcher, BusyError, Row, Said
+from trunkline.serving.batcher import Batcher, BusyError, Load, Row, Said
 from trunkline.serving.cells import NAME, Reader
 from trunkline.serving.counters import Counters
 from trunkline.serving.description import inputs_of, openapi
 from trunkline.serving.description import tasks_of as described_tasks
 from trunkline.serving.limits import LimitedBody, Limits
+from trunkline.tasks import Dense, Mask
 
 PAGE = Path(__file__).with_name("page.html")
 SAFE = {
@@ -58,7 +59,9 @@ class Server:
     def __init__(self, predictor: Predictor, name: str, limits: Limits) -> None:
         self.predictor, self.name, self.limits = predictor, name, limits
         self.preprocessing = predictor.preprocessing
-        self.batcher, self.counters = Batcher(self.answer, limits), Counters()
+        columns = self.preprocessing.schema.tasks.items()
+        maps = [name for name, column in columns if isinstance(column.task, (Dense, Mask))]
+        self.batcher, self.counters = Batcher(self.answer, limits, maps), Counters()
 
     def answer(self, rows: Sequence[Row], tasks: Collection[str]) -> list[Said]:
         """The network, and its answers as JSON, in the batcher's thread."""
@@ -71,8 +74,8 @@ class Server:
         start, rows, status = time.perf_counter(), 0, 500
         try:
             async with asyncio.timeout(self.limits.seconds):
-                cells, tasks, size = await self._read(request)
-            said = await self.batcher.ask(cells, tasks, size)
+                cells, tasks, load = await self._read(request)
+            said = await self.batcher.ask(cells, tasks, load)
             status, rows = 200, len(cells)
             return JSONResponse({"predictions": said})
         except BusyError:
@@ -93,17 +96,18 @@ class Server:
         finally:
             self.counters.count(status, time.perf_counter() - start, rows)
 
-    async def _read(self, request: Request) -> tuple[list[dict[str, Any]], Sequence[str], int]:
-        """Rows, tasks, and the bytes that were sent."""
+    async def _read(self, request: Request) -> tuple[list[dict[str, Any]], Sequence[str], Load]:
+        """Rows, tasks, and what they hold."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         reader = Reader(self.preprocessing, self.limits)
         if kind == "application/json":
             body = await request.body()
-            return *await asyncio.to_thread(lambda: reader.request(_json(body))), len(body)
+            rows, tasks = await asyncio.to_thread(lambda: reader.request(_json(body)))
+            return rows, tasks, Load(len(body), reader.pixels, reader.samples)
         if kind == "multipart/form-data":
-            row = await self._form(request, reader)
-            size = sum(len(value) for value in row.values())
-            return [await asyncio.to_thread(reader.row, row, "the form")], reader.tasks, size
+            form = await self._form(request, reader)
+            row = await asyncio.to_thread(reader.row, form, "the form")
+            return [row], reader.tasks, Load(sum(map(len, form.values())), reader.pixels, reader.samples)
         raise HTTPException(415, "send application/json, or multipart/form-data with a field for each input")
 
     async def _form(self, request: Request, reader: Reader) -> dict[str, Any]:
@@ -179,7 +183,7 @@ def make_app(
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
             Middleware(OwnPages),
-            Middleware(LimitedBody, most=int(limits.megabytes * 1e6)),
+            Middleware(LimitedBody, most=int(limits.megabytes * 1e6), together=int(limits.waiting_megabytes * 1e6)),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _own_fault},
         lifespan=server.lifespan,

@@ -20,6 +20,21 @@ class BusyError(Exception):
     """Too much is waiting."""
 
 
+@dataclass(frozen=True)
+class Load:
+    """What a request holds.
+
+    Attributes:
+        size: bytes that were sent.
+        pixels: of all its pictures.
+        samples: of all its sounds.
+    """
+
+    size: int = 0
+    pixels: int = 0
+    samples: int = 0
+
+
 @dataclass
 class Request:
     """What one caller asked for.
@@ -27,13 +42,13 @@ class Request:
     Attributes:
         rows: cells by column.
         tasks: that are wanted.
-        size: bytes that were sent.
+        load: what it holds.
         answer: to come.
     """
 
     rows: Sequence[Row]
     tasks: Collection[str]
-    size: int
+    load: Load
     answer: asyncio.Future[list[Said]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -42,7 +57,9 @@ class Batcher:
 
     Args:
         answer: rows and tasks → what is said of each; called in one thread alone.
-        limits: how many rows at a time, and how much may wait.
+        limits: how many rows at a time, and how much may wait. A batch has no more pixels and samples than one request
+            may have.
+        maps: tasks whose answers have a picture's size: pixels count for each of them that is asked for.
 
     Attributes:
         waiting: rows that are not answered yet.
@@ -50,8 +67,8 @@ class Batcher:
         batches: how often the network has run.
     """
 
-    def __init__(self, answer: Answer, limits: Limits) -> None:
-        self.answer, self.limits = answer, limits
+    def __init__(self, answer: Answer, limits: Limits, maps: Collection[str] = ()) -> None:
+        self.answer, self.limits, self.maps = answer, limits, frozenset(maps)
         self.waiting, self.megabytes, self.batches = 0, 0.0, 0
         self._queue: asyncio.Queue[Request] = asyncio.Queue()
         self._held: Request | None = None  # did not fit into the batch before
@@ -59,7 +76,7 @@ class Batcher:
         self._running: asyncio.Task[None] | None = None
         self._worker = ThreadPoolExecutor(1, "trunkline")
 
-    async def ask(self, rows: Sequence[Row], tasks: Collection[str], size: int = 0) -> list[Said]:
+    async def ask(self, rows: Sequence[Row], tasks: Collection[str], load: Load = Load()) -> list[Said]:
         """What is said, one a row.
 
         Raises:
@@ -69,9 +86,9 @@ class Batcher:
         """
         self._start()
         is_full = self.waiting + len(rows) > self.limits.waiting
-        if self.waiting and (is_full or self.megabytes + size / 1e6 > self.limits.waiting_megabytes):
+        if self.waiting and (is_full or self.megabytes + load.size / 1e6 > self.limits.waiting_megabytes):
             raise BusyError
-        request = Request(rows, tasks, size)
+        request = Request(rows, tasks, load)
         self._count(request, 1)
         self._queue.put_nowait(request)
         async with asyncio.timeout(self.limits.seconds):
@@ -88,7 +105,7 @@ class Batcher:
 
     def _count(self, request: Request, sign: int) -> None:
         self.waiting += sign * len(request.rows)
-        self.megabytes += sign * request.size / 1e6
+        self.megabytes += sign * request.load.size / 1e6
 
     def _start(self) -> None:
         """The task that answers, in this loop; anew where there is none, or it was of another loop."""
@@ -122,21 +139,30 @@ class Batcher:
         somebody came while it was answered.
         """
         first = await self._queue.get() if self._held is None else self._held
-        together, rows, self._held = [first], len(first.rows), None
+        together, self._held = [first], None
         loop = asyncio.get_running_loop()
         until = loop.time() + (0.0 if self._is_alone else self.limits.batch_seconds)
-        while rows < self.limits.batch_rows:
+        while sum(len(one.rows) for one in together) < self.limits.batch_rows:
             try:
                 async with asyncio.timeout_at(until):
                     following = await self._queue.get()
             except TimeoutError:
                 break
-            if rows + len(following.rows) > self.limits.batch_rows:
+            if not self._fit([*together, following]):
                 self._held = following
                 break
             together.append(following)
-            rows += len(following.rows)
         return together
+
+    def _fit(self, requests: Sequence[Request]) -> bool:
+        """Whether they may be one batch. All of it is asked what any of them asks for."""
+        asked = {task for request in requests for task in request.tasks}
+        pixels = sum(request.load.pixels for request in requests) * max(1, len(self.maps & asked))
+        return (
+            sum(len(request.rows) for request in requests) <= self.limits.batch_rows
+            and pixels <= self.limits.megapixels * 1e6
+            and sum(request.load.samples for request in requests) <= self.limits.megasamples * 1e6
+        )
 
     def _answered(self, requests: Sequence[Request]) -> list[list[Said] | Exception]:
         """All in one pass; where one spoils it, each half by itself. The server goes on, whatever a row was."""

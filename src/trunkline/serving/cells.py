@@ -8,12 +8,14 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import soundfile
 
+from trunkline.cells import upright_size
 from trunkline.errors import DataError, suggest
 from trunkline.modalities import Audio, Image, Modality, open_picture
 from trunkline.schema import Preprocessing
@@ -30,12 +32,17 @@ class Reader:
     Args:
         preprocessing: of the run.
         limits: of a request.
+
+    Attributes:
+        pixels: of all pictures so far, with what is laid around one to give it the aspect ratio that the network sees.
+        samples: of all sounds so far, as they are or at the network's rate, whatever is more.
     """
 
     def __init__(self, preprocessing: Preprocessing, limits: Limits) -> None:
         self.limits, self.tasks = limits, list(preprocessing.schema.tasks)
-        inputs = preprocessing.schema.inputs.values()
-        self.kinds: dict[str, Modality] = {column.column: column.modality for column in inputs}
+        inputs = preprocessing.schema.inputs
+        self.kinds: dict[str, Modality] = {column.column: column.modality for column in inputs.values()}
+        self.states = {column.column: preprocessing.input_state(name) for name, column in inputs.items()}
         self.pixels = self.samples = 0
 
     def request(self, body: Any) -> tuple[list[dict[str, Any]], Sequence[str]]:
@@ -91,17 +98,19 @@ class Reader:
             return cell
         content = cell if isinstance(cell, bytes) else _decoded(cell, where)
         try:
-            self._count(self.kinds[column], content)
+            self._count(column, content)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
         return {"bytes": content, "path": None}
 
-    def _count(self, kind: Modality, content: bytes) -> None:
+    def _count(self, column: str, content: bytes) -> None:
         """How much a file holds, as its header says, before anything of it is decoded."""
+        kind = self.kinds[column]
         if isinstance(kind, Image):
-            self.pixels += _pixels(content)
+            size = open_picture(io.BytesIO(content), upright_size, formats=FORMATS)
+            self.pixels += math.prod(kind.cells.context(size, self.states[column]).crop[2:])
         if isinstance(kind, Audio):
-            self.samples += _samples(content)
+            self.samples += _samples(content, kind)
         for held, most, what in (
             (self.pixels, self.limits.megapixels, "pixels"),
             (self.samples, self.limits.megasamples, "samples"),
@@ -138,13 +147,10 @@ def _decoded(cell: Any, where: str) -> bytes:
         raise DataError(f"{where}: is not base64; a file's content is sent, not its name") from None
 
 
-def _pixels(content: bytes) -> int:
-    return open_picture(io.BytesIO(content), lambda picture: picture.width * picture.height, formats=FORMATS)
-
-
-def _samples(content: bytes) -> int:
+def _samples(content: bytes, kind: Audio) -> int:
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as sound:
-            return sound.frames * sound.channels
+            seconds = min(sound.frames / sound.samplerate, kind.max_seconds)
+            return max(sound.frames * sound.channels, math.ceil(seconds * kind.cells.rate))
     except soundfile.SoundFileError as error:
         raise DataError(f"the sound cannot be read: {getattr(error, 'error_string', error)}") from None
