@@ -87,10 +87,12 @@ def test_only_the_first_seconds_are_read(tmp_path: Path) -> None:
 def test_a_very_short_sound_has_frames() -> None:
     modality = Audio()
     state = modality.fit([modality.read((tone(500, 0.2), RATE))])
-    for rate in (RATE, 96000):
-        item, _ = modality.prepare(modality.read((np.float32([0.1]), rate)), state, None)
+    for samples, rate in ((1, RATE), (4, 96000)):  # of both one is left
+        item, _ = modality.prepare(modality.read((np.full(samples, 0.1, np.float32), rate)), state, None)
         assert item.shape == (1, 40)
         assert modality.build(state, 8)(modality.collate([item])).values.isfinite().all()
+    with pytest.raises(DataError, match="too short: of 1 samples, 96000 a second, none is left at 16000"):
+        modality.read((np.float32([0.1]), 96000))
 
 
 def test_integer_samples_are_scaled() -> None:

@@ -11,7 +11,7 @@ from trunkline.errors import RunError
 from trunkline.loading import load
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-CALLERS = 512  # at once; more are refused
+CALLERS = 512  # connections at once; more are refused
 
 
 def serve(
@@ -39,6 +39,7 @@ def serve(
         need(module, extra="serve", what="serving")
     uvicorn = need("uvicorn", extra="serve", what="serving")
     from trunkline.serving import make_app  # not above: what serves comes with an extra
+    from trunkline.serving.connections import PATIENCE, Connection
 
     hosts = LOOPBACK if host in LOOPBACK else ("*",)  # so that no other site's name can be made to mean this machine
     app = make_app(load(run, trust_code=trust_code), name=Path(run).absolute().name, hosts=hosts)
@@ -48,5 +49,12 @@ def serve(
         raise RunError(f"--host {host} --port {port}: cannot listen there: {error}") from None
     shown = f"[{host}]" if ":" in host else host
     say(f"http://{shown}:{listening.getsockname()[1]}/ answers with {run}. Ctrl+C ends it.")
-    config = uvicorn.Config(app, log_level="warning", limit_concurrency=CALLERS, timeout_keep_alive=15)
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        log_level="warning",
+        limit_concurrency=CALLERS,
+        timeout_keep_alive=int(PATIENCE),
+    )
     uvicorn.Server(config).run(sockets=[listening])
