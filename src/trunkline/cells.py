@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import datetime
 import io
 import json
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # of EXIF: the tag, and its values that exchange height and width
 
 DEEPEST = 100  # levels of a cell of JSON
+DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 
 YES = frozenset({"1", "1.0", "true", "yes", "y"})
 NO = frozenset({"0", "0.0", "false", "no", "n"})
@@ -144,6 +147,21 @@ def as_file(cell: Any, base: Path | None) -> Any:
             raise DataError(f"the bytes of a file are bytes, or absent, not {brief(held)}")
         cell = io.BytesIO(held) if held is not None else cell["path"]
     return str((base or Path()) / cell.strip()) if isinstance(cell, str) else cell
+
+
+def sent_file(cell: Any) -> bytes:
+    """The content of a file that someone else sends, as base64 or a `data:` URL of it. Nothing it says is a path.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if not isinstance(cell, str):
+        raise DataError("a file is sent as base64")
+    head = DATA_URL.match(cell)
+    try:
+        return base64.b64decode(cell[head.end() if head else 0 :], validate=True)
+    except (binascii.Error, ValueError):
+        raise DataError("is not base64; a file's content is sent, not its name") from None
 
 
 def whole_text(text: str) -> str:

@@ -6,13 +6,14 @@ sounds, subwords and molecules.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from trunkline.arrays.boxes import picture_parts
 from trunkline.arrays.contract import ArrayCells, Arrays, Cells, made, padded
 from trunkline.arrays.subwords import NOWHERE, source_of
 from trunkline.arrays.table import pack
-from trunkline.cells import as_file, plain_cell
+from trunkline.cells import as_file, plain_cell, sent_file
 from trunkline.contexts import Context, TimeContext, WordsContext
 from trunkline.errors import DataError
 from trunkline.export.writer import Writer, opened
@@ -52,6 +53,8 @@ class Model:
         providers: of ONNX Runtime, on which the graphs run.
         batch_size: rows at a time.
         threads: on which ONNX Runtime works; by default as many as it thinks good, which is all cores.
+        files: how cells give pictures and sounds. `named`: by their path, or as they lie in memory. `sent`: as base64
+            (or a `data:` URL) and in no other way, for rows that others send: no path of this machine is opened.
 
     Example:
         model = Model("model.onnx")
@@ -65,8 +68,9 @@ class Model:
         providers: Sequence[str] = ("CPUExecutionProvider",),
         batch_size: int = 32,
         threads: int | None = None,
+        files: Literal["named", "sent"] = "named",
     ) -> None:
-        self.path, self.batch_size, self._threads = Path(path), batch_size, threads
+        self.path, self.batch_size, self._threads, self.files = Path(path), batch_size, threads, files
         self.about: dict[str, Any] = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
         self._providers = list(providers)
         self._session = self._open(self.path.name)
@@ -89,9 +93,11 @@ class Model:
             it was learned from.
 
         Raises:
-            DataError: a row has none of the inputs, or a cell cannot be read.
+            DataError: it is no list of rows, a row has none of the inputs, or a cell cannot be read.
             ValueError: an input, or a task, is of a kind that only the user's own code knows.
         """
+        if isinstance(rows, str) or not isinstance(rows, Sequence | np.ndarray):
+            raise DataError("rows are a list; each of them has cells by column")
         answered: list[dict[str, Any]] = []
         for start in range(0, len(rows), self.batch_size):
             prepared = self.prepare(rows[start : start + self.batch_size], first=start + 1)
@@ -101,6 +107,8 @@ class Model:
     def prepare(self, rows: Sequence[Mapping[str, Any]], *, first: int = 1) -> Prepared:
         """Rows → what the graph takes; `first`: the number of the first one, in errors. See `predict`."""
         columns = self.about["columns"]["inputs"]
+        for row in (number for number, own in enumerate(rows) if not isinstance(own, Mapping)):
+            raise DataError(f"row {first + row}: is no object of columns and values")
         cells = {name: [plain_cell(row.get(columns[name]["column"])) for row in rows] for name in self.about["present"]}
         present = np.array([[cell is not None for cell in cells[name]] for name in self.about["present"]]).T
         for row in np.flatnonzero(~present.any(1)).tolist():
@@ -184,10 +192,13 @@ class Model:
         if (kind := self._cells[name]) is None:
             raise ValueError(f"input {name!r} is of a kind that only your own code knows: prepare its arrays yourself")
         try:
-            value = kind.read(as_file(cell, None) if kind.reads_files else cell)
+            value = kind.read(self._file(cell) if kind.reads_files else cell)
             return kind.prepare(value, self.about["preprocessing"]["inputs"][name])
         except DataError as error:
             raise error.at("rows", row, self.about["columns"]["inputs"][name]["column"]) from None
+
+    def _file(self, cell: Any) -> Any:
+        return io.BytesIO(sent_file(cell)) if self.files == "sent" else as_file(cell, None)
 
     def _packed(self, items: Mapping[str, Sequence[Any]]) -> Arrays:
         return pack({name: self.about["preprocessing"]["inputs"][name] for name in items}, items)

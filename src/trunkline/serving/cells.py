@@ -5,23 +5,19 @@ A file is sent, never named: no path of the server is opened. What would take lo
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import soundfile
 
-from trunkline.cells import upright_size
+from trunkline.cells import sent_file, upright_size
 from trunkline.errors import DataError, suggest
 from trunkline.modalities import Audio, Image, Modality, open_picture
 from trunkline.schema import Preprocessing
 from trunkline.serving.limits import Limits
 
-DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # of pictures: others have decoders that do much more
 NAME = 60  # letters of an unknown name that are told
 
@@ -96,8 +92,8 @@ class Reader:
             if parts_of(cell, self.limits.letters) > self.limits.letters:
                 raise DataError(f"{where}: has more than {self.limits.letters} letters or parts")
             return cell
-        content = cell if isinstance(cell, bytes) else _decoded(cell, where)
         try:
+            content = cell if isinstance(cell, bytes) else sent_file(cell)
             self._count(column, content)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
@@ -135,16 +131,6 @@ def parts_of(cell: Any, most: int) -> int:
         elif isinstance(one, list):
             left += one
     return total
-
-
-def _decoded(cell: Any, where: str) -> bytes:
-    if not isinstance(cell, str):
-        raise DataError(f"{where}: a file is sent as base64, or uploaded as multipart/form-data")
-    head = DATA_URL.match(cell)
-    try:
-        return base64.b64decode(cell[head.end() if head else 0 :], validate=True)
-    except (binascii.Error, ValueError):
-        raise DataError(f"{where}: is not base64; a file's content is sent, not its name") from None
 
 
 def _samples(content: bytes, kind: Audio) -> int:
