@@ -37,9 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(8):
         Picture.fromarray(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)).save(folder / f"{i}.png")
         soundfile.write(folder / f"{i}.wav", rng.normal(size=2000) * 0.1, 8000)
-        rows.append({"photo": str(folder / f"{i}.png"), "sound": str(folder / f"{i}.wav"), "note": "a red one"[i:],
-                     "size": i,
-                     "kind": "ab"[i % 2], "loud": i % 2})  # fmt: skip
+        files = {"photo": str(folder / f"{i}.png"), "sound": str(folder / f"{i}.wav")}
+        rows.append({**files, "note": "a red one"[i:], "size": i, "kind": "ab"[i % 2], "loud": i % 2})
     table = read_table(rows)
     inputs = {
         "photo": Image(size=16, stem=4),
