@@ -12,12 +12,15 @@ import pytest
 import torch
 
 from training.small_runs import config, fit, traces, write_small_world
+from training.test_resuming import raise_interrupt
 from training.test_training import assert_unfinished, interrupt_at
 from trunkline import DataError, RunError
 from trunkline import fit as fit_model
 from trunkline.run import compare
 from trunkline.run.holding import LOCK, held_folder, locked
-from trunkline.training import LAST, checkpoints
+from trunkline.training import BEST_BEFORE, LAST, checkpoints, judge, loop
+from trunkline.training.judge import BEST
+from trunkline.training.stepper import Stepper
 
 torch.set_num_threads(1)
 
@@ -142,6 +145,74 @@ def test_without_any_that_can_be_read_the_run_does_not_begin_anew(world: Path, s
     with pytest.raises(RunError, match="cannot be gone on from"):
         fit_model(config(world), out=stopped, resume=True)
     assert (stopped / "checkpoints" / "best.safetensors").exists()
+
+
+# --- best weights that are not what the checkpoint names
+
+
+@pytest.mark.parametrize("how", ["two bits", "no weights", "gone"])
+def test_spoilt_best_weights_are_told_before_anything_is_trained(
+    world: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    best, whole = stopped / BEST, fit(world, stopped.parent / "whole")
+    kept = best.read_bytes()
+    if how == "two bits":
+        content = bytearray(kept)
+        content[-5] ^= 0x40
+        content[-200] ^= 0x40
+        best.write_bytes(content)
+    elif how == "no weights":
+        best.write_bytes(b"x" * 40)
+    else:
+        best.unlink()
+    monkeypatch.setattr(Stepper, "step", raise_interrupt)
+    with pytest.raises(RunError, match=r"best\.safetensors: the weights of step \d, .* Put the file back as it was"):
+        fit_model(config(world), out=stopped, resume=True)
+    monkeypatch.undo()
+    best.write_bytes(kept)
+    fit_model(config(world), out=stopped, resume=True)
+    assert traces(stopped) == traces(whole.folder)
+
+
+@pytest.fixture
+def better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look is better than the one before."""
+    monkeypatch.setattr(judge, "recent_mean", len)
+
+
+def test_killed_between_a_better_look_and_its_checkpoint(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: None
+) -> None:
+    """With or without the weights that it found: those that the checkpoint names are there."""
+    whole = fit(world, tmp_path / "whole")
+    assert not (whole.folder / BEST_BEFORE).exists()
+    save = loop.save_checkpoint
+    for name, step in (("second", 4), ("last", 6)):
+        folder = tmp_path / name
+        for _ in range(2):
+            monkeypatch.setattr(
+                loop, "save_checkpoint", lambda *args: raise_interrupt() if args[2]["step"] == step else save(*args)
+            )
+            with pytest.raises(KeyboardInterrupt):
+                fit_model(config(world), out=folder, resume=True)
+            monkeypatch.setattr(loop, "save_checkpoint", save)
+            assert (folder / BEST).exists() and (folder / BEST_BEFORE).exists()
+        fit_model(config(world), out=folder, resume=True)
+        assert traces(folder) == traces(whole.folder)
+        assert not (folder / BEST_BEFORE).exists()
+
+
+def test_the_checkpoint_before_serves_where_the_best_weights_are_spoilt(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: None
+) -> None:
+    """If it names others."""
+    whole = fit(world, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit_model(config(world), out=tmp_path / "run", on_validation=lambda seen: seen.step == 4 and raise_interrupt())
+    (tmp_path / "run" / BEST).write_bytes(b"x" * 40)
+    with pytest.warns(UserWarning, match=r"best\.safetensors: the weights of step 4, .* the one before, step 2"):
+        fit_model(config(world), out=tmp_path / "run", resume=True)
+    assert traces(tmp_path / "run") == traces(whole.folder)
 
 
 # --- a disk that takes no more

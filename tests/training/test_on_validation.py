@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import trunkline
-from training.small_runs import config, log, write_small_world
+from training.small_runs import config, log, traces, write_small_world
+from training.test_resuming import raise_interrupt
 from training.test_training import plan_of
 from trunkline import load
+from trunkline.run import fitting
 from trunkline.run.wiring import rows_of, settings_of
 from trunkline.training import Validation, train
 
@@ -44,6 +46,20 @@ def test_something_true_ends_it_well(world: Path, tmp_path: Path) -> None:
     assert run.metrics["best_step"] in (2, 4)
     assert run.metrics["test"] is not None
     assert load(run.folder).predict([{"size": 4.0}])
+
+
+def test_ended_by_it_and_killed_before_its_files_it_trains_no_further(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit(world, tmp_path / "whole", on_validation=lambda seen: seen.step == 2)
+    monkeypatch.setattr(fitting, "_metrics", raise_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(world, tmp_path / "parts", on_validation=lambda seen: seen.step == 2)
+    monkeypatch.undo()
+    seen: list[Validation] = []
+    resumed = fit(world, tmp_path / "parts", resume=True, on_validation=seen.append)
+    assert resumed.metrics["steps"] == whole.metrics["steps"] == 2 and not seen
+    assert traces(resumed.folder) == traces(whole.folder)
 
 
 class EnoughError(Exception):

@@ -110,7 +110,7 @@ def test_a_run_that_ended_without_its_files_goes_on_to_write_them(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fit(world, tmp_path / "whole")
-    monkeypatch.setattr(fitting, "_metrics", lambda *_: raise_interrupt())
+    monkeypatch.setattr(fitting, "_metrics", raise_interrupt)
     with pytest.raises(KeyboardInterrupt):
         fit(world, tmp_path / "parts")
     monkeypatch.undo()
@@ -120,7 +120,7 @@ def test_a_run_that_ended_without_its_files_goes_on_to_write_them(
     assert resumed.metrics["test"] == whole.metrics["test"]
 
 
-def raise_interrupt() -> None:
+def raise_interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 

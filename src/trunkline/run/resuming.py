@@ -14,7 +14,7 @@ from trunkline.errors import RunError
 from trunkline.files import read_json, replacing, write_json
 from trunkline.plan import Plan
 from trunkline.sources import fingerprints, trained_from
-from trunkline.training import LAST, checkpoints
+from trunkline.training import BEST_BEFORE, LAST, checkpoints
 
 CONFIG, STATES, METRICS = "config.yaml", "preprocessing.json", "metrics.json"
 TABLES = LAST.with_name("tables.json")
@@ -54,7 +54,7 @@ def go_on(folder: Path, given: Config, *, trust_code: bool) -> Config:
 
 def end(folder: Path) -> None:
     """What only an interrupted run needs."""
-    for path in (*checkpoints(folder), folder / TABLES):
+    for path in (*checkpoints(folder), folder / BEST_BEFORE, folder / TABLES):
         path.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 from trunkline.training.blending import check_blending
 from trunkline.training.checkpoint import LAST, WriteError, checkpoints
+from trunkline.training.judge import BEST_BEFORE
 from trunkline.training.log import check_tensorboard
 from trunkline.training.loop import launch, train
 from trunkline.training.memory import give_back
@@ -10,6 +11,7 @@ from trunkline.training.settings import Fitted, Joint, OnValidation, Rows, Setti
 from trunkline.training.timing import Pace, measure_pace
 
 __all__ = [
+    "BEST_BEFORE",
     "LAST",
     "Fitted",
     "Joint",

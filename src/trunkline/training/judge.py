@@ -13,16 +13,18 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor
 
 from trunkline.data import Draw, EveryRowSampler
-from trunkline.files import replacing
+from trunkline.errors import RunError
+from trunkline.files import digest, replacing
 from trunkline.model import Evaluation, Network, TaskScores, aggregate, outputs_of
 from trunkline.training.loaders import validation_batches
-from trunkline.training.processes import gather_ranks, is_alone, is_first_process
+from trunkline.training.processes import from_first_process, gather_ranks, is_alone, is_first_process
 from trunkline.training.settings import Rows, Settings
 from trunkline.types import Batch
 
 if TYPE_CHECKING:
     from trunkline.training.sharding import Sharding
 
+BEST, BEST_BEFORE = (Path("checkpoints") / f"{name}.safetensors" for name in ("best", "best_before"))
 RECENT = 3  # looks that are judged together
 Look = tuple[int, float | None, TaskScores]
 
@@ -68,14 +70,19 @@ class Keeper:
     of many looks is mostly luck. While no look has an aggregate (one class only, nothing labelled) the newest weights
     are kept.
 
+    A checkpoint names the file by its digest. The file before stays beside: a run that is killed between a better look
+    and its checkpoint goes on from one that names that.
+
     Args:
         network: whose.
-        path: of the file.
+        folder: of the run.
         sharding: who has the weights, where they are divided among processes.
     """
 
-    def __init__(self, network: Network, path: Path, sharding: Sharding | None = None) -> None:
-        self.network, self.path, self.sharding = network, path, sharding
+    def __init__(self, network: Network, folder: Path, sharding: Sharding | None = None) -> None:
+        self.network, self.sharding = network, sharding
+        self.path, self.before = folder / BEST, folder / BEST_BEFORE
+        self.digest: str | None = None  # of the file, in the first process
         self.best: Look | None = None
         self.best_mean: float | None = None
         self.history: list[Look] = []
@@ -90,8 +97,9 @@ class Keeper:
             if self.sharding is not None:
                 self.sharding.give_back(everywhere=False)
             if is_first_process():
-                with replacing(self.path) as unfinished:
+                with replacing(self.path, keep=self.before) as unfinished:
                     save_model(self.network, str(unfinished))
+                    self.digest = digest(unfinished)
             elif is_alone():
                 self.weights = {name: value.clone() for name, value in self.network.state_dict().items()}
             if self.sharding is not None:
@@ -103,21 +111,48 @@ class Keeper:
         return 0 if self.best is None else sum(s > self.best[0] and score is not None for s, score, _ in self.history)
 
     def put_back(self) -> None:
-        """The best weights, where there was a validation."""
+        """The best weights, where there was a validation.
+
+        Raises:
+            RunError: the file is not what was written.
+        """
         if self.weights:
             self.network.load_state_dict(self.weights)
         elif self.best is not None:
+            self._check(self.path)
             load_model(self.network, str(self.path), device=str(self.network.missing.device))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"best": self.best, "best_mean": self.best_mean, "history": self.history}
+        return {"best": self.best, "best_mean": self.best_mean, "history": self.history, "digest": self.digest}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there, with the weights that it names; to be called by all processes.
+
+        Raises:
+            RunError: they are gone, or not what was written.
+        """
         self.history = [(step, score, scores) for step, score, scores in state["history"]]
         self.best_mean = state["best_mean"]
         self.best = next((look for look in self.history if state["best"] and look[0] == state["best"][0]), None)
+        self.digest = state.get("digest")  # none in a checkpoint of an earlier version, whose file is believed
+        if self.best is not None:
+            self._check(self.path, self.before)
+
+    def _check(self, *paths: Path) -> None:
+        """The weights of the best look are in one of these files; from now on in that of the best."""
+        if not from_first_process(is_first_process() and self._is_found(paths)):
+            step = None if self.best is None else self.best[0]
+            raise RunError(f"{self.path}: the weights of step {step}, the best so far, are gone or not what was "
+                           "written. Put the file back as it was, or begin anew in another folder")  # fmt: skip
+
+    def _is_found(self, paths: Sequence[Path]) -> bool:
+        for path in paths:
+            if path.is_file() and self.digest in (None, digest(path)):
+                if path != self.path:
+                    path.replace(self.path)
+                return True
+        return False
 
 
 def some_rows(batch: Batch, spare: Batch | None) -> Batch:

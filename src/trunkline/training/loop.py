@@ -33,7 +33,6 @@ from trunkline.training.signals import StopSignal
 from trunkline.training.stepper import Stepper
 from trunkline.types import Batch
 
-BEST = Path("checkpoints") / "best.safetensors"
 LINES = 100  # of losses in a log
 ASKED = 8  # steps after which processes ask each other whether to stop
 
@@ -178,7 +177,7 @@ class _Loop:
         self.rows, self.settings, self.folder = rows, settings, folder
         self.schedule = Schedule(settings.steps, settings.warmup)
         plain = stepper.network if stepper.sharding is None else stepper.sharding.plain
-        self.keeper = Keeper(plain, folder / BEST, stepper.sharding)
+        self.keeper = Keeper(plain, folder, stepper.sharding)
         self.ahead = None if settings.affinity is None else (LookAhead(stepper), settings.affinity)
         self.done = 0
         self.before = self._go_on() if checkpoints(folder) and not is_alone() else 0.0
@@ -206,8 +205,9 @@ class _Loop:
                 self._write_losses(parts)
                 if self._is_due() and not self._is_blind(parts):
                     bar.say(self._look())
-                    if is_told and self._is_seen_enough():
-                        break
+                    if is_told and self._is_seen_enough() and self.done < self.schedule.last:
+                        self.schedule.end(self.done)
+                        self._save()  # once more: it must not train on where it is killed before its files are there
                 if self._shall_stop(stop):
                     self._save()
                     bar.close(settings.steps)
@@ -326,20 +326,24 @@ class _Loop:
         path, state = self._load()
         load_rng(path, self.stepper)
         self.schedule.load(state["schedule"])
-        self.keeper.load(state["keeper"])
         self.done = state["step"]
         return state["seconds"]
 
     def _load(self) -> tuple[Path, dict[str, Any]]:
         last, *before = checkpoints(self.folder)
         try:
-            return last, load_checkpoint(last, self.stepper)
+            return last, self._load_from(last)
         except RunError as error:
             for path in before:
                 try:
-                    state = load_checkpoint(path, self.stepper)
+                    state = self._load_from(path)
                 except RunError:
                     raise error from None
                 warnings.warn(f"{error}; the run goes on from the one before, step {state['step']}", stacklevel=2)
                 return path, state
             raise
+
+    def _load_from(self, path: Path) -> dict[str, Any]:
+        state = load_checkpoint(path, self.stepper)
+        self.keeper.load(state["keeper"])
+        return state

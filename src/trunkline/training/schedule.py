@@ -42,6 +42,10 @@ class Schedule:
         self.cooling_since = step
         self.last = min(self.steps, step + max(1, round(COOLDOWN * step)))
 
+    def end(self, step: int) -> None:
+        """No more steps after `step`."""
+        self.last = step
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {"last": self.last, "cooling_since": self.cooling_since}
