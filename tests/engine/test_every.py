@@ -5,7 +5,7 @@ import torch
 from tests.engine.engine_oracles import F64, Net, assert_equal, data, gradient, jacobian
 
 from trunkline.balancers import GramianBalancer
-from trunkline.engine import LEVELS, Engine
+from trunkline.engine import LEVELS, Engine, Whole
 
 torch.set_num_threads(1)
 
@@ -15,7 +15,10 @@ class Counting(GramianBalancer):
 
     def __init__(self):
         super().__init__()
-        self.calls = 0
+        self.calls = self.steps = 0
+
+    def begin_step(self):
+        self.steps += 1
 
     def weigh(self, gramian, tasks):
         self.calls += 1
@@ -54,6 +57,43 @@ def test_other_tasks_need_a_comparison_of_their_own():
     assert step(engine, net, "ac") == {"a": 2.0, "c": 4.0}
     assert step(engine, net, "ac") == {"a": 2.0, "c": 4.0}
     assert step(engine, net) == {"a": 3.0, "b": 6.0, "c": 9.0}
+
+
+def part(engine, net, whole, tasks="abc"):
+    x, y = data()
+    present = engine.begin(dict.fromkeys(tasks, len(x)), len(x), whole)
+    losses = net.losses(engine.split(net.features(x)), y)
+    sums = torch.stack([len(x) * losses[t] for t in present])
+    engine.combine(sums, torch.full((len(present),), float(len(x)), dtype=F64), present).backward()
+
+
+def whole_of(parts, tasks="abc"):
+    counts = [8 * parts * (t in tasks) for t in "abc"]
+    return Whole(counts, 8 * parts, parts, torch.ones(3, dtype=F64), torch.tensor(counts, dtype=F64))
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_steps_are_counted_and_not_their_parts(parts):
+    """In every third step each part is compared."""
+    net, seen = Net(), []
+    engine = made(net)
+    for _ in range(7):
+        whole = whole_of(parts)
+        for _ in range(parts):
+            part(engine, net, whole)
+        seen.append(engine.balancer.calls)
+    assert seen == [parts] * 3 + [2 * parts] * 3 + [3 * parts]
+    assert engine.balancer.steps == 3
+
+
+def test_a_step_in_parts_with_other_tasks_is_compared():
+    net = Net()
+    engine = made(net)
+    for tasks, calls in (("abc", 2), ("ac", 4), ("ac", 4), ("ac", 4), ("ac", 6)):
+        whole = whole_of(2, tasks)
+        for _ in range(2):
+            part(engine, net, whole, tasks)
+        assert engine.balancer.calls == calls
 
 
 def test_the_report_between_is_that_of_the_last_comparison():

@@ -57,7 +57,7 @@ class Engine(nn.Module):
             `sketch`, `trunk` and `trunk-lean` with several processes. One process finds them by itself.
         sketch: how gradients are estimated, for level `sketch`.
         every: steps that the weights of one comparison serve, while the same tasks take part. Steps between cost no
-            more than with equal weights. Of a step in parts, each part counts.
+            more than with equal weights. Of a step in parts all are compared, or none.
 
     Raises:
         ConfigError: the parts do not fit.
@@ -95,7 +95,7 @@ class Engine(nn.Module):
         self._steps = Steps()
         self._learning = Learning(balancer, self._steps) if isinstance(balancer, LossBalancer) else None
         self.sketch = (sketch or Sketch()) if self.level == "sketch" else None
-        self.reuse = Reuse(every) if checked_every(every, self.level) > 1 else None
+        self.reuse = Reuse(every, self._steps) if checked_every(every, self.level) > 1 else None
         self._recorder = CallRecorder(last_shared if self.level == "last" else ())
         held = self._recorder, tuple(shared), self.sketch, self.reuse
         self._weighing: Weighing | None = None

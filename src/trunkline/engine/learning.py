@@ -21,15 +21,15 @@ class Steps:
 
     def __init__(self) -> None:
         self._begun: Whole | None = None  # of which a part was begun last
-        self._known: Whole | None = None
+        self._known: dict[str, Whole | None] = {}  # by who asks
 
     def begin(self, whole: Whole | None) -> None:
         """A step, or a part of one."""
         self._begun = whole
 
-    def is_new(self) -> bool:
-        """Whether this is the first time that it is asked in this step."""
-        known, self._known = self._known, self._begun
+    def is_new(self, who: str = "balancer") -> bool:
+        """Whether this is the first time that they ask in this step."""
+        known, self._known[who] = self._known.get(who), self._begun
         return self._begun is None or self._begun is not known
 
 

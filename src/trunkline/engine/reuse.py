@@ -8,29 +8,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trunkline.engine.learning import Steps
+
 
 class Reuse(nn.Module):
     """The weights of the last comparison, and how many steps they have served. Saved and restored by task name.
 
     Args:
         every: steps that one comparison serves, while the same tasks take part.
+        steps: as they begin. Of a step in parts all are compared, or none.
     """
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, steps: Steps) -> None:
         super().__init__()
-        self.every = every
+        self.every, self.steps = every, steps
         self.weights: dict[str, float] = {}
         self.gramian = torch.zeros(0, 0, dtype=torch.float64)
         self.age = 0
+        self._is_due = True
 
     def serves(self, tasks: Sequence[str]) -> bool:
-        """Whether this step can do without a comparison; counts it if so.
+        """Whether this step, or part of one, can do without a comparison; counts the step if so.
 
         Other tasks than then need one of their own: weights made for many would make the step of a few too short.
         """
-        if self.age == 0 or self.age >= self.every or set(tasks) != set(self.weights):
+        if is_new := self.steps.is_new("reuse"):
+            self._is_due = self.age == 0 or self.age >= self.every
+        self._is_due |= set(tasks) != set(self.weights)
+        if self._is_due:
             return False
-        self.age += 1
+        self.age += is_new
         return True
 
     def keep(self, weights: Mapping[str, float], gramian: Tensor) -> None:
