@@ -295,6 +295,26 @@ def test_a_column_of_a_pattern_is_left_out_of_what_is_added_to_a_run(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("config", "fault"),
+    [
+        ("{}", "which has `inputs` by name; here they are left out. Give another run"),
+        ("inputs: 3\ntasks: 4\n", "which has `inputs` by name; here they are 3"),
+        ("inputs: {note: text}\n", "which has `tasks` by name; here they are left out"),
+        ("inputs: {note: text}\ntasks: [kind]\n", r"which has `tasks` by name; here they are \['kind'\]"),
+        ("inputs: [note]\ntasks: [kind]\n", "which has `inputs` by name"),
+        ("[]", r"is no config of a finished run, but \[\]"),
+        ("inputs: {", "config.yaml"),
+        (b"\xff", "cannot be read"),
+    ],
+)
+def test_a_stranger_in_the_place_of_the_run_to_start_from(load, tmp_path, config, fault):
+    for name in FILES:
+        (tmp_path / name).write_bytes(config if isinstance(config, bytes) else config.encode())
+    with pytest.raises(ConfigError, match=f"start: .*{fault}"):
+        load(start=str(tmp_path), tasks={"t": "category"})
+
+
+@pytest.mark.parametrize(
     ("tasks", "fault"),
     [
         ({"SR-*": "category", "SR-7": "off"}, "tasks.SR-7: there is no column to be left out. Did you mean"),

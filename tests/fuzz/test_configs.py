@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import resource
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzzing import ODD_TEXTS, WORDS, examples, mutated, tally, texts
+from fuzzing import ODD_TEXTS, WORDS, anything, damaged, examples, mutated, tally, texts
 from trunkline.config import Config, load_config
 from trunkline.config.dialect import parse_yaml
+from trunkline.config.starting import FILES
 from trunkline.errors import ConfigError, one_line
 
 COLUMNS = ["photo", "note", "size", "shop", "parts", "kind", "hit", "price", "marks", "area", "slots", "german", "who"]
@@ -117,7 +119,24 @@ PIECES = (
     "y",
     "os:system",
 )
-SECTIONS = ("data", "inputs", "tasks", "fusion", "trunk", "balancer", "width", "training", "mute")
+SECTIONS = ("start", "data", "inputs", "tasks", "fusion", "trunk", "balancer", "width", "training", "mute")
+
+
+RUN = {
+    "inputs": {"note": {"type": "text", "column": "note"}, "size": {"type": "number", "column": "size"}},
+    "tasks": {"kind": {"type": "category", "column": "kind", "added": 1}, "marks": {"type": "labels"}},
+    "fusion": {"type": "attention"},
+    "trunk": {"type": "hard"},
+    "width": 16,
+}
+ADDING: dict[str, Any] = {
+    "start": "run",
+    "data": {"train": "rows.csv"},
+    "inputs": {"note": "text", "s*": {"type": "number"}},
+    "tasks": {"hit": "binary", "kind": {"weight": 1.0}},
+    "balancer": "equal",
+    "trunk": {"type": "hard"},
+}
 
 
 def is_told(error: str, places: tuple[str, ...]) -> None:
@@ -183,6 +202,23 @@ def test_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None
     path = tmp_path_factory.getbasetemp() / "config.yaml"
     path.write_bytes(content)
     outcome("config: bytes", path, places=_keys_of(path))
+
+
+@examples(120)
+@given(st.data())
+def test_a_run_to_start_from(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Whatever stands in its config, and in the one that adds tasks to it."""
+    run = tmp_path_factory.getbasetemp() / "run"
+    run.mkdir(exist_ok=True)
+    for name in FILES:
+        (run / name).touch()
+    trained = data.draw(st.just(RUN) | mutated(RUN) | anything)
+    (run / "config.yaml").write_bytes(data.draw(damaged(b"inputs: {note: text}")) if trained is None else
+                                      json.dumps(trained).encode())  # fmt: skip
+    tree = data.draw(st.just(ADDING) | mutated(ADDING))
+    if isinstance(tree, dict):
+        tree = {**tree, "start": str(run)} if tree.get("start") == "run" else tree
+        outcome("config: a run to start from", tree, places=tuple(str(key) for key in tree))
 
 
 KEYS = (

@@ -6,6 +6,7 @@ names them, too, so nothing above this room need know which half came from where
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 from trunkline.config.dialect import parse_yaml
 from trunkline.config.problems import Problems
 from trunkline.config.reader import OFF
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, brief, one_line
+from trunkline.files import is_plain_file
 
 WHOLE = ("fusion", "trunk", "width")  # sections that are one thing
 FILES = ("config.yaml", "preprocessing.json", "model.safetensors", "metrics.json")
@@ -38,13 +40,11 @@ def joined(raw: Mapping[str, Any], run: Path, problems: Problems) -> dict[str, A
         run: its folder.
         problems: where faults are noted: no finished run, nothing new, or anything that the run has otherwise.
     """
-    if lacking := [name for name in FILES if not (run / name).is_file()]:
-        what = f"has no {', '.join(lacking)}" if run.exists() else "is not there"
-        problems.add("start", f"{run} is no finished run: it {what}.")
+    try:
+        trained = _trained(run)
+    except ConfigError as error:
+        problems.add("start", str(error))
         return dict(raw)
-    trained = parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), str(run / "config.yaml"))
-    if not isinstance(trained, dict):
-        raise ConfigError(f"{run / 'config.yaml'}: is no config")
     inputs, tasks = _entries(raw.get("inputs")), _entries(raw.get("tasks"))
     for name in inputs:
         if not any(fnmatchcase(old, name) or old == name for old in trained["inputs"]):
@@ -63,7 +63,8 @@ def joined(raw: Mapping[str, Any], run: Path, problems: Problems) -> dict[str, A
         if raw.get(key) is not None:
             _check_same(key, raw[key], trained.get(key), None, problems)
     _check_rest(raw, problems)
-    added = 1 + max((one.get("added", 0) for one in map(_long, trained["tasks"].values())), default=0)
+    before = [_long(one).get("added") for one in trained["tasks"].values()]
+    added = 1 + max((times for times in before if isinstance(times, int)), default=0)
     return {
         **raw,
         **{key: trained[key] for key in WHOLE if key in trained},
@@ -76,9 +77,30 @@ def joined(raw: Mapping[str, Any], run: Path, problems: Problems) -> dict[str, A
     }
 
 
-def _added(given: Any, added: int) -> Any:
-    """A new task, marked; a column that is in no pattern stays what it is."""
-    return given if given == OFF else {**_long(given), "added": added}
+def _trained(run: Path) -> dict[str, Any]:
+    """The resolved config of a run, with its inputs and tasks by name.
+
+    Raises:
+        ConfigError: it is no finished run, or this is no config that one writes.
+    """
+    if lacking := [name for name in FILES if not is_plain_file(run / name)]:
+        what = f"has no {', '.join(lacking)}" if os.path.exists(run) else "is not there"
+        raise ConfigError(f"{run} is no finished run: it {what}.")
+    path = run / "config.yaml"
+    try:
+        trained = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not isinstance(trained, dict):
+        raise ConfigError(f"{path} is no config of a finished run, but {brief(trained)}. Give another run.")
+    for section in ("inputs", "tasks"):
+        if not isinstance(trained.get(section), dict):
+            given = brief(trained[section]) if section in trained else "left out"
+            raise ConfigError(
+                f"{path} is no config of a finished run, which has `{section}` by name; here they are {given}. "
+                "Give another run, or put its config back as it was."
+            )
+    return trained
 
 
 def _check_rest(raw: Mapping[str, Any], problems: Problems) -> None:
@@ -115,5 +137,5 @@ def _long(given: Any) -> dict[str, Any]:
 
 
 def _listed(names: Mapping[str, Any]) -> str:
-    shown = ", ".join(list(names)[:8])
+    shown = ", ".join(map(one_line, list(names)[:8]))
     return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
