@@ -204,7 +204,7 @@ def test_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None
     outcome("config: bytes", path, places=_keys_of(path))
 
 
-@examples(120)
+@examples(50)
 @given(st.data())
 def test_a_run_to_start_from(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Whatever stands in its config, and in the one that adds tasks to it."""

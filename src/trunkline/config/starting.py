@@ -85,7 +85,7 @@ def _trained(run: Path) -> dict[str, Any]:
     """
     if lacking := [name for name in FILES if not is_plain_file(run / name)]:
         what = f"has no {', '.join(lacking)}" if os.path.exists(run) else "is not there"
-        raise ConfigError(f"{run} is no finished run: it {what}.")
+        raise ConfigError(f"{one_line(str(run))} is no finished run: it {what}.")
     path = run / "config.yaml"
     try:
         trained = parse_yaml(path.read_text(encoding="utf-8"), str(path))
