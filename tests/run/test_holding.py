@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -180,26 +181,25 @@ def better(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge, "recent_mean", len)
 
 
+@pytest.mark.parametrize("step", [4, 6])
 def test_killed_between_a_better_look_and_its_checkpoint(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: None
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: None, step: int
 ) -> None:
-    """With or without the weights that it found: those that the checkpoint names are there."""
-    whole = fit(world, tmp_path / "whole")
-    assert not (whole.folder / BEST_BEFORE).exists()
-    save = loop.save_checkpoint
-    for name, step in (("second", 4), ("last", 6)):
-        folder = tmp_path / name
-        for _ in range(2):
-            monkeypatch.setattr(
-                loop, "save_checkpoint", lambda *args: raise_interrupt() if args[2]["step"] == step else save(*args)
-            )
-            with pytest.raises(KeyboardInterrupt):
-                fit_model(config(world), out=folder, resume=True)
-            monkeypatch.setattr(loop, "save_checkpoint", save)
-            assert (folder / BEST).exists() and (folder / BEST_BEFORE).exists()
-        fit_model(config(world), out=folder, resume=True)
-        assert traces(folder) == traces(whole.folder)
-        assert not (folder / BEST_BEFORE).exists()
+    """Twice: the weights that the checkpoint names are there each time."""
+    whole, folder, save = fit(world, tmp_path / "whole"), tmp_path / "run", loop.save_checkpoint
+
+    def die(*args: Any) -> None:
+        raise_interrupt() if args[2]["step"] == step else save(*args)
+
+    for _ in range(2):
+        monkeypatch.setattr(loop, "save_checkpoint", die)
+        with pytest.raises(KeyboardInterrupt):
+            fit_model(config(world), out=folder, resume=True)
+        monkeypatch.setattr(loop, "save_checkpoint", save)
+        assert (folder / BEST).exists() and (folder / BEST_BEFORE).exists()
+    fit_model(config(world), out=folder, resume=True)
+    assert traces(folder) == traces(whole.folder)
+    assert not (folder / BEST_BEFORE).exists() and not (whole.folder / BEST_BEFORE).exists()
 
 
 def test_the_checkpoint_before_serves_where_the_best_weights_are_spoilt(
