@@ -75,6 +75,10 @@ def test_a_run_with_odd_texts_loses_nothing(tmp_path: Path) -> None:
     with pytest.warns(
         UserWarning, match="inputs.note: 2 of 33 rows have more than max_length=16; the rest is not read"
     ):
+        evaluate(run.folder, tmp_path / "rows.jsonl")
+    with pytest.warns(
+        UserWarning, match="inputs.note: 2 of 33 rows have more than max_length=16; the rest is not read"
+    ):
         predictions = predict(run.folder, tmp_path / "rows.jsonl", tmp_path / "said.jsonl")
     assert [json.loads(line) for line in (tmp_path / "said.jsonl").read_bytes().split(b"\n")[:-1]] == predictions
     assert [len(row["slots"]) for row in predictions] == [len(row["note"].split()) for row in rows]

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from trunkline import MultiTaskModel, Predictor
+from trunkline.contexts import LETTERS
 from trunkline.data import read_table
 from trunkline.errors import DataError
 from trunkline.export import Exported, Model, export_onnx
@@ -158,6 +159,19 @@ def test_it_answers_without_pytorch(world: Any, tmp_path: Path) -> None:
             wave, rate, samples = other["said"]
             assert (rate, samples) == (one["said"].rate, one["said"].samples)
             np.testing.assert_allclose(wave, one["said"].wave, atol=2e-2)
+
+
+def test_a_word_of_100_000_letters_is_copied_from_as_far_as_a_token_goes(world: Any) -> None:
+    predictor, _, written = world
+    rows = [{"note": "open " + "ab" * 50_000 + " door"}, {"note": "open the door"}]
+    model = Model(written.path)
+    with pytest.warns(UserWarning, match="inputs.note: 1 of 2 rows have more than the network reads"):
+        assert model.prepare(rows).arrays["copied.german.ids"].shape[1] < 3 * LETTERS
+    with pytest.warns(UserWarning, match="inputs.note: 1 of 2 rows have more than"):
+        theirs = model.predict(rows)
+    with pytest.warns(UserWarning, match="inputs.note: 1 of 2 rows have more than"):
+        ours = predictor.predict(rows)
+    assert [row["german"] for row in ours] == [row["german"] for row in theirs]
 
 
 def test_bad_rows_say_where(world: Any) -> None:

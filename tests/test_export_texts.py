@@ -118,6 +118,7 @@ def test_tokens_are_those_of_transformers(search: dict[str, Any], tmp_path: Path
         found = texts_of(path, "back", said, here)
         assert found == [until(row, end) for row in ids["back"]]
         texts |= {tuple(text) for text in found}
+    assert max(map(len, texts)) <= 8
     assert len(texts) > 3 and len({len(text) for text in texts}) > 1
 
 

@@ -231,7 +231,7 @@ def as_name(cell: Any) -> str:
         >>> [as_name(cell) for cell in (3.0, "3.0", "007", True, "red")]
         ['3', '3', '007', 'true', 'red']
     """
-    if isinstance(cell, (list, dict)):
+    if isinstance(cell, (list, dict, np.ndarray)):
         raise DataError(f"one name is wanted here, not {brief(cell)}")
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
@@ -257,13 +257,17 @@ def as_truth(cell: Any) -> bool:
 
 
 def as_list(cell: Any, *, separator: str = "|") -> list[Any]:
-    """A list: as it is, from JSON, or from text with separators. Empty text is an empty list.
+    """A list: as it is, from an array (pandas reads lists of Parquet as such), from JSON, or from text with separators.
+
+    Empty text is an empty list.
 
     Raises:
         DataError: it looks like JSON but is not, or is not a list.
     """
     if isinstance(cell, (list, tuple)):
         return list(cell)
+    if isinstance(cell, np.ndarray) and cell.ndim == 1:
+        return cell.tolist()
     if not isinstance(cell, str):
         raise DataError(f"a list is wanted here, not {brief(cell)}")
     if not cell.lstrip().startswith("["):

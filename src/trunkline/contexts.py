@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 BETWEEN = "\n"  # words; those of a text have no white space
 OBJECTS = 250  # bytes of what Python holds a text's spans by
+LETTERS = 256  # of a word that one token of it can stand for
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,9 @@ class MosaicContext:
 class WordsContext:
     """The words of a text and the tokens each became: `spans[i] = (start, stop)`, equal where a word was cut off.
 
-    Of the last word that has tokens only the first `cut` characters were read; `None`: all. `is_cut`: the text goes on
-    behind what was read.
+    Of the last word that has tokens only the first `cut` characters were read; `None`: all. Of any word `LETTERS` a
+    token at most, so that what is made of its letters is as bounded as its tokens. `is_cut`: the text goes on behind
+    what was read, or has a longer word.
 
     Every text of a table may have one, so words and spans are held as one text and one array, a seventh of the memory,
     and taken apart where they are asked for.
@@ -170,7 +172,10 @@ class WordsContext:
         self._words: str | tuple[str, ...] = joined if joined.count(BETWEEN) == len(words) - 1 else tuple(words)
         self._spans = np.array(spans, dtype=np.int32).reshape(-1, 2)
         self.cut = cut
-        self.is_cut = is_cut
+        self.is_cut = is_cut or any(
+            stop > start and len(word) > LETTERS * (stop - start)
+            for word, (start, stop) in zip(words, spans, strict=True)
+        )
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -181,6 +186,12 @@ class WordsContext:
     def spans(self) -> tuple[tuple[int, int], ...]:
         """One for each word."""
         return tuple((start, stop) for start, stop in self._spans.tolist())
+
+    def read(self) -> tuple[list[str], list[tuple[int, int]]]:
+        """The words that have tokens, each as far as it was read, and their tokens."""
+        here = [(word, span) for word, span in zip(self.words, self.spans, strict=True) if span[1] > span[0]]
+        words = [word[: LETTERS * (stop - start)] for word, (start, stop) in here]
+        return [*words[:-1], *(word[: self.cut] for word in words[-1:])], [span for _, span in here]
 
     @property
     def nbytes(self) -> int:

@@ -12,7 +12,7 @@ is an `assert`. Every message says where, what was given, and what would work.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 SHOWN = 200  # letters of a value in an error
@@ -61,6 +61,20 @@ def check_names(given: Iterable[str], known: Collection[str], option: str | None
         if name not in known:
             told = f"there is no task {name!r}.{suggest(name, known)}"
             raise ValueError(told) if option is None else ConfigError(f"{option}: {told}")
+
+
+def refuse(what: str, faults: Mapping[str, Any]) -> None:
+    """Refuse options that cannot work, all at once.
+
+    Args:
+        what: has them.
+        faults: what may be wrong, and whether it is.
+
+    Raises:
+        ConfigError: all that is wrong.
+    """
+    if said := [fault for fault, is_so in faults.items() if is_so]:
+        raise ConfigError("\n".join(f"{what}: {fault}" for fault in said))
 
 
 def brief(value: Any) -> str:

@@ -106,8 +106,7 @@ class Predictor:
         for batch in self._batches(batches, [rows[place] for place in order]):
             for answers in self._predict(batch, tasks):
                 said[next(places)] = answers
-            for name, contexts in batch.context.items():
-                cut[name] += sum(c.is_cut for c in contexts if isinstance(c, WordsContext | TimeContext))
+            cut += _cut_of(batch)
         return said, cut
 
     def warn_cut(self, cut: Mapping[str, int], rows: int, *, stacklevel: int) -> None:
@@ -127,7 +126,7 @@ class Predictor:
 
         Args:
             source: rows with target columns. Of a table, labels that name what training never saw are told in a
-                warning.
+                warning, and how many rows have more of an input than the network reads.
             rows: which of them; all by default.
 
         Raises:
@@ -158,15 +157,19 @@ class Predictor:
                 warnings.warn(unseen.tell(source.source, task), stacklevel=3)
         parts: list[dict[str, Evaluation]] = [{} for _ in partings]
         order = self._by_length(batches, rows)
+        cut: Counter[str] = Counter()
         start = 0
         for batch, said in self._counted(batches, [rows[place] for place in order], ours, baseline):
             here = order[start : start + batch.size]
             start += batch.size
+            cut += _cut_of(batch)
             for found, names in zip(parts, partings):
                 own = [names[place] for place in here]
                 for name in {name for name in own if name is not None}:
                     one = found.setdefault(name, Evaluation(self.preprocessing).to(self._device))
                     one.count(said, batch, torch.tensor([other == name for other in own], device=self._device))
+        if isinstance(source, Table):
+            self.warn_cut(cut, len(rows), stacklevel=3)
         return ours.compute(), baseline.compute(), [{n: e.compute() for n, e in found.items()} for found in parts]
 
     def count(self, batches: RowBatches, rows: Sequence[int], ours: Evaluation, baseline: Evaluation) -> None:
@@ -302,3 +305,11 @@ class Predictor:
                     if task in wanted and (task not in able or able[task][row]):
                         predictions[row][task] = value
         return predictions
+
+
+def _cut_of(batch: Any) -> Counter[str]:
+    """By input, how many of the rows were not read to its end."""
+    return Counter({
+        name: sum(c.is_cut for c in contexts if isinstance(c, WordsContext | TimeContext))
+        for name, contexts in batch.context.items()
+    })  # fmt: skip

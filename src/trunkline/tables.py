@@ -36,7 +36,11 @@ def scores_table(title: str, scores: Mapping[str, Any], majority: Mapping[str, A
 
 
 def all_right_line(whole: Mapping[str, Any]) -> str:
-    """Rows in which all tasks whose answers are right or wrong are right."""
+    """Rows in which all tasks whose answers are right or wrong are right; a line for each set of such tasks."""
+    return "\n".join(map(_all_right_line, [whole, *whole.get("others", ())]))
+
+
+def _all_right_line(whole: Mapping[str, Any]) -> str:
     tasks = whole["tasks"]
     named = ", ".join(tasks) if len(tasks) <= 4 else f"{', '.join(tasks[:3])} and {len(tasks) - 3} more"
     return f"all right at once ({named}): {whole['share']:.3f} of the {whole['rows']} rows that have all these labels"

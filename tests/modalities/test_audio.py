@@ -285,6 +285,7 @@ def test_rate_and_change_are_chosen_from_the_sounds() -> None:
         ({"max_seconds": 0.0}, "max_seconds=0: more than 0"),
         ({"hop_ms": 0.01}, "hop_ms=0.01: a sample at least, and at most window_ms=40"),
         ({"mels": 0}, "mels=0: at least 1"),
+        ({"heads": 0, "layers": 1}, "heads=0: at least 1"),
         ({"layers": -1}, "layers=-1, depth=3: 0 or more"),
         (
             {"encoder": "transformers:some", "voices": 0.1, "mean_norm": True},

@@ -267,6 +267,7 @@ def test_gps_is_that_of_pytorch_geometric() -> None:
     [
         ({"kind": "gcn"}, "kind: 'gcn' is not known; give one of gin, gat, gps"),
         ({"layers": 0}, "layers: 0 is out of range"),
+        ({"kind": "gat", "heads": 0}, "heads: 0 is out of range; give 1 or more"),
         ({"dropout": 1}, "dropout: 1 is not a probability"),
         ({"kind": "gat", "heads": 5}, "heads=5 of a graph encoder does not divide the model's width 16"),
     ],

@@ -131,6 +131,10 @@ def test_options_that_cannot_work_are_refused() -> None:
     for modality, message in [
         (Image(stride=3), "not a power of two"),
         (Image(crop=0), "not a share"),
+        (Image(size=0), "size=0: at least 1 pixel a side"),
+        (Image(size=(8, -1), stem=0), "a side\nimage input: stem=0: at least 1"),
+        (Image(depth=0), "depth=0: at least 1"),
+        (Image(rotate=-1, colour=-0.5), "rotate=-1: 0 or more\nimage input: colour=-0.5: 0 or more"),
         (Image(channels="blue"), "'rgb' or 'grey'"),  # type: ignore[arg-type]  # as YAML may give it
     ]:
         with pytest.raises(ConfigError, match=message):

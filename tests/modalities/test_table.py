@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from trunkline.errors import ConfigError
 from trunkline.modalities import Category, Number
 from trunkline.modalities import table as module
 from trunkline.modalities.curves import bent
@@ -23,6 +24,12 @@ def build(states: dict, width: int = 6) -> TableBlock:
     for parameter in block.parameters():
         torch.nn.init.normal_(parameter)
     return block
+
+
+def test_no_number_of_names_is_negative():
+    with pytest.raises(ConfigError, match="category input: max_values=-1: 0 or more"):
+        Category(-1).fit(["a", "a"])
+    assert Category(0).fit(["a", "a"]) == {"values": {}}
 
 
 def test_equal_names_of_two_columns_share_nothing():

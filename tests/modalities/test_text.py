@@ -244,6 +244,29 @@ class TestEncoder:
         with pytest.raises(ConfigError, match="heads=4 of a text encoder does not divide the model's width 18"):
             Text().build({"ids": {}}, 18)
 
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"max_length": 0}, "max_length=0: at least 1"),
+            ({"max_length": -2, "encoder": "transformers:some"}, "max_length=-2: at least 1"),
+            ({"vocabulary": -1}, "vocabulary=-1: 0 or more"),
+            ({"min_count": -1}, "min_count=-1: 0 or more"),
+            ({"buckets": 0}, "buckets=0: at least 1"),
+            ({"layers": -1}, "layers=-1: 0 or more"),
+            ({"heads": 0}, "heads=0: at least 1"),
+            ({"bigrams": -1}, "bigrams=-1: 0 or more"),
+            ({"ngrams": -3}, "ngrams=-3: 0 or more"),
+            ({"dropout": 2.0}, "dropout=2.0: from 0 to less than 1"),
+            ({"word_dropout": 5}, "word_dropout=5: from 0 to 1"),
+            ({"heads": 0, "buckets": -1}, "buckets=-1: at least 1\ntext input: heads=0: at least 1"),
+        ],
+    )
+    def test_options_out_of_range_are_told_all_at_once(self, options, message):
+        with pytest.raises(ConfigError, match=f"^text input: {message}$"):
+            Text(**options).fit(TEXTS)
+        with pytest.raises(ConfigError, match=f"^text input: {message}$"):
+            Text(**options).build({"ids": {}}, 16)
+
 
 class Exported(torch.nn.Module):
     def __init__(self, encoder: TextEncoder) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from trunkline.data import read_table, write_rows
 from trunkline.modalities import Text
 from trunkline.report.sections.summary import _all_right
 from trunkline.run import evaluate, fit
-from trunkline.run.all_right import all_right
+from trunkline.run.all_right import MOST, all_right, labelled_together
 from trunkline.schema import Schema, TaskColumn
 from trunkline.tables import all_right_line
 from trunkline.tasks import Binary, Category, Labels, Number, Tags
@@ -61,10 +62,39 @@ def test_by_hand() -> None:
     assert found == {"tasks": ["intent", "loud", "marks", "slots"], "rows": 6, "share": pytest.approx(2 / 6)}
     assert parrot.asked == [[0, 1, 2, 3, 4, 6]]
     assert all_right(parrot, table, [0, 1, 5]) == {**found, "rows": 2, "share": 0.5}  # type: ignore[arg-type]
-    assert all_right(parrot, table, [5, 7]) is None  # type: ignore[arg-type]
+    one = read_table([{**RIGHT, "loud": None, "marks": None, "slots": None}])
+    assert all_right(parrot, one, [0]) is None  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trunkline.run.all_right.PIECE", 2)
         assert all_right(parrot, table, range(8)) == found  # type: ignore[arg-type]
+
+
+def test_tasks_that_no_row_has_all_of_are_told_by_those_that_come_together() -> None:
+    """Two tables: of one the intent and the slots are known, not always both; of the other three kinds of labels."""
+    one, other = {"loud": None, "marks": None}, {"slots": None}
+    table = read_table([
+        {**RIGHT, **one},
+        {**RIGHT, **one, "slots": None},
+        {**RIGHT, **other},
+        {**RIGHT, **other, "loud": "no"},
+        {**RIGHT, **other, "marks": None},
+    ])  # fmt: skip
+    found = all_right(Parrot(TASKS), table, range(5))  # type: ignore[arg-type]
+    assert found == {
+        "tasks": ["intent", "loud", "marks"], "rows": 2, "share": 0.5,
+        "others": [{"tasks": ["intent", "slots"], "rows": 1, "share": 1.0}],
+    }  # fmt: skip
+    assert all_right_line(found).splitlines() == [
+        "all right at once (intent, loud, marks): 0.500 of the 2 rows that have all these labels",
+        "all right at once (intent, slots): 1.000 of the 1 rows that have all these labels",
+    ]
+    assert "In 50.0% of 2 rows" in _all_right(found) and "In 100.0% of 1 row" in _all_right(found)
+
+
+def test_few_of_many_sets_are_told() -> None:
+    """Labels with holes everywhere."""
+    flags = np.random.default_rng(0).random((400, 30)) < 0.5
+    assert len(labelled_together(flags)) == MOST
 
 
 def test_one_task_alone_has_its_own_score() -> None:

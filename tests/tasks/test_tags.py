@@ -3,14 +3,19 @@
 import json
 import random
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trunkline.contexts import WordsContext
+from trunkline.data import read_table
 from trunkline.errors import DataError
 from trunkline.modalities.text import Text
+from trunkline.schema import Schema, TaskColumn, find_faults
+from trunkline.tasks import Category, Labels
 from trunkline.tasks.bio import bio_spans, is_bio
 from trunkline.tasks.crf import Chain, packed
 from trunkline.tasks.tag_metric import TagsMetric
@@ -57,6 +62,23 @@ def scores(true: list[list[str]], said: list[list[str]], tags: list[str] = BIO_T
 
 
 class TestCells:
+    def test_lists_of_parquet_as_pandas_reads_them(self, tmp_path):
+        """Arrays."""
+        rows = {"note": ["red cat", "a b"], "slots": [["O", "B-x"], ["O", "O"]], "marks": [["m", "n"], []]}
+        pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
+        frame = pd.read_parquet(tmp_path / "t.parquet")
+        assert isinstance(frame["slots"][0], np.ndarray)
+        schema = Schema({"note": Text()}, {"slots": TaskColumn(Tags(), "slots", of="note"), "marks": Labels()})
+        for source in (frame, tmp_path / "t.parquet"):
+            table = read_table(source)
+            assert find_faults(schema, table) == []
+            assert [Tags().read(cell) for cell in table.column("slots")] == rows["slots"]
+            assert [Labels().read(cell) for cell in table.column("marks")] == rows["marks"]
+        with pytest.raises(DataError, match="one name is wanted here, not array"):
+            Category().read(frame["slots"][0])
+        with pytest.raises(DataError, match="a list is wanted here, not array"):
+            Tags().read(np.array([["O"]]))
+
     @pytest.mark.parametrize("cell", [["O", "B-LOC"], ("O", "B-LOC"), "O B-LOC", " O\tB-LOC\n", '["O", "B-LOC"]'])
     def test_lists_and_strings(self, cell):
         assert Tags().read(cell) == ["O", "B-LOC"]
@@ -313,14 +335,15 @@ class TestScores:
             ("B-ORG I-PER", "O I-PER"),
             ("B-SUB I-SUB", "O I-SUB"),
             ("O I-ORG I-ORG", "O O O"),
+            ("B I", "B O"),
         ],
     )
     @pytest.mark.parametrize("cut", [False, True])
     def test_tags_that_training_never_saw_are_missed_spans(self, true, said, cut):
         """The figures of the names themselves; a kind whose `I-` is known is the same kind under a new `B-`."""
         true, said = true.split(), said.split()
-        tags = [*BIO_TAGS, "I-SUB"]
-        task, state = Tags(), {"tags": tags, "counts": [1] * 6}
+        tags = [*BIO_TAGS, "I-SUB", "B"]
+        task, state = Tags(), {"tags": tags, "counts": [1] * len(tags)}
         said = ["O"] * len(said) if cut else said
         target = task.collate([[task.prepare(true, state, context(*[0 if cut else 1] * len(true)))]])
         metric = task.metric([state])

@@ -295,8 +295,13 @@ class TestSearch:
 
         assert likelihood(50) > likelihood(1)
 
-    def test_texts_can_be_as_long_as_max_length_and_an_end(self):
-        assert build(Text(6)).predict_output(make_view()).shape[1] <= 7
+    @pytest.mark.parametrize("beams", [1, 3])
+    def test_texts_have_max_length_tokens_at_most(self, beams):
+        """Also where none ends."""
+        head = build(Text(6, beams=beams))
+        head.decoder.final_logits_bias[0, STATE["end"]] = -1e6
+        ids = head.predict_output(make_view())
+        assert ids.shape == (3, 6) and STATE["end"] not in ids
 
 
 class TestScores:

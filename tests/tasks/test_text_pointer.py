@@ -15,7 +15,7 @@ from torch import Tensor
 from trunkline import testing
 from trunkline.arrays.subwords import tokenizer_of
 from trunkline.config import load_config
-from trunkline.contexts import WordsContext
+from trunkline.contexts import LETTERS, WordsContext
 from trunkline.data import Draw, read_table
 from trunkline.errors import ConfigError
 from trunkline.modalities import Image, Number
@@ -97,6 +97,41 @@ class TestSource:
         assert [places.count(place) for place in range(5)] == [places.count(0), 3, 3, 3, 3]
         assert places == sorted(places)
 
+    @pytest.mark.parametrize(
+        ("text", "tokens", "read"),
+        [
+            ("Ame\u0301lie/Ele\u0301onore/x", 1, "Ame\u0301lie"),
+            ("Ame\u0301lie/Ele\u0301onore/x", 3, "Ame\u0301lie/Ele\u0301onore"),
+            ("İİİİ/secret/x", 1, "İİİİ"),
+            ("a\u0301\u0323/x", 1, "a\u0301\u0323"),
+        ],
+    )
+    def test_letters_are_counted_as_they_are_written(self, text: str, tokens: int, read: str) -> None:
+        """Not as the encoder normalises them, nor in lower case: it is the word itself that is copied."""
+        _, context = TextInput(max_length=tokens).prepare(text, {"ids": {}}, None)
+        source = Text(**OPTIONS).source([context], STATE)
+        assert tokenizer_of(STATE["tokenizer"]).decode(source["ids"][0].tolist()).strip() == read
+
+    def test_half_of_a_letter_is_none(self) -> None:
+        """Letter by letter, where marks come in another order than the encoder reads them."""
+        encoder = TextInput(max_length=1, letters=True)
+        for text, read in (("a\u0301\u0323", ""), ("a\u0323\u0301", "a\u0323"), ("e\u0301e", "e\u0301")):
+            _, context = encoder.prepare(text, {"ids": {}}, None)
+            assert context.read() == ([read], [(0, 1)]) and context.is_cut
+
+    def test_a_token_stands_for_so_many_letters_at_most(self) -> None:
+        """One token is enough for an encoder to read 100 000 letters, of which a source would have as many keys."""
+        words = ("open", "a" * 100_000, "door")
+        for context in (
+            TextInput(max_length=16).prepare(" ".join(words), {"ids": {}}, None)[1],
+            WordsContext(words, ((0, 1), (1, 2), (2, 3))),
+        ):
+            source = Text(**OPTIONS).source([context], STATE)
+            said = tokenizer_of(STATE["tokenizer"]).decode(source["ids"][0].tolist())
+            assert said.split() == ["open", "a" * LETTERS, "door"]
+            assert context.is_cut
+        assert not WordsContext(("a" * LETTERS, "b" * LETTERS * 9), ((0, 1), (1, 1))).is_cut
+
     def test_a_source_moves_with_its_batch_and_follows_the_rows(self) -> None:
         rows: list[dict[str, Any]] = [{"x": "a cat", "y": "cat"}, {"n": 1.0}, {"x": "the dog", "y": "dog"}]
         batches = batches_of(rows)
@@ -130,6 +165,19 @@ class TestSource:
 
 
 class TestMixture:
+    @pytest.mark.parametrize("tokens", [1, 5, 300_000])
+    def test_the_first_places_are_those_of_all_pairs(self, tokens: int) -> None:
+        for seed in range(20):
+            ids = torch.randint(NOWHERE, tokens, (3, 1 + 3 * seed), generator=torch.Generator().manual_seed(seed))
+            known = ids.clamp(min=0)
+            expected = (known[:, :, None] == known[:, None]).to(torch.uint8).argmax(2)
+            assert first_places(ids).equal(expected)
+
+    def test_a_long_source_takes_no_room_for_pairs(self) -> None:
+        """Pairs would be 40 GB."""
+        ids = torch.arange(200_000)[None] // 2
+        assert first_places(ids).equal(ids * 2)
+
     def test_it_is_the_paper_s(self) -> None:
         torch.manual_seed(0)
         pointer = Pointer(8).double()

@@ -102,7 +102,7 @@ def source_of(contexts: Sequence[Context | None], state: State) -> Arrays:
         `{"ids": [n, P], "places": [n, P]}`: the tokens, and which of the encoder's tokens says most about each: that of
         its word, and of several as far into the word; `NOWHERE` behind the last.
     """
-    rows = [_read(context) if isinstance(context, WordsContext) else ([], []) for context in contexts]
+    rows = [context.read() if isinstance(context, WordsContext) else ([], []) for context in contexts]
     texts = [" ".join(words) for words, _ in rows]
     told = tokenizer_of(state["tokenizer"]).encode_batch(texts, add_special_tokens=False)
     source = [
@@ -112,13 +112,6 @@ def source_of(contexts: Sequence[Context | None], state: State) -> Arrays:
     pairs = [np.array(row, np.int64).reshape(-1, 2) for row in source]
     both = padded(pairs, NOWHERE) if pairs else np.zeros((0, 0, 2), np.int64)
     return {"ids": both[:, :, 0].copy(), "places": both[:, :, 1].copy()}
-
-
-def _read(context: WordsContext) -> tuple[list[str], list[tuple[int, int]]]:
-    """The words that have tokens, the last as far as it was read, and their tokens."""
-    here = [(word, span) for word, span in zip(context.words, context.spans, strict=True) if span[1] > span[0]]
-    words, spans = [word for word, _ in here], [span for _, span in here]
-    return [*words[:-1], *(word[: context.cut] for word in words[-1:])], spans
 
 
 def _words(text: str) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ import itertools
 import re
 import unicodedata
 import zlib
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,7 @@ class TextCells(ArrayCells):
             is_cut = is_cut or len(pieces) > self.length or (start == len(pieces) and bool(self.pieces(word)))
             spans.append((min(start, self.length), min(len(pieces), self.length)))
             if start < self.length < len(pieces):
-                cut = sum(map(len, pieces[start : self.length]))
+                cut = letters_of(word, sum(map(len, self._cut_up(word)[: self.length - start])))
         pieces = pieces[: self.length]
         ids = np.array([state["ids"].get(p) or bucket_id(p, self.buckets) for p in pieces] or [EMPTY], np.int32)
         spelt = [ngram_ids(piece, self.ngrams) for piece in pieces or [""]] if self.ngrams else None
@@ -87,9 +88,28 @@ class TextCells(ArrayCells):
 
     def pieces(self, word: str) -> list[str]:
         """What a word is read as."""
-        word = unicodedata.normalize("NFC", word)
-        pieces = [*word, END_OF_WORD] if self.letters else PIECE.findall(word)
+        pieces = self._cut_up(word)
         return [p.lower() for p in pieces] if self.lower else pieces
+
+    def _cut_up(self, word: str) -> list[str]:
+        """Its pieces, normalised; case as it is."""
+        word = unicodedata.normalize("NFC", word)
+        return [*word, END_OF_WORD] if self.letters else PIECE.findall(word)
+
+
+def letters_of(word: str, count: int) -> int:
+    """How many of a word's letters the first `count` of the normalised word stand for; what was read in part is not.
+
+    Example:
+        >>> letters_of("e\u0301/x", 1), letters_of("e/x", 1)
+        (2, 1)
+    """
+    read = unicodedata.normalize("NFC", word)[:count]
+    if word.startswith(read):
+        return count
+    sizes = range(len(word) + 1)
+    most = bisect_right(sizes, count, key=lambda size: len(unicodedata.normalize("NFC", word[:size]))) - 1
+    return next(size for size in range(most, -1, -1) if read.startswith(unicodedata.normalize("NFC", word[:size])))
 
 
 def bucket_id(piece: str, buckets: int) -> int:

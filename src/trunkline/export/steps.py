@@ -149,7 +149,7 @@ def writes(head: TextHead, layers: int, file: str, read: Mapping[str, str]) -> d
         "end": state["end"],
         "pad": state["pad"],
         "never": unwritten(state),
-        "max_new": search.max_length + 1,
+        "max_new": search.max_length,
         "min_new": search.min_length,
         "beams": search.beams,
         "length_penalty": search.length_penalty,

@@ -257,6 +257,7 @@ class Audio(Modality):
             f"voices={self.voices:g}: 0 (not at all) to less than 1": not 0 <= self.voices < 1,
             f"max_seconds={self.max_seconds:g}: more than 0": not self.max_seconds > 0,
             f"channels={self.channels}, stride={self.stride}: at least 1": min(self.channels, self.stride) < 1,
+            f"heads={self.heads}: at least 1": self.heads < 1,
             f"layers={self.layers}, depth={self.depth}: 0 or more": min(self.layers or 0, self.depth) < 0,
             f"{' and '.join(ours)}: not for a pretrained network; leave them out": self.pretrained and ours,
         }

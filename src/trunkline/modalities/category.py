@@ -11,6 +11,7 @@ import numpy as np
 from trunkline.arrays.table import NameCells
 from trunkline.cells import tell_odd_names
 from trunkline.contexts import Context
+from trunkline.errors import refuse
 from trunkline.modalities.contract import Modality
 from trunkline.modalities.table import TableBlock
 from trunkline.types import State
@@ -41,6 +42,7 @@ class Category(Modality):
 
     def fit(self, values: Iterable[str]) -> State:
         """`{"values": {name: number}}`, numbered from 1, most frequent first, equal counts by name."""
+        refuse("category input", {f"max_values={self.max_values}: 0 or more": self.max_values < 0})
         values = list(values)
         if odd := tell_odd_names(set(values)):
             warnings.warn(odd, stacklevel=2)

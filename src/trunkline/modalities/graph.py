@@ -163,6 +163,8 @@ class Graph(Modality):
             raise ConfigError(f"layers: {layers} is out of range; give 1 or more")
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout: {dropout} is not a probability; give 0 or more, and less than 1")
+        if self.heads < 1:
+            raise ConfigError(f"heads: {self.heads} is out of range; give 1 or more")
         if kind != "gin" and width % self.heads:
             raise ConfigError(f"heads={self.heads} of a graph encoder does not divide the model's width {width}")
         return GraphEncoder(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, refuse
 from trunkline.modalities import pretrained_image
 from trunkline.modalities.contract import Choices
 from trunkline.modalities.picture_levels import is_grey
@@ -133,3 +133,12 @@ def check_options(options: Mapping[str, Any], *, is_pretrained: bool) -> None:
         raise ConfigError("channels: a pretrained network sees colours; leave `channels` out")
     if stride is not None and (stride < 2 or stride & (stride - 1)):
         raise ConfigError(f"stride: {stride} is not a power of two; give 2, 4, 8, 16 or 32")
+    size, stem, depth, rotate, colour = (options[name] for name in ("size", "stem", "depth", "rotate", "colour"))
+    faults = {
+        f"size={size}: at least 1 pixel a side": size is not None and np.min(size) < 1,
+        f"stem={stem}: at least 1": stem is not None and stem < 1,
+        f"depth={depth}: at least 1": depth is not None and depth < 1,
+        f"rotate={rotate}: 0 or more": rotate is not None and rotate < 0,
+        f"colour={colour}: 0 or more": colour is not None and colour < 0,
+    }
+    refuse("image input", faults)

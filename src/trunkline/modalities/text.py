@@ -18,7 +18,7 @@ from torch import Tensor
 from trunkline.arrays.subwords import SubwordCells
 from trunkline.arrays.texts import EMPTY, TextCells, bucket_id
 from trunkline.contexts import WordsContext
-from trunkline.errors import ConfigError
+from trunkline.errors import ConfigError, refuse
 from trunkline.modalities import pretrained_text
 from trunkline.modalities.contract import Choices, Encoder, Modality, as_tensors
 from trunkline.modalities.pretrained import SCRATCH, are_usual, is_offered
@@ -204,7 +204,12 @@ class Text(Modality):
         return pretrained_text.PACKAGED, f"{said}, and a network that knows English is installed"
 
     def fit(self, values: Iterable[str]) -> State:
-        """`{"ids": {piece: id}}`, most frequent first, equal counts in alphabetical order."""
+        """`{"ids": {piece: id}}`, most frequent first, equal counts in alphabetical order.
+
+        Raises:
+            ConfigError: options are out of range, or the pretrained network cannot be had.
+        """
+        self._check()
         if self.pretrained is not None:
             about = pretrained_text.describe(self.pretrained)
             longest = about["longest"]
@@ -247,8 +252,9 @@ class Text(Modality):
         """The Transformer.
 
         Raises:
-            ConfigError: `heads` does not divide the width.
+            ConfigError: options are out of range, or `heads` does not divide the width.
         """
+        self._check()
         if self.pretrained is not None:
             return pretrained_text.build(state, width, encoder=self.pretrained, tuning=self.tuning)
         if width % self.heads:
@@ -269,6 +275,24 @@ class Text(Modality):
     @property
     def _length(self) -> int:
         return 256 if self.max_length is None else self.max_length
+
+    def _check(self) -> None:
+        """Raises:
+        ConfigError: all that is wrong.
+        """
+        faults = {
+            f"max_length={self.max_length}: at least 1": self._length < 1,
+            f"vocabulary={self.vocabulary}: 0 or more": self.vocabulary < 0,
+            f"min_count={self.min_count}: 0 or more": self.min_count < 0,
+            f"buckets={self.buckets}: at least 1": self.buckets < 1,
+            f"layers={self.layers}: 0 or more": (self.layers or 0) < 0,
+            f"heads={self.heads}: at least 1": self.heads < 1,
+            f"bigrams={self.bigrams}: 0 or more": (self.bigrams or 0) < 0,
+            f"ngrams={self.ngrams}: 0 or more": (self.ngrams or 0) < 0,
+            f"dropout={self.dropout}: from 0 to less than 1": not 0 <= (self.dropout or 0) < 1,
+            f"word_dropout={self.word_dropout}: from 0 to 1": not 0 <= self.word_dropout <= 1,
+        }
+        refuse("text input", faults)
 
     def _read_by(self, about: State) -> int:
         """Tokens that a pretrained network reads of one text."""

@@ -12,9 +12,15 @@ from trunkline.predictor import Predictor
 from trunkline.schema import RowBatches, Schema, label_flags
 from trunkline.tasks import Task
 
+MOST = 5  # sets of tasks that are told
+LOOKED_AT = 100  # combinations of labels, those of the most rows
+
 
 def all_right(predictor: Predictor, source: Table | RowBatches, rows: Sequence[int]) -> dict[str, Any] | None:
     """Of the rows that are labelled for every task whose answers can be exactly right, how many are so in all of them.
+
+    Where no row is labelled for all of these (several tables, each with its own), the same of each set of them that
+    some rows are labelled for together and none for more; at most `MOST` sets, those with the most rows.
 
     A label that training never saw is never said, so its row is wrong, but where `unknown` may be said of it. Tasks:
     category, binary, labels, tags. Rows without an answer (see `Predictor.predict`) do not count.
@@ -25,17 +31,44 @@ def all_right(predictor: Predictor, source: Table | RowBatches, rows: Sequence[i
         rows: which of them.
 
     Returns:
-        `{"tasks": names, "rows": so labelled, "share": of them that are all right}`; `None` where there are fewer than
-        two such tasks, or no such row.
+        `{"tasks": names, "rows": so labelled, "share": of them that are all right}` of the set with the most rows; of
+        further ones also `{"others": [the same of each]}`. `None` where no row is labelled for two such tasks.
     """
     tasks = exact_tasks(predictor.preprocessing.schema)
     if len(tasks) < 2:
         return None
     schema, numbers = predictor.preprocessing.schema, np.asarray(rows, dtype=np.int64)
     table = source.table if isinstance(source, RowBatches) else source
-    labelled = numbers[label_flags(schema, table, tasks)[numbers].all(1)].tolist()
-    if not labelled:
+    flags = label_flags(schema, table, tasks)[numbers]
+    found = []
+    for own in labelled_together(flags):
+        labelled = numbers[flags[:, own].all(1)].tolist()
+        names = [task for task, is_there in zip(tasks, own.tolist()) if is_there]
+        if (told := _share(predictor, source, labelled, names)) is not None:
+            found.append(told)
+    if not found:
         return None
+    first, *others = found
+    return {**first, "others": others} if others else first
+
+
+def labelled_together(flags: np.ndarray) -> list[np.ndarray]:
+    """Sets of two tasks or more that some rows are labelled for and no row for more, `[T]` each; most rows first.
+
+    Args:
+        flags: which rows are labelled for which tasks, `[rows, T]`.
+    """
+    sets, counts = np.unique(flags[flags.sum(1) > 1], axis=0, return_counts=True)
+    often = sets[np.argsort(-counts, kind="stable")][:LOOKED_AT]
+    return [own for own in often if (sets & own == own).all(1).sum() == 1][:MOST]
+
+
+def _share(
+    predictor: Predictor, source: Table | RowBatches, labelled: Sequence[int], tasks: Sequence[str]
+) -> dict[str, Any] | None:
+    """Of these rows, those that are right in these tasks, all of which they are labelled for."""
+    schema = predictor.preprocessing.schema
+    table = source.table if isinstance(source, RowBatches) else source
     is_right, counts = np.ones(len(labelled), dtype=bool), np.ones(len(labelled), dtype=bool)
     for start in range(0, len(labelled), PIECE):
         part = labelled[start : start + PIECE]
@@ -51,7 +84,7 @@ def all_right(predictor: Predictor, source: Table | RowBatches, rows: Sequence[i
             ]
     if not counts.any():
         return None
-    return {"tasks": tasks, "rows": int(counts.sum()), "share": float(is_right[counts].mean())}
+    return {"tasks": list(tasks), "rows": int(counts.sum()), "share": float(is_right[counts].mean())}
 
 
 def exact_tasks(schema: Schema) -> list[str]:

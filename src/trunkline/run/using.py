@@ -33,7 +33,8 @@ def evaluate(run: str | Path | Predictor, rows: Any = None, *, trust_code: bool 
         `{"judged", "scores", "majority"}`: by which rows (`test`, `validation`, or a `table` that was given), and
         scores by task, the network's and those of guessing; `None` for a task without labels. Of several tasks whose
         answers are right or wrong also `{"all_right": {"tasks", "rows", "share"}}`: rows in which all of them are
-        right. Where the run has `data.slices` that the table has, too, `{"slices": …}` of them (see `run.slices`).
+        right (see `run.all_right`). Where the run has `data.slices` that the table has, too, `{"slices": …}` of them
+        (see `run.slices`).
 
     Raises:
         RunError: it is no finished run.

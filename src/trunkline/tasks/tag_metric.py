@@ -86,5 +86,5 @@ def tag_name(number: int, tags: Sequence[str]) -> str:
     if number < len(tags):
         return tags[number]
     kind, prefix = divmod(number - len(tags), 3)
-    kinds = {fingerprint(known): known for tag in tags if (known := tag[2:])}
+    kinds = {fingerprint(tag[2:]): tag[2:] for tag in tags if tag != OUTSIDE}  # a plain `B` has the empty kind
     return OUTSIDE if "BIO"[prefix] == OUTSIDE else f"{'BIO'[prefix]}-{kinds.get(kind, kind)}"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -83,7 +84,7 @@ class Tags(Task):
         """
         if isinstance(cell, str) and not cell.lstrip().startswith("["):
             return whole_text(cell).split()
-        if not isinstance(cell, (str, list, tuple)):
+        if not isinstance(cell, (str, list, tuple, np.ndarray)):
             raise DataError(f"tags are a list, or a string with spaces between them, not {cell!r:.60}")
         tags = as_list(cell)
         for tag in tags:

@@ -88,8 +88,15 @@ class Pointer(nn.Module):
 
 def first_places(ids: Tensor) -> Tensor:
     """Where each of the source's tokens stands for the first time, `[n, P]` → `[n, P]`; behind the last is token 0."""
-    ids = ids.clamp(min=0)
-    return (ids[:, :, None] == ids[:, None]).to(torch.uint8).argmax(2)
+    length = torch.full_like(ids[:, :1], ids.shape[1])  # a tensor: ONNX divides by no size
+    # Sorted by token and place: a run of one token begins with its first place, which all of the run are told.
+    both = (ids.clamp(min=0) * length + torch.arange(ids.shape[1], device=ids.device)).sort(1).values
+    tokens = both // length
+    places = both - tokens * length
+    is_first = tokens != F.pad(tokens[:, :-1], (1, 0), value=NOWHERE)
+    run = is_first.long().cumsum(1) - 1
+    firsts = torch.zeros_like(run).scatter_add(1, run, torch.where(is_first, places, 0)).gather(1, run)
+    return torch.zeros_like(run).scatter(1, places, firsts)
 
 
 @contextmanager

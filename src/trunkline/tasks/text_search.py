@@ -65,7 +65,7 @@ class Search:
     def generation(self, state: State) -> Any:
         """As Transformers wants it."""
         return needed("transformers").GenerationConfig(
-            max_new_tokens=self.max_length + 1,
+            max_new_tokens=self.max_length,  # the last of them need not be an end
             min_new_tokens=self.min_length or None,
             num_beams=self.beams,
             length_penalty=self.length_penalty,

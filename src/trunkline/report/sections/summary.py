@@ -64,9 +64,11 @@ def scores(run: RunFiles) -> dict[str, Any] | None:
 
 
 def _all_right(whole: Mapping[str, Any] | None) -> str:
-    """In how many rows every answer is right, in a sentence."""
-    if whole is None:
-        return ""
+    """In how many rows every answer is right, in a sentence for each set of tasks."""
+    return "" if whole is None else " ".join(map(_all_right_of, [whole, *whole.get("others", ())]))
+
+
+def _all_right_of(whole: Mapping[str, Any]) -> str:
     rows, tasks = words.plural(whole["rows"], "row"), whole["tasks"]
     named = words.listed(tasks) if len(tasks) <= MANY else f"all {len(tasks)} tasks of this kind"
     return f"In {whole['share']:.1%} of {rows} that are labelled for {named}, all answers are exactly right at once."
