@@ -254,12 +254,12 @@ def until_end(ids: list[int]) -> list[int]:
 class TestSearch:
     def test_greedy_equals_a_loop_by_hand(self):
         head, view = build(), make_view(rows=4)
-        assert head.predict_output(view).tolist() == greedy(head, view, 7)
+        assert head.predict_output(view).tolist() == greedy(head, view, 6)
 
     def test_rows_end_at_end_and_are_padded(self):
         head, view = build(), make_view(rows=4)
-        end_at(head, greedy(head, view, 7)[0][2])
-        by_hand = greedy(head, view, 7)
+        end_at(head, greedy(head, view, 6)[0][2])
+        by_hand = greedy(head, view, 6)
         longest = max(map(len, by_hand))
         assert by_hand[0][-1] == END
         assert len({len(ids) for ids in by_hand}) > 1
@@ -267,13 +267,13 @@ class TestSearch:
 
     def test_search_stops_when_all_rows_have_ended(self):
         head, view = build(), make_view(rows=1)
-        end_at(head, greedy(head, view, 7)[0][0])
+        end_at(head, greedy(head, view, 6)[0][0])
         assert head.predict_output(view).tolist() == [[END]]
 
     @pytest.mark.parametrize("beams", [1, 3])
     def test_rows_are_searched_one_by_one(self, beams):
         head, view = build(Text(6, beams=beams)), make_view(rows=4)
-        end_at(head, greedy(head, view, 7)[0][2])
+        end_at(head, greedy(head, view, 6)[0][2])
         together = head.predict_output(view)
         for row in range(4):
             length = row + 1
