@@ -30,6 +30,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the extra `brows
 
 REFUSED = "422 (Unprocessable Entity)"  # which the page tells, and Chromium, too
 SCREENS = [(1280, "light"), (420, "dark")]
+PATIENCE = 300  # seconds: other work may hold a page up
 TASKS = {
     "kind": "category",
     "price": "number",
@@ -92,6 +93,7 @@ def browser() -> Iterator[Any]:
 def opened(browser: Any, address: str, width: int, scheme: str) -> Iterator[Any]:
     """A page that says nothing on its console, asks nobody but its own server, and is no wider than its screen."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.set_default_timeout(1000 * PATIENCE)
     said: list[str] = []
     page.on("console", lambda message: None if REFUSED in message.text else said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -105,7 +107,7 @@ def opened(browser: Any, address: str, width: int, scheme: str) -> Iterator[Any]
 
 def until(page: Any, is_so: str) -> None:
     """`wait_for_function` makes code of text, which the page's own policy forbids."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while not page.evaluate(is_so):
         assert time.monotonic() < end, is_so
         page.wait_for_timeout(50)
