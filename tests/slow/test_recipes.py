@@ -36,8 +36,8 @@ LINES = ("bccd", "camvid")  # JSON by line, since cells hold lists
 
 # What must be reached: linear models on TF-IDF (reviews), on pretrained features of pictures and TF-IDF (emoji, with
 # the extra `pretrained`), a small convolutional net for both digit and speaker (fsdd), a small U-Net (camvid: the
-# minutes that a run has by default are 650 to 800 steps of one core, .40; docs/vision.md has .487 of 45 minutes of
-# two); of boxes what the defaults should reach from scratch in that time. Census has no figures here: gradient
+# minutes that a run has by default are 650 to 800 steps of one core, .40; docs/vision.md has .487 of 2 000 steps); of
+# boxes what the defaults should reach from scratch in that time. Census has no figures here: gradient
 # boosting is trained beside.
 BASELINES: dict[str, dict[tuple[str, str], float]] = {
     "emoji": {("category", "accuracy"): 0.789, ("subcategory", "accuracy"): 0.629},
