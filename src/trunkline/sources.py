@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.config import Config, DataConfig, TaskConfig
+from trunkline.config import Config, DataConfig
 from trunkline.data import Split, Splits, Table, files_of, join_splits, make_splits, named_table, read_table
 from trunkline.defaults import Reasons, validation_share
 from trunkline.errors import DataError, counted, nearest
@@ -59,7 +59,7 @@ def read_splits(config: Config) -> Splits:
 
 
 def _files(data: DataConfig) -> tuple[Path, ...]:
-    return tuple(path.resolve() for path in data.trained)
+    return tuple(file.resolve() for path in data.trained for file in files_of(path))
 
 
 def _read_splits(config: Config, data: DataConfig, alike: Sequence[DataConfig]) -> Splits:
@@ -146,12 +146,14 @@ def split_rows(
         names: `{name: column}` where the table's column goes by another name; several, where it is several tables.
     """
     data = config.data if data is None else data
-    tasks = list(config.tasks.values())
-    columns = [(task, column) for own in names for task in tasks if (column := own.get(task.column, task.column))]
-    columns = [(task, column) for task, column in columns if column in table.columns]
+    columns = [
+        (name, column)
+        for own in names
+        for name, task in config.tasks.items()
+        if (column := own.get(task.column, task.column)) is not None and column in table.columns
+    ]
     split = None if data is None else data.split
-    if split is None and test is None and (validation is None or isinstance(validation, float)):
-        split = table.split  # a share for validation is one of its training rows
+    split = table.split if split is None else split  # whatever else is given, its held-out rows are not for training
     shares = [held for held in (validation, test) if isinstance(held, float)]
     keep = _one_of_each_class(config, table, columns) if shares or validation is None else ()
     return make_splits(
@@ -304,16 +306,17 @@ def without(part: Split, faults: Sequence[Fault], emptied: Mapping[int, Table]) 
     return Split(emptied[id(part.table)], rows) if len(rows) else None
 
 
-def _one_of_each_class(config: Config, table: Table, columns: Sequence[tuple[TaskConfig, str]]) -> list[int]:
+def _one_of_each_class(config: Config, table: Table, columns: Sequence[tuple[str, str]]) -> list[int]:
     """One row, drawn by the seed, of each class that a task's labels name; of tasks and the columns that they read."""
     order = np.random.default_rng(config.training.seed).permutation(len(table)).tolist()
     keep: dict[tuple[str, str, str], int] = {}
-    for task, column in columns:
+    for name, column in columns:
+        task = config.tasks[name]
         if task.component.names is not Task.names:
             kind = task.make()
             for row, value in TaskColumn(kind, column).readable(table, order):
                 for label in kind.names(value):
-                    keep.setdefault((task.column, column, label), row)
+                    keep.setdefault((name, column, label), row)
     return sorted(set(keep.values()))
 
 

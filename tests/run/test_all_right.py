@@ -97,6 +97,13 @@ def test_few_of_many_sets_are_told() -> None:
     assert len(labelled_together(flags)) == MOST
 
 
+def test_rows_with_all_labels_are_found_however_few() -> None:
+    flags = np.random.default_rng(0).random((5000, 8)) < 0.5
+    assert 0 < flags.all(1).sum() < 40
+    (own,) = labelled_together(flags)
+    assert own.all()
+
+
 def test_one_task_alone_has_its_own_score() -> None:
     one = Parrot({"intent": Category(), "price": Number()})
     assert all_right(one, read_table([RIGHT]), [0]) is None  # type: ignore[arg-type]

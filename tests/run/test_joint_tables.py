@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from trunkline import ConfigError, DataError, RunError, evaluate, fit, predict
 from trunkline.config import load_config, to_yaml
+from trunkline.config.problems import Problems
+from trunkline.config.settings import read_data
 from trunkline.data import Split, Splits, read_table, write_rows
 from trunkline.plan import draw_weights, make_plan
 from trunkline.predictor import Predictor
@@ -483,13 +486,33 @@ def test_no_table_trains_on_what_another_one_of_the_same_file_holds_out(folder: 
         (", validation: 0.2", ", validation: 0.1", "'long' reads, divided otherwise.*the same validation"),
         (", split: part", "", "the same split"),
         (', na: ["?"], test: 0.1', "", "the same test and na"),
+        (", train: [side.csv, shop.csv]", ", train: [shop.csv, side.csv]", "reads some of the files of 'long'"),
         ("", ", train: [shop.csv, more.csv]", "reads some of the files of 'long'"),
+        ("", ", train: 's*.csv'", "reads some of the files of 'long'"),
+        ("", ", train: .", "reads some of the files of 'long'"),
+        ("", ", train: more.csv, test: 's*.csv'", "tables.long: trains on a file that another table holds out"),
+        (", validation: 0.2", ", validation: more.csv", "the same validation"),
         ("", ", train: more.csv, validation: shop.csv", "tables.long: trains on a file that another table holds out"),
     ],
 )
 def test_tables_of_one_file_are_divided_alike(folder: Path, shares: str, other: str, message: str) -> None:
+    (folder / "side.csv").touch()
     text = TWICE.replace("SHARES", shares).replace("OTHER", other)
     text = text.replace("train: ./shop.csv, ", "" if "train" in other else "train: ./shop.csv, ")
+    text = text.replace("train: shop.csv, ", "" if "train" in shares else "train: shop.csv, ")
     (folder / "twice.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(folder / "twice.yaml", columns=lambda data: read_table(folder / "shop.csv"))
+
+
+@pytest.mark.parametrize(
+    ("shares", "other"),
+    [
+        (", validation: one.csv", ", validation: two.csv"),  # both train on all of the file
+        (", validation: 0.2, test: one.csv", ", validation: 0.2, test: two.csv"),
+    ],
+)
+def test_tables_of_one_file_may_differ_where_no_row_is_held_out_for_it(folder: Path, shares: str, other: str) -> None:
+    tables = yaml.safe_load(TWICE.replace("SHARES", shares).replace("OTHER", other))["data"]["tables"]
+    read_data({"tables": tables}, folder, problems := Problems(), is_needed=True)
+    assert problems.lines == []

@@ -84,6 +84,24 @@ def test_test_rows_of_a_source_stay_apart_when_its_config_is_read_again(
     assert judged["judged"] == "test" and judged["scores"] == run.metrics["test"]
 
 
+@pytest.mark.parametrize("held", ["validation: later", "test: later", "test: 0.2", "validation: 0.2, test: 0.2"])
+def test_test_rows_of_a_source_are_never_trained_on(tmp_path: Path, held: str) -> None:
+    for i in range(52):
+        place = "later" if i >= 40 else "pets/train" if i < 28 else "pets/test"
+        path = tmp_path / place / "cd"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(i).save(path)
+    (tmp_path / "c.yaml").write_text(
+        f"data: {{train: pets, {held}}}\ninputs: {{image: image}}\ntasks: {{label: category}}\n"
+    )
+    splits = read_splits(load_config(tmp_path / "c.yaml", columns=columns_of))
+    seen = names_of(splits.train) | (set() if "validation: later" in held else names_of(splits.validation))
+    assert len(seen) >= 22 and not any("test" in name for name in seen)
+    assert splits.test is not None and (
+        len(splits.test) == 12 if "later" in held else names_of(splits.test).isdisjoint(seen)
+    )
+
+
 def test_several_tables(tmp_path: Path) -> None:
     rows = [{"x": i / 3, "y": "ab"[i % 2]} for i in range(40)]
     write_rows(tmp_path / "a.csv", rows[:20])

@@ -136,6 +136,8 @@ def restored(
     out = np.empty((*nothing.shape[:-2], rows, columns), nothing.dtype)
     out[...] = nothing
     first, last = max(0, left), min(columns, left + width)
+    if last <= first:  # the window lies beside the picture
+        return out
     wide = min(last - first, max(1, PART // len(grid)))
     high = max(1, PART // (len(grid) * wide))
     for row in range(max(0, top), min(rows, top + height), high):

@@ -82,7 +82,7 @@ def make_splits(
     """
     splits = Splits(Split.whole(train)) if split is None else split_by_column(train, split)
     if splits.validation is not None and validation is not None:
-        raise DataError(f"{train.source}, column {split!r} names validation rows: leave the share for them out")
+        raise DataError(f"{train.source}, column {split!r} names validation rows: leave `validation` out")
     share = default if splits.validation is None and validation is None else None
     held = [validation if share is None else share, test]
     rows = splits.train.rows

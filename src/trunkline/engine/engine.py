@@ -57,7 +57,7 @@ class Engine(nn.Module):
             `sketch`, `trunk` and `trunk-lean` with several processes. One process finds them by itself.
         sketch: how gradients are estimated, for level `sketch`.
         every: steps that the weights of one comparison serve, while the same tasks take part. Steps between cost no
-            more than with equal weights. Of a step in parts all are compared, or none.
+            more than with equal weights. Of a step in parts with the same tasks all are compared, or none.
 
     Raises:
         ConfigError: the parts do not fit.

@@ -16,7 +16,7 @@ class Reuse(nn.Module):
 
     Args:
         every: steps that one comparison serves, while the same tasks take part.
-        steps: as they begin. Of a step in parts all are compared, or none.
+        steps: as they begin. Of a step in parts with the same tasks all are compared, or none.
     """
 
     def __init__(self, every: int, steps: Steps) -> None:

@@ -70,6 +70,8 @@ class Model:
         threads: int | None = None,
         files: Literal["named", "sent"] = "named",
     ) -> None:
+        if files not in ("named", "sent"):
+            raise ValueError(f"files: {files!r} is neither 'named' nor 'sent'")
         self.path, self.batch_size, self._threads, self.files = Path(path), batch_size, threads, files
         self.about: dict[str, Any] = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
         self._providers = list(providers)
@@ -96,7 +98,7 @@ class Model:
             DataError: it is no list of rows, a row has none of the inputs, or a cell cannot be read.
             ValueError: an input, or a task, is of a kind that only the user's own code knows.
         """
-        if isinstance(rows, str) or not isinstance(rows, Sequence | np.ndarray):
+        if isinstance(rows, str | Mapping) or not hasattr(rows, "__len__"):
             raise DataError("rows are a list; each of them has cells by column")
         answered: list[dict[str, Any]] = []
         for start in range(0, len(rows), self.batch_size):
@@ -107,7 +109,7 @@ class Model:
     def prepare(self, rows: Sequence[Mapping[str, Any]], *, first: int = 1) -> Prepared:
         """Rows → what the graph takes; `first`: the number of the first one, in errors. See `predict`."""
         columns = self.about["columns"]["inputs"]
-        for row in (number for number, own in enumerate(rows) if not isinstance(own, Mapping)):
+        for row in (number for number, own in enumerate(rows) if not hasattr(own, "get")):
             raise DataError(f"row {first + row}: is no object of columns and values")
         cells = {name: [plain_cell(row.get(columns[name]["column"])) for row in rows] for name in self.about["present"]}
         present = np.array([[cell is not None for cell in cells[name]] for name in self.about["present"]]).T

@@ -55,9 +55,14 @@ def all_right(predictor: Predictor, source: Table | RowBatches, rows: Sequence[i
 def labelled_together(flags: np.ndarray) -> list[np.ndarray]:
     """Sets of two tasks or more that some rows are labelled for and no row for more, `[T]` each; most rows first.
 
+    Of the `LOOKED_AT` most frequent combinations, so that of labels that lack at random some are left out; a row that
+    is labelled for all tasks is always found.
+
     Args:
         flags: which rows are labelled for which tasks, `[rows, T]`.
     """
+    if flags.shape[1] > 1 and (whole := flags.all(1)).any():
+        return [flags[whole.argmax()]]
     sets, counts = np.unique(flags[flags.sum(1) > 1], axis=0, return_counts=True)
     often = sets[np.argsort(-counts, kind="stable")][:LOOKED_AT]
     return [own for own in often if (sets & own == own).all(1).sum() == 1][:MOST]
