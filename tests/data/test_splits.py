@@ -163,5 +163,5 @@ def test_validation_comes_from_training_rows_where_the_column_has_none():
     assert len(splits.test) == 20
     named = read_table([{"s": s} for s in ("train", "train", "val")])
     assert make_splits(named, split="s", default=0.1).share is None
-    with pytest.raises(DataError, match="names validation rows: leave the share"):
+    with pytest.raises(DataError, match="names validation rows: leave `validation`"):
         make_splits(named, split="s", validation=0.1)
