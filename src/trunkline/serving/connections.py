@@ -18,6 +18,7 @@ class Connection(H11Protocol):
     caller who does not read. While a request is answered it has time: the application says how much.
     """
 
+    # Uvicorn's own method takes a narrower type than asyncio's protocol, and ignores the same error there.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Looks begin."""
         super().connection_made(transport)
