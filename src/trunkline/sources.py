@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.config import Config, DataConfig
-from trunkline.data import Split, Splits, Table, files_of, join_splits, make_splits, named_table, read_table
+from trunkline.data import Split, Splits, Table, files_of, join_splits, make_splits, named_table, origins, read_table
 from trunkline.defaults import Reasons, validation_share
 from trunkline.errors import DataError, counted, nearest
 from trunkline.schema import Fault, InputColumn, Schema, TaskColumn, bad_cells, find_faults, tell_faults
@@ -53,13 +53,9 @@ def read_splits(config: Config) -> Splits:
         return _read_splits(config, data, [data])
     alike: dict[tuple[Path, ...], list[DataConfig]] = {}
     for one in data.tables.values():
-        alike.setdefault(_files(one), []).append(one)
-    parts = {name: _read_splits(config, one, alike[_files(one)]) for name, one in data.tables.items()}
+        alike.setdefault(origins(one.trained), []).append(one)
+    parts = {name: _read_splits(config, one, alike[origins(one.trained)]) for name, one in data.tables.items()}
     return join_splits(parts, _naming(data))
-
-
-def _files(data: DataConfig) -> tuple[Path, ...]:
-    return tuple(file.resolve() for path in data.trained for file in files_of(path))
 
 
 def _read_splits(config: Config, data: DataConfig, alike: Sequence[DataConfig]) -> Splits:

@@ -485,11 +485,13 @@ def test_no_table_trains_on_what_another_one_of_the_same_file_holds_out(folder: 
     [
         (", validation: 0.2", ", validation: 0.1", "'long' reads, divided otherwise.*the same validation"),
         (", split: part", "", "the same split"),
-        (', na: ["?"], test: 0.1', "", "the same test and na"),
+        (', na: ["?"], test: 0.1', "", "the same test"),
+        (', na: ["?"]', "", "the same na"),
+        ("", ", train: shards", "reads some of the files of 'long'"),
+        (", train: pets", ", train: pets/test", "reads some of the files of 'long'"),
         (", train: [side.csv, shop.csv]", ", train: [shop.csv, side.csv]", "reads some of the files of 'long'"),
         ("", ", train: [shop.csv, more.csv]", "reads some of the files of 'long'"),
         ("", ", train: 's*.csv'", "reads some of the files of 'long'"),
-        ("", ", train: .", "reads some of the files of 'long'"),
         ("", ", train: more.csv, test: 's*.csv'", "tables.long: trains on a file that another table holds out"),
         (", validation: 0.2", ", validation: more.csv", "the same validation"),
         ("", ", train: more.csv, validation: shop.csv", "tables.long: trains on a file that another table holds out"),
@@ -497,6 +499,10 @@ def test_no_table_trains_on_what_another_one_of_the_same_file_holds_out(folder: 
 )
 def test_tables_of_one_file_are_divided_alike(folder: Path, shares: str, other: str, message: str) -> None:
     (folder / "side.csv").touch()
+    (folder / "pets" / "test").mkdir(parents=True)
+    (folder / "shards").mkdir()
+    (folder / "shards" / "0.csv").symlink_to(folder / "shop.csv")
+    (folder / "shards" / "1.csv").touch()
     text = TWICE.replace("SHARES", shares).replace("OTHER", other)
     text = text.replace("train: ./shop.csv, ", "" if "train" in other else "train: ./shop.csv, ")
     text = text.replace("train: shop.csv, ", "" if "train" in shares else "train: shop.csv, ")
@@ -510,9 +516,13 @@ def test_tables_of_one_file_are_divided_alike(folder: Path, shares: str, other: 
     [
         (", validation: one.csv", ", validation: two.csv"),  # both train on all of the file
         (", validation: 0.2, test: one.csv", ", validation: 0.2, test: two.csv"),
+        (", train: .", ""),  # a folder of pictures, say, in which a table lies
+        (", train: other.csv, na: ['?']", ", split: part"),  # nothing in common
     ],
 )
 def test_tables_of_one_file_may_differ_where_no_row_is_held_out_for_it(folder: Path, shares: str, other: str) -> None:
-    tables = yaml.safe_load(TWICE.replace("SHARES", shares).replace("OTHER", other))["data"]["tables"]
+    text = TWICE.replace("SHARES", shares).replace("OTHER", other)
+    text = text.replace("train: shop.csv, ", "" if "train" in shares else "train: shop.csv, ")
+    tables = yaml.safe_load(text)["data"]["tables"]
     read_data({"tables": tables}, folder, problems := Problems(), is_needed=True)
     assert problems.lines == []

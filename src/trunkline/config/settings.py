@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from trunkline.config.annotations import MisfitError, as_annotated
 from trunkline.config.options import read_options
 from trunkline.config.problems import Problems
 from trunkline.config.sections import DataConfig, Training
-from trunkline.data import files_of
+from trunkline.data import origins
 from trunkline.errors import brief, suggest
 from trunkline.report import CHECKS
 
@@ -118,43 +118,42 @@ def _read_tables(raw: Mapping[str, Any], folder: Path, problems: Problems) -> Da
 
 def _check_files(tables: Mapping[str, DataConfig], problems: Problems) -> None:
     """What one table holds out, no other may train on: tables of the same files are to be divided alike."""
-    files = {name: _reached(one.trained) for name, one in tables.items()}
+    files = {name: origins(one.trained) for name, one in tables.items()}
     for (first, one), (second, other) in itertools.combinations(tables.items(), 2):
-        ways = [_division(one), _division(other)]
-        differ = [name for name in ways[0] if ways[0][name] != ways[1].get(name)] or [*(ways[1].keys() - ways[0])]
-        if files[first] == files[second] and differ:
+        where, is_same = f"data.tables.{second}", files[first] == files[second]
+        if is_same and (differ := _divided_by(one, other)):
             problems.add(
-                f"data.tables.{second}",
+                where,
                 f"reads what {first!r} reads, divided otherwise: rows that one holds out the other would train on. "
                 f"Give both the same {' and '.join(differ)}.",
             )
-        elif files[first] != files[second] and _meet(files[first], files[second]):
+        if not is_same and _meet(files[first], files[second]):
             problems.add(
-                f"data.tables.{second}",
+                where,
                 f"reads some of the files of {first!r}, so that they are not divided alike. Give both the same files, "
                 "or each its own.",
             )
         for name, held in ((second, one), (first, other)):
-            if _meet(files[name], _reached(path for path in (held.validation, held.test) if isinstance(path, Path))):
+            if _meet(files[name], origins(path for path in (held.validation, held.test) if isinstance(path, Path))):
                 problems.add(f"data.tables.{name}", "trains on a file that another table holds out.")
 
 
-def _reached(paths: Iterable[Path]) -> list[Path]:
-    """Files and folders that these name, patterns resolved, in their order: rows are divided by their numbers."""
-    return [file.resolve() for path in paths for file in files_of(path)]
-
-
 def _meet(some: Collection[Path], others: Collection[Path]) -> bool:
-    """Whether there is a file in both, or in a folder of the other."""
-    return any(a == b or a in b.parents or b in a.parents for a, b in itertools.product(some, others))
+    """Whether there is a file in both, or a folder in a folder of the other."""
+    pairs = itertools.product(some, others)
+    return any(a == b or (a in b.parents and b.is_dir()) or (b in a.parents and a.is_dir()) for a, b in pairs)
 
 
-def _division(one: DataConfig) -> dict[str, Any]:
-    """All that a table's division of its own rows follows from; a file that is held out is none of them."""
-    held = {name: getattr(one, name) for name in ("validation", "test")}
-    found = {"split": one.split, **{n: "a file" if isinstance(value, Path) else value for n, value in held.items()}}
-    is_drawn = any(isinstance(value, float) for value in held.values()) or one.validation is None
-    return {**found, **({name: getattr(one, name) for name in _DRAWN_BY} if is_drawn else {})}
+def _divided_by(one: DataConfig, other: DataConfig) -> list[str]:
+    """What divides the rows of two tables of one file otherwise; a file that is held out divides none of theirs."""
+
+    def of(table: DataConfig, name: str) -> Any:
+        value = getattr(table, name)
+        return "a file" if isinstance(value, Path) else value
+
+    differ = [name for name in ("split", "validation", "test") if of(one, name) != of(other, name)]
+    is_drawn = one.validation is None or isinstance(one.validation, float) or isinstance(one.test, float)
+    return differ or [name for name in _DRAWN_BY if is_drawn and of(one, name) != of(other, name)]
 
 
 def _read_table(where: str, section: _DataSection, folder: Path, problems: Problems) -> DataConfig | None:

@@ -8,7 +8,7 @@ from trunkline.data.joint_sampling import JointSampler, Sampling, table_shares
 from trunkline.data.leaks import find_leak
 from trunkline.data.looking import describe, describe_column
 from trunkline.data.mapped import cache_folder
-from trunkline.data.read import read_table
+from trunkline.data.read import origins, read_table
 from trunkline.data.sampling import Draw, EpochSampler, EveryRowSampler, draw_seed
 from trunkline.data.shards import files_of
 from trunkline.data.slices import check_slices, in_order, slice_names
@@ -45,6 +45,7 @@ __all__ = [
     "join_splits",
     "make_splits",
     "named_table",
+    "origins",
     "read_table",
     "slice_names",
     "split_by_column",

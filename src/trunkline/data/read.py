@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ def _read_path(path: Path, how: Reading) -> Table:
             return _read(files, how)
         if is_saved_dataset(path):
             return _checked(read_saved(path, how))
-        if shards := shards_in(path, _READERS.keys() - {".json"}):
+        if shards := shards_in(path, _shards()):
             return concatenate([_read_path(file, how) for file in shards])
         return _checked(read_folder(path, lambda file: _read_path(file, how)))
     suffixes = [s.lower() for s in path.suffixes]
@@ -136,6 +136,17 @@ def _read_path(path: Path, how: Reading) -> Table:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a whole gzip file: {error}") from error
     return _checked(Table(path.name, cells, path.parent.absolute()))
+
+
+def origins(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Whole paths of the tables that rows are read from, in their order; of a folder of pictures or sounds, its own."""
+    found = [file for path in paths for file in files_of(path)]
+    return tuple(file.resolve() for path in found for file in (path.is_dir() and shards_in(path, _shards())) or [path])
+
+
+def _shards() -> Collection[str]:
+    """How files end that may be one table together."""
+    return _READERS.keys() - {".json"}
 
 
 def _checked(table: Table) -> Table:
