@@ -163,3 +163,8 @@ def test_rows_are_rows_from_python_too(folder: Path) -> None:
         with pytest.raises(DataError, match=why):
             model.predict(rows)
     assert model.predict(np.array([{"note": "red"}], object)) == model.predict([{"note": "red"}])  # type: ignore[arg-type]
+
+
+def test_a_mistyped_way_of_giving_files_opens_none(folder: Path) -> None:
+    with pytest.raises(ValueError, match="files: 'send' is neither"):
+        Model(folder / "model.onnx", files="send")  # type: ignore[arg-type]
