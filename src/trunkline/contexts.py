@@ -73,29 +73,49 @@ class GridContext:
             fill: what stands beyond the picture's edge, a number or one a channel, `[C, 1, 1]`; whole numbers know no
                 NaN and need one. `None`: the edge is repeated.
         """
-        from torch.nn import functional as F
-
         if self.angle:
             return self._turned(picture, mode, fill)
-        cut = self._cut(picture, fill)[None]
-        if mode == "nearest":
-            out = F.interpolate(cut.float(), self.size, mode="nearest-exact").to(picture.dtype)
-        else:
-            out = F.interpolate(cut.float(), self.size, mode="bilinear", align_corners=False, antialias=True)
-        return out[0].flip(-1) if self.flipped else out[0]
+        seen = picture[:, self.seen(0), self.seen(1)]
+        for axis in self.axes:
+            seen = self._along(axis, seen, mode, fill)
+        return seen.flip(-1) if self.flipped else seen
 
-    def _cut(self, picture: Tensor, fill: float | Tensor | None) -> Tensor:
-        """The window's pixels, `[C, H, W]` → `[C, *crop[2:]]`."""
+    @property
+    def axes(self) -> tuple[int, int]:
+        """Rows (0) and columns (1) in the order in which the window is scaled: of a window that is many times the
+        picture, so, no more is held than one axis of it.
+        """
+        (_, _, height, width), (rows, columns) = self.crop, self.original
+        return (1, 0) if width * min(height, rows) <= height * min(width, columns) else (0, 1)
+
+    def seen(self, axis: int) -> slice:
+        """Of the picture's rows (0) or columns (1) those that are in the window."""
+        start, length = self.crop[axis], self.crop[2 + axis]
+        return slice(max(0, start), min(self.original[axis], start + length))
+
+    def beyond(self, axis: int) -> tuple[int, int]:
+        """How many rows (0) or columns (1) the window has before the picture, and after it."""
+        start, length = self.crop[axis], self.crop[2 + axis]
+        return max(0, -start), max(0, start + length - self.original[axis])
+
+    def _along(
+        self, axis: int, seen: Tensor, mode: Literal["bilinear", "nearest"], fill: float | Tensor | None
+    ) -> Tensor:
+        """Of what is seen of a picture, what lies beyond is put beside it along one axis, and the whole scaled."""
         import torch
+        from torch.nn import functional as F
 
-        top, left, height, width = self.crop
-        if not self.reaches_beyond:
-            return picture[:, top : top + height, left : left + width]
-        rows, columns = torch.arange(top, top + height), torch.arange(left, left + width)
-        last_row, last_column = (side - 1 for side in self.original)
-        cut = picture[:, rows.clamp(0, last_row)][:, :, columns.clamp(0, last_column)]
-        is_beyond = ((rows < 0) | (rows > last_row))[:, None] | ((columns < 0) | (columns > last_column))
-        return filled(cut, is_beyond, fill)
+        (before, after), there = self.beyond(axis), seen.shape[1 + axis]
+        line = seen.movedim(1 + axis, 2)  # last: PyTorch 2.14 scales rows wrongly where the width becomes 1
+        if before or after:
+            places = torch.arange(-before, there + after)
+            line = filled(line[..., places.clamp(0, there - 1)], (places < 0) | (places >= there), fill)
+        size = (line.shape[1], self.size[axis])
+        if mode == "nearest":
+            scaled = F.interpolate(line[None].float(), size, mode="nearest-exact").to(seen.dtype)
+        else:
+            scaled = F.interpolate(line[None].float(), size, mode="bilinear", align_corners=False, antialias=True)
+        return scaled[0].movedim(2, 1 + axis)
 
     def _turned(self, picture: Tensor, mode: Literal["bilinear", "nearest"], fill: float | Tensor | None) -> Tensor:
         import torch

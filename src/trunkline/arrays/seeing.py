@@ -96,26 +96,19 @@ def scaled(picture: np.ndarray, channels: int, context: GridContext, fill: Seque
     """
     pixels = as_channels(picture, channels).transpose(2, 0, 1).astype(np.float32)
     beyond = np.array(fill, np.float32) * np.float32(255 if picture.dtype == np.uint8 else 1)
-    height, width = context.size
-    seen = np.stack([
-        np.asarray(PIL.Image.fromarray(one).resize((width, height), PIL.Image.Resampling.BILINEAR))
-        for one in cut_out(pixels, context, beyond)
-    ])  # fmt: skip
+    part = pixels[:, context.seen(0), context.seen(1)]
+    seen = np.stack([_plane(one, context, level) for one, level in zip(part, beyond, strict=True)])
     return seen.round().clip(0, 255).astype(np.uint8) if picture.dtype == np.uint8 else seen
 
 
-def cut_out(picture: np.ndarray, context: GridContext, fill: np.ndarray) -> np.ndarray:
-    """The window's pixels, `[C, H, W]` → `[C, *crop[2:]]`; `fill [C]` beyond the picture."""
-    top, left, height, width = context.crop
-    if not context.reaches_beyond:
-        return np.ascontiguousarray(picture[:, top : top + height, left : left + width])
-    rows, columns = context.original
-    whole = np.broadcast_to(fill[:, None, None], (len(picture), height, width)).astype(picture.dtype)
-    inside = (slice(max(0, -top), rows - top), slice(max(0, -left), columns - left))
-    whole[:, inside[0], inside[1]] = picture[
-        :, max(0, top) : min(rows, top + height), max(0, left) : min(columns, left + width)
-    ]
-    return whole
+def _plane(seen: np.ndarray, context: GridContext, fill: np.float32) -> np.ndarray:
+    """What is seen of one channel, `[h, w]` → `[*size]`, with `fill` beside it; Pillow, too, scales axis by axis."""
+    for axis in context.axes:
+        ends = context.beyond(axis)
+        seen = np.pad(seen, (ends, (0, 0)) if axis == 0 else ((0, 0), ends), constant_values=fill)
+        size = (seen.shape[1], context.size[0]) if axis == 0 else (context.size[1], seen.shape[0])
+        seen = np.asarray(PIL.Image.fromarray(seen).resize(size, PIL.Image.Resampling.BILINEAR))
+    return seen
 
 
 def restored(
