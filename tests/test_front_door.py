@@ -76,7 +76,7 @@ def test_the_command_line_stays_small() -> None:
         "predict": ["--out", "--trust-code"],
         "report": ["--out"],
         "export": ["--out", "--precision", "--rows", "--tasks", "--trust-code"],
-        "serve": ["--host", "--port", "--trust-code"],
+        "serve": ["--allow-host", "--host", "--port", "--trust-code"],
         "list": [],
         "demo": ["--keep", "--only-data", "--out"],
     }

@@ -289,12 +289,15 @@ def serve(
     folder: RunFolder,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at.")] = 8000,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Another name it is called by, as a server in front passes on.")
+    ] = None,
     trust_code: TrustCode = False,
 ) -> None:
     """Answer over HTTP with a trained run, and show a page to try it."""
     from trunkline.run import serve
 
-    serve(folder, host=host, port=port, trust_code=trust_code, say=say)
+    serve(folder, host=host, port=port, hosts=allow_host or (), trust_code=trust_code, say=say)
 
 
 @app.command(name="list")

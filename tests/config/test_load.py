@@ -295,6 +295,29 @@ def test_a_column_of_a_pattern_is_left_out_of_what_is_added_to_a_run(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("data", "before", "after"),
+    [
+        ({"train": "b.csv"}, "{train: a.csv, na: ['?', -1]}", {"train": "b.csv", "na": ["?", -1]}),
+        ({"train": "b.csv", "na": ["x"]}, "{train: a.csv, na: ['?']}", {"train": "b.csv", "na": ["x"]}),
+        ({"train": "b.csv"}, "{train: a.csv}", {"train": "b.csv"}),
+        ({"tables": {"b": {"train": "b.csv"}, "c": {"train": "c.csv", "na": []}}}, "{train: a.csv, na: ['?']}",
+         {"tables": {"b": {"train": "b.csv", "na": ["?"]}, "c": {"train": "c.csv", "na": []}}}),
+        ({"train": "b.csv"}, "{tables: {p: {train: p.csv, na: ['?']}, q: {train: q.csv, na: ['?']}}}",
+         {"train": "b.csv", "na": ["?"]}),
+        ({"train": "b.csv"}, "{tables: {p: {train: p.csv, na: ['?']}, q: {train: q.csv}}}", {"train": "b.csv"}),
+        (None, "{train: a.csv, na: ['?']}", None),
+        ({"train": "b.csv"}, "7", {"train": "b.csv"}),
+    ],
+)  # fmt: skip
+def test_what_meant_absent_for_a_run_means_it_for_what_is_added(tmp_path, data, before, after):
+    for name in FILES:
+        (tmp_path / name).write_text(f"{{data: {before}, inputs: {{note: text}}, tasks: {{kind: category}}}}")
+    problems = Problems()
+    assert joined({"data": data, "tasks": {"new": "binary"}}, tmp_path, problems)["data"] == after
+    assert problems.lines == []
+
+
+@pytest.mark.parametrize(
     ("config", "fault"),
     [
         ("{}", "which has `inputs` by name; here they are left out. Give another run"),

@@ -254,3 +254,21 @@ def test_a_config_names_what_it_mutes() -> None:
         load_config({**source, "mute": ["TL0O2"]}, columns=["x", "y"])
     with pytest.raises(ConfigError, match="mute"):
         load_config({**source, "mute": 2}, columns=["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("config", "is_told"),
+    [
+        ("training: {by_length: false}", True),
+        ("training: {by_length: true}", False),
+        ("data: {tables: {}, sampling: equal}\ntraining: {by_length: false}", False),
+        ("data: {tables: {}, sampling: 2.0}", False),
+        ("data: {tables: {}, sampling: proportional, batches: one_table}", False),
+        ("data: {tables: {}, sampling: proportional, batches: mixed}", True),
+    ],
+)
+def test_what_is_proposed_against_padding_can_be_done(config: str, is_told: bool) -> None:
+    """Rows come by length only where each comes once an epoch, and not more so where they do already."""
+    run = plain(log=lines(padding={"x": 0.6}), config=config)
+    (cure,) = (finding.cure for check, finding in findings(run) if check.code == "TL016")
+    assert ("by_length" in cure) == is_told and "max_length" in cure

@@ -368,3 +368,11 @@ def test_one_seed_claims_nothing(result: dict[str, Any]) -> None:
     assert shown.row_count == 2
     assert [column.header for column in shown.columns][-1] == "difference", "of one seed nothing is said of chance"
     assert [column.header for column in comparison_table("equal", result).columns][-1] == "together is"
+
+
+def test_a_divided_network_is_compared_on_one_device(tmp_path: Path) -> None:
+    """Each run of a comparison has one, as it has one thread; nothing is left that refers to several."""
+    overrides = ["training.devices=2", "training.shard=true", "training.steps=2"]
+    found = compare(write(tmp_path), seeds=1, overrides=overrides, out=tmp_path / "out").result
+    assert set(found["models"]) == {"equal"}
+    assert load_config(tmp_path / "out" / "config.yaml", columns=None).training.shard is False

@@ -33,7 +33,7 @@ from trunkline.data import Table, write_rows
 from trunkline.modalities import Audio, Image
 from trunkline.model import MultiTaskModel
 from trunkline.predictor import Predictor
-from trunkline.run import serve
+from trunkline.run import serve, serving
 from trunkline.schema import Preprocessing
 from trunkline.serving import Limits, make_app
 from trunkline.serving.answers import as_json
@@ -364,6 +364,38 @@ def test_pages_of_other_sites_may_not_ask(predictor: Predictor) -> None:
         assert client.post("/predict", json=body, headers={"Origin": "http://evil.example"}).status_code == 403
         assert client.post("/predict", json=body, headers={"Origin": "null"}).status_code == 403
         assert client.get("/health", headers={"Host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "allowed", "refused"),
+    [
+        ("127.0.0.1", [], ["localhost:8000", "127.0.0.1"], ["models.example"]),
+        ("127.0.0.1", ["models.example"], ["localhost", "models.example"], ["evil.example"]),
+        ("0.0.0.0", ["*.example"], ["127.0.0.1", "models.example"], ["evil.com"]),
+        ("0.0.0.0", [], ["models.example"], []),
+    ],
+)
+def test_who_may_call_it_by_which_name(
+    predictor: Predictor,
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    names: list[str],
+    allowed: list[str],
+    refused: list[str],
+) -> None:
+    """As it is served: with a name allowed, its own page behind another server may ask, too."""
+    found: list[Any] = []
+    monkeypatch.setattr(serving, "load", lambda *_, **__: predictor)
+    monkeypatch.setattr(
+        "uvicorn.Server.run", lambda server, sockets: (found.append(server.config.app), sockets[0].close())
+    )
+    serve("run", host=host, port=0, hosts=names)
+    with TestClient(found[0]) as client:
+        for name in allowed:
+            headers = {"Host": name, "Origin": f"https://{name}"}
+            assert client.post("/predict", json={"rows": [{"note": "red"}]}, headers=headers).status_code == 200
+        for name in refused:
+            assert client.get("/health", headers={"Host": name}).status_code == 400
 
 
 def test_it_can_be_mounted(predictor: Predictor) -> None:

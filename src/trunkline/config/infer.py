@@ -68,7 +68,7 @@ def task_type(name: str, found: Description, catalog: Mapping[str, Any]) -> Infe
         "constant": (None, ": there is nothing to learn"),
         "empty": (None, ": there is nothing to learn from"),
         "image": (None, ": say whether it is a `mask` or `dense`"),
-        "audio": (None, ": no kind of task makes sounds"),
+        "audio": (None, ": say `speech` where a text input says what is to be said, with `of` its name"),
         "vector": (None, ": no kind of task learns lists of numbers; give each number a column"),
         "graph": (None, ": no kind of task makes graphs"),
         "date": (None, ": no kind of task learns dates; give the number you want, such as a year"),

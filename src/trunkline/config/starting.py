@@ -1,4 +1,5 @@
-"""`start: RUN`: a trained run whose network a config adds tasks to. What the config leaves out is the run's.
+"""`start: RUN`: a trained run whose network a config adds tasks to. What the config leaves out is the run's: inputs,
+tasks, fusion, trunk and width, and what means absent in a cell (`data.na`).
 
 Of the run its resolved config is read, which names every input and task with all options. The result is a config that
 names them, too, so nothing above this room need know which half came from where.
@@ -68,6 +69,7 @@ def joined(raw: Mapping[str, Any], run: Path, problems: Problems) -> dict[str, A
     return {
         **raw,
         **{key: trained[key] for key in WHOLE if key in trained},
+        "data": _absent_alike(raw.get("data"), trained.get("data")),
         "balancer": "equal",
         "inputs": trained["inputs"],
         "tasks": {
@@ -101,6 +103,16 @@ def _trained(run: Path) -> dict[str, Any]:
                 "Give another run, or put its config back as it was."
             )
     return trained
+
+
+def _absent_alike(data: Any, trained: Any) -> Any:
+    """`data:` with what meant absent in the run's tables, if it was the same in all, where a table does not say it."""
+    if not isinstance(data, Mapping) or not isinstance(trained, Mapping):
+        return data
+    if isinstance(data.get("tables"), Mapping):
+        return {**data, "tables": {name: _absent_alike(one, trained) for name, one in data["tables"].items()}}
+    before = [one.get("na") for one in (_entries(trained.get("tables")) or {"": trained}).values()]
+    return {"na": before[0], **data} if before[0] and all(na == before[0] for na in before) else data
 
 
 def _check_rest(raw: Mapping[str, Any], problems: Problems) -> None:

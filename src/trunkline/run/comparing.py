@@ -192,7 +192,7 @@ def _settled(config: Config, folder: Path, trust_code: bool) -> Config:
     elif folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
         raise RunError(f"{folder} is not empty and holds no comparison; give a new folder with --out")
     else:
-        alone = replace(config.training, threads=1, devices=1, nodes=1)  # as the runs have it
+        alone = replace(config.training, threads=1, devices=1, nodes=1, shard=False)  # as the runs have it
         one_thread = replace(config, training=alone)
         plan, _ = fix_steps(make_plan(one_thread, read_splits(config)))
         with replacing(folder / "config.yaml") as unfinished:

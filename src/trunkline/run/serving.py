@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trunkline.arrays.extras import need
@@ -19,6 +19,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    hosts: Sequence[str] = (),
     trust_code: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
@@ -28,6 +29,8 @@ def serve(
         run: its folder.
         host: the address to listen at; by default only this machine can ask.
         port: likewise; 0 for any that is free.
+        hosts: names that it may be called by besides (`models.example`, `*.example`), as a server in front of it passes
+            them on in `Host`. None given, it is this machine's alone, or any where `host` lets others ask.
         trust_code: import classes of your own that the run's config names.
         say: told where it listens.
 
@@ -41,8 +44,9 @@ def serve(
     from trunkline.serving import make_app  # not above: what serves comes with an extra
     from trunkline.serving.connections import PATIENCE, Connection
 
-    hosts = LOOPBACK if host in LOOPBACK else ("*",)  # so that no other site's name can be made to mean this machine
-    app = make_app(load(run, trust_code=trust_code), name=Path(run).absolute().name, hosts=hosts)
+    # So that no other site's name can be made to mean this machine.
+    called = (*LOOPBACK, *hosts) if hosts or host in LOOPBACK else ("*",)
+    app = make_app(load(run, trust_code=trust_code), name=Path(run).absolute().name, hosts=called)
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:

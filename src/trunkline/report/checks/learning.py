@@ -122,8 +122,9 @@ def padding(run: RunFiles) -> Finding | None:
     if not much:
         return None
     told = ", ".join(f"{words.percent(means[name])} of {name}" for name in much)
-    return Finding(
-        f"Much of what batches hold is padding: {told}.",
-        "Rows of about one length come together with `training.by_length: true`; a smaller `max_length` of a text cuts "
-        "the few that are very long.",
-    )
+    cure = "A smaller `max_length` of a text cuts the few that are very long"
+    data, training = (run.settings.get(section) or {} for section in ("data", "training"))
+    is_drawn_whole = data.get("sampling") in (None, "proportional", 1.0) and data.get("batches") in (None, "mixed")
+    if is_drawn_whole and not training.get("by_length"):
+        cure += "; rows of about one length come together with `training.by_length: true`"
+    return Finding(f"Much of what batches hold is padding: {told}.", f"{cure}.")
