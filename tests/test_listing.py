@@ -46,6 +46,16 @@ def test_defaults_are_as_a_config_has_them() -> None:
     assert told["flip"] == "false" and told["encoder_lr"] == "0.1" and told["size"] == "null"
 
 
+def test_words_that_an_option_may_be_are_told() -> None:
+    """Once: not where its text has them already."""
+    ((_, _, options),) = options_of("training")
+    told = {option.name: option.about for option in options}
+    assert told["precision"].endswith("In words: `32`, `bf16-mixed`, `16-mixed`.")
+    assert "`cpu`" in told["accelerator"] and "`batch`" in told["normalise"] and "In words" not in told["lr"]
+    ((_, _, options),) = options_of("image")
+    assert ["In words" in option.about for option in options if option.name == "aspect"] == [False]
+
+
 def test_a_name_of_two_sections_shows_both_and_a_full_one_its_own() -> None:
     assert [full for full, _, _ in options_of("text")] == ["inputs.text", "tasks.text"]
     assert [full for full, _, _ in options_of("modalities.text")] == ["inputs.text"], "as Python calls it"

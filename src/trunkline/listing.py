@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from trunkline import balancers, config, demos, fusion, modalities, tasks, trunks
 from trunkline.errors import ConfigError, suggest
@@ -64,8 +64,20 @@ def options_of(name: str) -> Iterator[tuple[str, str, list[Option]]]:
 
 def _options(made: Any) -> Iterator[Option]:
     about = _arguments(inspect.getdoc(made) or "")
-    for name, parameter in inspect.signature(made).parameters.items():
-        yield Option(name, _told(parameter.default), about.get(name, "").replace("`None`", "`null`"))
+    for name, parameter in inspect.signature(made, eval_str=True).parameters.items():
+        said = about.get(name, "").replace("`None`", "`null`")
+        words = [word for word in _words(parameter.annotation) if f"`{word}`" not in said]
+        also = f" In words: {', '.join(f'`{word}`' for word in words)}." if said and words else ""
+        yield Option(name, _told(parameter.default), said + also)
+
+
+def _words(hint: Any) -> Iterator[str]:
+    """Those of which an option may be one."""
+    for one in get_args(hint):
+        if get_origin(hint) is Literal:
+            yield str(one)
+        else:
+            yield from _words(one)
 
 
 def _told(default: Any) -> str:

@@ -63,12 +63,13 @@ def are_usual(options: dict[str, Any], constructor: Callable[..., Any]) -> bool:
     return all(value == usual[name].default for name, value in options.items())
 
 
-def packaged(encoder: str, known: dict[str, tuple[str, str, str]]) -> Path:
+def packaged(encoder: str, known: dict[str, tuple[str, str, str]], *, extra: str | None = "pretrained") -> Path:
     """Where the weights of `package:NAME` lie.
 
     Args:
         encoder: `package:NAME`.
         known: by name the package as it is installed, the module it has, and the path inside of it.
+        extra: that brings all of these packages, if any does.
 
     Raises:
         ConfigError: the name is not known, or its package is not installed.
@@ -79,9 +80,9 @@ def packaged(encoder: str, known: dict[str, tuple[str, str, str]]) -> Path:
     package, module, path = known[name]
     spec = importlib.util.find_spec(module)  # the package itself, whose own dependencies are many, is not imported
     if spec is None or not spec.submodule_search_locations:
+        also = f' (or all of them with "trunkline[{extra}]")' if extra else ""
         raise ConfigError(
-            f"encoder: {encoder!r} needs the package {package}, which is missing; "
-            f'pip install "{package}" (or all of them with "trunkline[pretrained]")'
+            f'encoder: {encoder!r} needs the package {package}, which is missing; pip install "{package}"{also}'
         )
     return Path(spec.submodule_search_locations[0]) / path
 

@@ -298,5 +298,5 @@ def _load(network: nn.Module, *, encoder: str) -> None:
 
 
 def _load_packaged(network: nn.Module, *, encoder: str) -> None:
-    stored = torch.load(packaged(encoder, PACKAGES), weights_only=True, map_location="cpu")
+    stored = torch.load(packaged(encoder, PACKAGES, extra=None), weights_only=True, map_location="cpu")
     fit_weights(network, stored["model_state"], encoder)
