@@ -13,7 +13,19 @@ from typing import Any
 import numpy as np
 
 from trunkline.config import Config, DataConfig
-from trunkline.data import Split, Splits, Table, files_of, join_splits, make_splits, named_table, origins, read_table
+from trunkline.data import (
+    Split,
+    Splits,
+    Table,
+    files_of,
+    join_splits,
+    make_splits,
+    named_table,
+    origins,
+    read_table,
+    split_by_column,
+    warn_of_groups,
+)
 from trunkline.defaults import Reasons, validation_share
 from trunkline.errors import DataError, counted, nearest
 from trunkline.schema import Fault, InputColumn, Schema, TaskColumn, bad_cells, find_faults, tell_faults
@@ -55,6 +67,7 @@ def read_splits(config: Config) -> Splits:
     for one in data.tables.values():
         alike.setdefault(origins(one.trained), []).append(one)
     parts = {name: _read_splits(config, one, alike[origins(one.trained)]) for name, one in data.tables.items()}
+    warn_of_groups(parts, {name: one.group for name, one in data.tables.items() if one.group is not None})
     return join_splits(parts, _naming(data))
 
 
@@ -148,10 +161,10 @@ def split_rows(
         for name, task in config.tasks.items()
         if (column := own.get(task.column, task.column)) is not None and column in table.columns
     ]
-    split = None if data is None else data.split
-    split = table.split if split is None else split  # whatever else is given, its held-out rows are not for training
-    shares = [held for held in (validation, test) if isinstance(held, float)]
-    keep = _one_of_each_class(config, table, columns) if shares or validation is None else ()
+    split = table.split if data is None or data.split is None else data.split  # a source may hold out rows itself
+    rows = np.arange(len(table)) if split is None else split_by_column(table, split).train.rows
+    is_drawn = validation is None or isinstance(validation, float) or isinstance(test, float)
+    keep = _one_of_each_class(config, table, rows, columns) if is_drawn else ()
     return make_splits(
         table,
         validation=validation,
@@ -302,9 +315,9 @@ def without(part: Split, faults: Sequence[Fault], emptied: Mapping[int, Table]) 
     return Split(emptied[id(part.table)], rows) if len(rows) else None
 
 
-def _one_of_each_class(config: Config, table: Table, columns: Sequence[tuple[str, str]]) -> list[int]:
-    """One row, drawn by the seed, of each class that a task's labels name; of tasks and the columns that they read."""
-    order = np.random.default_rng(config.training.seed).permutation(len(table)).tolist()
+def _one_of_each_class(config: Config, table: Table, rows: np.ndarray, columns: Sequence[tuple[str, str]]) -> list[int]:
+    """One of these rows, drawn by the seed, of each class that a task's labels name; of tasks and their columns."""
+    order = np.random.default_rng(config.training.seed).permutation(rows).tolist()
     keep: dict[tuple[str, str, str], int] = {}
     for name, column in columns:
         task = config.tasks[name]

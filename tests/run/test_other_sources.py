@@ -11,9 +11,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from trunkline import MultiTaskModel, fit, modalities, tasks
+from trunkline import DataError, MultiTaskModel, fit, modalities, tasks
 from trunkline.config import load_config
-from trunkline.data import Split, write_rows
+from trunkline.data import Split, read_table, write_rows
 from trunkline.run import evaluate, init, predict
 from trunkline.sources import columns_of, read_splits
 
@@ -100,6 +100,83 @@ def test_test_rows_of_a_source_are_never_trained_on(tmp_path: Path, held: str) -
     assert splits.test is not None and (
         len(splits.test) == 12 if "later" in held else names_of(splits.test).isdisjoint(seen)
     )
+
+
+def test_rows_that_one_of_several_sources_holds_out_are_never_trained_on(tmp_path: Path) -> None:
+    for i in range(60):
+        place = "loose" if i >= 40 else "pets/train" if i < 28 else "pets/test"
+        path = tmp_path / place / "cd"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(i).save(path)
+    (tmp_path / "c.yaml").write_text("data: {train: [pets, loose]}\ninputs: {image: image}\ntasks: {label: category}\n")
+    splits = read_splits(load_config(tmp_path / "c.yaml", columns=columns_of))
+    assert len(names_of(splits.test)) == 12 and all("pets/test" in name for name in names_of(splits.test))
+    seen = names_of(splits.train) | names_of(splits.validation)
+    assert len(seen) == 48 and not any("pets/test" in name for name in seen)
+
+
+@pytest.mark.parametrize("column", [None, "split"])
+def test_files_of_a_table_lie_in_the_folders_of_their_splits(tmp_path: Path, column: str | None) -> None:
+    """What the table says goes before where its files are."""
+    rows = []
+    for i in range(40):
+        place = "train" if i < 28 else "test" if i < 34 else "more"
+        path = tmp_path / "pets" / place / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(i).save(path)
+        rows.append({"file_name": f"{place}/{i}.png", "label": "cd"[i % 2]} | ({"split": "train"} if column else {}))
+    write_rows(tmp_path / "pets" / "metadata.csv", rows)
+    (tmp_path / "c.yaml").write_text("data: {train: pets}\ninputs: {image: image}\ntasks: {label: category}\n")
+    splits = read_splits(load_config(tmp_path / "c.yaml", columns=columns_of))
+    held = {f"test/{i}.png" for i in range(28, 34)}
+    assert names_of(splits.test) == (set() if column else held)
+    assert not names_of(splits.train) & (set() if column else held)
+
+
+def test_a_split_that_its_own_column_contradicts() -> None:
+    """Else a set that was divided anew, with its old column, would train on what it holds out."""
+    rows = {"split": ["train"] * 6, "x": [float(i) for i in range(6)]}
+    whole = datasets.Dataset.from_dict(rows)
+    with pytest.raises(DataError, match="is the split 'test', and its column 'split' says 'train': leave the column"):
+        read_table(datasets.DatasetDict({"train": whole.select(range(4)), "test": whole.select(range(4, 6))}))
+    alike = datasets.Dataset.from_dict({"split": ["Dev", None], "x": [1.0, 2.0]})
+    table = read_table(datasets.DatasetDict({"train": whole.select(range(4)), "validation": alike}))
+    assert table.column("split") == ["train"] * 4 + ["Dev", "validation"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_one_training_row_of_a_class_is_not_held_out(tmp_path: Path, seed: int) -> None:
+    """Rows of the class that are held out already are no reason to draw it."""
+    rows = [{"split": "train", "x": i, "y": "ab"[i % 2], "z": "pq"[i // 2 % 2]} for i in range(16)]
+    rows[5]["z"] = "rare"
+    rows += [{"split": "test", "x": i, "y": "ab"[i % 2], "z": "rare"} for i in range(16, 60)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "c.yaml").write_text(
+        "data: {train: rows.jsonl, split: split, validation: 0.4}\ninputs: {x: number}\n"
+        f"tasks: {{y: category, z: category}}\ntraining: {{seed: {seed}}}\n"
+    )
+    assert 5 in read_splits(load_config(tmp_path / "c.yaml", columns=columns_of)).train.rows
+
+
+def test_groups_that_two_tables_divide_otherwise_are_told(tmp_path: Path) -> None:
+    for name, value in (("visits", "x"), ("labs", "y")):
+        write_rows(
+            tmp_path / f"{name}.jsonl", [{"patient": i % 40, value: float(i), f"{name} n": i} for i in range(200)]
+        )
+    (tmp_path / "c.yaml").write_text(
+        "data:\n  tables:\n    visits: {train: visits.jsonl, group: patient, test: 0.2}\n"
+        "    labs: {train: labs.jsonl, group: patient, test: 0.3}\n"
+        "inputs: {x: number, y: number}\ntasks: {visits n: number, labs n: number}\n"
+    )
+    config = load_config(tmp_path / "c.yaml", columns=columns_of)
+    with pytest.warns(UserWarning, match=r"data.tables.\w+ trains on \d+ groups of 'patient' that") as told:
+        splits = read_splits(config)
+    assert [str(one.message).split()[0] for one in told] == ["data.tables.labs", "data.tables.visits"]
+    assert splits.test is not None
+    patients = splits.train.table.column("patient")
+    trained, held = ({(row < 200, patients[row]) for row in part.rows.tolist()} for part in (splits.train, splits.test))
+    assert not trained & held, "within a table none is torn"
+    assert {patient for _, patient in trained} & {patient for _, patient in held}, "what is told is so"
 
 
 def test_several_tables(tmp_path: Path) -> None:

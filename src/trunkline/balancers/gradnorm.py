@@ -12,7 +12,8 @@ Ba 2015), for which the scale of the losses does not matter. The weights act on 
 balancers from gradients.
 
 A step in parts has the mean of its parts' gradients. The norm of a mean does not follow from the norms, so the mean of
-these stands for it: never less, and the same where the parts agree. A part without a task counts as 0 for it.
+these stands for it: never less, and the same where the parts agree. A part without a task counts as 0 for it. The
+loss is that of the whole step, which each part is told.
 """
 
 from __future__ import annotations
@@ -127,9 +128,9 @@ class GradNorm(GramianBalancer):
         norms = gramian.double().diagonal().clamp(min=0.0).sqrt().tolist()
         self.parts += 1
         for task, norm in zip(tasks, norms, strict=True):
-            norm_so_far, loss_so_far = self.seen.get(task, (0.0, 0.0))
-            self.seen[task] = norm_so_far + norm, loss_so_far + self.losses.get(task, math.nan)
-        self._learn(list(self.seen), np.array(list(self.seen.values())) / self.parts)
+            norm_so_far, _ = self.seen.get(task, (0.0, 0.0))
+            self.seen[task] = norm_so_far + norm, self.losses.get(task, math.nan)
+        self._learn(list(self.seen), np.array(list(self.seen.values())) / [self.parts, 1])
         return torch.from_numpy(self.learned.began(tasks)[:, 0]).to(gramian)
 
     def _learn(self, tasks: Sequence[str], seen: Array) -> None:
@@ -145,4 +146,4 @@ class GradNorm(GramianBalancer):
 
     def _forget_parts(self) -> None:
         self.parts = 0
-        self.seen: dict[str, tuple[float, float]] = {}  # norms and losses of this step's parts so far, summed
+        self.seen: dict[str, tuple[float, float]] = {}  # norms in this step's parts so far, summed, and the step's loss

@@ -3,7 +3,7 @@
 from trunkline.data.coco import CocoNumbers, coco_numbers
 from trunkline.data.description import Description
 from trunkline.data.encodings import guess_encoding
-from trunkline.data.joint import WHOSE, join_splits, named_table
+from trunkline.data.joint import WHOSE, join_splits, named_table, warn_of_groups
 from trunkline.data.joint_sampling import JointSampler, Sampling, table_shares
 from trunkline.data.leaks import find_leak
 from trunkline.data.looking import describe, describe_column
@@ -52,5 +52,6 @@ __all__ = [
     "split_by_share",
     "stratify_labels",
     "table_shares",
+    "warn_of_groups",
     "write_rows",
 ]

@@ -12,7 +12,9 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 
+from trunkline.data.splits import SPLIT_NAMES
 from trunkline.data.table import PIECE, Cells, LazyCells, Table, are_there, bytes_of, emptied
+from trunkline.errors import DataError, brief
 from trunkline.files import is_plain_file
 
 LOOKED_AT = 20  # cells that say whether a column holds paths
@@ -50,9 +52,39 @@ def _parts(tables: Sequence[Table]) -> tuple[tuple[str, int], ...]:
 
 
 def with_split(table: Table, name: str) -> Table:
-    """The table with a column `split` that says `name` in every row, where it has none."""
-    cells = {"split": [name] * len(table)} | dict(table.cells)
-    return replace(table, cells=cells, split="split")
+    """The table with a column `split` that says `name` in every row, where it says nothing.
+
+    Raises:
+        DataError: it has such a column, which says otherwise.
+    """
+    if "split" not in table.cells:
+        return replace(table, cells={"split": [name] * len(table), **table.cells}, split="split")
+    told = table.column("split")
+    if others := sorted({str(cell) for cell in told if cell is not None and _meant(cell) != _meant(name)}):
+        raise DataError(
+            f"{table.source} is the split {name!r}, and its column 'split' says {brief(others[0])}: leave the column "
+            "out, or call it otherwise"
+        )
+    return replace(
+        table, cells={**table.cells, "split": [name if cell is None else cell for cell in told]}, split="split"
+    )
+
+
+def _meant(name: Any) -> str:
+    """Of a split's names the one that all others stand for."""
+    plain = str(name).strip().lower()
+    return SPLIT_NAMES.get(plain, plain)
+
+
+def with_splits_of_all(tables: Sequence[Table]) -> Sequence[Table]:
+    """Where some bring their own held-out rows, the rows of the others are for training, unless they say otherwise."""
+    if all(table.split is None for table in tables) or all(table.split is not None for table in tables):
+        return tables
+    return [
+        table if table.split is not None else replace(table, split="split") if "split" in table.cells
+        else with_split(table, "train")
+        for table in tables
+    ]  # fmt: skip
 
 
 def _below(parts: Sequence[Cells | int]) -> Cells:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,7 +22,8 @@ def read_folder(folder: Path, read_file: Callable[[Path], Table]) -> Table:
 
     Subfolders named `train`, `val`, `test` … make a column `split`; subfolders of them (or of the folder) are classes
     and make a column `label`. Where there is a `metadata.csv` (or `.jsonl`, `.parquet`) with a column `file_name`, its
-    rows are the table, as Hugging Face lays out an `imagefolder`; likewise an `_annotations.coco.json`.
+    rows are the table, as Hugging Face lays out an `imagefolder`; likewise an `_annotations.coco.json`. Rows whose file
+    lies in such a subfolder are of its split, all others then for training, unless the table has a column `split`.
 
     Args:
         folder: to look into.
@@ -32,7 +34,7 @@ def read_folder(folder: Path, read_file: Callable[[Path], Table]) -> Table:
     """
     splits = {path: name for path in _subfolders(folder) if (name := FOLDER_SPLITS.get(path.name.lower()))}
     if _metadata(folder) is not None:
-        return _with_metadata(folder, "", read_file)
+        return _with_folders(_with_metadata(folder, "", read_file), {path.name: name for path, name in splits.items()})
     if splits and all(_metadata(path) is not None for path in splits):
         parts = [with_split(_with_metadata(path, f"{path.name}/", read_file), name) for path, name in splits.items()]
         return concatenate([Table(part.source, part.cells, folder, part.split) for part in parts])
@@ -72,6 +74,15 @@ def _with_metadata(folder: Path, prefix: str, read_file: Callable[[Path], Table]
         for name, cells in table.cells.items()
     }
     return Table(f"{folder.name}/{path.name}", cells, folder.absolute())
+
+
+def _with_folders(table: Table, splits: Mapping[str, str]) -> Table:
+    """With a column `split` where files lie in folders that are called so, and nothing in the table says it."""
+    files = next((table.column(name) for name in ("image", "audio") if name in table.cells), [])
+    found = [splits.get(PurePosixPath(str(file).replace("\\", "/")).parts[:1][0] if file else "") for file in files]
+    if "split" in table.cells or not any(found):
+        return table
+    return replace(table, cells={**table.cells, "split": [name or "train" for name in found]}, split="split")
 
 
 def _metadata(folder: Path) -> Path | None:

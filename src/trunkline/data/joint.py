@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+import warnings
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from trunkline.data.concat import concatenate
+from trunkline.data.groups import group_names
 from trunkline.data.splits import Split, Splits
 from trunkline.data.table import Table
-from trunkline.errors import DataError, suggest
+from trunkline.errors import DataError, counted, suggest
 
 WHOSE = "table"  # the column that says which table a row is from
 
@@ -64,3 +67,29 @@ def join_splits(parts: Mapping[str, Splits], named: Mapping[str, Callable[[Table
     train, validation, test = (Split(whole, np.concatenate(of)) if of else None for of in rows.values())
     assert train is not None, "every table trains"
     return Splits(train, validation, test)
+
+
+def warn_of_groups(parts: Mapping[str, Splits], columns: Mapping[str, str]) -> None:
+    """Say where a table trains on groups that another holds out: each table draws its own.
+
+    Args:
+        parts: by name of the table.
+        columns: that name the groups, by table; tables whose columns are called alike have the same groups.
+    """
+    trained: dict[str, set[Hashable]] = {}
+    held: dict[str, set[Hashable]] = {}
+    for name, column in columns.items():
+        splits = parts[name]
+        groups = group_names(splits.train.table, column)
+        drawn = [part for part in (splits.validation, splits.test) if part and part.table is splits.train.table]
+        trained[name] = {groups[row] for row in splits.train.rows.tolist()}
+        held[name] = {groups[row] for part in drawn for row in part.rows.tolist()}
+    for first, second in itertools.permutations(columns, 2):
+        both = {group for group in held[first] & trained[second] if isinstance(group, str)}  # the others have no name
+        if both and columns[first] == columns[second]:
+            warnings.warn(
+                f"data.tables.{second} trains on {counted(len(both), 'group')} of {columns[second]!r} that {first!r} "
+                "holds out: each table draws its own. A column that says the split of each group (`split`) divides "
+                "them alike.",
+                stacklevel=3,
+            )

@@ -13,7 +13,7 @@ import pyarrow as pa
 from trunkline.data.arrow import arrow_cells
 from trunkline.data.arrow_files import arrow_file_cells, parquet_cells
 from trunkline.data.coco import coco_cells, split_in_name
-from trunkline.data.concat import concatenate, with_split
+from trunkline.data.concat import concatenate, with_split, with_splits_of_all
 from trunkline.data.csv_files import csv_cells, tsv_cells
 from trunkline.data.folders import read_folder
 from trunkline.data.hub import is_dataset, is_saved_dataset, read_dataset, read_saved
@@ -75,7 +75,7 @@ def _read(source: Any, how: Reading) -> Table:
     if hasattr(source, "columns"):
         return _checked(Table("data frame", frame_cells(source, how)))
     if isinstance(source, list | tuple) and source and all(isinstance(part, str | Path | Table) for part in source):
-        return concatenate(_named_splits(source, [_read(part, how) for part in source]))
+        return concatenate(with_splits_of_all(_named_splits(source, [_read(part, how) for part in source])))
     if not isinstance(source, Iterable):
         raise DataError(f"{source!r} is not a table: give a path, a list of dicts or a data frame")
     return _checked(Table("rows", row_cells("rows", "row", enumerate(source, start=1), how.na)))
@@ -110,7 +110,7 @@ def _read_path(path: Path, how: Reading) -> Table:
     if is_pattern(path):
         if not (files := files_of(path)):
             raise DataError(f"{path}: no file is called so")
-        return concatenate([_read_path(file, how) for file in files])
+        return concatenate(with_splits_of_all([_read_path(file, how) for file in files]))
     if path.is_dir():
         if is_voc(path):
             return _checked(read_voc(path))

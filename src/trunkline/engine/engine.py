@@ -189,7 +189,7 @@ class Engine(nn.Module):
         losses, weighs = step.losses(sums, weights, self.rates)
         record, self._pending = self._pending or Record(), None
         record.tasks, record.losses, record.weighs = step.present, losses.detach(), weighs
-        record.parts = step.parts
+        record.parts, record.weighs_here = step.parts, weighs if step.parts == 1 else step.weighs_here(weights)
         self._record = record
         total = self._total(losses, record, step)
         total = total if step.parts == 1 else total / step.parts  # the mean over parts, as over ranks

@@ -22,6 +22,7 @@ class Record:
         tasks: labelled in the step, `T'`.
         losses: `[T']`, as differentiated.
         weighs: `[T']` bool, whose labels weigh anything: the others take no part.
+        weighs_here: `[T']` bool, the same of one part of the step: there is no gradient of the others in it to compare.
         weights: of each task's loss, `[T']`; or by name, of each task's gradient in the shared part.
         compared: the tasks that had a gradient at the boundary.
         gramian: of those, NaN where a pair is unknown.
@@ -31,17 +32,19 @@ class Record:
     tasks: tuple[str, ...] = ()
     losses: Tensor = field(default_factory=lambda: torch.zeros(0))
     weighs: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    weighs_here: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     weights: Tensor | Mapping[str, float] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
     gramian: Tensor | None = None
     parts: int = 1
 
     def told(self, tasks: Sequence[str], like: Tensor) -> Tensor:
-        """These tasks' losses, and which of their labels weigh anything, `[len(tasks), 2]` like `like`; no waiting.
+        """These tasks' losses, and which of their labels weigh anything in this part, `[len(tasks), 2]` like `like`; no
+        waiting.
 
         A gradient that came from elsewhere than the total has neither loss (NaN) nor labels, and counts.
         """
-        known = torch.stack([self.losses.to(like), self.weighs.to(like)], 1)
+        known = torch.stack([self.losses.to(like), self.weighs_here.to(like)], 1)
         if tuple(tasks) == self.tasks:
             return known
         place = {task: k for k, task in enumerate(self.tasks)}

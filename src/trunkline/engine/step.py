@@ -99,6 +99,14 @@ class Step:
         part = sums * scale * shares
         return part + (value * scale - part).detach(), weighs
 
+    def weighs_here(self, weights: Tensor) -> Tensor:
+        """`[T']` bool: whether anything weighs in a task in this part of the step, on any rank.
+
+        Args:
+            weights: `[T']` of this part, on this rank.
+        """
+        return sum_over_ranks(precise(weights)) > 0
+
     def _share_of_expected(self, task: str, rates: Mapping[str, float]) -> float:
         return self.counts[task] / (rates[task] * self.size) if task in rates else 1.0
 
