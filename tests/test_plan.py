@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Picture
 
 from trunkline import defaults
-from trunkline.config import load_config
+from trunkline.config import Config, load_config
 from trunkline.data import write_rows
 from trunkline.defaults import Facts
 from trunkline.errors import ConfigError, RunError
@@ -249,3 +250,32 @@ def test_what_tasks_share_is_counted_over_all_pieces(tmp_path: Path, monkeypatch
     at_once, in_pieces = found
     assert at_once.overlap.tolist() == in_pieces.overlap.tolist() == [[60, 12], [12, 12]]
     assert at_once.counts.tolist() == in_pieces.counts.tolist() == [60, 12]
+
+
+def facts_of_rows(rows: int, *, teaching: int, beside: int = 0) -> Facts:
+    """Of tasks that all rows are labelled for, beside some of a run that is started from."""
+    overlap = torch.zeros(beside + teaching, beside + teaching)
+    overlap[beside:, beside:] = rows
+    names = tuple(map(str, range(beside + teaching)))
+    return Facts(rows, 1, 0, True, "plain", 1.0, None, None, names, overlap, overlap.diagonal())
+
+
+def of_y(**training: Any) -> Config:
+    return load_config({"inputs": {"x": "number"}, "tasks": {"y": "number"}, "training": training}, columns=None)
+
+
+def test_epochs_are_those_of_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` are as many as are there, as they will be when it trains."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    facts, steps = facts_of_rows(6400, teaching=1), {}
+    for devices, accelerator in ((1, "gpu"), (4, "gpu"), ("auto", "gpu"), ("auto", "cpu")):
+        config = of_y(epochs=10, batch_size=64, devices=devices, accelerator=accelerator)
+        steps[devices, accelerator] = defaults.choose(config, facts)[0].training.steps
+    assert list(steps.values()) == [1000, 250, 250, 1000]
+
+
+def test_tasks_of_the_run_that_is_started_from_are_not_rare_ones() -> None:
+    alone, beside = (defaults.choose(of_y(), facts_of_rows(2000, teaching=1, beside=k)) for k in (0, 9))
+    assert beside[0].training.batch_size == alone[0].training.batch_size == 64
+    assert beside[0].training.steps == alone[0].training.steps
+    assert "labelled on 100%" in beside[1]["training.batch_size"]

@@ -16,7 +16,7 @@ from trunkline.config import BalancerConfig, ComponentConfig, Config
 from trunkline.engine import choose_level
 from trunkline.errors import ConfigError
 from trunkline.fusion import CATALOG as FUSION
-from trunkline.machine import launched
+from trunkline.machine import launched, num_devices
 from trunkline.trunks import CATALOG as TRUNKS
 from trunkline.trunks import Hard
 
@@ -161,7 +161,7 @@ def choose(config: Config, facts: Facts) -> tuple[Config, Reasons]:
     how_many = f"{facts.share:.0%} of {facts.rows:,}" if several and facts.share < 1 else f"{facts.rows:,}"
     so = f"{recipe.name} ({how_many}): {recipe.why}"
     batch_size = pick("training.batch_size", t.batch_size, lambda: _batch_size(facts))
-    here, nodes = launched() or (1, 1)
+    here, nodes = launched() or (num_devices(t.devices or 1, t.accelerator or "auto"), 1)
     processes = (t.devices if isinstance(t.devices, int) else here) * (t.nodes or nodes)
     per_epoch = math.ceil(facts.rows / (batch_size * processes))
     steps = pick("training.steps", t.steps, lambda: _steps(t.epochs, recipe.epochs, per_epoch))
@@ -239,7 +239,8 @@ def _batch_size(facts: Facts) -> tuple[int, str]:
     if facts.kind == "sequences":
         size = 32 if facts.rows < FEW else 128
         return size, f"{size} sequences are much to learn from"
-    rate = float(facts.counts.mean()) / max(facts.rows, 1)
+    taught = facts.counts[facts.counts > 0]  # with `start` the run's own tasks are not
+    rate = float(taught.mean()) / max(facts.rows, 1) if len(taught) else 1.0
     most = 1024 if facts.kind == "plain" else 256
     wanted = min(most, 2 ** math.ceil(math.log2(max(64 / max(rate, 0.25), facts.rows / 192))))
     size = min(wanted, max(8, 2 ** int(math.log2(facts.rows / 5 + 1))))

@@ -30,6 +30,15 @@ def launched(env: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
     return None
 
 
+def num_devices(devices: int | str, accelerator: str) -> int:
+    """What `training.devices` comes to here: `auto` is all GPUs, and one CPU."""
+    import torch  # of those who ask this alone
+
+    if isinstance(devices, int):
+        return devices
+    return 1 if accelerator == "cpu" else max(1, torch.cuda.device_count())
+
+
 def memory(limit: Path = MEMORY) -> int:
     """Bytes of memory that this machine, or the container, has; 8 GiB where nobody tells.
 

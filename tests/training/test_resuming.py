@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from training.small_runs import config, fit, log, traces, write_small_world
 from training.test_training import assert_unfinished, interrupt_at
@@ -235,3 +237,11 @@ def test_sigterm_saves_and_the_command_line_says_how_to_go_on(world: Path, tmp_p
     assert b"stopped after step" in said and b"--resume" in said and b"Traceback" not in said
     assert (tmp_path / "run" / LAST).exists()
     assert_unfinished(tmp_path / "run")
+
+
+def test_a_run_of_a_cpu_goes_on_where_a_gpu_is(tmp_path: Path) -> None:
+    """Its checkpoint has no random state of such a device."""
+    save_file({"rng.0.cpu": torch.get_rng_state()}, tmp_path / "last.safetensors")
+    stepper = SimpleNamespace(fabric=SimpleNamespace(global_rank=0, device=torch.device("cuda")))
+    with pytest.warns(UserWarning, match="interrupted on another kind of device: dropout is drawn anew"):
+        checkpoints.load_rng(tmp_path / "last.safetensors", cast(Any, stepper))

@@ -6,6 +6,7 @@ Nothing pickled is read. The order of rows needs no state: it follows from the s
 from __future__ import annotations
 
 import json
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,8 +119,10 @@ def load_rng(path: Path, stepper: Stepper) -> None:
     with safe_open(path, "pt") as file:
         own = f"rng.{stepper.fabric.global_rank}"
         torch.set_rng_state(file.get_tensor(f"{own}.cpu"))
-        if stepper.fabric.device.type == "cuda":
+        if stepper.fabric.device.type == "cuda" and f"{own}.cuda" in set(file.keys()):
             torch.cuda.set_rng_state(file.get_tensor(f"{own}.cuda"), stepper.fabric.device)
+        elif stepper.fabric.device.type == "cuda":
+            warnings.warn("the run was interrupted on another kind of device: dropout is drawn anew", stacklevel=2)
 
 
 def _checksum(tensors: dict[str, Tensor], told: str) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from trunkline.engine import Engine
 from trunkline.errors import ConfigError, RunError
+from trunkline.machine import num_devices
 from trunkline.model import Network
 from trunkline.training.blending import Blender, make_blender
 from trunkline.training.checkpoint import checkpoints, load_checkpoint, load_rng, save_checkpoint, writing
@@ -102,7 +103,7 @@ def make_fabric(settings: Settings) -> Fabric:
     for name in ("utilities.seed", "utilities.distributed", "utilities.rank_zero"):
         logging.getLogger(f"lightning.fabric.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    devices = num_devices(settings)
+    devices = num_devices(settings.devices, settings.accelerator)
     if settings.shard and devices * settings.nodes == 1:
         raise ConfigError("training.shard: divides the network among processes, and there is one; give "
                           "training.devices (or start more with torchrun or srun), or leave it out")  # fmt: skip
@@ -134,13 +135,6 @@ def launch(settings: Settings) -> Fabric:
 def _has_divided() -> bool:
     there = sys.modules.get("trunkline.training.sharding")
     return there is not None and bool(there.HELD)
-
-
-def num_devices(settings: Settings) -> int:
-    """What `auto` comes to here."""
-    if settings.devices != "auto":
-        return settings.devices
-    return 1 if settings.accelerator == "cpu" else max(1, torch.cuda.device_count())
 
 
 def padding(parts: Sequence[Batch], without: Collection[str] = ()) -> dict[str, float]:
