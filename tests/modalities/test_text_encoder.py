@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from trunkline import testing
+from trunkline.arrays import texts
 from trunkline.arrays.texts import NGRAMS, PADDING, ngram_ids
 from trunkline.modalities.text import Text
 from trunkline.modalities.text_encoder import TextEncoder
@@ -108,3 +109,11 @@ def test_options_that_are_given_stand(tmp_path):
     assert options["ngrams"] > 0
     assert plan.reasons["inputs.note.ngrams"]
     assert "inputs.note.layers" not in plan.reasons
+
+
+def test_long_pieces_are_not_remembered() -> None:
+    """Else a caller's letters stay in memory for ever; what is said of them is the same."""
+    before = texts._kept_ids.cache_info().currsize
+    long = "".join(chr(97 + i * i % 26) for i in range(2000))
+    assert len(ngram_ids(long, 97)) == NGRAMS and ngram_ids(long, 97) == ngram_ids(long[:30] + long[-1970:], 97)
+    assert texts._kept_ids.cache_info().currsize == before

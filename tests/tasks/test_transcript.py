@@ -118,6 +118,21 @@ class TestLoss:
         both[0].backward()
         assert all(torch.isfinite(p.grad).all() for p in head.parameters())
 
+    @pytest.mark.parametrize(("slots", "classes", "units"), [(1500, 2001, 100), (3000, 70, 400), (6000, 30, 800)])
+    def test_a_long_row_costs_much_and_teaches(self, slots: int, classes: int, units: int) -> None:
+        """Before anything is learned every path is unlikely: that is no row that cannot be said."""
+        head = CtcHead(4, classes, 1)
+        output = torch.full((2, slots, classes), 1 / classes).log()
+        silent = slots - units + 1  # the second row has one slot less than it needs
+        output[1, -silent:] = head.predict_output(
+            Tokens(torch.zeros(1, 1, 4), torch.zeros(1, 1, dtype=torch.bool), ())
+        )[0]
+        values = torch.arange(units).remainder(classes - 1).add(1).repeat(2, 1)
+        target = {"flags": torch.ones(2, 1, dtype=torch.bool), "sizes": torch.full((2,), units), "values": values}
+        total, weight = head.loss(output, target)
+        first, _ = head.loss(output[:1], {name: value[:1] for name, value in target.items()})
+        assert float(weight) == units and float(total) == float(first) > 1e4
+
     def test_half_precision_is_summed_in_full(self) -> None:
         task = Transcript()
         state = task.fit(TEXTS)

@@ -55,12 +55,13 @@ def read_tokens(value: str, about: State, max_length: int) -> tuple[np.ndarray, 
     end = max((place[1] for place in places if place is not None), default=0)
     cut = next((end - start for _, start, stop in words if start < end < stop), None)
     context = WordsContext(tuple(word for word, _, _ in words), spans, cut, len(kept) < len(ids))
-    return np.array([ids[i] for i in kept], np.int64), context
+    read = [ids[i] for i in kept] or [about["padding"]]  # a text without tokens has one that says nothing
+    return np.array(read, np.int64), context
 
 
 def _kept(marks: Sequence[int], max_length: int) -> list[int]:
     """The first tokens, and the marks that stand behind the last one."""
-    behind = next((i for i, mark in enumerate(reversed(marks)) if not mark), len(marks))
+    behind = min(max_length, next((i for i, mark in enumerate(reversed(marks)) if not mark), len(marks)))
     whole = list(range(len(marks)))
     if len(whole) <= max_length:
         return whole

@@ -27,6 +27,7 @@ ALONE = KANA + HAN
 PIECE = re.compile(rf"[{ALONE}][{MARKS}]*|[^\W{ALONE}](?:[^\W{ALONE}]|[{MARKS}])*|[^\w\s][{MARKS}]*")
 END_OF_WORD = " "
 NGRAMS = 16  # of a piece at most
+KEPT = 64  # letters of a piece whose n-grams are remembered
 PADDING, EMPTY = 0, 1  # ids; buckets follow, then known pieces
 Item = tuple[np.ndarray, np.ndarray | None]
 
@@ -118,13 +119,16 @@ def bucket_id(piece: str, buckets: int) -> int:
     return EMPTY + 1 + zlib.crc32(ending) % buckets  # `hash` differs from process to process
 
 
-@functools.lru_cache(maxsize=100_000)
 def ngram_ids(piece: str, buckets: int) -> tuple[int, ...]:
     """The buckets, from 1, of a piece's runs of 3 to 5 letters, its ends marked; filled up with `PADDING` to `NGRAMS`.
 
     Of a long piece the shorter runs count first. A piece with digits has one more, the first: itself, all digits the
     same, so that a number that was never seen is still a year, a time of day or the name of an aircraft.
     """
+    return _kept_ids(piece, buckets) if len(piece) <= KEPT else _ngram_ids(piece, buckets)
+
+
+def _ngram_ids(piece: str, buckets: int) -> tuple[int, ...]:
     marked = f"<{piece}>"
     shape = re.sub(r"\d", "0", marked)
     own = [shape] if re.search(r"\d", piece) else []
@@ -132,3 +136,6 @@ def ngram_ids(piece: str, buckets: int) -> tuple[int, ...]:
     runs = runs[:NGRAMS]
     ids = [1 + zlib.crc32(run.encode()) % buckets for run in runs]
     return (*ids, *[PADDING] * (NGRAMS - len(ids)))
+
+
+_kept_ids = functools.lru_cache(maxsize=100_000)(_ngram_ids)

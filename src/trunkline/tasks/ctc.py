@@ -61,9 +61,18 @@ class CtcHead(Head):
             reduction="none",
             zero_infinity=True,  # else a row that cannot be said has a slope of NaN
         )
-        counts = flags & (needed_slots(target["values"], sizes) <= output.shape[1]) & (costs < -NEVER)
+        counts = flags & (needed_slots(target["values"], sizes) <= own_slots(output))
         total = torch.where(counts, costs, 0.0).sum()
         return total.reshape(1), (sizes.clamp(min=1) * counts).sum().to(total.dtype).reshape(1)
+
+
+def own_slots(output: Tensor) -> Tensor:
+    """How many slots a row of `output [n, S, C]` has: those in which it is not sure to say nothing, `[n]`.
+
+    What a row costs does not tell it: with many slots and classes every path is as unlikely before anything is learned.
+    """
+    is_silent = (output[:, :, :BLANK] == NEVER).all(2) & (output[:, :, BLANK + 1 :] == NEVER).all(2)
+    return (~is_silent).sum(1)
 
 
 def needed_slots(units: Tensor, sizes: Tensor) -> Tensor:

@@ -71,6 +71,10 @@ def describe(decoder: str, language: str | None) -> State:
     start = config.decoder_start_token_id
     own = {"begin": state["begin"] if start is None else start, "end": config.eos_token_id, "pad": config.pad_token_id}
     state.update({mark: number for mark, number in own.items() if number is not None})
+    if not hasattr(config, "vocab_size"):
+        raise ConfigError(
+            f"{_what(decoder)} is made of two networks, which is not known here; name one such as T5 or BART"
+        )
     state["size"] = max(state["size"], config.vocab_size)
     state["config"] = json.loads(config.to_json_string(use_diff=False))
     if language is not None:

@@ -7,6 +7,7 @@ Shape legend: `n` rows, `L` tokens written so far, `K` vocabulary.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Search:
             f"length_penalty={self.length_penalty}: it orders the texts of several beams; give `beams` of 2 or more": (
                 self.length_penalty != 1 and self.beams == 1
             ),
+            f"length_penalty={self.length_penalty}: a finite number": not math.isfinite(self.length_penalty),
             f"no_repeat={self.no_repeat}: how many tokens in a row must not come twice, at least 1": (
                 self.no_repeat is not None and self.no_repeat < 1
             ),
