@@ -133,6 +133,16 @@ def test_files_of_a_table_lie_in_the_folders_of_their_splits(tmp_path: Path, col
     assert not names_of(splits.train) & (set() if column else held)
 
 
+@pytest.mark.parametrize("name", [".", "./", "/", "..", " "])
+def test_names_that_are_no_file_are_of_no_folder(tmp_path: Path, name: str) -> None:
+    """The table is read; that there is no such picture is told later, with its row."""
+    (tmp_path / "test").mkdir()
+    write_rows(
+        tmp_path / "metadata.csv", [{"file_name": "test/0.png", "label": "c"}, {"file_name": name, "label": "d"}]
+    )
+    assert read_table(tmp_path).column("split") == ["test", "train"]
+
+
 def test_a_split_that_its_own_column_contradicts() -> None:
     """Else a set that was divided anew, with its old column, would train on what it holds out."""
     rows = {"split": ["train"] * 6, "x": [float(i) for i in range(6)]}

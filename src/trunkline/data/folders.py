@@ -79,7 +79,8 @@ def _with_metadata(folder: Path, prefix: str, read_file: Callable[[Path], Table]
 def _with_folders(table: Table, splits: Mapping[str, str]) -> Table:
     """With a column `split` where files lie in folders that are called so, and nothing in the table says it."""
     files = next((table.column(name) for name in ("image", "audio") if name in table.cells), [])
-    found = [splits.get(PurePosixPath(str(file).replace("\\", "/")).parts[:1][0] if file else "") for file in files]
+    places = [PurePosixPath(str(file or "").replace("\\", "/")).parts for file in files]
+    found = [splits.get(place[0]) if place else None for place in places]
     if "split" in table.cells or not any(found):
         return table
     return replace(table, cells={**table.cells, "split": [name or "train" for name in found]}, split="split")
