@@ -317,6 +317,14 @@ def test_what_meant_absent_for_a_run_means_it_for_what_is_added(tmp_path, data, 
     assert problems.lines == []
 
 
+def test_what_a_run_has_written_of_what_is_absent_is_all_there_is(tmp_path):
+    """`na: []` is not written, and stays what was asked for when the run's own config is read again."""
+    for name in FILES:
+        (tmp_path / name).write_text("{data: {train: a.csv, na: ['?']}, inputs: {x: number}, tasks: {kind: category}}")
+    settled = {"data": {"train": "b.csv"}, "tasks": {"new": {"type": "binary", "added": 1}}}
+    assert joined(settled, tmp_path, Problems())["data"] == {"train": "b.csv"}
+
+
 @pytest.mark.parametrize(
     ("config", "fault"),
     [

@@ -64,12 +64,13 @@ def joined(raw: Mapping[str, Any], run: Path, problems: Problems) -> dict[str, A
         if raw.get(key) is not None:
             _check_same(key, raw[key], trained.get(key), None, problems)
     _check_rest(raw, problems)
+    is_settled = any(_long(one).get("added") for one in new.values())  # a run wrote it, and left nothing open
     before = [_long(one).get("added") for one in trained["tasks"].values()]
     added = 1 + max((times for times in before if isinstance(times, int)), default=0)
     return {
         **raw,
         **{key: trained[key] for key in WHOLE if key in trained},
-        "data": _absent_alike(raw.get("data"), trained.get("data")),
+        "data": raw.get("data") if is_settled else _absent_alike(raw.get("data"), trained.get("data")),
         "balancer": "equal",
         "inputs": trained["inputs"],
         "tasks": {
