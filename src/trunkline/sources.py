@@ -67,7 +67,7 @@ def read_splits(config: Config) -> Splits:
     for one in data.tables.values():
         alike.setdefault(origins(one.trained), []).append(one)
     parts = {name: _read_splits(config, one, alike[origins(one.trained)]) for name, one in data.tables.items()}
-    warn_of_groups(parts, {name: one.group for name, one in data.tables.items() if one.group is not None})
+    warn_of_groups(parts, {name: (one.group, one.columns) for name, one in data.tables.items() if one.group})
     return join_splits(parts, _naming(data))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from pathlib import Path
 
 import datasets
@@ -115,22 +117,71 @@ def test_rows_that_one_of_several_sources_holds_out_are_never_trained_on(tmp_pat
     assert len(seen) == 48 and not any("pets/test" in name for name in seen)
 
 
-@pytest.mark.parametrize("column", [None, "split"])
-def test_files_of_a_table_lie_in_the_folders_of_their_splits(tmp_path: Path, column: str | None) -> None:
+@pytest.mark.parametrize("where", ["relative", "absolute"])
+@pytest.mark.parametrize("column", ["none", "alike", "otherwise", "in part"])
+def test_files_of_a_table_lie_in_the_folders_of_their_splits(tmp_path: Path, column: str, where: str) -> None:
     """What the table says goes before where its files are."""
-    rows = []
+    rows, held = [], set()
     for i in range(40):
         place = "train" if i < 28 else "test" if i < 34 else "more"
         path = tmp_path / "pets" / place / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(i).save(path)
-        rows.append({"file_name": f"{place}/{i}.png", "label": "cd"[i % 2]} | ({"split": "train"} if column else {}))
+        row: dict[str, str | None] = {"file_name": str(path) if where == "absolute" else f"{place}/{i}.png"}
+        is_test = i % 4 == 0 if column == "otherwise" or (column == "in part" and i < 28) else place == "test"
+        if column != "none":
+            row["split"] = None if column == "in part" and i >= 28 else "test" if is_test else "train"
+        rows.append({**row, "label": "cd"[i % 2]})
+        held |= {row["file_name"]} if is_test else set()
     write_rows(tmp_path / "pets" / "metadata.csv", rows)
     (tmp_path / "c.yaml").write_text("data: {train: pets}\ninputs: {image: image}\ntasks: {label: category}\n")
     splits = read_splits(load_config(tmp_path / "c.yaml", columns=columns_of))
-    held = {f"test/{i}.png" for i in range(28, 34)}
-    assert names_of(splits.test) == (set() if column else held)
-    assert not names_of(splits.train) & (set() if column else held)
+    assert len(held) >= 6 and names_of(splits.test) == held
+    assert len(names_of(splits.train) | names_of(splits.validation)) == 40 - len(held)
+
+
+def test_pictures_with_boxes_lie_in_the_folders_of_their_splits(tmp_path: Path) -> None:
+    images = []
+    for i in range(20):
+        path = tmp_path / ("train" if i < 14 else "test") / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        picture(i).save(path)
+        images.append({"id": i, "file_name": f"{path.parent.name}/{i}.png", "width": 16, "height": 16})
+    boxes = [{"image_id": i, "category_id": 1, "bbox": [2, 2, 6, 6]} for i in range(20)]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "_annotations.coco.json").write_text(json.dumps(content))
+    table = read_table(tmp_path)
+    assert table.split == "split" and table.column("split") == ["train"] * 14 + ["test"] * 6
+
+
+@pytest.mark.parametrize("how", ["shards", "shards/*.csv"])
+def test_files_that_are_named_after_splits_are_these(tmp_path: Path, how: str) -> None:
+    """As Hugging Face lays out the files of a dataset. A list is what somebody wants trained on, whatever the names."""
+    (tmp_path / "shards").mkdir()
+    names = ["test-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"]
+    for k, name in enumerate(names):
+        write_rows(tmp_path / "shards" / f"{name}.csv", [{"x": 20 * k + i, "y": "ab"[i % 2]} for i in range(20)])
+    (tmp_path / "c.yaml").write_text(f"data: {{train: '{how}'}}\ninputs: [x]\ntasks: [y]\n")
+    splits = read_splits(load_config(tmp_path / "c.yaml", columns=columns_of))
+    assert splits.test is not None and set(splits.test.table.column("x")[:20]) == {str(i) for i in range(20)}
+    assert splits.test.rows.tolist() == list(range(20)) and splits.validation is not None
+    assert sorted([*splits.train.rows, *splits.validation.rows]) == list(range(20, 60))
+    assert read_table([tmp_path / "shards" / f"{name}.csv" for name in names]).split is None
+    write_rows(tmp_path / "shards" / "more.csv", [{"x": 1, "y": "a"}])
+    with pytest.raises(DataError, match=r"not every file's name tells a split: more\.csv \(none\), test-00000"):
+        read_table(tmp_path / how)
+
+
+def test_of_cocos_files_that_a_pattern_finds_each_is_a_split(tmp_path: Path) -> None:
+    for k, name in enumerate(("train", "val")):
+        (tmp_path / name).mkdir()
+        images = [{"id": i, "file_name": f"{name}/{i}.png", "width": 16, "height": 16} for i in range(5 + k)]
+        for image in images:
+            picture(k).save(tmp_path / str(image["file_name"]))
+        content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+        (tmp_path / f"instances_{name}2017.json").write_text(json.dumps(content))
+    table = read_table(tmp_path / "instances_*.json")
+    assert table.split == "split" and table.column("split") == ["train"] * 5 + ["val"] * 6
 
 
 @pytest.mark.parametrize("name", [".", "./", "/", "..", " "])
@@ -166,6 +217,27 @@ def test_the_one_training_row_of_a_class_is_not_held_out(tmp_path: Path, seed: i
         f"tasks: {{y: category, z: category}}\ntraining: {{seed: {seed}}}\n"
     )
     assert 5 in read_splits(load_config(tmp_path / "c.yaml", columns=columns_of)).train.rows
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_groups_that_one_table_holds_out_and_another_trains_on_are_told(tmp_path: Path, split: bool) -> None:
+    """By its own split, or by a file; whatever the column is called before both are one."""
+    visits = [{"patient": i % 4, "x": float(i), "part": "test" if i % 4 < 2 else "train"} for i in range(40)]
+    write_rows(tmp_path / "visits.jsonl", visits)
+    write_rows(tmp_path / "later.jsonl", [{"pid": 2, "y": 0.5, "labs n": 1}])
+    write_rows(tmp_path / "labs.jsonl", [{"pid": i % 5, "y": float(i), "labs n": i} for i in range(40)])
+    labs = "validation: 0.2" if split else "test: later.jsonl"
+    (tmp_path / "c.yaml").write_text(
+        "data:\n  tables:\n    visits: {train: visits.jsonl, group: patient, split: part}\n"
+        f"    labs: {{train: labs.jsonl, columns: {{patient: pid}}, group: pid, {labs}}}\n"
+        "inputs: {x: number, y: number}\ntasks: {labs n: number}\n"
+    )
+    config = load_config(tmp_path / "c.yaml", columns=columns_of)
+    with pytest.warns(UserWarning, match=r"trains on \d group.* holds out") as told:
+        read_splits(config)
+    said = [str(one.message) for one in told]
+    assert re.match(r"data.tables.labs trains on \d groups? of 'pid' that 'visits' holds out\.", said[0])
+    assert split or re.match(r"data.tables.visits trains on \d groups? of 'patient' that 'labs' holds out\.", said[1])
 
 
 def test_groups_that_two_tables_divide_otherwise_are_told(tmp_path: Path) -> None:

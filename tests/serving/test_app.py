@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from trunkline import DataError, RunError, fit
+from trunkline import ConfigError, DataError, RunError, fit
 from trunkline.data import Table, write_rows
 from trunkline.modalities import Audio, Image
 from trunkline.model import MultiTaskModel
@@ -372,6 +373,7 @@ def test_pages_of_other_sites_may_not_ask(predictor: Predictor) -> None:
         ("127.0.0.1", [], ["localhost:8000", "127.0.0.1"], ["models.example"]),
         ("127.0.0.1", ["models.example"], ["localhost", "models.example"], ["evil.example"]),
         ("0.0.0.0", ["*.example"], ["127.0.0.1", "models.example"], ["evil.com"]),
+        ("127.0.0.2", ["models.example"], ["127.0.0.2:8000", "models.example"], ["evil.example"]),
         ("0.0.0.0", [], ["models.example"], []),
     ],
 )
@@ -396,6 +398,12 @@ def test_who_may_call_it_by_which_name(
             assert client.post("/predict", json={"rows": [{"note": "red"}]}, headers=headers).status_code == 200
         for name in refused:
             assert client.get("/health", headers={"Host": name}).status_code == 400
+
+
+@pytest.mark.parametrize("name", ["https://models.example", "models.example:8443", "a.example,b.com", "models.*", ""])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"--allow-host {re.escape(repr(name))} is no name"):
+        serve("run", hosts=[name])
 
 
 def test_it_can_be_mounted(predictor: Predictor) -> None:

@@ -112,7 +112,8 @@ def _absent_alike(data: Any, trained: Any) -> Any:
         return data
     if isinstance(data.get("tables"), Mapping):
         return {**data, "tables": {name: _absent_alike(one, trained) for name, one in data["tables"].items()}}
-    before = [one.get("na") for one in (_entries(trained.get("tables")) or {"": trained}).values()]
+    tables = (_entries(trained.get("tables")) or {"": trained}).values()
+    before = [one.get("na") if isinstance(one, Mapping) else None for one in tables]
     return {"na": before[0], **data} if before[0] and all(na == before[0] for na in before) else data
 
 

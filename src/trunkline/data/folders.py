@@ -14,6 +14,7 @@ from trunkline.data.table import Table
 from trunkline.errors import DataError
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.tsv", "_annotations.coco.json")
+FILES = ("image", "audio", "picture")  # columns that name them; the last is that of COCO
 FOLDER_SPLITS = {**SPLIT_NAMES, "training": "train", "testing": "test"}
 
 
@@ -77,13 +78,21 @@ def _with_metadata(folder: Path, prefix: str, read_file: Callable[[Path], Table]
 
 
 def _with_folders(table: Table, splits: Mapping[str, str]) -> Table:
-    """With a column `split` where files lie in folders that are called so, and nothing in the table says it."""
-    files = next((table.column(name) for name in ("image", "audio") if name in table.cells), [])
-    places = [PurePosixPath(str(file or "").replace("\\", "/")).parts for file in files]
-    found = [splits.get(place[0]) if place else None for place in places]
-    if "split" in table.cells or not any(found):
+    """With a column `split` where files lie in folders that are called so: what the table says itself goes before."""
+    files = next((table.column(name) for name in FILES if name in table.cells), [])
+    places = [_place(str(file or "").replace("\\", "/"), table.base) for file in files]
+    found = [splits.get(place.parts[0]) if place.parts else None for place in places]
+    if not any(found):
         return table
-    return replace(table, cells={**table.cells, "split": [name or "train" for name in found]}, split="split")
+    told = table.column("split") if "split" in table.cells else [None] * len(table)
+    names = [own or name or "train" for own, name in zip(told, found, strict=True)]
+    return replace(table, cells={**table.cells, "split": names}, split="split")
+
+
+def _place(file: str, base: Path | None) -> PurePosixPath:
+    """Of a file, within the folder."""
+    path = PurePosixPath(file)
+    return path.relative_to(base) if base is not None and path.is_relative_to(base) else path
 
 
 def _metadata(folder: Path) -> Path | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from trunkline.data.concat import concatenate
-from trunkline.data.groups import group_names
 from trunkline.data.splits import Split, Splits
 from trunkline.data.table import Table
 from trunkline.errors import DataError, counted, suggest
@@ -69,27 +68,34 @@ def join_splits(parts: Mapping[str, Splits], named: Mapping[str, Callable[[Table
     return Splits(train, validation, test)
 
 
-def warn_of_groups(parts: Mapping[str, Splits], columns: Mapping[str, str]) -> None:
-    """Say where a table trains on groups that another holds out: each table draws its own.
+def warn_of_groups(parts: Mapping[str, Splits], columns: Mapping[str, tuple[str, Mapping[str, str | None]]]) -> None:
+    """Say where a table trains on groups that another holds out.
 
     Args:
         parts: by name of the table.
-        columns: that name the groups, by table; tables whose columns are called alike have the same groups.
+        columns: that name the groups, and what columns are called in all tables together (`named_table`), by table;
+            what is called alike then are the same groups.
     """
-    trained: dict[str, set[Hashable]] = {}
-    held: dict[str, set[Hashable]] = {}
-    for name, column in columns.items():
+    trained, held, called = {}, {}, {}
+    for name, (column, renamed) in columns.items():
         splits = parts[name]
-        groups = group_names(splits.train.table, column)
-        drawn = [part for part in (splits.validation, splits.test) if part and part.table is splits.train.table]
-        trained[name] = {groups[row] for row in splits.train.rows.tolist()}
-        held[name] = {groups[row] for part in drawn for row in part.rows.tolist()}
+        called[name] = next((new for new, old in renamed.items() if old == column), column)
+        trained[name] = _groups(splits.train, column)
+        held[name] = _groups(splits.validation, column) | _groups(splits.test, column)
     for first, second in itertools.permutations(columns, 2):
-        both = {group for group in held[first] & trained[second] if isinstance(group, str)}  # the others have no name
-        if both and columns[first] == columns[second]:
+        both = held[first] & trained[second]
+        if both and called[first] == called[second]:
             warnings.warn(
-                f"data.tables.{second} trains on {counted(len(both), 'group')} of {columns[second]!r} that {first!r} "
-                "holds out: each table draws its own. A column that says the split of each group (`split`) divides "
-                "them alike.",
+                f"data.tables.{second} trains on {counted(len(both), 'group')} of {columns[second][0]!r} that "
+                f"{first!r} holds out. Where a column of both says the split of each group (`split`), and says the "
+                "same, they are divided alike.",
                 stacklevel=3,
             )
+
+
+def _groups(split: Split | None, column: str) -> set[str]:
+    """The groups of its rows that have a name."""
+    if split is None or column not in split.table.columns:
+        return set()
+    cells = split.table.column(column)
+    return {str(cell).strip() for row in split.rows.tolist() if (cell := cells[row]) is not None}

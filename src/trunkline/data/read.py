@@ -75,29 +75,39 @@ def _read(source: Any, how: Reading) -> Table:
     if hasattr(source, "columns"):
         return _checked(Table("data frame", frame_cells(source, how)))
     if isinstance(source, list | tuple) and source and all(isinstance(part, str | Path | Table) for part in source):
-        return concatenate(with_splits_of_all(_named_splits(source, [_read(part, how) for part in source])))
+        named = [Path(part) if isinstance(part, str | Path) and is_json(Path(part)) else None for part in source]
+        return concatenate(with_splits_of_all(_named_splits(named, [_read(part, how) for part in source])))
     if not isinstance(source, Iterable):
         raise DataError(f"{source!r} is not a table: give a path, a list of dicts or a data frame")
     return _checked(Table("rows", row_cells("rows", "row", enumerate(source, start=1), how.na)))
 
 
-def _named_splits(sources: Sequence[Any], tables: Sequence[Table]) -> Sequence[Table]:
-    """Of COCO's files each is a split, where the names of all tell one, and one of them trains.
+def _named_splits(files: Sequence[Path | None], tables: Sequence[Table]) -> Sequence[Table]:
+    """Each is a split, where the names of all files tell one, and one of them trains.
+
+    Args:
+        files: of each table, if its name may tell.
+        tables: that were read from them.
 
     Raises:
         DataError: some are named after held-out rows, and others after no split: all of them would train.
     """
-    paths = [Path(source) for source in sources if isinstance(source, str | Path)]
-    names = [split_in_name(path) if is_json(path) else None for path in paths]
-    if len(names) < len(tables):
+    if not any(files):
         return tables
+    names = [None if file is None else split_in_name(file) for file in files]
     if None in names and set(names) - {None, "train"}:
-        told = ", ".join(f"{path.name} ({name or 'none'})" for path, name in zip(paths, names))
+        told = ", ".join(f"{table.source if file is None else file.name} ({name or 'none'})"
+                         for file, name, table in zip(files, names, tables))  # fmt: skip
         raise DataError(f"not every file's name tells a split: {told}; name one file each: data: {{train: …, "
                         "validation: …, test: …}")  # fmt: skip
     if None in names or "train" not in names:
         return tables
     return [with_split(table, str(name)) for table, name in zip(tables, names)]
+
+
+def _shards_below(files: Sequence[Path], how: Reading) -> Table:
+    """Files that a folder holds or a pattern finds, below each other; those named after splits are these."""
+    return concatenate(with_splits_of_all(_named_splits(files, [_read_path(file, how) for file in files])))
 
 
 def _read_path(path: Path, how: Reading) -> Table:
@@ -110,7 +120,7 @@ def _read_path(path: Path, how: Reading) -> Table:
     if is_pattern(path):
         if not (files := files_of(path)):
             raise DataError(f"{path}: no file is called so")
-        return concatenate(with_splits_of_all([_read_path(file, how) for file in files]))
+        return _shards_below(files, how)
     if path.is_dir():
         if is_voc(path):
             return _checked(read_voc(path))
@@ -119,7 +129,7 @@ def _read_path(path: Path, how: Reading) -> Table:
         if is_saved_dataset(path):
             return _checked(read_saved(path, how))
         if shards := shards_in(path, _shards()):
-            return concatenate([_read_path(file, how) for file in shards])
+            return _shards_below(shards, how)
         return _checked(read_folder(path, lambda file: _read_path(file, how)))
     suffixes = [s.lower() for s in path.suffixes]
     kind = next((s for s in reversed(suffixes) if s != ".gz"), "")

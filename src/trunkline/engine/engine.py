@@ -119,9 +119,8 @@ class Engine(nn.Module):
         Args:
             counts: labelled rows of each task on this rank, by name or in task order.
             size: rows on this rank.
-            whole: of a step whose rows go through in parts, each with a forward and a backward pass of its own: what is
-                known of all of them. A loss balancer's gradients then add up to those of one pass with all rows. A
-                Gramian balancer weighs the gradients of each part by their own Gramian, and learns once a step.
+            whole: of a step in parts, each with passes of its own: what is known of all. A loss balancer's gradients
+                then add up to those of one pass; a Gramian balancer weighs each part's, and learns once a step.
 
         Returns:
             The tasks with a labelled row on any rank, in task order.
@@ -132,7 +131,7 @@ class Engine(nn.Module):
         self._recorder.take()
         self._anchor = self._record = self._pending = None
         self._steps.begin(whole)
-        self._step = Step.agreed(self.tasks, counts, size) if whole is None else Step.of_whole(self.tasks, whole)
+        self._step = Step.of(self.tasks, counts, size, whole)
         return self._step.present
 
     @overload
@@ -189,7 +188,8 @@ class Engine(nn.Module):
         losses, weighs = step.losses(sums, weights, self.rates)
         record, self._pending = self._pending or Record(), None
         record.tasks, record.losses, record.weighs = step.present, losses.detach(), weighs
-        record.parts, record.weighs_here = step.parts, weighs if step.parts == 1 else step.weighs_here(weights)
+        record.parts, record.labelled_here = step.parts, step.here
+        record.weighs_here = weighs if step.parts == 1 or self._weighing is None else step.weighs_here(weights)
         self._record = record
         total = self._total(losses, record, step)
         total = total if step.parts == 1 else total / step.parts  # the mean over parts, as over ranks

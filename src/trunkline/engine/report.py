@@ -23,6 +23,7 @@ class Record:
         losses: `[T']`, as differentiated.
         weighs: `[T']` bool, whose labels weigh anything: the others take no part.
         weighs_here: `[T']` bool, the same of one part of the step: there is no gradient of the others in it to compare.
+        labelled_here: the tasks with a labelled row in this part.
         weights: of each task's loss, `[T']`; or by name, of each task's gradient in the shared part.
         compared: the tasks that had a gradient at the boundary.
         gramian: of those, NaN where a pair is unknown.
@@ -33,6 +34,7 @@ class Record:
     losses: Tensor = field(default_factory=lambda: torch.zeros(0))
     weighs: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     weighs_here: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    labelled_here: frozenset[str] = frozenset()
     weights: Tensor | Mapping[str, float] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
     gramian: Tensor | None = None
@@ -50,6 +52,10 @@ class Record:
         place = {task: k for k, task in enumerate(self.tasks)}
         known = torch.cat([known, like.new_tensor([[float("nan"), 1.0]])])
         return known[index_like([place.get(task, len(place)) for task in tasks], like)]
+
+    def taking_part(self, tasks: Sequence[str]) -> list[str]:
+        """Those of some tasks with a gradient that have labels in this part; a zero of another is none to compare."""
+        return [task for task in tasks if task in self.labelled_here or task not in self.tasks]
 
     def describe(self) -> dict[str, Any]:
         """Plain values; waits for the device."""

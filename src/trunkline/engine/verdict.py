@@ -58,7 +58,7 @@ def judged(
     tasks = tuple(list(gradients)[k] for k in index)
     if not tasks:
         return Verdict(dict.fromkeys(gradients, 1.0))
-    if reuse is not None and reuse.serves(tasks):
+    if reuse is not None and reuse.serves(record.taking_part(tasks)):
         record.weights, record.compared, record.gramian = reuse.last()
         return Verdict({task: reuse.weights.get(task, 0.0) for task in gradients})
     with torch.autocast(blank.device.type, enabled=False), explained(level):

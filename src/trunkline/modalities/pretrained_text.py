@@ -38,10 +38,11 @@ def describe(encoder: str) -> State:
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(f"encoder: {encoder!r} has no fast tokenizer, which says where in a text its tokens stand")
     plain = json.loads(config.to_json_string(use_diff=False))
+    marks = (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id)  # GPT-2 has no padding
     return {
         "config": plain,
         "tokenizer": tokenizer.backend_tokenizer.to_str(),
-        "padding": tokenizer.pad_token_id or 0,
+        "padding": next((mark for mark in marks if mark is not None), 0),
         "longest": most_tokens(transformers, plain),
     }
 

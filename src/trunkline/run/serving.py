@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trunkline.arrays.extras import need
-from trunkline.errors import RunError
+from trunkline.errors import ConfigError, RunError
 from trunkline.loading import load
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\*")  # of a machine, of all below it, or of any
 CALLERS = 512  # connections at once; more are refused
 
 
@@ -35,23 +37,27 @@ def serve(
         say: told where it listens.
 
     Raises:
-        ConfigError: the extra `serve` is not installed.
+        ConfigError: the extra `serve` is not installed, or a name is none.
         RunError: it is no finished run, or the port is taken.
     """
     for module in ("starlette", "python_multipart"):
         need(module, extra="serve", what="serving")
     uvicorn = need("uvicorn", extra="serve", what="serving")
+    for name in hosts:
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"--allow-host {name!r} is no name; give it without scheme and port, such as "
+                              "models.example, or *.example for all below it")  # fmt: skip
     from trunkline.serving import make_app  # not above: what serves comes with an extra
     from trunkline.serving.connections import PATIENCE, Connection
 
     # So that no other site's name can be made to mean this machine.
-    called = (*LOOPBACK, *hosts) if hosts or host in LOOPBACK else ("*",)
+    shown = f"[{host}]" if ":" in host else host
+    called = (*LOOPBACK, shown, *hosts) if hosts or host in LOOPBACK else ("*",)
     app = make_app(load(run, trust_code=trust_code), name=Path(run).absolute().name, hosts=called)
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise RunError(f"--host {host} --port {port}: cannot listen there: {error}") from None
-    shown = f"[{host}]" if ":" in host else host
     say(f"http://{shown}:{listening.getsockname()[1]}/ answers with {run}. Ctrl+C ends it.")
     config = uvicorn.Config(
         app,

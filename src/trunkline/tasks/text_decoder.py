@@ -21,7 +21,12 @@ from trunkline.types import State
 def scratch_decoder(
     state: State, *, width: int, layers: int, heads: int, max_length: int, dropout: float, tie: bool
 ) -> Any:
-    """`layers` layers of `width` numbers a token, with random weights."""
+    """`layers` layers of `width` numbers a token, with random weights.
+
+    Weights begin at a scale that keeps what they multiply as large as it was, `1 / √width`. At that of Transformers
+    (.02, which is right for a width of some 2 000) a small decoder's attention is flat for hundreds of steps or for
+    good, as its queries and keys are both next to nothing.
+    """
     transformers = needed("transformers")
     config = transformers.MBartConfig(
         vocab_size=state["size"],
@@ -33,6 +38,7 @@ def scratch_decoder(
         decoder_ffn_dim=4 * width,
         dropout=dropout,
         tie_word_embeddings=tie,
+        init_std=width**-0.5,
         pad_token_id=state["pad"],
         bos_token_id=state["begin"],
         eos_token_id=state["end"],
@@ -67,14 +73,14 @@ def describe(decoder: str, language: str | None) -> State:
     config = from_hub(_what(decoder), needed("transformers").AutoConfig.from_pretrained, decoder)
     if not config.is_encoder_decoder:
         raise ConfigError(f"{_what(decoder)} has no decoder that reads what an encoder says; name an encoder–decoder")
-    theirs, state = load_vocabulary(decoder, _what(decoder))
-    start = config.decoder_start_token_id
-    own = {"begin": state["begin"] if start is None else start, "end": config.eos_token_id, "pad": config.pad_token_id}
-    state.update({mark: number for mark, number in own.items() if number is not None})
     if not hasattr(config, "vocab_size"):
         raise ConfigError(
             f"{_what(decoder)} is made of two networks, which is not known here; name one such as T5 or BART"
         )
+    theirs, state = load_vocabulary(decoder, _what(decoder))
+    start = config.decoder_start_token_id
+    own = {"begin": state["begin"] if start is None else start, "end": config.eos_token_id, "pad": config.pad_token_id}
+    state.update({mark: number for mark, number in own.items() if number is not None})
     state["size"] = max(state["size"], config.vocab_size)
     state["config"] = json.loads(config.to_json_string(use_diff=False))
     if language is not None:
