@@ -224,7 +224,7 @@ def test_groups_that_one_table_holds_out_and_another_trains_on_are_told(tmp_path
     """By its own split, or by a file; whatever the column is called before both are one."""
     visits = [{"patient": i % 4, "x": float(i), "part": "test" if i % 4 < 2 else "train"} for i in range(40)]
     write_rows(tmp_path / "visits.jsonl", visits)
-    write_rows(tmp_path / "later.jsonl", [{"pid": 2, "y": 0.5, "labs n": 1}])
+    write_rows(tmp_path / "later.jsonl", [{"pid": pid, "y": 0.5, "labs n": 1} for pid in (2, 3)])
     write_rows(tmp_path / "labs.jsonl", [{"pid": i % 5, "y": float(i), "labs n": i} for i in range(40)])
     labs = "validation: 0.2" if split else "test: later.jsonl"
     (tmp_path / "c.yaml").write_text(
