@@ -44,12 +44,14 @@ def test_answers_say_how_sure_they_are() -> None:
         "small": 0.01234567,
         "far": float("inf"),
         "text": "a b",
+        "copied": "a\x1b]0;title\x07 \x9b2Jb",
     }
     lines = [line.split() for line in shown(*answers_shown([said])).splitlines()]
     assert lines[1:] == [
         ["no", "False", "80%"], ["yes", "True", "70%"], ["kind", "a", "60%"], ["level", "3", "50%"],
         ["new", "?"], ["names", "a", "b"], ["price", "12,346"],
         ["small", "0.01235"], ["far", "inf"], ["text", "a", "b"],
+        ["copied", r"a\x1b]0;title\x07", r"\x9b2Jb"],
     ]  # fmt: skip
 
 

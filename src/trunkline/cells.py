@@ -182,11 +182,17 @@ def whole_text(text: str) -> str:
 
 
 def as_text(cell: Any) -> str:
-    """A text; a number is read as it is written. The empty text is a text.
+    """A text; a number is read as it is written, words in a list with spaces between. The empty text is a text.
 
     Raises:
-        DataError: neither text nor number, or half a surrogate pair in it.
+        DataError: none of these, or half a surrogate pair in it.
+
+    Example:
+        >>> as_text("so it is"), as_text(["so", "it", "is"]), as_text(7)
+        ('so it is', 'so it is', '7')
     """
+    if isinstance(cell, list | tuple) and all(isinstance(word, str) for word in cell):
+        return whole_text(" ".join(cell))
     if not isinstance(cell, (str, Real)):
         raise DataError(f"a text is a string, not {type(cell).__name__} ({cell!r:.60})")
     return whole_text(str(cell))

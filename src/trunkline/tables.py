@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ def _all_right_line(whole: Mapping[str, Any]) -> str:
 
 MANY, TOO_MANY, FEW = 1e4, 1e15, 0.00995  # from which, and to which, numbers are whole; under which digits count
 SHOWN = 20  # rows whose answers are shown
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 WIDE = 12  # tasks that have a column on a terminal; all are in the report
 
 
@@ -76,10 +78,15 @@ def _answer(value: Any) -> str:
     if hasattr(value, "shape"):
         return f"{' × '.join(map(str, value.shape))} numbers"
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return " ".join(value)
+        return _printable(" ".join(value))
     if not isinstance(value, float):
-        return str(value)
+        return _printable(str(value))
     return f"{value:,.0f}" if MANY <= abs(value) < TOO_MANY else f"{value:.4g}"
+
+
+def _printable(text: str) -> str:
+    """Control characters as they are written in Python: none of a text that is copied commands the terminal."""
+    return CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def demo_table(shown: Shown) -> Table:

@@ -14,6 +14,8 @@ from PIL import Image
 
 from trunkline.data import describe, read_table, write_rows
 from trunkline.errors import DataError
+from trunkline.modalities import Text
+from trunkline.tasks import Tags
 
 
 def rows_of(table):
@@ -210,6 +212,20 @@ class TestHuggingFace:
             assert len(table) == 5
         self.dataset().save_to_disk(str(tmp_path / "one"))
         assert read_table(tmp_path / "one").column("label") == ["cat", "dog", "cat", None]
+
+    def test_lists_of_class_numbers_are_names(self):
+        """As sets of named entities and of several labels a row have them."""
+        kinds = datasets.ClassLabel(names=["O", "B-org"])
+        features = datasets.Features(
+            {"tokens": datasets.Sequence(datasets.Value("string")), "tags": datasets.Sequence(kinds)}
+        )
+        rows = {"tokens": [["EU", "says"], ["no"], []], "tags": [[1, 0], None, []]}
+        table = read_table(datasets.Dataset.from_dict(rows, features))
+        assert table.column("tags") == [["B-org", "O"], None, []]
+        assert [Text().read(cell) for cell in table.column("tokens")] == ["EU says", "no", ""]
+        task = Tags()
+        state = task.fit([task.read(table.cell(0, "tags"))])
+        assert state["tags"] == ["B-org", "O"]
 
     def test_a_stream_has_no_rows_to_go_back_to(self):
         with pytest.raises(DataError, match="has no rows to go back to; use a `Dataset`"):

@@ -260,6 +260,45 @@ def test_the_packaged_network_is_chosen_for_few_texts_whose_words_it_knows(
     assert (again.pretrained is None) == (chosen == "scratch")
 
 
+@pytest.mark.parametrize("options", [{"lora": 2}, {"freeze": False}, {"encoder_lr": 0.2}, {"layer_decay": 0.8}])
+def test_how_it_goes_on_learning_is_no_reason_against_the_packaged_network(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("trunkline.modalities.text.is_offered", lambda *modules: True)
+    monkeypatch.setattr(pretrained_text, "describe", lambda name: describe(f"transformers:{folder}"))
+    assert Text(**options).choose(["the big red fox"] * 9, 1_000)["encoder"][0] == pretrained_text.PACKAGED
+    with pytest.raises(ConfigError, match=f"{next(iter(options))}: of a network that is pretrained; name one with"):
+        Text(**options, encoder="scratch").fit(TEXTS)
+    with pytest.raises(ConfigError, match="letters, layers: of a network from scratch"):
+        Text(encoder=f"transformers:{folder}", layers=2, letters=True).fit(TEXTS)
+
+
+def test_what_is_read_by_default_is_counted_in_the_networks_own_tokens(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    """A word of three pieces is three, and there is a mark at each end."""
+    monkeypatch.setattr("trunkline.modalities.text.is_offered", lambda *modules: True)
+    monkeypatch.setattr(pretrained_text, "describe", lambda name: describe(f"transformers:{folder}"))
+    texts = ["unknowable the big red fox"] * 9 + ["the big red fox " * 5 + "unknowable unknowable"] * 9
+    length, why = Text().choose(texts, 1_000)["max_length"]
+    assert (length, why) == (32, "one text in a hundred has over 28")
+
+
+@pytest.mark.parametrize("options", [{}, {"freeze": False}, {"lora": 2}])
+def test_a_network_stored_in_half_precision_runs_in_single(
+    tmp_path: Path, folder: Path, options: dict[str, Any]
+) -> None:
+    shutil.copytree(folder, tmp_path / "half")
+    network = transformers.BertModel.from_pretrained(folder).to(torch.float16)
+    network.save_pretrained(tmp_path / "half")
+    assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == "float16"
+    encoder, values = encoder_of(Text(encoder=f"transformers:{tmp_path / 'half'}", **options), TEXTS)
+    assert encoder(values).values.dtype == torch.float32
+    assert {p.dtype for p in encoder.parameters()} == {torch.float32}
+    weight = next(iter(network.parameters())).float()
+    assert any(torch.equal(own, weight) for own in encoder.parameters() if own.shape == weight.shape)
+
+
 def test_scratch_declines_the_packaged_network(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     texts = ["the big red fox"] * 9
     without = Text().choose(texts, 1_000)

@@ -34,7 +34,10 @@ class TestRead:
     def test_text_is_kept_and_numbers_are_written_out(self):
         assert [Text().read(cell) for cell in ("Hi there ", "", 3, 2.5)] == ["Hi there ", "", "3", "2.5"]
 
-    @pytest.mark.parametrize("cell", [["a", "b"], {"a": 1}, b"bytes", None])
+    def test_words_in_a_list_are_a_text(self):
+        assert [Text().read(cell) for cell in (["EU", "rejects", "."], ("a",), [])] == ["EU rejects .", "a", ""]
+
+    @pytest.mark.parametrize("cell", [["a", 1], {"a": 1}, b"bytes", None])
     def test_anything_else_is_refused(self, cell):
         with pytest.raises(DataError, match=f"a text is a string, not {type(cell).__name__}"):
             Text().read(cell)

@@ -91,7 +91,7 @@ class TestCells:
 
     @pytest.mark.parametrize(
         ("cell", "says"),
-        [(["a"], "a text is a string, not list"), ("a\ud800", "not valid Unicode"), (None, "not NoneType")],
+        [([1], "a text is a string, not list"), ("a\ud800", "not valid Unicode"), (None, "not NoneType")],
     )
     def test_bad_cells(self, cell, says):
         with pytest.raises(DataError, match=says):

@@ -73,6 +73,25 @@ def test_it_keeps_the_contract(folders: dict[str, str], kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_one_stored_in_half_precision_runs_in_single(tmp_path: Path, folders: dict[str, str], kind: str) -> None:
+    save_tokenizer(tmp_path)
+    transformers.AutoModelForSeq2SeqLM.from_pretrained(folders[kind]).to(torch.bfloat16).save_pretrained(tmp_path)
+    head = head_of(Text(6, decoder=str(tmp_path)))
+    assert {p.dtype for p in head.parameters()} == {torch.float32}
+    assert head.predict_output(make_view()).shape[0] == 3
+
+
+def test_one_made_of_two_networks_is_refused(tmp_path: Path, folders: dict[str, str]) -> None:
+    save_tokenizer(tmp_path)
+    bert = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    both = [transformers.BertConfig(vocab_size=13, **bert) for _ in range(2)]
+    config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(*both)
+    transformers.EncoderDecoderModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="is made of two networks, which is not known here; name one such as T5"):
+        Text(6, decoder=str(tmp_path)).fit(TEXTS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_logits_are_those_of_the_whole_network_told_what_to_read(folders: dict[str, str], kind: str) -> None:
     task = Text(6, decoder=folders[kind])
     state, head, view = task.fit(TEXTS), head_of(task), make_view()

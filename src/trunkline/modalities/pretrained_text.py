@@ -53,7 +53,7 @@ def most_tokens(transformers: Any, config: dict[str, Any]) -> int | None:
         network = empty_model(transformers, config)
     tables = [m for name, m in network.named_modules() if isinstance(m, nn.Embedding) and "position" in name]
     places = [table.num_embeddings - (-1 if table.padding_idx is None else table.padding_idx) - 1 for table in tables]
-    said = config.get("max_position_embeddings")
+    said = getattr(network.config, "max_position_embeddings", None)  # by whatever name its own config has it
     return min([*places, *([said] if isinstance(said, int) and said > 0 else [])], default=None)
 
 
@@ -124,10 +124,10 @@ def where(encoder: str, packages: dict[str, tuple[str, str, str]]) -> str:
 
 
 def empty_model(transformers: Any, config: dict[str, Any]) -> Any:
-    """The layers of a config, with random weights; of an encoder–decoder the encoder."""
+    """The layers of a config, with random weights; of an encoder–decoder the encoder. In 32 bits, whatever it says."""
     options = {name: value for name, value in config.items() if name not in ("model_type", "transformers_version")}
     made = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(config["model_type"], **options))
-    return _encoder(made)
+    return _encoder(made).float()
 
 
 def fill_model(network: nn.Module, *, encoder: str, packages: dict[str, tuple[str, str, str]]) -> None:

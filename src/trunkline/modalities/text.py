@@ -34,6 +34,8 @@ FEW = 5_000  # texts
 FEW_PIECES = 200_000  # of all texts together, that a CPU can put through a large network
 KNOWN = 0.75  # of the words of a text in English, at least, are in an English vocabulary
 ROOM = 1.25  # for texts that are longer than those of training, where a task reads their tokens
+EITHER = ("encoder", "max_length")  # options of either network
+TUNING = ("freeze", "encoder_lr", "layer_decay", "lora")  # of one that is pretrained
 SHORT = 24  # pieces of a text on average
 
 
@@ -162,11 +164,17 @@ class Text(Modality):
         if self.encoder is None:
             chosen = {"encoder": self._choose_encoder(some, rows, mean, is_read)}
             if chosen["encoder"][0] != SCRATCH:
-                return {**chosen, "max_length": _enough(longest, 256)}
+                tokens = list(pretrained_text.count_tokens(some, pretrained_text.describe(pretrained_text.PACKAGED)))
+                return {**chosen, "max_length": _enough(int(np.quantile(tokens, 0.99)), 256)}
         layers = 2 if mean <= SHORT or is_read or self.letters else 0
         most = 256 if layers else 1024
+        enough = _enough(longest, most)
         if is_read:
-            longest = math.ceil(ROOM * int(lengths.max()))  # what is cut cannot be said, written or tagged
+            longest = int(lengths.max())
+            enough = (
+                _enough(math.ceil(ROOM * longest), most)[0],
+                f"what is cut cannot be said; the longest has {longest}",
+            )
         pairs = min(2**15, 2 ** math.ceil(math.log2(max(1.0, rows * mean / 16)))) if rows * mean >= 20_000 else 0
         spelling = SPELLINGS if rows * mean < 100_000 and not self.letters else 0
         said = f"{rows} texts of {mean:.0f} pieces on average"
@@ -176,7 +184,7 @@ class Text(Modality):
                 layers,
                 f"{said}: " + ("short, letters, or read by a task" if layers else "a bag of words is enough"),
             ),
-            "max_length": _enough(longest, most),
+            "max_length": enough,
             "bigrams": (pairs, f"{said}: " + ("pairs of words recur" if pairs else "too few for pairs to recur")),
             "ngrams": (
                 spelling,
@@ -187,8 +195,7 @@ class Text(Modality):
 
     def _choose_encoder(self, sample: Sequence[str], rows: int, mean: float, is_read: bool) -> tuple[str, str]:
         """The packaged network, where it is there, nothing was said that is not for it, and it knows the words."""
-        both = ("encoder", "max_length")  # options that are for either
-        if not are_usual({o: value for o, value in vars(self).items() if o not in both}, Text):
+        if not are_usual({o: value for o, value in vars(self).items() if o not in (*EITHER, *TUNING)}, Text):
             return SCRATCH, "other options ask for it"
         if is_read or rows >= FEW or rows * mean > FEW_PIECES:
             return SCRATCH, "what others have trained pays for few texts, as a whole"
@@ -207,9 +214,10 @@ class Text(Modality):
         """`{"ids": {piece: id}}`, most frequent first, equal counts in alphabetical order.
 
         Raises:
-            ConfigError: options are out of range, or the pretrained network cannot be had.
+            ConfigError: options are out of range or of the other network, or the pretrained one cannot be had.
         """
         self._check()
+        self._check_idle()  # here alone, as a run that is there needs no advice
         if self.pretrained is not None:
             about = pretrained_text.describe(self.pretrained)
             longest = about["longest"]
@@ -275,6 +283,15 @@ class Text(Modality):
     @property
     def _length(self) -> int:
         return 256 if self.max_length is None else self.max_length
+
+    def _check_idle(self) -> None:
+        """Raises:
+        ConfigError: options of the other network: of a pretrained one, or of that from scratch.
+        """
+        idle = [o for o in vars(self) if o not in EITHER and (o in TUNING) == (self.pretrained is None)]
+        idle = [o for o in idle if not are_usual({o: getattr(self, o)}, Text)]
+        whose = "that is pretrained; name one with `encoder:`" if self.pretrained is None else "from scratch"
+        refuse("text input", {f"{', '.join(idle)}: of a network {whose}": bool(idle)})
 
     def _check(self) -> None:
         """Raises:

@@ -91,7 +91,8 @@ def describe(decoder: str, language: str | None) -> State:
 
 
 def pretrained_decoder(state: State, max_length: int) -> Any:
-    """The layers that a state describes, with random weights; their vocabulary is as large as the state says.
+    """The layers that a state describes, with random weights; their vocabulary is as large as the state says, and they
+    are in 32 bits, whatever it says.
 
     Raises:
         ConfigError: it cannot write texts of `max_length` tokens.
@@ -103,7 +104,7 @@ def pretrained_decoder(state: State, max_length: int) -> Any:
     if most is not None and max_length + len(prompt_of(state)) > most:
         raise ConfigError(f"max_length={max_length} of a text task: its decoder writes {most} tokens at most, with "
                           f"{len(prompt_of(state))} to begin with")  # fmt: skip
-    return without_encoder(transformers.AutoModelForSeq2SeqLM.from_config(config))
+    return without_encoder(transformers.AutoModelForSeq2SeqLM.from_config(config).float())
 
 
 def fill_decoder(network: nn.Module, decoder: str, state: State) -> None:
