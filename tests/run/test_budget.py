@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,11 +15,13 @@ from training.small_runs import config, traces, write_small_world
 from training.test_training import plan_of, same, weights_of
 from trunkline import ConfigError
 from trunkline.config import load_config
-from trunkline.plan import Plan
+from trunkline.data import write_rows
+from trunkline.plan import Plan, make_plan
 from trunkline.run import budget, check
 from trunkline.run.budget import LOOK, afford, fix_steps
 from trunkline.run.wiring import rows_of, settings_of, validation_of
-from trunkline.training import Pace, measure_pace, timing
+from trunkline.sources import columns_of, read_splits
+from trunkline.training import Pace, Rows, measure_pace, timing
 from trunkline.training.stepper import Stepper
 from trunkline.types import Batch
 
@@ -199,3 +202,23 @@ def test_a_share_of_the_validation_rows_is_looked_at(world: Path) -> None:
     assert len(few.rows) == 3 and set(few.rows) < set(rows.rows) and list(few.rows) == sorted(few.rows)
     assert list(few.rows) == list(rows.at_most(3, seed=4).rows)
     assert rows.at_most(10_000, seed=4) is rows
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_look_judges_tasks_that_few_rows_are_labelled_for(tmp_path: Path, seed: int) -> None:
+    """Those of a small table beside a large one; among rows that have all labels the draw is a plain one."""
+    write_rows(tmp_path / "large.csv", [{"x": i, "y": i % 7} for i in range(9_000)])
+    write_rows(tmp_path / "small.csv", [{"x": i, "z": i % 5} for i in range(60)])
+    (tmp_path / "c.yaml").write_text(
+        "data:\n  tables:\n    large: {train: large.csv, validation: 0.5}\n"
+        "    small: {train: small.csv, validation: 0.5}\ninputs: {x: number}\ntasks: {y: number, z: number}\n"
+    )
+    loaded = load_config(tmp_path / "c.yaml", columns=columns_of)
+    rows = validation_of(make_plan(loaded, read_splits(loaded)))
+    assert rows is not None and len(rows.rows) == 4_530
+    few = rows.at_most(100, seed)
+    assert few.batches.labelled[few.rows].sum(0).tolist() == pytest.approx([74, 26], abs=1)
+    assert rows.at_most(20, seed).batches.labelled[rows.at_most(20, seed).rows].sum(0).min() >= 5
+    alike = Rows(rows.batches, rows.rows[rows.batches.labelled[rows.rows, 0]])
+    plain = np.random.default_rng(seed).permutation(len(alike.rows))[:100]
+    assert alike.at_most(100, seed).rows.tolist() == alike.rows[np.sort(plain)].tolist()

@@ -25,11 +25,21 @@ class Rows:
         return Rows(self.batches, self.rows[self.batches.labelled[self.rows].any(1)])
 
     def at_most(self, count: int, seed: int) -> Rows:
-        """So many of them, drawn by the seed alone, in order."""
+        """So many of them, drawn by the seed alone, in order.
+
+        Half of them see to it that each task has its share of labels, so that one that few rows are labelled for (those
+        of a small table) is judged, too; where all rows have all labels, this draws as if nothing were to be seen to.
+        """
         if len(self.rows) <= count:
             return self
-        places = np.random.default_rng(seed).permutation(len(self.rows))[:count]
-        return Rows(self.batches, self.rows[np.sort(places)])
+        order = self.rows[np.random.default_rng(seed).permutation(len(self.rows))]
+        flags = self.batches.labelled[order]
+        share, taken = count // (2 * flags.shape[1]), np.zeros(len(order), bool)
+        for task in np.argsort(flags.sum(0), kind="stable"):
+            lacking = max(0, share - int((flags[:, task] & taken).sum()))
+            taken[np.flatnonzero(flags[:, task] & ~taken)[:lacking]] = True
+        taken[np.flatnonzero(~taken)[: count - int(taken.sum())]] = True
+        return Rows(self.batches, np.sort(order[taken]))
 
 
 @dataclass(frozen=True)
