@@ -3,7 +3,8 @@
 Both have as many steps, rows a step, layers and numbers a token, one learning rate with the same rise and fall, and the
 same smoothing of labels. The plain one is `MBartForConditionalGeneration` of Transformers, trained by the loop below on
 batches of about one length, with one vocabulary for both languages (`--entries`: as many subwords as both of ours have
-together make networks of one size); it keeps the weights of its last step. Scores are those of sacreBLEU on the test
+together make networks of one size); its weights begin at the scale that it has by default (`--scale`: at another, such
+as ours, one over the root of the width); it keeps those of its last step. Scores are those of sacreBLEU on the test
 split, seconds those of training alone.
 
 Then the time to write: the test split's rows with beams and without, by the trained network of either.
@@ -37,6 +38,7 @@ from trunkline.training.schedule import warmup_cosine
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "multi30k.yaml"
 PAD_LABEL = -100
+TRANSFORMERS_SCALE = 0.02  # `MBartConfig.init_std`
 SOURCE = 128  # subwords that are read of a sentence, more than any has
 Pairs = list[tuple[str, str]]
 Told = dict[str, Any]
@@ -69,9 +71,12 @@ class Plain:
         pairs: of the training split.
         config: settled; says how large it is.
         entries: subwords; `None`: as many as the task has.
+        scale: standard deviation of its weights as they begin.
     """
 
-    def __init__(self, pairs: Pairs, config: Config, entries: int | None = None) -> None:
+    def __init__(
+        self, pairs: Pairs, config: Config, entries: int | None = None, scale: float = TRANSFORMERS_SCALE
+    ) -> None:
         import transformers
 
         task, text = config.tasks["de"].options, config.inputs["en"].options
@@ -91,6 +96,7 @@ class Plain:
                 encoder_ffn_dim=4 * width,
                 decoder_ffn_dim=4 * width,
                 dropout=task["dropout"],
+                init_std=scale,
                 pad_token_id=self.vocabulary["pad"],
                 bos_token_id=self.vocabulary["begin"],
                 eos_token_id=self.vocabulary["end"],
@@ -171,10 +177,10 @@ def written(write: Callable[[Sequence[str]], list[str]], pairs: Pairs, size: int
 # --- both ---
 
 
-def run_plain(config: Config, pairs: dict[str, Pairs], entries: int | None, out: Path) -> Told:
+def run_plain(config: Config, pairs: dict[str, Pairs], entries: int | None, scale: float, out: Path) -> Told:
     """Train and score."""
     torch.manual_seed(config.training.seed)
-    plain = Plain(pairs["train"], config, entries)
+    plain = Plain(pairs["train"], config, entries, scale)
     seconds = train_plain(plain, pairs["train"], config)
     with torch.inference_mode():
         times = {beams: written(partial(plain.write, beams=beams), pairs["test"]) for beams in (1, 4)}
@@ -242,6 +248,9 @@ def main(arguments: Sequence[str] | None = None, show: Callable[[str], None] = p
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--entries", type=int, help="subwords of the plain one; by default as many as the task has")
+    parser.add_argument(
+        "--scale", type=float, default=TRANSFORMERS_SCALE, help="at which the plain one's weights begin"
+    )
     parser.add_argument("overrides", nargs="*", help="of the recipe, for both: training.steps=300")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -253,7 +262,7 @@ def main(arguments: Sequence[str] | None = None, show: Callable[[str], None] = p
         pairs = pairs_of(config)
         acts = {
             "trunkline": partial(run_ours, config, table, overrides, pairs),
-            "plain Transformers": partial(run_plain, config, pairs, options.entries),
+            "plain Transformers": partial(run_plain, config, pairs, options.entries, options.scale),
         }
         for name, act in acts.items():
             folder = options.out / f"{name.split()[0]}-{seed}"
