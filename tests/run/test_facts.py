@@ -32,6 +32,15 @@ def test_names_that_training_never_saw_are_counted_for_each_kind() -> None:
     assert unseen_in([1.0, 2.0], Number(), {}) == []
 
 
+def test_a_tag_that_is_only_said_is_told_with_its_precision() -> None:
+    told = describe([["O", "B-a"], ["B-b"]], [["O", "B-a"], ["O"]], {})["classes"]
+    assert told == [
+        {"name": "O", "rows": 2, "precision": 1.0, "recall": 0.5},
+        {"name": "B-a", "rows": 1, "precision": 1.0, "recall": 1.0},
+        {"name": "B-b", "rows": 0, "precision": 0.0, "recall": None},
+    ]
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_classes_have_the_precision_and_recall_of_scikit_learn(several: bool) -> None:
     said, true = ["a", "a", "b", "b", "b", "c"], ["a", "b", "b", "b", "a", "c"]

@@ -161,7 +161,7 @@ def _numbers(said: Sequence[float], true: Sequence[float]) -> dict[str, Any]:
 def _tags(said: Sequence[list[str]], true: Sequence[list[str]]) -> dict[str, Any]:
     pairs = [(s, t) for answer, label in zip(said, true) for s, t in zip(answer, label)]
     flat_said, flat_true = [s for s, _ in pairs], [t for _, t in pairs]
-    known = sorted(set(flat_true))
+    known = sorted({*flat_true, *flat_said})  # also what is only said, wrongly
     return {
         "confusion": asdict(confusion(flat_true, flat_said, known)),
         "classes": per_class(flat_said, flat_true, known),
