@@ -373,6 +373,15 @@ class TestScores:
         metric.update(output, target)
         assert metric.compute() == [{"span_f1": 0.0, "accuracy": pytest.approx(2 / 3), "exact": 0.0}]
 
+    @pytest.mark.parametrize("crf", [False, True])
+    def test_baseline_says_it_of_words_that_were_not_read_too(self, crf):
+        task = Tags(crf=crf)
+        target = task.collate([[tagged(4, 4, 4, places=[0, -1, 1])]])
+        metric = task.metric([STATE])
+        metric.update(task.baseline([STATE], target), target)
+        (found,) = metric.compute()
+        assert found["accuracy"] == 1.0
+
 
 NAMES = [f"name{i}" for i in range(40)]
 FILLERS = ["the", "a", "big", "red", "runs", "sees", "very", "often", "cat", "dog"]

@@ -204,12 +204,15 @@ class Tags(Task):
         return [(name, colour_of(number)) for number, (name, _) in enumerate(counts.most_common())]
 
     def baseline(self, states: Sequence[State], target: Target) -> Tensor:
-        """The most frequent tag everywhere, as logits `[n, L, C]`, behind which a CRF has a chain of zeros."""
+        """The most frequent tag everywhere, as logits `[n, L, C]`, behind which a CRF has a chain that says the same,
+        also of words that were not read.
+        """
         (state,) = states
-        share = torch.tensor(state["counts"], device=target["values"].device) / sum(state["counts"])
-        logits = share.log().expand(*target["values"].shape, -1)
-        nothing = torch.zeros_like(share)
-        return packed(logits, Chain(nothing, nothing.expand(len(share), -1), nothing)) if self.crf else logits
+        often = (torch.tensor(state["counts"], device=target["values"].device) / sum(state["counts"])).log()
+        logits = often.expand(*target["values"].shape, -1)
+        return (
+            packed(logits, Chain(often, often.expand(len(often), -1), torch.zeros_like(often))) if self.crf else logits
+        )
 
     @property
     def _say(self) -> Say:
