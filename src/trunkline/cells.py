@@ -185,14 +185,17 @@ def as_text(cell: Any) -> str:
     """A text; a number is read as it is written, words in a list with spaces between. The empty text is a text.
 
     Raises:
-        DataError: none of these, or half a surrogate pair in it.
+        DataError: none of these, half a surrogate pair in it, or a word in the list that is none or more than one.
 
     Example:
         >>> as_text("so it is"), as_text(["so", "it", "is"]), as_text(7)
         ('so it is', 'so it is', '7')
     """
-    if isinstance(cell, list | tuple) and all(isinstance(word, str) for word in cell):
-        return whole_text(" ".join(cell))
+    words = cell.tolist() if isinstance(cell, np.ndarray) and cell.ndim == 1 else cell
+    if isinstance(words, list | tuple) and all(isinstance(word, str) for word in words):
+        if odd := [word for word in words if len(word.split()) != 1]:
+            raise DataError(f"a list of words is one word an entry, without white space, and {odd[0]!r:.60} is not")
+        return whole_text(" ".join(word.strip() for word in words))
     if not isinstance(cell, (str, Real)):
         raise DataError(f"a text is a string, not {type(cell).__name__} ({cell!r:.60})")
     return whole_text(str(cell))

@@ -219,7 +219,7 @@ class TestHuggingFace:
         features = datasets.Features(
             {"tokens": datasets.Sequence(datasets.Value("string")), "tags": datasets.Sequence(kinds)}
         )
-        rows = {"tokens": [["EU", "says"], ["no"], []], "tags": [[1, 0], None, []]}
+        rows = {"tokens": [["EU", "says"], ["no"], []], "tags": [[1, 0], [0, -1], []]}
         table = read_table(datasets.Dataset.from_dict(rows, features))
         assert table.column("tags") == [["B-org", "O"], None, []]
         assert [Text().read(cell) for cell in table.column("tokens")] == ["EU says", "no", ""]

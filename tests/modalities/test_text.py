@@ -3,6 +3,7 @@
 import json
 import unicodedata
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -35,7 +36,14 @@ class TestRead:
         assert [Text().read(cell) for cell in ("Hi there ", "", 3, 2.5)] == ["Hi there ", "", "3", "2.5"]
 
     def test_words_in_a_list_are_a_text(self):
-        assert [Text().read(cell) for cell in (["EU", "rejects", "."], ("a",), [])] == ["EU rejects .", "a", ""]
+        cells = (["EU", "rejects", "."], ("a",), [], np.array(["so", "it"], object))
+        assert [Text().read(cell) for cell in cells] == ["EU rejects .", "a", "", "so it"]
+
+    @pytest.mark.parametrize("word", ["New York", "", " "])
+    def test_an_entry_that_is_not_one_word_is_refused(self, word):
+        """Else tags would stand at other words than they are said of."""
+        with pytest.raises(DataError, match=f"one word an entry, without white space, and '{word}' is not"):
+            Text().read(["in", word, "is"])
 
     @pytest.mark.parametrize("cell", [["a", 1], {"a": 1}, b"bytes", None])
     def test_anything_else_is_refused(self, cell):

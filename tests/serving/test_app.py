@@ -401,7 +401,7 @@ def test_who_may_call_it_by_which_name(
 
 
 @pytest.mark.parametrize("name", ["https://models.example", "models.example:8443", "a.example,b.com", "models.*", ""])
-def test_what_is_no_name_is_refused(name: str) -> None:
+def test_an_allowed_host_that_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"--allow-host {re.escape(repr(name))} is no name"):
         serve("run", hosts=[name])
 

@@ -152,6 +152,8 @@ def _divided_by(one: DataConfig, other: DataConfig) -> list[str]:
         return "a file" if isinstance(value, Path) else value
 
     differ = [name for name in ("split", "validation", "test") if of(one, name) != of(other, name)]
+    if isinstance(one.train, tuple) != isinstance(other.train, tuple):  # of a folder, names of files may tell splits
+        differ.append("train")
     is_drawn = one.validation is None or isinstance(one.validation, float) or isinstance(one.test, float)
     return differ or [name for name in _DRAWN_BY if is_drawn and of(one, name) != of(other, name)]
 

@@ -91,8 +91,10 @@ def _with_folders(table: Table, splits: Mapping[str, str]) -> Table:
 
 def _place(file: str, base: Path | None) -> PurePosixPath:
     """Of a file, within the folder."""
-    path = PurePosixPath(file)
-    return path.relative_to(base) if base is not None and path.is_relative_to(base) else path
+    if base is None or not Path(file).is_absolute():
+        return PurePosixPath(file)
+    path, folder = Path(file).resolve(), base.resolve()
+    return PurePosixPath(path.relative_to(folder).as_posix() if path.is_relative_to(folder) else file)
 
 
 def _metadata(folder: Path) -> Path | None:

@@ -55,15 +55,20 @@ def read_dataset(source: Any, how: Reading, name: str = "dataset") -> Table:
 
 
 def _column(column: pa.ChunkedArray, feature: Any, how: Reading) -> Cells:
-    """Class numbers as names, -1 as absent, also in lists; the rest as in any Arrow table."""
+    """Class numbers as names, -1 as absent, and so is a list that has one; the rest as in any Arrow table."""
     names = getattr(feature, "names", None)
     if names is not None and pa.types.is_integer(column.type):
         return [_named(number, names) for number in column.to_pylist()]
     inner = getattr(getattr(feature, "feature", None), "names", None)
     if inner is not None and pa.types.is_integer(getattr(column.type, "value_type", pa.null())):
-        return [None if cell is None else [_named(number, inner) for number in cell] for cell in column.to_pylist()]
+        return [_all_named(cell, inner) for cell in column.to_pylist()]
     return arrow_column(column, how.na)
 
 
 def _named(number: int | None, names: Sequence[str]) -> str | None:
     return None if number is None or number < 0 else names[number]
+
+
+def _all_named(numbers: Sequence[int | None] | None, names: Sequence[str]) -> list[str | None] | None:
+    found = None if numbers is None else [_named(number, names) for number in numbers]
+    return None if found is None or None in found else found

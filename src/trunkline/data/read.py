@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from trunkline.data.tar import tar_cells
 from trunkline.data.voc import is_voc, read_voc
 from trunkline.errors import DataError, brief
 from trunkline.files import is_json
+
+NAMED = 3  # files of which a warning tells the names
 
 
 def read_table(
@@ -83,7 +86,7 @@ def _read(source: Any, how: Reading) -> Table:
 
 
 def _named_splits(files: Sequence[Path | None], tables: Sequence[Table]) -> Sequence[Table]:
-    """Each is a split, where the names of all files tell one, and one of them trains.
+    """Each is a split, where the names of all files tell one, and one of them trains, but not all.
 
     Args:
         files: of each table, if its name may tell.
@@ -94,20 +97,34 @@ def _named_splits(files: Sequence[Path | None], tables: Sequence[Table]) -> Sequ
     """
     if not any(files):
         return tables
-    names = [None if file is None else split_in_name(file) for file in files]
+    names = _names_of(files)
     if None in names and set(names) - {None, "train"}:
         told = ", ".join(f"{table.source if file is None else file.name} ({name or 'none'})"
                          for file, name, table in zip(files, names, tables))  # fmt: skip
         raise DataError(f"not every file's name tells a split: {told}; name one file each: data: {{train: …, "
                         "validation: …, test: …}")  # fmt: skip
-    if None in names or "train" not in names:
+    if None in names or "train" not in names or set(names) == {"train"}:
         return tables
     return [with_split(table, str(name)) for table, name in zip(tables, names)]
 
 
+def _names_of(files: Sequence[Path | None]) -> list[str | None]:
+    """The split that each file's name tells."""
+    return [None if file is None else split_in_name(file) for file in files]
+
+
 def _shards_below(files: Sequence[Path], how: Reading) -> Table:
-    """Files that a folder holds or a pattern finds, below each other; those named after splits are these."""
-    return concatenate(with_splits_of_all(_named_splits(files, [_read_path(file, how) for file in files])))
+    """Files that a folder holds or a pattern finds, below each other; if all are named after splits, they are these."""
+    tables, names = [_read_path(file, how) for file in files], _names_of(files)
+    if None not in names or all(is_json(file) for file in files):
+        return concatenate(with_splits_of_all(_named_splits(files, tables)))
+    if held := [file.name for file, name in zip(files, names) if name not in (None, "train")]:
+        warnings.warn(
+            f"{files[0].parent}: {', '.join(held[:NAMED])} sound held out, but not every file's name tells a split, so "
+            "all are read alike. To keep some apart: data: {train: …, validation: …, test: …}",
+            stacklevel=2,
+        )
+    return concatenate(with_splits_of_all(tables))
 
 
 def _read_path(path: Path, how: Reading) -> Table:

@@ -12,7 +12,7 @@ from trunkline.errors import ConfigError, RunError
 from trunkline.loading import load
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\*")  # of a machine, of all below it, or of any
+NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?|\*|\[[\da-fA-F:.]+\]")  # of a machine, all below one, any, or IPv6
 CALLERS = 512  # connections at once; more are refused
 
 
