@@ -305,6 +305,7 @@ def test_a_column_of_a_pattern_is_left_out_of_what_is_added_to_a_run(tmp_path):
         ({"train": "b.csv"}, "{tables: {p: {train: p.csv, na: ['?']}, q: {train: q.csv, na: ['?']}}}",
          {"train": "b.csv", "na": ["?"]}),
         ({"train": "b.csv"}, "{tables: {p: {train: p.csv, na: ['?']}, q: {train: q.csv}}}", {"train": "b.csv"}),
+        ({"train": "b.csv"}, "{tables: {p: p.csv, q: {train: q.csv, na: ['?']}}}", {"train": "b.csv"}),
         (None, "{train: a.csv, na: ['?']}", None),
         ({"train": "b.csv"}, "7", {"train": "b.csv"}),
     ],

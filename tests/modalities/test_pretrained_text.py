@@ -326,3 +326,21 @@ def test_what_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRUNKLINE_PACKAGED")
     assert is_offered("json", "csv")
     assert not is_offered("json", "no_such_module")
+
+
+def test_a_network_without_padding(tmp_path: Path) -> None:
+    """GPT-2: an empty text is its end mark, no word of its vocabulary; its places are counted by their own name."""
+    words = {"!": 0, "fox": 1, "<|endoftext|>": 2}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="!"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(
+        tmp_path
+    )
+    config = transformers.GPT2Config(
+        vocab_size=3, n_embd=8, n_layer=1, n_head=2, n_positions=42, bos_token_id=2, eos_token_id=2
+    )
+    transformers.GPT2Model(config).save_pretrained(tmp_path)
+    about = describe(f"transformers:{tmp_path}")
+    assert about["padding"] == 2 and about["longest"] == 42
+    with pytest.raises(ConfigError, match="reads 42 tokens at most, not 43"):
+        Text(encoder=f"transformers:{tmp_path}", max_length=43).fit(["fox"])

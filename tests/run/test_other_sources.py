@@ -117,17 +117,22 @@ def test_rows_that_one_of_several_sources_holds_out_are_never_trained_on(tmp_pat
     assert len(seen) == 48 and not any("pets/test" in name for name in seen)
 
 
-@pytest.mark.parametrize("where", ["relative", "absolute"])
+@pytest.mark.parametrize("where", ["relative", "absolute", "linked", "behind a link"])
 @pytest.mark.parametrize("column", ["none", "alike", "otherwise", "in part"])
 def test_files_of_a_table_lie_in_the_folders_of_their_splits(tmp_path: Path, column: str, where: str) -> None:
     """What the table says goes before where its files are."""
     rows, held = [], set()
     for i in range(40):
         place = "train" if i < 28 else "test" if i < 34 else "more"
-        path = tmp_path / "pets" / place / f"{i}.png"
+        path = (tmp_path / "pets" / place / f"{i}.png").absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(i).save(path)
-        row: dict[str, str | None] = {"file_name": str(path) if where == "absolute" else f"{place}/{i}.png"}
+        if where == "linked":  # each picture lies elsewhere
+            path.symlink_to(path.rename(tmp_path / f"{i}.png"))
+        if where == "behind a link":  # the folder is called otherwise
+            (tmp_path / "link").exists() or (tmp_path / "link").symlink_to(tmp_path / "pets")
+            path = tmp_path / "link" / place / f"{i}.png"
+        row: dict[str, str | None] = {"file_name": f"{place}/{i}.png" if where == "relative" else str(path)}
         is_test = i % 4 == 0 if column == "otherwise" or (column == "in part" and i < 28) else place == "test"
         if column != "none":
             row["split"] = None if column == "in part" and i >= 28 else "test" if is_test else "train"

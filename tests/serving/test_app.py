@@ -374,6 +374,7 @@ def test_pages_of_other_sites_may_not_ask(predictor: Predictor) -> None:
         ("127.0.0.1", ["models.example"], ["localhost", "models.example"], ["evil.example"]),
         ("0.0.0.0", ["*.example"], ["127.0.0.1", "models.example"], ["evil.com"]),
         ("127.0.0.2", ["models.example"], ["127.0.0.2:8000", "models.example"], ["evil.example"]),
+        ("0.0.0.0", ["[fd00::1]"], ["[fd00::1]:8000"], ["[fd00::2]"]),
         ("0.0.0.0", [], ["models.example"], []),
     ],
 )

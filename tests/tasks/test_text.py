@@ -85,6 +85,19 @@ class TestOverlap:
         assert rouge(" ".join(words), " ".join(words[:500]))["rougeL"] == pytest.approx(2 * 500 / 100_500)
 
 
+@pytest.mark.parametrize("width", [32, 128, 512])
+def test_weights_begin_so_that_what_they_multiply_stays_as_large(width):
+    """Queries and keys next to nothing make attention flat, and its gradient is their product."""
+    torch.manual_seed(0)
+    decoder = Text(6).build([STATE], width).decoder.get_decoder()
+    inputs = torch.randn(400, width)
+    for attention in [part for layer in decoder.layers for part in (layer.self_attn, layer.encoder_attn)]:
+        query, key = attention.q_proj(inputs).detach(), attention.k_proj(inputs).detach()
+        assert query.std() == pytest.approx(1, rel=0.15) and key.std() == pytest.approx(1, rel=0.15)
+        heads = [x.unflatten(1, (attention.num_heads, -1)).transpose(0, 1) for x in (query, key)]
+        assert (heads[0] @ heads[1].mT * attention.scaling).std() == pytest.approx(1, rel=0.35)
+
+
 class TestCells:
     def test_white_space_around_is_left_out_and_numbers_are_written_out(self):
         assert [Text().read(cell) for cell in (" a  b\n", "", 7)] == ["a  b", "", "7"]

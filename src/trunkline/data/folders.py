@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -80,7 +81,8 @@ def _with_metadata(folder: Path, prefix: str, read_file: Callable[[Path], Table]
 def _with_folders(table: Table, splits: Mapping[str, str]) -> Table:
     """With a column `split` where files lie in folders that are called so: what the table says itself goes before."""
     files = next((table.column(name) for name in FILES if name in table.cells), [])
-    places = [_place(str(file or "").replace("\\", "/"), table.base) for file in files]
+    bases = [] if table.base is None else [Path(os.path.abspath(table.base)), table.base.resolve()]
+    places = [_place(str(file or "").replace("\\", "/"), bases) for file in files]
     found = [splits.get(place.parts[0]) if place.parts else None for place in places]
     if not any(found):
         return table
@@ -89,12 +91,13 @@ def _with_folders(table: Table, splits: Mapping[str, str]) -> Table:
     return replace(table, cells={**table.cells, "split": names}, split="split")
 
 
-def _place(file: str, base: Path | None) -> PurePosixPath:
-    """Of a file, within the folder."""
-    if base is None or not Path(file).is_absolute():
-        return PurePosixPath(file)
-    path, folder = Path(file).resolve(), base.resolve()
-    return PurePosixPath(path.relative_to(folder).as_posix() if path.is_relative_to(folder) else file)
+def _place(file: str, bases: Sequence[Path]) -> PurePosixPath:
+    """Of a file, within the folder: as it is called, or where links lead; `bases`: the folder's own path as either."""
+    if Path(file).is_absolute():
+        for path, base in zip((Path(os.path.abspath(file)), Path(file).resolve()), bases):
+            if path.is_relative_to(base):
+                return PurePosixPath(path.relative_to(base).as_posix())
+    return PurePosixPath(file)
 
 
 def _metadata(folder: Path) -> Path | None:

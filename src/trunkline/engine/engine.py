@@ -188,7 +188,7 @@ class Engine(nn.Module):
         losses, weighs = step.losses(sums, weights, self.rates)
         record, self._pending = self._pending or Record(), None
         record.tasks, record.losses, record.weighs = step.present, losses.detach(), weighs
-        record.parts, record.labelled_here = step.parts, step.here
+        record.parts, record.here = step.parts, step.here
         record.weighs_here = weighs if step.parts == 1 or self._weighing is None else step.weighs_here(weights)
         self._record = record
         total = self._total(losses, record, step)

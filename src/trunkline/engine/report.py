@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trunkline.balancers import index_like
+from trunkline.engine.distributed import sum_counts
 from trunkline.gramian import conflict_share, cosines
 
 
@@ -23,7 +24,7 @@ class Record:
         losses: `[T']`, as differentiated.
         weighs: `[T']` bool, whose labels weigh anything: the others take no part.
         weighs_here: `[T']` bool, the same of one part of the step: there is no gradient of the others in it to compare.
-        labelled_here: the tasks with a labelled row in this part.
+        here: labelled rows of each task in this part, on this rank.
         weights: of each task's loss, `[T']`; or by name, of each task's gradient in the shared part.
         compared: the tasks that had a gradient at the boundary.
         gramian: of those, NaN where a pair is unknown.
@@ -34,7 +35,7 @@ class Record:
     losses: Tensor = field(default_factory=lambda: torch.zeros(0))
     weighs: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     weighs_here: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
-    labelled_here: frozenset[str] = frozenset()
+    here: Mapping[str, int] = field(default_factory=dict)
     weights: Tensor | Mapping[str, float] = field(default_factory=dict)
     compared: tuple[str, ...] = ()
     gramian: Tensor | None = None
@@ -54,8 +55,13 @@ class Record:
         return known[index_like([place.get(task, len(place)) for task in tasks], like)]
 
     def taking_part(self, tasks: Sequence[str]) -> list[str]:
-        """Those of some tasks with a gradient that have labels in this part; a zero of another is none to compare."""
-        return [task for task in tasks if task in self.labelled_here or task not in self.tasks]
+        """Those of some tasks with a gradient that have labels in this part, on any rank; a zero of another is none to
+        compare. One whose gradient came from elsewhere than the total takes part.
+        """
+        if self.parts == 1:
+            return list(tasks)
+        counts = sum_counts([self.here.get(task, 0) for task in tasks])
+        return [task for task, count in zip(tasks, counts) if count > 0 or task not in self.tasks]
 
     def describe(self) -> dict[str, Any]:
         """Plain values; waits for the device."""

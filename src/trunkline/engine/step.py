@@ -6,7 +6,7 @@ Shape legend: `T'` tasks present.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -45,35 +45,34 @@ class Step:
         size: rows.
         parts: in which this rank's rows go through the network.
         own: `[2, T']`, this rank's sums and weights over all parts, where there are several.
-        here: the tasks with a labelled row in this part, on any rank.
+        here: labelled rows of each task in this part, on this rank.
     """
 
     counts: Mapping[str, int]
     size: int
     parts: int = 1
     own: Tensor | None = None
-    here: frozenset[str] = frozenset()
+    here: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tasks: Sequence[str], counts: Sequence[int], size: int, whole: Whole | None) -> Step:
         """From this rank's `counts` (one a task) and rows, of a step or of one part of a `whole`."""
-        return cls.agreed(tasks, counts, size) if whole is None else cls.of_whole(tasks, whole, counts)
+        step = cls.agreed(tasks, counts, size) if whole is None else cls.of_whole(tasks, whole)
+        return replace(step, here=dict(zip(tasks, counts, strict=True)))
 
     @classmethod
     def agreed(cls, tasks: Sequence[str], counts: Sequence[int], size: int) -> Step:
         """From this rank's `counts` (one a task) and rows."""
         *summed, rows = sum_counts([*counts, size])
-        found = {task: n for task, n in zip(tasks, summed, strict=True) if n > 0}
-        return cls(found, rows, here=frozenset(found))
+        return cls({task: n for task, n in zip(tasks, summed, strict=True) if n > 0}, rows)
 
     @classmethod
-    def of_whole(cls, tasks: Sequence[str], whole: Whole, counts: Sequence[int]) -> Step:
-        """From what this rank knows of a step in parts, and its `counts` in this one."""
+    def of_whole(cls, tasks: Sequence[str], whole: Whole) -> Step:
+        """From what this rank knows of a step in parts."""
         step = cls.agreed(tasks, whole.counts, whole.size)
         index = index_like([k for k, task in enumerate(tasks) if task in step.counts], whole.sums)
         own = torch.stack([precise(whole.sums), precise(whole.weights)])[:, index]
-        here = frozenset(task for task, n in zip(tasks, sum_counts(counts), strict=True) if n > 0)
-        return replace(step, parts=whole.parts, own=own, here=here)
+        return replace(step, parts=whole.parts, own=own)
 
     @property
     def present(self) -> tuple[str, ...]:
