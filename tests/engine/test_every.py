@@ -137,3 +137,10 @@ def test_a_checkpoint_of_a_longer_span_is_compared_anew():
     short.load_state_dict(long.state_dict(), strict=False)
     step(short, other)
     assert short.balancer.calls == 1
+
+
+def test_who_takes_part_in_a_part_of_a_step():
+    """Whose labels are in it; and whose gradient came from elsewhere than the losses, as a user's own term."""
+    record = Record(tasks=("a", "b"), parts=2, here={"a": 1, "b": 0, "c": 0})
+    assert record.taking_part(["a", "b", "c"]) == ["a", "c"]
+    assert replace(record, parts=1).taking_part(["a", "b", "c"]) == ["a", "b", "c"]
