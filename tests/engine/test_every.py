@@ -1,11 +1,14 @@
 """Weights that serve several steps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.engine.engine_oracles import F64, Net, assert_equal, data, gradient, jacobian
 
 from trunkline.balancers import GramianBalancer
 from trunkline.engine import LEVELS, Engine, Whole
+from trunkline.engine.report import Record
 
 torch.set_num_threads(1)
 
